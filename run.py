@@ -1,0 +1,25 @@
+"""DaAIR Lab: train, evaluate and use degradation-aware all-in-one image restoration networks.
+
+    python run.py                                      train model=daair on mix=demo with the defaults
+    python run.py model=daair_tiny mix=aio3 mix.root=DIR experts.rank=8 experts.count=4 router=top1 loss=l1_fft seed=1
+    python run.py -m experts.rank=4,8,16 seed=0,1,2 study=rank       every combination, one after the other
+    python run.py task=evaluate checkpoint=RUN_OR_FILE benchmarks=[cbsd68_sigma25,rain100l] mix.root=DIR
+    python run.py task=restore checkpoint=RUN_OR_FILE input=IMAGE_OR_DIR output=DIR
+    python run.py task=profile profile.models=[daair,daair_small]    parameters, MACs, latency, peak memory
+
+    python run.py --help                               options of every config group
+    python run.py --cfg job                            the whole configuration, as it would be used
+    python run.py --info defaults                      which files it is composed of
+
+A training that was stopped goes on with the same command. `python -m daair` and `daair` are the same program.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
+
+from daair.cli import main  # noqa: E402  (the line above makes a plain checkout importable)
+
+if __name__ == "__main__":
+    sys.exit(main())

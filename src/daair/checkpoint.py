@@ -1,0 +1,191 @@
+"""Trained networks as files: weights in safetensors, the config that rebuilds the network beside them as JSON.
+
+Somebody else's checkpoint is data, never code: the stored config may only name classes of `daair.models`, and no pickle
+is loaded. (State dicts of foreign networks, which the user names with `model._target_`, may be PyTorch files; they go
+through `torch.load(weights_only=True)`.)
+"""
+
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from daair import components
+from daair.errors import UserError
+from daair.files import replacing, write_text
+
+WEIGHTS = "model.safetensors"
+TRUSTED = "daair.models."
+
+
+def build(config: Mapping[str, Any]) -> nn.Module:
+    """Build the network of a `model` config; a target outside daair gets only what stands under `args`.
+
+    The config is the user's own here, so any target may be named.
+
+    Raises:
+        UserError: the target cannot be built with these arguments.
+    """
+    from hydra.errors import InstantiationException
+
+    foreign = components.is_foreign(config)
+    if foreign:
+        config = {"_target_": config["_target_"], "args": config.get("args") or {}}
+    try:
+        model = components.build(config)
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        text = str(cause).splitlines()[0]
+        raise UserError(text if isinstance(cause, ValueError) else f"model._target_: {text}") from error
+    return Foreign(model) if foreign else model
+
+
+class Foreign(nn.Module):
+    """Gives a network that nobody here wrote the interface of ours: labels are ignored, there is no routing.
+
+    Args:
+        net: maps images (B, 3, H, W) in [0, 1] to images of the same shape.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Restore `x` (B, 3, H, W)."""
+        return self.net(x)
+
+
+def save(folder: Path, model: nn.Module, config: Mapping[str, Any], labels: list[str], step: int) -> Path:
+    """Write `model.safetensors` and `model.json` into `folder`, atomically; returns the weights' path.
+
+    Args:
+        folder: a run folder.
+        model: the network itself, not wrapped.
+        config: its `model` config, resolved.
+        labels: names of the degradation labels, in the order of their numbers.
+        step: optimizer updates so far.
+    """
+    described = {"model": dict(config), "labels": labels, "step": step}
+    write_text(folder / "model.json", json.dumps(described, indent=2) + "\n")
+    with replacing(folder / WEIGHTS) as temporary:
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        save_file(weights, temporary, metadata={"format": "pt", "step": str(step)})
+    return folder / WEIGHTS
+
+
+def load(path: str | Path, device: str | torch.device = "cpu") -> nn.Module:
+    """Load a trained DaAIR network, ready to restore images.
+
+    Args:
+        path: a run folder, or a `.safetensors` file with its `model.json` in the same folder.
+        device: where to put it.
+
+    Returns:
+        The network in evaluation mode: images (B, 3, H, W) in [0, 1] -> images of the same shape and dtype. Its
+        attribute `labels` holds the names of the degradations it was trained on, `step` its number of updates.
+
+    Raises:
+        UserError: nothing there, damaged files, weights of another network, or a config that names foreign code.
+    """
+    weights = find_weights(path)
+    description = weights.parent / "model.json"
+    if weights.suffix != ".safetensors":
+        raise UserError(
+            f"{weights}: not a .safetensors file; for a network of your own give its class too: "
+            "model=custom model._target_=my.module.Net"
+        )
+    try:
+        stored = json.loads(description.read_text())
+        config = stored["model"]
+    except FileNotFoundError:
+        raise UserError(f"{description} is missing: it says which network the weights beside it belong to") from None
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise UserError(f"{description}: damaged or not written by daair ({error})") from None
+    refuse_foreign(config, description)
+    model = build(config)
+    load_weights(model, weights)
+    model.labels, model.step = list(stored.get("labels", [])), stored.get("step")
+    return model.to(device).eval()
+
+
+def find_weights(path: str | Path) -> Path:
+    """The weights file of a run folder, or `path` itself if it is a file.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"checkpoint: {path} does not exist; give a run folder or a .safetensors file")
+    if path.is_dir():
+        path = path / WEIGHTS
+        if not path.is_file():
+            raise UserError(
+                f"checkpoint: {path.parent} holds no {WEIGHTS}; is it a run folder that saved a checkpoint?"
+            )
+    return path
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load a state dict into `model` (into the network inside a `Foreign`), strictly.
+
+    Raises:
+        UserError: damaged file, or keys and shapes that do not fit; names the first ones.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, OSError, EOFError) as error:
+        raise UserError(f"{path}: damaged or not a weights file ({str(error).splitlines()[0]})") from None
+    except Exception as error:  # torch raises its pickle errors under several types
+        raise UserError(f"{path}: refused, since it is not a plain state dict ({type(error).__name__})") from None
+    while isinstance(state, dict) and len(state) and not all(isinstance(v, Tensor) for v in state.values()):
+        inner = next((state[key] for key in ("state_dict", "params", "model") if key in state), None)
+        if inner is None:
+            raise UserError(f"{path}: holds no state dict (its keys: {', '.join(map(str, list(state)[:5]))})")
+        state = inner
+    net = model.net if isinstance(model, Foreign) else model
+    expected = net.state_dict()
+    wrong = sorted(expected.keys() ^ state.keys())
+    wrong += [name for name in expected.keys() & state.keys() if expected[name].shape != state[name].shape]
+    if wrong:
+        shown = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+        raise UserError(f"{path}: weights of another network than the config describes; they differ in {shown}")
+    net.load_state_dict(state)
+
+
+def refuse_foreign(config: Any, source: Path) -> None:
+    """Raise unless every `_target_` in `config` is a class of `daair.models` and no value is an interpolation.
+
+    The dotted path is resolved here by one import and one attribute, so that `daair.models.x.os.system` finds nothing.
+    """
+    if isinstance(config, Mapping):
+        for key, value in config.items():
+            if key == "_target_" and not _is_ours(value):
+                raise UserError(f"{source}: refused, since it names {value!r}, which is not a class of {TRUSTED[:-1]}")
+            refuse_foreign(value, source)
+    elif isinstance(config, list):
+        for value in config:
+            refuse_foreign(value, source)
+    elif isinstance(config, str) and "${" in config:
+        raise UserError(f"{source}: refused, since it holds the interpolation {config!r}")
+
+
+def _is_ours(target: Any) -> bool:
+    if not isinstance(target, str) or not target.startswith(TRUSTED):
+        return False
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        return False
+    return isinstance(found, type) and found.__module__.startswith(TRUSTED)

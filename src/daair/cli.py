@@ -1,0 +1,76 @@
+"""The command line: `run.py`, `python -m daair` and `daair` are this `main`.
+
+A command goes through two hands. `preflight` composes every config that the command asks for and checks it, so that
+nothing starts when anything is wrong. Then Hydra runs the task, with its own sweepers and launchers. Nothing here
+imports torch: `--help` and `--cfg job` answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from daair.errors import UserError
+from daair.preflight import preflight
+
+VERSION_BASE = "1.3"
+_statuses: list[int] = []
+
+
+def conf_dir() -> str:
+    """The folder of config files: that of the checkout, else the one shipped in the wheel."""
+    here = Path(__file__).resolve()
+    for folder in (here.parents[2] / "conf", here.parent / "conf"):
+        if (folder / "config.yaml").is_file():
+            return str(folder)
+    raise UserError(f"conf/config.yaml: not found beside {here.parent}; the installation is incomplete")
+
+
+def main() -> int:
+    """Run the command in `sys.argv`; returns the exit status (1 = refused, or a job failed)."""
+    # A model of the user's own is found in the current directory, but never in place of an installed module.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    _statuses.clear()
+    try:
+        folder = conf_dir()
+        preflight(folder, sys.argv[1:])
+        hydra.main(version_base=VERSION_BASE, config_path=folder, config_name="config")(_job)()
+    except UserError as error:
+        report(error)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return max(_statuses, default=0)
+
+
+def report(error: UserError) -> None:
+    """Print one line; of several processes of one run, only the first does."""
+    if os.environ.get("RANK", "0") == "0":
+        print("error:", " ".join(str(error).split()), file=sys.stderr, flush=True)
+
+
+def _job(cfg: DictConfig) -> int:
+    """One job of the command: the task, with its checked config."""
+    from hydra.utils import get_method
+
+    from daair.config import choices_of, validate
+
+    status = 1
+    try:
+        config = validate(cfg, choices_of(HydraConfig.instance().cfg))
+        status = get_method(config.task["_target_"])(config) or 0
+    except UserError as error:
+        report(error)
+    _statuses.append(status)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

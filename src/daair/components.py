@@ -1,0 +1,205 @@
+"""Components: config nodes with `_target_`, checked against the signature of what they name.
+
+The signature is the schema: a parameter's annotation gives the type, `Annotated[float, Ge(0)]` the range. Nothing has
+to be declared twice, and a class from elsewhere is checked like our own, as far as it is annotated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import inspect
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+
+from daair.problems import UNKNOWN, Problem, from_pydantic, one_line
+
+SPECIAL = frozenset({"_target_", "_partial_", "_convert_", "_recursive_"})
+"""Keys of a node that Hydra's `instantiate` reads itself."""
+
+
+class Checker:
+    """Checks nodes and collects what it finds.
+
+    Attributes:
+        problems: what is wrong.
+        known: dotted keys that the signatures name.
+    """
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.known: set[str] = set()
+
+    def node(self, node: Mapping[str, Any], key: str) -> dict[str, Any]:
+        """Check the node at `key`, and the nodes within; return it in canonical form (2 -> 2.0 for a float)."""
+        try:
+            target = locate(node["_target_"])
+        except ImportError as error:
+            self.problems.append(Problem(f"{key}._target_", one_line(error)))
+            return dict(node)
+        parameters, hints, open_ended = signature(target)
+        canonical = {name: node[name] for name in node if name in SPECIAL}
+        canonical |= self.arguments(
+            {name: value for name, value in node.items() if name not in SPECIAL},
+            key, parameters, hints, open_ended=open_ended, partial=bool(node.get("_partial_")),
+        )  # fmt: skip
+        return {name: canonical[name] for name in node}
+
+    def arguments(
+        self,
+        values: Mapping[str, Any],
+        key: str,
+        parameters: Mapping[str, inspect.Parameter],
+        hints: Mapping[str, Any],
+        *,
+        open_ended: bool = False,
+        partial: bool = False,
+    ) -> dict[str, Any]:
+        """Check keyword arguments against named parameters; `partial` ones may lack some, `open_ended` have more."""
+        # What only the code supplies (channels, the network's parameters, ...) has no default and is not suggested.
+        suggest = {n for n, p in parameters.items() if p.default is not p.empty or n in values}
+        self.known |= {f"{key}.{name}" for name in (suggest if partial else parameters)}
+        canonical = {}
+        for name, value in values.items():
+            canonical[name] = value
+            if name in parameters:
+                canonical[name] = self.value(value, hints.get(name, Any), f"{key}.{name}")
+            elif not open_ended:
+                self.problems.append(Problem(f"{key}.{name}", UNKNOWN))
+        if not partial:
+            missing = [n for n, p in parameters.items() if p.default is p.empty and n not in values]
+            self.problems += [Problem(f"{key}.{name}", "missing") for name in missing]
+        return canonical
+
+    def value(self, value: Any, hint: Any, key: str) -> Any:
+        """Check one argument against its annotation; nodes within are checked as components."""
+        if _is_node(value):
+            return self.node(value, key)
+        if _holds_node(value):
+            if isinstance(value, Mapping):
+                return {name: self.value(item, Any, f"{key}.{name}") for name, item in value.items()}
+            return [self.value(item, Any, f"{key}[{i}]") for i, item in enumerate(value)]
+        plain = _dataclass_in(hint)
+        if plain is not None and isinstance(value, Mapping):
+            parameters, hints, _ = signature(plain)
+            return self.arguments(value, key, parameters, hints)
+        return self._typed(value, hint, key)
+
+    def _typed(self, value: Any, hint: Any, key: str) -> Any:
+        try:
+            adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
+        except (PydanticUserError, TypeError, NameError, AttributeError):
+            return value  # an annotation that pydantic does not understand restricts nothing
+        try:
+            checked = adapter.validate_json(json.dumps(value), strict=True)
+        except ValidationError as error:
+            self.problems += from_pydantic(error.errors(include_url=False), value, key)
+            return value
+        except PydanticUserError:  # a forward reference that cannot be resolved shows only here
+            return value
+        return _canonical(value, checked)
+
+
+def locate(path: str) -> Callable[..., Any]:
+    """The object that a dotted path names.
+
+    Raises:
+        ImportError: no such module or attribute, or the module failed to import; the message says which.
+    """
+    if not isinstance(path, str) or not all(part.isidentifier() for part in path.split(".")):
+        raise ImportError(f"{path!r} is not a dotted path such as package.module.Name")
+    parts = path.split(".")
+    found: Any = None
+    for used in range(1, len(parts) + 1):
+        name = ".".join(parts[:used])
+        try:
+            found = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
+                raise ImportError(f"cannot import {path}: {error}") from error
+            break
+        except ImportError as error:
+            raise ImportError(f"cannot import {path}: {error}") from error
+    else:
+        raise ImportError(f"{path} is a module, not a class or function in it")
+    if found is None:
+        raise ImportError(f"cannot import {path}: no module named {parts[0]}")
+    for used, part in enumerate(parts[used - 1 :], start=used):
+        if not hasattr(found, part):
+            close = difflib.get_close_matches(part, dir(found), n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ImportError(f"cannot import {path}: {'.'.join(parts[: used - 1])} has no {part}{hint}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise ImportError(f"{path} is not a class or function")
+    return found
+
+
+def signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, Any], bool]:
+    """Parameters that can be given by name, their annotations, and whether any other name is accepted as well."""
+    try:
+        parameters = inspect.signature(target).parameters
+    except (ValueError, TypeError):  # some built-ins have none
+        return {}, {}, True
+    annotated = target.__init__ if inspect.isclass(target) and not dataclasses.is_dataclass(target) else target
+    try:
+        hints = typing.get_type_hints(annotated, include_extras=True)
+    except Exception:  # annotations that exist for type checkers only
+        hints = {n: p.annotation for n, p in parameters.items() if not isinstance(p.annotation, str | type(p.empty))}
+        hints = {n: hint for n, hint in hints.items() if hint is not inspect.Parameter.empty}
+    named = {n: p for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    return named, hints, any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def is_foreign(node: Mapping[str, Any]) -> bool:
+    """Whether the node's target lies outside this package."""
+    return not str(node.get("_target_", "")).startswith("daair.")
+
+
+def build(node: Mapping[str, Any], **supplied: Any) -> Any:
+    """The object that a checked node describes; `supplied` are the arguments that are not configuration."""
+    from hydra.utils import instantiate
+
+    if is_foreign(node) and set(node) == {"_target_", "args"}:  # a model from elsewhere, see conf/model/custom.yaml
+        node = {"_target_": node["_target_"], **node["args"]}
+    return instantiate(dict(node), _convert_="all", **supplied)
+
+
+def _is_node(value: Any) -> bool:
+    return isinstance(value, Mapping) and "_target_" in value
+
+
+def _holds_node(value: Any) -> bool:
+    """Whether a node lies somewhere within."""
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return any(_is_node(item) or _holds_node(item) for item in items)
+
+
+def _dataclass_in(hint: Any) -> type | None:
+    """The dataclass that `hint` is, or is optionally, or is with annotations."""
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return hint
+    origin = typing.get_origin(hint)
+    if origin is Annotated:
+        return _dataclass_in(typing.get_args(hint)[0])
+    if origin in (typing.Union, types.UnionType):
+        return next(filter(None, map(_dataclass_in, typing.get_args(hint))), None)
+    return None
+
+
+def _canonical(value: Any, checked: Any) -> Any:
+    """`value` with integers written as floats where the annotation asked for a float."""
+    if isinstance(checked, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(checked, list | tuple) and isinstance(value, list) and len(checked) == len(value):
+        return [_canonical(item, other) for item, other in zip(value, checked, strict=True)]
+    if isinstance(checked, dict) and isinstance(value, dict) and checked.keys() == value.keys():
+        return {name: _canonical(item, checked[name]) for name, item in value.items()}
+    return value

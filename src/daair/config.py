@@ -1,0 +1,238 @@
+"""From a composed Hydra config to a checked `Config`, and from that to the run's identity.
+
+`validate` looks at every key: fixed ones by the schema, components by their targets' signatures, then at combinations.
+It builds nothing; `check_buildable` asks the network's constructor as well, on the meta device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel
+
+from daair.components import Checker, build, is_foreign
+from daair.problems import ConfigError, Problem, explain_unknown, one_line
+from daair.schema import Config, known_keys, parse
+
+__all__ = ["Config", "ConfigError", "check_buildable", "config_id", "identity", "run_name", "validate"]
+
+COMPONENTS = ("experts", "router", "control", "model", "mix", "loss", "optimizer", "schedule")
+"""Root keys that hold components, in the order in which their problems are told."""
+
+NEEDS = {"evaluate": ("checkpoint",), "restore": ("checkpoint", "input", "output")}
+"""Root keys that a task cannot do without."""
+
+NOT_IDENTITY = {"mix": ("root", "benchmarks")}
+"""Keys of components that cannot change a trained network: where the images lie, and what it is tested on."""
+
+_ALIAS = re.compile(r"\$\{([\w.]+)\}")
+
+
+def validate(cfg: DictConfig | Mapping[str, Any], choices: Mapping[str, str] | None = None) -> Config:
+    """Check a composed config and resolve it.
+
+    Args:
+        cfg: the root of the composed config; a `hydra` node in it is read for `choices` and otherwise left out.
+        choices: the option taken from each group.
+
+    Raises:
+        ConfigError: with everything that is wrong.
+    """
+    cfg = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
+    choices = choices if choices is not None else choices_of(cfg)
+    aliases = dict(_aliases(cfg))
+    data, problems = _resolve(cfg)
+    if problems:
+        raise ConfigError(_in_source(problems, aliases))
+
+    known = known_keys() | set(_all_keys(data))
+    try:
+        config = parse(Config, {**data, "choices": dict(choices)})
+    except ConfigError as error:
+        config = None
+        problems += error.problems
+    checker = Checker()
+    for name in COMPONENTS:
+        node = data.get(name)
+        if not isinstance(node, Mapping):
+            continue
+        if name == "model" and "_target_" in node and is_foreign(node):
+            checker.node({"_target_": node["_target_"], **_args(node, checker)}, "model.args")
+            data[name] = {"_target_": node["_target_"], "args": dict(node.get("args") or {})}
+        elif "_target_" in node:
+            data[name] = checker.node(node, name)
+    problems += checker.problems
+    problems = _in_source(problems, aliases)
+    if not problems:
+        config = parse(Config, {**data, "choices": dict(choices)})  # now with canonical components
+    if config is not None:
+        told = {problem.key for problem in problems}
+        problems += [problem for problem in _combinations(config) if problem.key not in told]
+    if problems:
+        # A key is right if the schema or a signature names it, whatever else stands in this config.
+        known = (known - {problem.key for problem in problems if problem.text == "unknown"}) | checker.known
+        known = {key for key in known if not any(key.startswith(alias + ".") for alias in aliases)}
+        raise ConfigError(explain_unknown(problems, known))
+    return config
+
+
+def choices_of(cfg: DictConfig) -> dict[str, str]:
+    """The option taken from each group of conf/, from a config that still has its `hydra` node."""
+    choices = OmegaConf.select(cfg, "hydra.runtime.choices") or {}
+    return {str(k): str(v) for k, v in choices.items() if v is not None and not str(k).startswith("hydra/")}
+
+
+def check_buildable(cfg: Config) -> None:
+    """Let the network's constructor refuse sizes that do not go together; allocates nothing (meta device).
+
+    Raises:
+        ConfigError: with the constructor's message, e.g. `experts.rank: ...`.
+    """
+    if is_foreign(cfg.model):
+        return  # a class from elsewhere need not work on the meta device
+    import torch
+    from hydra.errors import InstantiationException
+
+    try:
+        with torch.device("meta"):
+            build(cfg.model)
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, ValueError):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        key, _, text = one_line(cause).partition(": ")
+        if not text or key.split(".")[0] not in Config.model_fields:
+            key, text = "model", one_line(cause)
+        raise ConfigError([Problem(key, text)]) from error
+
+
+def identity(cfg: Config) -> dict[str, Any]:
+    """What makes a trained network what it is, apart from the seed: the config without everything else.
+
+    Experts, router and control count as parts of `model`; a network that does not have them is not changed by them.
+    """
+    kept = _identity(cfg)
+    for name in ("experts", "router", "control"):
+        kept.pop(name)
+    for name, keys in NOT_IDENTITY.items():
+        kept[name] = {key: value for key, value in kept[name].items() if key not in keys}
+    degradations = kept["mix"].get("degradations")
+    if isinstance(degradations, dict):  # their order numbers the labels, and so outlives the sorting of keys
+        kept["mix"]["degradations"] = [[name, node] for name, node in degradations.items()]
+    return kept
+
+
+def config_id(cfg: Config) -> str:
+    """Eight hexadecimal digits that name the config: equal for equal `identity`."""
+    text = json.dumps(identity(cfg), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def run_name(cfg: Config) -> str:
+    """`<study>/<label>-<config id>/seed<k>`, the run's folder below `paths.runs`."""
+    label = cfg.label or "-".join(cfg.choices.get(group, "custom") for group in ("model", "mix"))
+    return f"{_file_name(cfg.study)}/{_file_name(label)}-{config_id(cfg)}/seed{cfg.seed}"
+
+
+def _identity(section: BaseModel) -> dict[str, Any]:
+    kept = {}
+    for name, field in type(section).model_fields.items():
+        if (field.json_schema_extra or {}).get("identity", True):
+            value = getattr(section, name)
+            kept[name] = _identity(value) if isinstance(value, BaseModel) else value
+    return kept
+
+
+def _file_name(text: str) -> str:
+    """`text` as one component of a path on any file system."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:100] or "unnamed"
+
+
+def _args(node: Mapping[str, Any], checker: Checker) -> dict[str, Any]:
+    args = node.get("args") or {}
+    if isinstance(args, Mapping):
+        return dict(args)
+    checker.problems.append(Problem("model.args", f"{json.dumps(args)} is not a mapping"))
+    return {}
+
+
+def _resolve(cfg: DictConfig) -> tuple[dict[str, Any], list[Problem]]:
+    """The config as plain containers without its `hydra` node; problems: missing values, broken interpolations."""
+    cfg = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    try:
+        missing = sorted(OmegaConf.missing_keys(cfg))
+        if missing:
+            return {}, [Problem(key, f"missing; set {key}=...") for key in missing]
+        return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True), []
+    except OmegaConfBaseException as error:
+        message = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return {}, [Problem(error.full_key or "config", one_line(message))]
+
+
+def _aliases(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Where a key only repeats another: ("model.experts", "experts")."""
+    for key in cfg:
+        path = f"{prefix}{key}"
+        node = cfg._get_node(key)
+        raw = node._value() if node is not None else None
+        if isinstance(raw, str) and (match := _ALIAS.fullmatch(raw)):
+            yield path, match[1]
+        elif isinstance(node, DictConfig) and isinstance(raw, dict):
+            yield from _aliases(node, f"{path}.")
+
+
+def _in_source(problems: list[Problem], aliases: Mapping[str, str]) -> list[Problem]:
+    """The same problems, told once and where the user set the value."""
+    moved = []
+    for problem in problems:
+        key = problem.key
+        for alias, source in aliases.items():
+            if key == alias or key.startswith((alias + ".", alias + "[")):
+                key = source + key[len(alias) :]
+        moved.append(Problem(key, problem.text.replace(f"set {problem.key}=", f"set {key}=")))
+    return list(dict.fromkeys(moved))
+
+
+def _all_keys(data: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(data, Mapping | DictConfig) and not isinstance(data, ListConfig):
+        for key, value in data.items():
+            yield f"{prefix}{key}"
+            yield from _all_keys(value, f"{prefix}{key}.")
+
+
+def _combinations(cfg: Config) -> Iterator[Problem]:
+    """What each key allows but not all of them together."""
+    task = cfg.task.get("name")
+    if not isinstance(cfg.task.get("_target_"), str):
+        yield Problem("task._target_", "missing; choose a task with task=NAME")
+    for key in NEEDS.get(task, ()):
+        if getattr(cfg, key) is None:
+            yield Problem(key, f"missing; task={task} needs {key}=...")
+    if cfg.train.batch_size % cfg.launch.num_processes:
+        yield Problem(
+            "train.batch_size",
+            f"must be a multiple of launch.num_processes ({cfg.launch.num_processes}), got {cfg.train.batch_size}",
+        )
+    if cfg.restore.tile is not None and cfg.restore.overlap >= cfg.restore.tile:
+        yield Problem("restore.overlap", f"must be below restore.tile ({cfg.restore.tile}), got {cfg.restore.overlap}")
+    warmup = cfg.schedule.get("warmup")
+    if isinstance(warmup, int | float) and not 0 <= warmup < 1:
+        yield Problem("schedule.warmup", f"must be a fraction of train.steps in [0, 1), got {warmup}")
+    router, experts = cfg.model.get("router"), cfg.model.get("experts")
+    degradations = cfg.mix.get("degradations")
+    if isinstance(router, dict) and isinstance(experts, dict) and isinstance(degradations, dict):
+        count = experts.get("count")
+        oracle = str(router.get("_target_")).endswith(".Oracle")
+        if oracle and isinstance(count, int) and count < len(degradations):
+            yield Problem(
+                "experts.count",
+                f"must be at least {len(degradations)} with router=oracle (one expert per degradation), got {count}",
+            )

@@ -1,0 +1,77 @@
+"""Progress of long work: a live bar on a terminal, plain lines elsewhere."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+LINE_EVERY = 10.0  # seconds between plain lines
+
+
+class Reporter:
+    """Says lines and shows the progress of one task at a time; silent on all processes but the main one.
+
+    Args:
+        active: whether this process speaks.
+    """
+
+    def __init__(self, active: bool = True) -> None:
+        self.active = active
+        self.console = Console(highlight=False, soft_wrap=True)
+
+    def say(self, line: str) -> None:
+        """Print a line, above the bar if there is one."""
+        if self.active:
+            self.console.print(line, markup=False)
+
+    @contextlib.contextmanager
+    def progress(self, name: str, total: int, done: int = 0, unit: str = "images") -> Iterator["Bar"]:
+        """Show work of `total` parts, of which `done` are done already."""
+        bar = Bar(self, name, total, done, unit)
+        with bar.live if bar.live is not None else contextlib.nullcontext():
+            yield bar
+
+
+class Bar:
+    """One piece of work; made by `Reporter.progress`."""
+
+    def __init__(self, reporter: Reporter, name: str, total: int, done: int, unit: str) -> None:
+        self.reporter, self.name, self.total, self.done, self.unit = reporter, name, total, done, unit
+        self.begun, self.first = time.monotonic(), done
+        self._line_at = self.begun + 2.0
+        self._images = 0
+        self.live: Progress | None = None
+        if reporter.active and reporter.console.is_terminal:
+            self.live = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=reporter.console,
+            )
+            self._task = self.live.add_task(name, total=total, completed=done, note="")
+
+    def advance(self, note: str = "", images: int = 0) -> None:
+        """One part is done; `images` of them were worked on, `note` says more (loss, learning rate)."""
+        self.done += 1
+        self._images += images
+        if images:
+            note = f"{note}  {self.rate:.1f} {self.unit}/s".strip()
+        if self.live is not None:
+            self.live.update(self._task, completed=self.done, note=note)
+        elif self.reporter.active and (time.monotonic() >= self._line_at or self.done == self.total):
+            self._line_at = time.monotonic() + LINE_EVERY
+            self.reporter.say(f"{self.name} {self.done}/{self.total}  {note}  left {self._left()}".replace("   ", "  "))
+
+    @property
+    def rate(self) -> float:
+        """Images per second since the bar began."""
+        return self._images / max(1e-9, time.monotonic() - self.begun)
+
+    def _left(self) -> str:
+        seconds = (time.monotonic() - self.begun) / max(1, self.done - self.first) * (self.total - self.done)
+        return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"

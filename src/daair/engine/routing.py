@@ -1,0 +1,66 @@
+"""What the routers decided, counted: which expert took which degradation.
+
+Shape legend: L learners (encoder first), D degradations, N experts.
+"""
+
+import numpy as np
+
+
+class RoutingTally:
+    """Sums the gates of every learner, expert and degradation over batches.
+
+    Args:
+        labels: names of the D degradations, in the order of their numbers.
+    """
+
+    def __init__(self, labels: list[str]) -> None:
+        self.labels = labels
+        self.counts: np.ndarray | None = None  # (L, D, N); None until something was routed
+
+    def add(self, gates: np.ndarray, labels: np.ndarray) -> None:
+        """Count a batch: gates (L, B, N), labels (B,). Each image counts once, however large its gates."""
+        if gates.shape[0] == 0:
+            return
+        shares = gates / gates.sum(axis=2, keepdims=True)
+        if self.counts is None:
+            self.counts = np.zeros((gates.shape[0], len(self.labels), gates.shape[2]))
+        for label in np.unique(labels):
+            self.counts[:, label] += shares[:, labels == label].sum(axis=1)
+
+    def merge(self, others: list["RoutingTally"]) -> "RoutingTally":
+        """The sum of tallies, e.g. of several processes."""
+        total = RoutingTally(self.labels)
+        counted = [tally.counts for tally in others if tally.counts is not None]
+        total.counts = sum(counted) if counted else None
+        return total
+
+    def utilisation(self) -> np.ndarray:
+        """(L, N, D): the share of each degradation's images that each expert took; columns sum to 1 (or are 0)."""
+        if self.counts is None:
+            return np.zeros((0, 0, len(self.labels)))
+        images = self.counts.sum(axis=2, keepdims=True)
+        return np.transpose(self.counts / np.where(images > 0, images, 1), (0, 2, 1))
+
+    def mutual_information(self) -> np.ndarray:
+        """(L,): normalised mutual information between expert and degradation; 0 independent, 1 one-to-one."""
+        if self.counts is None:
+            return np.zeros(0)
+        return np.array([normalised_mutual_information(table) for table in self.counts])
+
+
+def normalised_mutual_information(table: np.ndarray) -> float:
+    """I(X; Y) / mean(H(X), H(Y)) of a contingency table (arithmetic normalisation, as scikit-learn's default).
+
+    0 where either variable is constant: a router that always takes the same expert tells nothing.
+    """
+    joint = table / table.sum()
+    rows, columns = joint.sum(axis=1), joint.sum(axis=0)
+    entropy = (_entropy(rows) + _entropy(columns)) / 2
+    if min(_entropy(rows), _entropy(columns)) == 0:
+        return 0.0
+    return float((_entropy(rows) + _entropy(columns) - _entropy(joint.ravel())) / entropy)
+
+
+def _entropy(p: np.ndarray) -> float:
+    p = p[p > 0]
+    return float(-(p * np.log(p)).sum())

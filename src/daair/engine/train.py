@@ -1,0 +1,216 @@
+"""Training: the loop, and what stands around it. `python run.py` ends up in `train`.
+
+The loop is a function of the step: which samples, which noise and which learning rate an update sees depends on its
+number alone. That is why a killed run, started again, ends with the same weights to the last bit (on a CPU).
+"""
+
+import math
+import signal
+from collections import Counter
+
+import torch
+from accelerate import Accelerator
+from timm.utils import ModelEmaV3
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from daair import checkpoint, components
+from daair.config import run_name
+from daair.data.mix import Mix, StepSampler
+from daair.engine import checkpoints
+from daair.engine.evaluate import finish
+from daair.engine.progress import Reporter
+from daair.engine.setup import Stop, make_accelerator, reseed
+from daair.engine.validate import validate
+from daair.errors import UserError
+from daair.runs.environment import environment, git_diff
+from daair.runs.mirror import Mirror
+from daair.runs.record import Record
+from daair.schema import Config
+
+
+def train(cfg: Config) -> int:
+    """Train, evaluate and record one run, or go on with it where it stopped. Returns the exit status."""
+    accelerator = make_accelerator(
+        device=cfg.device,
+        precision=cfg.train.precision,
+        accumulation=cfg.train.accumulation,
+        num_processes=cfg.launch.num_processes,
+        batch_size=cfg.train.batch_size,
+        threads=cfg.train.threads,
+    )
+    reporter = Reporter(accelerator.is_main_process)
+    mix: Mix = components.build(cfg.mix)
+    mix.prepare()  # a wrong folder or patch fails here, before the run's folder exists
+    record = Record(f"{cfg.paths.runs}/{run_name(cfg)}", writer=accelerator.is_main_process)
+    if record.status().state == "done":
+        return finish(cfg, mix, record, accelerator, reporter)
+    with record.lock():
+        reporter.say(f"run {record.folder}")
+        record.start(cfg.to_dict(), environment(), git_diff(), cfg.train.steps)
+        try:
+            return Run(cfg, mix, record, accelerator, reporter).complete()
+        except BaseException as error:
+            message = str(error).splitlines()[0] if str(error) else type(error).__name__
+            state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            record.update(state=state, message=message)
+            raise
+
+
+class Run:
+    """The objects of one training run, and the loop over its updates.
+
+    Args:
+        cfg: the run's config.
+        mix: where samples come from.
+        record: the run's folder, locked.
+        accelerator: devices, processes, precision.
+        reporter: says how it goes.
+    """
+
+    def __init__(self, cfg: Config, mix: Mix, record: Record, accelerator: Accelerator, reporter: Reporter) -> None:
+        self.cfg, self.mix, self.record, self.accelerator, self.reporter = cfg, mix, record, accelerator, reporter
+        reseed(cfg.seed)
+        self.model = checkpoint.build(cfg.model).to(accelerator.device, memory_format=torch.channels_last)
+        self.ema = ModelEmaV3(self.model, decay=cfg.train.ema_decay, use_warmup=True)
+        if cfg.train.compile:
+            self.model.compile()
+        self.criterion = components.build(cfg.loss)
+        optimizer = components.build(cfg.optimizer)(p for p in self.model.parameters() if p.requires_grad)
+        self.schedule = components.build(cfg.schedule)(optimizer, steps=cfg.train.steps)
+        self.network, self.optimizer = accelerator.prepare(self.model, optimizer)
+        accelerator.register_for_checkpointing(self.ema)
+
+    def complete(self) -> int:
+        """Train what is missing, then evaluate; returns the exit status."""
+        logger, exit_code = self.cfg.logger, 1
+        self.mirror = Mirror(
+            self.record.folder,
+            mode=logger.mode if self.accelerator.is_main_process else "disabled",
+            project=logger.project,
+            entity=logger.entity,
+            images=logger.images,
+            study=self.cfg.study,
+            name="/".join(self.record.folder.parts[-2:]),
+            config=self.cfg.to_dict(),
+            say=self.reporter.say,
+        )
+        try:
+            exit_code = self.loop()
+            if exit_code == 0:
+                exit_code = finish(self.cfg, self.mix, self.record, self.accelerator, self.reporter, self.mirror)
+        finally:
+            self.mirror.finish(exit_code)
+        return exit_code
+
+    def loop(self) -> int:
+        """All updates from the newest checkpoint to `train.steps`; returns the exit status."""
+        cfg, accelerator, stop = self.cfg.train, self.accelerator, Stop(self.accelerator)
+        first = self.resume()
+        batches = iter(self.loader(first))
+        tracked: list[dict[str, Tensor]] = []
+        with stop.listening(), self.reporter.progress("train", cfg.steps, first) as bar:
+            for step in range(first, cfg.steps):
+                self.network.train()
+                for micro in range(cfg.accumulation):
+                    batch = {
+                        name: value.to(accelerator.device, non_blocking=True) for name, value in next(batches).items()
+                    }
+                    reseed(self.cfg.seed, step, micro, accelerator.process_index)
+                    with accelerator.accumulate(self.network):
+                        restored = self.network(batch["input"], batch["label"], with_routing=True)
+                        loss, parts = self.criterion(restored.image, batch["target"], restored.aux)
+                        accelerator.backward(loss)
+                        if accelerator.sync_gradients:
+                            norm = accelerator.clip_grad_norm_(self.model.parameters(), cfg.clip_grad or math.inf)
+                        self.optimizer.step()
+                        self.optimizer.zero_grad()
+                    tracked.append({"loss": loss.detach(), "aux": restored.aux.detach(), **_detached(parts)})
+                self.schedule.step_update(step + 1)
+                self.model.update_control()
+                self.ema.update(self.model, step + 1)
+                tracked[-1]["grad_norm"] = norm
+                signum, diverged = stop.agreed(bad=not torch.isfinite(loss.detach() + norm).item())
+                if diverged:
+                    raise UserError(self.explain_divergence(step + 1, loss.item(), norm.item(), batch["label"]))
+                bar.advance(f"loss {loss.item():.4f}  lr {self.learning_rate:.1e}", cfg.batch_size * cfg.accumulation)
+                self.after(step + 1, tracked, bar.rate, stopping=signum != 0)
+                if signum:
+                    return self.interrupted(step + 1, signum)
+        return 0
+
+    def loader(self, first: int) -> DataLoader:
+        """This process's share of all micro-batches from update `first` on."""
+        cfg, accelerator = self.cfg.train, self.accelerator
+        sampler = StepSampler(
+            cfg.batch_size,
+            accelerator.process_index,
+            accelerator.num_processes,
+            start=first * cfg.accumulation,
+            stop=cfg.steps * cfg.accumulation,
+        )
+        return DataLoader(
+            self.mix.train_dataset(self.cfg.seed),
+            batch_sampler=sampler,
+            num_workers=cfg.workers,
+            pin_memory=accelerator.device.type == "cuda",
+        )
+
+    def resume(self) -> int:
+        """Go back to the newest checkpoint; returns its step."""
+        step = checkpoints.resume(self.accelerator, self.record.checkpoints)
+        self.schedule.step_update(step)
+        self.record.rewind(step)
+        if step:
+            self.reporter.say(f"resuming at step {step} of {self.cfg.train.steps}")
+        return step
+
+    def after(self, step: int, tracked: list[dict[str, Tensor]], rate: float, stopping: bool) -> None:
+        """What is due after `step` updates: a line of metrics, a validation, a checkpoint. Clears `tracked` if logged."""
+        cfg, last = self.cfg.train, step == self.cfg.train.steps
+        if step % cfg.log_every == 0 or last:
+            values = {f"train/{name}": value for name, value in _means(tracked).items()}
+            values |= {"train/lr": self.learning_rate, "train/images_per_second": rate}
+            tracked.clear()
+            self.record.log(step, values)
+            self.mirror.log(step, values)
+        if step % cfg.validate_every == 0 or last:
+            validate(self.ema.module, self.mix, self.record, self.mirror, self.accelerator, self.reporter, step)
+        if step % cfg.checkpoint_every == 0 or last or stopping:
+            checkpoints.save(self.accelerator, self.record.checkpoints, step, cfg.keep)
+            if self.accelerator.is_main_process:
+                checkpoint.save(self.record.folder, self.ema.module, self.cfg.model, self.mix.labels, step)
+            self.record.update(step=step)
+
+    def interrupted(self, step: int, signum: int) -> int:
+        """Note that the run was told to stop; returns the shell's exit status for that signal."""
+        name = signal.Signals(signum).name
+        self.record.update(state="interrupted", message=f"stopped by {name} after step {step}")
+        self.reporter.say(f"{name}: stopped after step {step}, checkpoint written; the same command goes on from there")
+        return 128 + signum
+
+    def explain_divergence(self, step: int, loss: float, norm: float, labels: Tensor) -> str:
+        """Which step, what was in the batch, what is left."""
+        names = Counter(self.mix.labels[i] for i in labels.tolist())
+        batch = ", ".join(f"{count} x {name}" for name, count in sorted(names.items()))
+        saved = checkpoints.found(self.record.checkpoints)
+        good = f"last good checkpoint: {saved[-1]}" if saved else "there is no checkpoint yet"
+        return (
+            f"training diverged at step {step}: loss {loss}, gradient norm {norm} (batch: {batch}); {good}; "
+            "try a lower optimizer.lr, a longer schedule.warmup or a lower train.clip_grad"
+        )
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next update."""
+        return self.optimizer.param_groups[0]["lr"]
+
+
+def _detached(parts: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: part.detach() for name, part in parts.items()}
+
+
+def _means(tracked: list[dict[str, Tensor]]) -> dict[str, float]:
+    """Mean of each name over the entries that have it."""
+    names = dict.fromkeys(name for entry in tracked for name in entry)
+    return {name: torch.stack([entry[name] for entry in tracked if name in entry]).mean().item() for name in names}

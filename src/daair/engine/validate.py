@@ -1,0 +1,91 @@
+"""Validation during training: PSNR per degradation on fixed held-out crops, and what the routers do."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+
+from daair.data.mix import Mix
+from daair.engine.progress import Reporter
+from daair.engine.routing import RoutingTally
+from daair.metrics import PROTOCOLS
+from daair.pictures import comparison
+from daair.runs.mirror import Mirror
+from daair.runs.record import Record
+
+BATCH = 8  # crops at a time; has no influence on the figures
+
+
+@torch.inference_mode()
+def validate(
+    model: nn.Module,
+    mix: Mix,
+    record: Record,
+    mirror: Mirror,
+    accelerator: Accelerator,
+    reporter: Reporter,
+    step: int,
+) -> dict[str, float]:
+    """Restore the mix's validation crops, shared by all processes, and log the result.
+
+    Logs `val/psnr/<degradation>` in dB (mean over crops, RGB), their mean `val/psnr`, `routing/mutual_information` (mean
+    over learners) and `routing/utilisation` (experts x degradations, mean over learners, and for each learner); writes
+    `samples/validation.png`.
+
+    Returns:
+        The logged numbers.
+    """
+    dataset = mix.val_dataset()
+    rank, world = accelerator.process_index, accelerator.num_processes
+    share = Subset(dataset, range(rank, len(dataset), world))
+    tally, rows, samples = RoutingTally(mix.labels), [], []
+    for batch in DataLoader(share, batch_size=BATCH):
+        images, labels = batch["input"].to(accelerator.device), batch["label"].to(accelerator.device)
+        with accelerator.autocast():
+            output = model(images, labels, with_routing=True)
+        restored = output.image.float().clamp(0, 1).cpu()
+        tally.add(output.gates.float().cpu().numpy(), batch["label"].numpy())
+        for i, (label, name) in enumerate(zip(batch["label"].tolist(), batch["name"], strict=True)):
+            triple = [t[i].permute(1, 2, 0).numpy() for t in (batch["input"], restored, batch["target"])]
+            rows.append((label, PROTOCOLS["promptir"].psnr(triple[1], triple[2])))
+            if name.endswith("-0") and label not in {sample[0] for sample in samples}:
+                samples.append((label, name, triple))
+    rows, samples = gather_object(rows), gather_object(samples)
+    tally = tally.merge(gather_object([tally]))
+    values = _numbers(rows, tally, mix.labels)
+    record.log(step, {**values, "routing/utilisation": _matrices(tally)})
+    if accelerator.is_main_process:
+        picture = _picture(record.samples / "validation.png", samples, mix.labels)
+        mirror.log(step, values)
+        mirror.log_images(step, {"validation": picture})
+        mirror.log_routing(step, _matrices(tally), mix.labels)
+        each = "  ".join(f"{name.rpartition('/')[2]} {psnr:.2f}" for name, psnr in values.items() if "psnr/" in name)
+        reporter.say(f"step {step}: validation PSNR {values['val/psnr']:.2f} dB  ({each})")
+    return values
+
+
+def _numbers(rows: list[tuple[int, float]], tally: RoutingTally, labels: list[str]) -> dict[str, float]:
+    each = {labels[k]: np.mean([psnr for label, psnr in rows if label == k]) for k in sorted({r[0] for r in rows})}
+    values = {f"val/psnr/{name}": float(psnr) for name, psnr in each.items()}
+    values["val/psnr"] = float(np.mean(list(each.values())))
+    information = tally.mutual_information()
+    if len(information):
+        values["routing/mutual_information"] = float(information.mean())
+    return values
+
+
+def _matrices(tally: RoutingTally) -> dict[str, list]:
+    utilisation = np.round(tally.utilisation(), 4)
+    mean = utilisation.mean(axis=0).round(4).tolist() if len(utilisation) else []
+    return {"mean": mean, "learners": utilisation.tolist()}
+
+
+def _picture(path: Path, samples: list, labels: list[str]) -> Path:
+    rows = {}
+    for label, _, triple in sorted(samples, key=lambda sample: (sample[0], sample[1])):
+        rows.setdefault(labels[label], triple)
+    return comparison(path, rows)

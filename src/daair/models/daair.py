@@ -1,0 +1,249 @@
+"""DaAIR: one efficient network for any image restoration.
+
+"Efficient Degradation-aware Any Image Restoration", Zamfir, Wu, Mehta, Paudel, Zhang, Timofte, arXiv 2405.15475. The
+authors released no code; this follows the abstract [A] and the overview figure [F], the same authors' successor MoCE-IR
+where the figure is silent [S], and our own choice where both are [C]. Each [S] and [C] is an argument below.
+
+Shape legend: B images, C channels of level 0, H x W pixels, L learners, N specialised experts. Level l has C * 2^l
+channels at 1 / 2^l of the resolution.
+
+    x -> 3x3 -> encoder 0 -> 1 -> 2 -> 3 (bottleneck) -> decoder 2 -> 1 -> 0 -> 3x3 -> + x
+"""
+
+from typing import Annotated, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Len
+from torch import Tensor, nn
+
+from daair.models.dale import Control, Controller, DaLe, RouterFactory
+from daair.models.experts import Expert, ExpertBank, ExpertLayout
+from daair.models.layers import (
+    NORMS,
+    WINDOW,
+    Attention,
+    AttentionKind,
+    FeedForward,
+    FeedForwardKind,
+    NormKind,
+    SamplingKind,
+    downsample,
+    upsample,
+)
+from daair.models.router import Oracle, Routing, Top1
+
+Positive = Annotated[int, Ge(1)]
+
+
+class Restored(NamedTuple):
+    """What the network returns with `with_routing=True`.
+
+    Attributes:
+        image: (B, 3, H, W), the restored images.
+        gates: (L, B, N) float32, the weight each learner gave each expert; L = 0 without specialised experts.
+        aux: scalar float32, L_aux summed over the learners; 0 outside training.
+    """
+
+    image: Tensor
+    gates: Tensor
+    aux: Tensor
+
+
+class EncoderBlock(nn.Module):
+    """y = Norm(x);  x = x + SelfAttention(DaLe(y));  x = x + FFN(Norm(x)) [F]."""
+
+    def __init__(self, channels: int, dale: DaLe, attention: Attention, ffn: FeedForward, norm: type[nn.Module]):
+        super().__init__()
+        self.norm1, self.norm2 = norm(channels), norm(channels)
+        self.dale, self.attention, self.ffn = dale, attention, ffn
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Routing | None]:
+        """(B, C, H, W) -> (B, C, H, W) and the learner's routing."""
+        embedded, routing = self.dale(self.norm1(x), labels)
+        x = x + self.attention(embedded)
+        return x + self.ffn(self.norm2(x)), routing
+
+
+class DecoderBlock(EncoderBlock):
+    """y = Norm(x);  x = x + CrossAttention(DaLe(y), Control(y));  x = x + FFN(Norm(x)) [F]."""
+
+    def __init__(self, *args, controller: Controller | None, query: str) -> None:
+        super().__init__(*args)
+        self.controller, self.query = controller, query
+
+    def forward(self, x: Tensor, labels: Tensor | None = None, tied: Expert | None = None):
+        """As the encoder's; `tied` stands in for the control expert under `control.update=tied`."""
+        y = self.norm1(x)
+        embedded, routing = self.dale(y, labels)
+        if self.controller is None:
+            x = x + self.attention(embedded)
+        else:
+            control = self.controller(y, tied)
+            pair = (embedded, control) if self.query == "dale" else (control, embedded)
+            x = x + self.attention(*pair)
+        return x + self.ffn(self.norm2(x)), routing
+
+
+class DaAIR(nn.Module):
+    """The whole network; every image size works (reflect-padded to a multiple of 8, then cropped back).
+
+    Args:
+        channels: C.
+        encoder_blocks: blocks of the four encoder levels; the fourth is the bottleneck [F].
+        decoder_blocks: blocks of the three decoder levels, full resolution first; fewer than the encoder's [S].
+        heads: attention heads of the four levels; each divides its level's channels.
+        expansion: hidden channels of the feed-forward as a multiple of its channels.
+        experts: number and ranks of the experts.
+        router: factory of the routers, called with `channels` and `count`.
+        control: the decoder's controller and its parameter update.
+        dale_residual: a shortcut around DaLe; false as drawn [F], the switch is ours [C].
+        attention, ffn, norm, sampling: see `layers`; the defaults are the successor's [S].
+        skip_kernel: side of the convolution that halves the concatenated skip, 1 [S] or 3.
+
+    Raises:
+        ValueError: sizes that do not fit together; the text begins with the config key.
+    """
+
+    def __init__(
+        self,
+        channels: Annotated[int, Ge(2)] = 32,
+        encoder_blocks: Annotated[tuple[Positive, ...], Len(4, 4)] = (2, 3, 3, 4),
+        decoder_blocks: Annotated[tuple[Positive, ...], Len(3, 3)] = (2, 2, 2),
+        heads: Annotated[tuple[Positive, ...], Len(4, 4)] = (1, 2, 4, 8),
+        expansion: Annotated[float, Gt(0)] = 2.0,
+        experts: ExpertLayout = ExpertLayout(),  # noqa: B008 - frozen
+        router: RouterFactory = Top1,
+        control: Control = Control(),  # noqa: B008 - frozen
+        dale_residual: bool = False,
+        attention: AttentionKind = "channel",
+        ffn: FeedForwardKind = "gated",
+        norm: NormKind = "layer",
+        sampling: SamplingKind = "shuffle",
+        skip_kernel: Annotated[int, Ge(1)] = 1,
+    ) -> None:
+        super().__init__()
+        _check(channels, heads, experts, control, skip_kernel)
+        self.control = control
+        self.multiple = 8 * (WINDOW if attention == "window" else 1)
+        widths = [channels * 2**level for level in range(4)]
+
+        def parts(level: int) -> tuple:
+            dale = DaLe(widths[level], level, experts, router, dale_residual)
+            attend = Attention(widths[level], heads[level], attention)
+            return widths[level], dale, attend, FeedForward(widths[level], expansion, ffn), NORMS[norm]
+
+        def controller(level: int) -> Controller | None:
+            if control.update == "none":
+                return None
+            return Controller(widths[level], experts.rank_at(level), experts.kernel, control.update)
+
+        self.embed = nn.Conv2d(3, channels, 3, padding=1)
+        self.encoder = nn.ModuleList(
+            nn.ModuleList(EncoderBlock(*parts(level)) for _ in range(depth))
+            for level, depth in enumerate(encoder_blocks)
+        )
+        self.down = nn.ModuleList(downsample(width, sampling) for width in widths[:3])
+        self.up = nn.ModuleList(upsample(width, sampling) for width in widths[1:])
+        self.skip = nn.ModuleList(
+            nn.Conv2d(2 * width, width, skip_kernel, padding=skip_kernel // 2, bias=False) for width in widths[:3]
+        )
+        self.decoder = nn.ModuleList(
+            nn.ModuleList(
+                DecoderBlock(*parts(level), controller=controller(level), query=control.query) for _ in range(depth)
+            )
+            for level, depth in enumerate(decoder_blocks)
+        )
+        self.out = nn.Conv2d(channels, 3, 3, padding=1)
+        nn.init.zeros_(self.out.weight)  # an untrained network returns its input
+        nn.init.zeros_(self.out.bias)
+        self.update_control(momentum=0.0)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None, with_routing: bool = False) -> Tensor | Restored:
+        """Restore `x` (B, 3, H, W), values in [0, 1]; the result has its shape and dtype and is not clamped.
+
+        Args:
+            x: degraded images.
+            labels: (B,) int64 degradation labels; only `router=oracle` looks at them.
+            with_routing: return a `Restored` instead of the image alone.
+        """
+        H, W = x.shape[-2:]
+        feature, routings = self._features(_pad(x, self.multiple), labels)
+        image = x + self.out(feature)[..., :H, :W].to(x.dtype)
+        if not with_routing:
+            return image
+        routings = [routing for routing in routings if routing is not None]
+        if not routings:
+            return Restored(image, x.new_zeros((0, x.shape[0], 0), dtype=torch.float32), x.new_zeros(()).float())
+        aux = torch.stack([routing.aux for routing in routings]).sum()
+        return Restored(image, torch.stack([routing.gates for routing in routings]), aux)
+
+    def _features(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, list[Routing | None]]:
+        """Padded images (B, 3, H, W) -> features (B, C, H, W) and the routing of each learner, encoder first."""
+        routings, skips = [], []
+        feature = self.embed(x)
+        for level, blocks in enumerate(self.encoder):
+            for block in blocks:
+                feature, routing = block(feature, labels)
+                routings.append(routing)
+            if level < 3:
+                skips.append(feature)
+                feature = self.down[level](feature)
+        for level in (2, 1, 0):
+            feature = self.skip[level](torch.cat([self.up[level](feature), skips[level]], dim=1))
+            tied = self.encoder[level][-1].dale.agnostic if self.control.update == "tied" else None
+            for block in self.decoder[level]:
+                feature, routing = block(feature, labels, tied)
+                routings.append(routing)
+        return feature, routings
+
+    @torch.no_grad()
+    def update_control(self, momentum: float | None = None) -> None:
+        """The parameter update [F, A]; to be called after each optimizer step. Does nothing unless `update: ema`.
+
+        A function of the parameters alone, so ranks that hold equal parameters still do afterwards.
+        """
+        if self.control.update != "ema":
+            return
+        momentum = self.control.momentum if momentum is None else momentum
+        for level, blocks in enumerate(self.decoder):
+            agnostic = [block.dale.agnostic for block in self.encoder[level]]
+            for block in blocks:
+                block.controller.follow(agnostic if self.control.source == "mean" else agnostic[-1:], momentum)
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether `forward` must be told the degradation labels."""
+        return any(isinstance(m, Oracle) for m in self.modules())
+
+    def num_parameters(self) -> int:
+        """Numbers that the network has, without the structural zeros of experts of unequal rank."""
+        padding = sum(m.num_padding for m in self.modules() if isinstance(m, ExpertBank))
+        return sum(p.numel() for p in self.parameters()) - padding
+
+
+def _pad(x: Tensor, multiple: int) -> Tensor:
+    """Pad (B, 3, H, W) right and below to multiples; by reflection, or by the edge pixel where too small for that."""
+    H, W = x.shape[-2:]
+    bottom, right = -H % multiple, -W % multiple
+    mode = "reflect" if bottom < H and right < W else "replicate"
+    return F.pad(x, (0, right, 0, bottom), mode=mode) if bottom or right else x
+
+
+def _check(channels: int, heads: tuple[int, ...], experts: ExpertLayout, control: Control, skip_kernel: int) -> None:
+    for level, count in enumerate(heads):
+        width, rank = channels * 2**level, experts.rank_at(level)
+        if width % count:
+            raise ValueError(f"model.heads: {count} heads do not divide the {width} channels of level {level}")
+        if rank > width:
+            raise ValueError(
+                f"experts.rank: {experts.rank} makes rank {rank} at level {level}, above its {width} channels"
+            )
+    if channels % 2:
+        raise ValueError(f"model.channels: must be even, got {channels}")
+    if skip_kernel % 2 == 0:
+        raise ValueError(f"model.skip_kernel: must be odd, got {skip_kernel}")
+    if control.update in ("ema", "tied") and not experts.agnostic:
+        raise ValueError(
+            f"control.update: {control.update} follows the agnostic experts, but experts.agnostic is false"
+        )

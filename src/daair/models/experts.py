@@ -1,0 +1,158 @@
+"""Low-rank experts: one plain expert, and a bank of N whose cost does not depend on N.
+
+Shape legend: B images, C channels, R rank (C_R in the paper), N experts, H x W pixels, k kernel side.
+
+Every expert has the same design (overview figure [F]):
+
+    h = 1x1( Proj_{C -> R}(y) );    out = 1x1( h * kxk(h) )        `*` element-wise, kxk depth-wise [C]
+
+`Proj` and the first 1x1 have no non-linearity between them, so both classes multiply the two small matrices first and
+touch the pixels once; the result is the same up to rounding.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class ExpertLayout:
+    """How many experts each learner has, and of which rank (config group `experts`).
+
+    Args:
+        count: N, the specialised experts of each learner; 0 removes them.
+        rank: rank at the first level.
+        layout: `constant`: `rank` everywhere; `pyramid` [F]: doubles with each level, as the channels do; `spread`: as
+            `pyramid`, and within a level expert i has (i + 1) / N of the level's rank, so that a simple degradation can
+            be given a small expert (MoCE-IR, Zamfir et al., CVPR 2025).
+        kernel: k, side of the depth-wise convolution, odd [C].
+        agnostic: whether there is the agnostic expert E_A that every image passes [F].
+    """
+
+    count: Annotated[int, Ge(0)] = 5
+    rank: Annotated[int, Ge(1)] = 8
+    layout: Literal["constant", "pyramid", "spread"] = "pyramid"
+    kernel: Annotated[int, Ge(1)] = 3
+    agnostic: bool = True
+
+    def __post_init__(self) -> None:
+        if self.kernel % 2 == 0:
+            raise ValueError(f"experts.kernel: must be odd, got {self.kernel}")
+
+    def rank_at(self, level: int) -> int:
+        """R at `level` (0 is full resolution)."""
+        return self.rank if self.layout == "constant" else self.rank * 2**level
+
+    def expert_ranks(self, level: int) -> tuple[int, ...]:
+        """The rank of each of the N specialised experts at `level`; the largest is `rank_at(level)`."""
+        full = self.rank_at(level)
+        if self.layout != "spread":
+            return (full,) * self.count
+        return tuple(max(1, full * (i + 1) // self.count) for i in range(self.count))
+
+
+class Expert(nn.Module):
+    """One expert, (B, C, H, W) -> (B, R, H, W); the agnostic expert E_A and the control expert E_C are such."""
+
+    def __init__(self, channels: int, rank: int, kernel: int = 3) -> None:
+        super().__init__()
+        self.project = nn.Parameter(torch.empty(rank, channels))
+        self.mix_in = nn.Parameter(torch.empty(rank, rank))
+        self.depthwise = nn.Parameter(torch.empty(rank, kernel, kernel))
+        self.bias = nn.Parameter(torch.empty(rank))
+        self.mix_out = nn.Parameter(torch.empty(rank, rank))
+        reset_expert(self.project, self.mix_in, self.depthwise, self.bias, self.mix_out)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, R, H, W)."""
+        h = F.conv2d(y, (self.mix_in @ self.project)[:, :, None, None])
+        gate = F.conv2d(h, self.depthwise[:, None], self.bias, padding=self.depthwise.shape[-1] // 2, groups=h.shape[1])
+        return F.conv2d(h * gate, self.mix_out[:, :, None, None])
+
+
+class ExpertBank(nn.Module):
+    """N experts as stacked parameters: each image is sent through its own one by gathering weights, not by looping.
+
+    One step costs the same for any N: the weights of the B chosen experts are gathered, the 1x1 convolutions become
+    batched matrix products and the kxk one a single convolution with B*R groups. All parameters receive a (possibly
+    zero) gradient in each step, so distributed training needs no search for unused ones.
+
+    Experts of smaller rank (`spread`) occupy the first rows of the stack; the rest is structural zero: it starts at
+    zero, a mask keeps its gradient at zero, and `num_padding` says how many numbers it is.
+
+    Args:
+        channels: C.
+        ranks: the rank of each expert; N = len(ranks), R = max(ranks).
+        kernel: k, odd.
+    """
+
+    def __init__(self, channels: int, ranks: tuple[int, ...], kernel: int = 3) -> None:
+        super().__init__()
+        N, R, k = len(ranks), max(ranks), kernel
+        self.ranks = tuple(ranks)
+        self.project = nn.Parameter(torch.zeros(N, R, channels))
+        self.mix_in = nn.Parameter(torch.zeros(N, R, R))
+        self.depthwise = nn.Parameter(torch.zeros(N, R, k, k))
+        self.bias = nn.Parameter(torch.zeros(N, R))
+        self.mix_out = nn.Parameter(torch.zeros(N, R, R))
+        mask = (torch.arange(R) < torch.tensor(ranks)[:, None]).float()  # (N, R)
+        self.register_buffer("mask", mask if min(ranks) < R else None, persistent=False)
+        for i, r in enumerate(ranks):
+            reset_expert(*self.expert_parameters(i, r))
+
+    def expert_parameters(self, i: int, rank: int | None = None) -> tuple[Tensor, ...]:
+        """Views of expert i's own numbers: project (r, C), mix_in (r, r), depthwise (r, k, k), bias (r), mix_out."""
+        r = self.ranks[i] if rank is None else rank
+        stacks = (self.project[i, :r], self.mix_in[i, :r, :r], self.depthwise[i, :r], self.bias[i, :r])
+        return (*stacks, self.mix_out[i, :r, :r])
+
+    @property
+    def num_padding(self) -> int:
+        """How many of the stacked numbers belong to no expert."""
+        used = sum(t.numel() for i in range(len(self.ranks)) for t in self.expert_parameters(i))
+        return sum(p.numel() for p in self.parameters()) - used
+
+    def forward(self, y: Tensor, index: Tensor) -> Tensor:
+        """Send image b of `y` (B, C, H, W) through expert `index[b]`, (B,) int64; returns (B, R, H, W)."""
+        B, _, H, W = y.shape
+        R, k = self.project.shape[1], self.depthwise.shape[-1]
+        project, mix_in, depthwise, bias, mix_out = (
+            p.index_select(0, index) for p in (self.project, self.mix_in, self.depthwise, self.bias, self.mix_out)
+        )
+        h = (mix_in @ project) @ y.flatten(2)  # (B, R, C) @ (B, C, HW)
+        images_as_groups = h.reshape(1, B * R, H, W)
+        gate = F.conv2d(
+            images_as_groups, depthwise.reshape(B * R, 1, k, k), bias.reshape(-1), padding=k // 2, groups=B * R
+        )
+        out = mix_out @ (h * gate.reshape(B, R, H * W))
+        if self.mask is not None:
+            out = out * self.mask.index_select(0, index)[:, :, None]
+        return out.reshape(B, R, H, W)
+
+    def forward_all(self, y: Tensor) -> Tensor:
+        """Send every image of `y` (B, C, H, W) through every expert; returns (B, N, R, H, W). Cost grows with N."""
+        B, C, H, W = y.shape
+        N, R, k = *self.project.shape[:2], self.depthwise.shape[-1]
+        h = F.conv2d(y, (self.mix_in @ self.project).reshape(N * R, C, 1, 1))
+        gate = F.conv2d(h, self.depthwise.reshape(N * R, 1, k, k), self.bias.reshape(-1), padding=k // 2, groups=N * R)
+        out = F.conv2d(h * gate, self.mix_out.reshape(N * R, R, 1, 1), groups=N).reshape(B, N, R, H, W)
+        return out if self.mask is None else out * self.mask[:, :, None, None]
+
+
+@torch.no_grad()
+def reset_expert(project: Tensor, mix_in: Tensor, depthwise: Tensor, bias: Tensor, mix_out: Tensor) -> None:
+    """Variance-preserving start in place [C]: the gate h * kxk(h) begins as h * (1 + small), i.e. nearly linear.
+
+    With the usual fan-in initialisation the two nested products of a learner (gate and E_D * E_A) would begin as
+    fourth powers of numbers far below one, and the learner would pass almost nothing on.
+    """
+    rank, channels = project.shape
+    project.normal_(std=channels**-0.5)
+    mix_in.normal_(std=rank**-0.5)
+    depthwise.normal_(std=0.1 / depthwise.shape[-1])
+    bias.fill_(1.0)
+    mix_out.normal_(std=rank**-0.5)

@@ -1,0 +1,141 @@
+"""Routers: which specialised expert sees which image.
+
+Shape legend: B images, C channels, N experts. A router looks at the image-level feature (global average of the
+normalised feature map) and returns a `Routing`. All of it runs in float32 whatever the autocast precision: a rounded
+logit may flip the choice of an expert.
+Provenance: noisy top-1 and its balance losses follow Shazeer et al., "Outrageously Large Neural Networks" (ICLR 2017,
+arXiv 1701.06538, equations 4, 6-11), as MoCE-IR uses them [S]; that one expert sees the whole image is drawn [F].
+"""
+
+from typing import Annotated, NamedTuple
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
+
+
+class Routing(NamedTuple):
+    """What a router decided for B images.
+
+    Attributes:
+        index: (B,) int64, the one expert of each image; None when every expert is asked.
+        gates: (B, N) float32, the weight of each expert's output; rows sum to at most 1.
+        aux: scalar float32, L_aux of this learner, to be minimised; 0 outside training.
+    """
+
+    index: Tensor | None
+    gates: Tensor
+    aux: Tensor
+
+
+class Top1(nn.Module):
+    """Noisy top-1 router with importance and load losses; the default.
+
+    Args:
+        channels: C.
+        count: N.
+        noise: standard deviation of the Gaussian noise on the logits in training, in units of 1/N [S].
+        weight_by_gate: multiply the expert's output by its softmax weight, so that the image loss trains the router
+            [S]; with false only L_aux does.
+        importance: weight of the squared coefficient of variation of the summed gates, within L_aux [S].
+        load: the same for the expected number of images of each expert [S].
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        count: int,
+        noise: Annotated[float, Gt(0)] = 1.0,
+        weight_by_gate: bool = True,
+        importance: Annotated[float, Ge(0)] = 0.5,
+        load: Annotated[float, Ge(0)] = 0.5,
+    ) -> None:
+        super().__init__()
+        self.linear = nn.Linear(channels, count)
+        self.noise = noise / count
+        self.weight_by_gate = weight_by_gate
+        self.importance, self.load = importance, load
+
+    def forward(self, y: Tensor, labels: Tensor | None = None) -> Routing:
+        """Route by the feature map `y` (B, C, H, W); `labels` are not looked at."""
+        logits = _logits(self.linear, y)
+        noisy = logits + self.noise * torch.randn_like(logits) if self.training else logits
+        probabilities = noisy.softmax(dim=1)
+        gate, index = probabilities.max(dim=1, keepdim=True)
+        aux = self._balance(logits, noisy, probabilities, index) if self.training else logits.new_zeros(())
+        weight = gate if self.weight_by_gate else torch.ones_like(gate)
+        return Routing(index.squeeze(1), torch.zeros_like(logits).scatter(1, index, weight), aux)
+
+    def _balance(self, logits: Tensor, noisy: Tensor, probabilities: Tensor, index: Tensor) -> Tensor:
+        if logits.shape[1] == 1:
+            return logits.new_zeros(())
+        chosen = torch.zeros_like(probabilities).scatter(1, index, 1.0)
+        best_two = noisy.topk(2, dim=1).values
+        # The bar expert i must pass if only its own noise were drawn anew: the best of the others (equation 9).
+        bar = torch.where(chosen > 0, best_two[:, 1:], best_two[:, :1])
+        chance = torch.special.ndtr((logits - bar) / self.noise)
+        importance = _squared_variation((chosen * probabilities).sum(dim=0))
+        return self.importance * importance + self.load * _squared_variation(chance.sum(dim=0))
+
+
+class Soft(nn.Module):
+    """Every expert, weighted by the softmax of the logits; costs N times as much as one expert.
+
+    Args:
+        channels: C.
+        count: N.
+        temperature: divides the logits; lower is closer to a hard choice.
+    """
+
+    def __init__(self, channels: int, count: int, temperature: Annotated[float, Gt(0)] = 1.0) -> None:
+        super().__init__()
+        self.linear = nn.Linear(channels, count)
+        self.temperature = temperature
+
+    def forward(self, y: Tensor, labels: Tensor | None = None) -> Routing:
+        """Route by the feature map `y` (B, C, H, W); `labels` are not looked at."""
+        gates = (_logits(self.linear, y) / self.temperature).softmax(dim=1)
+        return Routing(None, gates, gates.new_zeros(()))
+
+
+class Uniform(nn.Module):
+    """No choice at all: every expert with weight 1/N. What remains of the method when the router is taken away."""
+
+    def __init__(self, channels: int, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, y: Tensor, labels: Tensor | None = None) -> Routing:
+        """Neither the feature map `y` (B, C, H, W) nor `labels` are looked at."""
+        gates = y.new_full((y.shape[0], self.count), 1 / self.count, dtype=torch.float32)
+        return Routing(None, gates, gates.new_zeros(()))
+
+
+class Oracle(nn.Module):
+    """The true degradation label is the expert: an upper bound, since no one tells the label in earnest."""
+
+    def __init__(self, channels: int, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, y: Tensor, labels: Tensor | None = None) -> Routing:
+        """Route by `labels`, (B,) int64 in [0, N).
+
+        Raises:
+            ValueError: there are no labels.
+        """
+        if labels is None:
+            raise ValueError("router=oracle needs the degradation label of each image")
+        gates = torch.zeros(y.shape[0], self.count, device=y.device).scatter(1, labels[:, None], 1.0)
+        return Routing(labels, gates, gates.new_zeros(()))
+
+
+def _logits(linear: nn.Linear, y: Tensor) -> Tensor:
+    """Global average pool and linear layer in float32: (B, C, H, W) -> (B, N)."""
+    with torch.autocast(y.device.type, enabled=False):
+        return nn.functional.linear(y.float().mean(dim=(2, 3)), linear.weight.float(), linear.bias.float())
+
+
+def _squared_variation(x: Tensor) -> Tensor:
+    """Squared coefficient of variation of `x` (N,), population variance: 0 where all are equal."""
+    return x.var(correction=0) / (x.mean().square() + 1e-10)

@@ -1,0 +1,218 @@
+"""Before anything starts: compose every config that a command asks for, and check it.
+
+Hydra's own composition is asked, point for point of a sweep. Its complaints become one line that names the full key
+and the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import setup_globals
+from hydra.errors import HydraException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from daair.errors import UserError
+from daair.problems import ConfigError, Problem, nearest, one_line, unknown_option
+
+if TYPE_CHECKING:
+    from daair.config import Config
+
+
+def preflight(conf_dir: str, argv: Sequence[str]) -> None:
+    """Check the command `argv`, whose configs are composed from `conf_dir`.
+
+    Raises:
+        UserError: the command cannot be run as it stands.
+    """
+    args = get_args_parser().parse_args(list(argv))
+    if args.hydra_help or args.shell_completion or args.experimental_rerun is not None:
+        return
+    composer = Composer(conf_dir, args.config_name or "config", args.config_dir)
+    if args.help or args.cfg or args.info:
+        composer.compose(args.overrides, RunMode.MULTIRUN)
+        return
+    built: set[str] = set()
+    for point, cfg in composer.points(args.overrides, multirun=args.multirun, run=args.run):
+        try:
+            check(cfg, composer.options("model"), built)
+        except ConfigError as error:
+            raise ConfigError(error.problems, point) from None
+
+
+def check(cfg: DictConfig, models: Sequence[str], built: set[str]) -> Config:
+    """Check one composed config as far as its task needs it.
+
+    Args:
+        cfg: with its `hydra` node.
+        models: options of the group `model`.
+        built: networks that were found buildable before, added to.
+    """
+    from daair.config import check_buildable, validate
+
+    config = validate(cfg)
+    task = config.task.get("name")
+    if task == "profile":
+        for name in config.profile.models:
+            if name not in models:
+                near = nearest(name, models)
+                hint = f"did you mean {near}? " if near else ""
+                raise ConfigError([Problem("profile.models", f"{name} unknown; {hint}(options: {', '.join(models)})")])
+    if task == "train" and str(config.model) not in built:
+        check_buildable(config)
+        built.add(str(config.model))
+    return config
+
+
+class Composer:
+    """Composes configs as `hydra.main` does, without touching Hydra's global state.
+
+    Args:
+        conf_dir: folder of the root config.
+        config_name: its name.
+        config_dir: a further folder, searched first (Hydra's `--config-dir`).
+    """
+
+    def __init__(self, conf_dir: str, config_name: str = "config", config_dir: str | None = None) -> None:
+        version.setbase("1.3")
+        setup_globals()
+        self.config_name = config_name
+        search_path = create_config_search_path(conf_dir)
+        if config_dir is not None:
+            if not os.path.isdir(config_dir):
+                raise UserError(f"--config-dir {config_dir}: no such folder")
+            search_path.prepend(provider="command-line", path=f"file://{os.path.abspath(config_dir)}")
+        self.loader = ConfigLoaderImpl(config_search_path=search_path)
+
+    def options(self, group: str) -> list[str]:
+        """The options of a config group."""
+        return self.loader.get_group_options(group)
+
+    def compose(self, overrides: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
+        """The composed config with its `hydra` node.
+
+        Raises:
+            ConfigError: Hydra cannot compose it.
+        """
+        try:
+            return self._load(overrides, mode)
+        except HydraException as error:
+            raise ConfigError(self._explain(list(overrides), error)) from None
+
+    def points(self, overrides: Sequence[str], multirun: bool, run: bool = False) -> Iterator[tuple[str, DictConfig]]:
+        """Every config of the command, with its sweep's overrides as text (empty without a sweep)."""
+        master = self.compose(overrides, RunMode.MULTIRUN)
+        asked = OmegaConf.select(master, "hydra.mode")
+        if not multirun and (run or asked != RunMode.MULTIRUN):
+            yield "", self.compose(overrides)
+            return
+        if "RANK" in os.environ or "WORLD_SIZE" in os.environ:
+            raise UserError(
+                "--multirun: RANK or WORLD_SIZE is set, so this is one process of a launched run; sweep from an "
+                "unlaunched parent (python run.py -m ... launch.num_processes=N) instead"
+            )
+        hydra_overrides = list(master.hydra.overrides.hydra)
+        for point in self._grid(master):
+            yield " ".join(point), self.compose([*hydra_overrides, *point])
+
+    def _grid(self, master: DictConfig) -> list[list[str]]:
+        """The sweep's points; of a sweep that cannot be listed beforehand (intervals), what is fixed in it."""
+        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+        parameters = OmegaConf.select(master, "hydra.sweeper.params") or {}
+        texts = [f"{key}={value}" for key, value in parameters.items()] + list(master.hydra.overrides.task)
+        try:
+            parsed = OverridesParser.create(config_loader=self.loader).parse_overrides(texts)
+            listed = [o for o in parsed if not o.is_sweep_override() or o.is_discrete_sweep()]
+            return BasicSweeper.split_arguments(listed, None)[0]
+        except HydraException as error:
+            raise ConfigError(self._explain(texts, error)) from None
+
+    def _load(self, overrides: Sequence[str], mode: RunMode) -> DictConfig:
+        return self.loader.load_configuration(
+            self.config_name, list(overrides), mode, validate_sweep_overrides=mode == RunMode.RUN
+        )
+
+    def _explain(self, overrides: list[str], error: HydraException) -> list[Problem]:
+        """Find what is wrong with `overrides`, which Hydra refused with `error`."""
+        if isinstance(error, OverrideParseException):
+            return [Problem(error.override, f"not valid as an override ({_first_line(error)})")]
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        groups, values = [], []
+        for override in parsed:
+            (groups if self._is_group(override) else values).append(override)
+        problems = [p for override in groups for p in self._wrong_option(override)]
+        if problems:
+            return problems
+        return self._wrong_keys(groups, values) or [Problem("config", one_line(error))]
+
+    def _is_group(self, override: Override) -> bool:
+        return "/" in override.key_or_group or self.loader.repository.group_exists(override.key_or_group)
+
+    def _wrong_option(self, override: Override) -> list[Problem]:
+        group, value = override.key_or_group, override.value()
+        if override.is_delete() or override.is_sweep_override() or not isinstance(value, str):
+            return []
+        options = self.options(group)
+        if not options:
+            near = nearest(group, [g for g in self._groups(group) if g])
+            return [Problem(group, "unknown config group" + (f"; did you mean {near}?" if near else ""))]
+        return [] if value in options else [unknown_option(group, value, options)]
+
+    def _groups(self, group: str) -> list[str]:
+        """Groups beside `group`: those of conf/, or Hydra's own below `hydra/`."""
+        from hydra.core.object_type import ObjectType
+
+        parent, _, _ = group.rpartition("/")
+        names = self.loader.repository.get_group_options(parent, ObjectType.GROUP)
+        return [f"{parent}/{name}" if parent else name for name in names]
+
+    def _wrong_keys(self, groups: list[Override], values: list[Override]) -> list[Problem]:
+        """Unknown keys among the overrides: they are forced into the config, then the schema is asked."""
+        from daair.config import validate
+
+        plain = [o for o in values if not o.is_delete() and not o.is_sweep_override()]
+        try:
+            base = self._load([o.input_line for o in groups], RunMode.MULTIRUN)
+        except HydraException:
+            return []
+        behind = [_behind_alias(base, o.key_or_group) for o in plain]
+        problems = [
+            Problem(o.key_or_group, f"set {key} instead") for o, key in zip(plain, behind, strict=True) if key
+        ]  # fmt: skip
+        if problems:
+            return problems
+        forced = [f"++{o.key_or_group}={o.get_value_element_as_str()}" for o in plain]
+        try:
+            validate(self._load([*(o.input_line for o in groups), *forced], RunMode.MULTIRUN))
+        except ConfigError as error:
+            return list(error.problems)
+        except HydraException:
+            return []
+        return []
+
+
+def _behind_alias(cfg: DictConfig, key: str) -> str | None:
+    """The key to set in place of `key` when that lies behind an interpolation: model.experts.rank -> experts.rank."""
+    parts = key.split(".")
+    node: Any = cfg
+    for used, part in enumerate(parts[:-1], start=1):
+        if not isinstance(node, DictConfig) or part not in node:
+            return None
+        if OmegaConf.is_interpolation(node, part):
+            source = str(node._get_node(part)._value()).strip("${}")
+            return ".".join([source, *parts[used:]])
+        node = node._get_node(part)
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0].strip() if str(error).strip() else type(error).__name__

@@ -1,0 +1,71 @@
+"""Where a run was made: commit, machine, versions; goes into the run's folder for whoever reads its figures."""
+
+import os
+import platform
+import socket
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("daair", "torch", "torchvision", "accelerate", "timm", "piq", "hydra-core", "omegaconf", "numpy", "wandb")
+
+
+def environment() -> dict:
+    """Plain facts: commit (and whether the tree was dirty), host, processor, GPUs, threads, versions, command."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "git": git_state(),
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "processor": processor(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": gpus,
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+def git_state(folder: Path | None = None) -> dict | None:
+    """`{"commit": sha, "dirty": bool}` of the source tree, or None outside a git checkout."""
+    folder = folder or Path(__file__).resolve().parent
+    commit = _git(folder, "rev-parse", "HEAD")
+    # An installed package may lie inside somebody else's repository (.venv/lib/...): only our own tree counts.
+    if commit is None or _git(folder, "ls-files", "--error-unmatch", __file__) is None:
+        return None
+    return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))}
+
+
+def git_diff() -> str:
+    """Uncommitted changes of tracked files, as a patch; empty when there are none."""
+    return _git(Path(__file__).resolve().parents[3], "diff", "HEAD") or ""
+
+
+def processor() -> str:
+    """The processor's name, for tables of timings."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,190 @@
+"""A run's folder: the one source of truth about a run, and the only place that knows its file names.
+
+    <paths.runs>/<study>/<label>-<config id>/seed<k>/
+        config.yaml          the frozen config
+        status.json          state, attempt, who works on it, since when (see `Status`)
+        environment.json     commit, machine, versions of the latest attempt; changes.patch when the tree was dirty
+        metrics.jsonl        one JSON object a line: {"step": ..., "time": ..., name: value, ...}
+        results.csv          one row per benchmark, protocol and image (engine/evaluate.py)
+        model.safetensors    weights for use (exponential moving average), model.json its config
+        checkpoints/         step-<n>/: everything needed to go on
+        samples/             pictures: input | restored | clean
+        wandb/               the mirror, when it is on
+
+Every file but metrics.jsonl appears by write-then-rename; metrics.jsonl grows by whole flushed lines, and a reader
+ignores a torn last one.
+"""
+
+import contextlib
+import json
+import math
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+from filelock import FileLock, Timeout
+
+from daair.errors import UserError
+from daair.files import write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA = 1  # of status.json; raise it when a field changes its meaning
+State = Literal["queued", "running", "done", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """Contents of status.json.
+
+    Attributes:
+        state: where the run stands. `done` only after its results are written.
+        attempt: how often it was started, from 1.
+        step, steps: optimizer updates made, and the budget.
+        host, pid: who works or worked on it.
+        started, updated: ISO times, UTC.
+        message: why it failed or stopped; empty otherwise.
+        schema: version of this file.
+    """
+
+    state: State = "queued"
+    attempt: int = 0
+    step: int = 0
+    steps: int = 0
+    host: str = ""
+    pid: int = 0
+    started: str = ""
+    updated: str = ""
+    message: str = ""
+    schema: int = SCHEMA
+
+
+class Record:
+    """Reads and writes a run's folder. A writer holds `lock()`; readers need nothing.
+
+    Args:
+        folder: the run's folder; need not exist yet.
+        writer: false makes everything that writes do nothing: for all processes of a run but the main one.
+    """
+
+    def __init__(self, folder: str | Path, writer: bool = True) -> None:
+        self.folder, self.writer = Path(folder), writer
+        self.config_file = self.folder / "config.yaml"
+        self.status_file = self.folder / "status.json"
+        self.metrics_file = self.folder / "metrics.jsonl"
+        self.results_file = self.folder / "results.csv"
+        self.weights_file = self.folder / "model.safetensors"
+        self.checkpoints = self.folder / "checkpoints"
+        self.samples = self.folder / "samples"
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder; the operating system lets go of it when the holder dies, however it dies.
+
+        Raises:
+            UserError: another process holds it; the text says which.
+        """
+        if not self.writer:
+            yield
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            held = self.status()
+            raise UserError(
+                f"{self.folder} is being written by process {held.pid} on {held.host} (since {held.started}); "
+                "wait for it or stop it, then give the same command again"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def start(self, config: Mapping[str, Any], environment: Mapping[str, Any], changes: str, steps: int) -> None:
+        """Freeze the config and mark the run as running, one attempt more than before."""
+        if not self.writer:
+            return
+        write_text(self.config_file, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        write_text(self.folder / "environment.json", json.dumps(environment, indent=2))
+        if changes:
+            write_text(self.folder / "changes.patch", changes + "\n")
+        else:
+            (self.folder / "changes.patch").unlink(missing_ok=True)
+        me = {"host": socket.gethostname(), "pid": os.getpid()}
+        self.update(state="running", attempt=self.status().attempt + 1, started=_now(), steps=steps, message="", **me)
+
+    def status(self) -> Status:
+        """What status.json says; `queued` where there is none. Fields of other versions are ignored."""
+        try:
+            stored = json.loads(self.status_file.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return Status()
+        return Status(**{name: stored[name] for name in asdict(Status()) if name in stored})
+
+    def update(self, **fields: Any) -> None:
+        """Change fields of status.json."""
+        if not self.writer:
+            return
+        status = replace(self.status(), updated=_now(), **fields)
+        write_text(self.status_file, json.dumps(asdict(status), indent=2) + "\n")
+
+    def config(self) -> dict[str, Any]:
+        """The frozen config.
+
+        Raises:
+            UserError: the folder holds none.
+        """
+        if not self.config_file.is_file():
+            raise UserError(f"{self.folder} is not a run folder: it has no {self.config_file.name}")
+        return yaml.safe_load(self.config_file.read_text())
+
+    def log(self, step: int, values: Mapping[str, Any]) -> None:
+        """Append one line of metrics. Numbers that JSON has no word for (nan, inf) are written as null."""
+        if not self.writer:
+            return
+        row = {"step": step, "time": _now(), **values}
+        with open(self.metrics_file, "a", encoding="utf-8") as file:
+            file.write(json.dumps(_jsonable(row), allow_nan=False) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All complete lines of metrics, oldest first."""
+        if not self.metrics_file.is_file():
+            return []
+        rows = []
+        for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(json.JSONDecodeError):  # torn by a kill in the middle of a write
+                rows.append(json.loads(line))
+        return rows
+
+    def results(self) -> "pd.DataFrame | None":
+        """The per-image rows, or None before there are any."""
+        import pandas as pd
+
+        return pd.read_csv(self.results_file) if self.results_file.is_file() else None
+
+    def rewind(self, step: int) -> None:
+        """Forget metrics of later steps, which a resumed run will log again."""
+        if not self.writer:
+            return
+        kept = [row for row in self.metrics() if row["step"] <= step]
+        write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,170 @@
+"""The schema of everything in a config that is not a component, and the checked config itself.
+
+A component is a node with `_target_`; its schema is the target's signature (`daair.components`), so it appears here as
+a plain dictionary. The keys' meaning is told where they are set, in conf/; here are types and ranges. `not_identity`
+marks what cannot change a trained network and therefore stays out of the config id.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Lt, MinLen, MultipleOf
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from daair.problems import ConfigError, from_pydantic
+
+
+def not_identity(default: Any = ...) -> Any:
+    """A field that cannot change a trained network."""
+    return Field(default, json_schema_extra={"identity": False})
+
+
+def _text(value: Any) -> Any:
+    """`study=2024` is a name, though YAML reads a number."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _no(value: Any) -> Any:
+    """YAML 1.1 reads an unquoted `no` as false."""
+    return "no" if value is False else value
+
+
+Text = Annotated[str, BeforeValidator(_text), MinLen(1)]
+Positive = Annotated[int, Ge(1)]
+Node = dict[str, Any]
+
+
+class Section(BaseModel):
+    """A part of the config with fixed keys; no key more, no conversion between types, no change afterwards."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Train(Section):
+    """conf/train: the loop's budget and habits."""
+
+    steps: Positive
+    batch_size: Positive
+    accumulation: Positive
+    clip_grad: Annotated[float, Gt(0)] | None
+    precision: Annotated[Literal["no", "bf16", "fp16"], BeforeValidator(_no)]
+    ema_decay: Annotated[float, Ge(0), Lt(1)]
+    checkpoint_every: Positive = not_identity()
+    keep: Positive = not_identity()
+    validate_every: Positive = not_identity()
+    log_every: Positive = not_identity()
+    workers: Annotated[int, Ge(0)] = not_identity()
+    threads: Positive | None = not_identity()
+    compile: bool
+
+
+class Logger(Section):
+    """conf/logger: the mirror of a run's folder at Weights & Biases."""
+
+    mode: Literal["online", "offline", "disabled"]
+    project: Text
+    entity: Text | None
+    images: bool
+
+
+class Paths(Section):
+    """Where things go."""
+
+    runs: Text
+
+
+class Launch(Section):
+    """How a run is started."""
+
+    num_processes: Positive
+
+
+class Restore(Section):
+    """Options of task=restore."""
+
+    tile: Annotated[int, Ge(32), MultipleOf(8)] | None
+    overlap: Annotated[int, Ge(0)]
+    degradation: Text | None
+
+
+class Profile(Section):
+    """Options of task=profile."""
+
+    models: Annotated[tuple[Text, ...], MinLen(1)]
+    size: Annotated[int, Ge(16)]
+    batch_size: Positive
+    repeats: Positive
+    output: Text | None
+
+
+class Config(Section):
+    """A checked, fully resolved config; component nodes are plain dictionaries, `model` the one to build."""
+
+    task: Node = not_identity()
+    model: Node
+    experts: Node
+    router: Node
+    control: Node
+    mix: Node
+    loss: Node
+    optimizer: Node
+    schedule: Node
+    train: Train
+    logger: Logger = not_identity()
+    seed: Annotated[int, Ge(0), Lt(2**32)] = not_identity()
+    study: Text = not_identity()
+    label: Text | None = not_identity()
+    checkpoint: Text | None = not_identity()
+    input: Text | None = not_identity()
+    output: Text | None = not_identity()
+    benchmarks: tuple[Text, ...] = not_identity()
+    device: Literal["auto", "cpu", "cuda"] = not_identity()
+    paths: Paths = not_identity()
+    launch: Launch = not_identity()
+    restore: Restore = not_identity()
+    profile: Profile = not_identity()
+    choices: dict[str, str] = Field(default_factory=dict, json_schema_extra={"identity": False})
+    """The option taken from each config group, e.g. {"model": "daair_tiny"}; composed, not a key of conf/."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries, lists, numbers and texts; equal for configs that were spelled differently.
+
+        The order of `mix.degradations` means something (it numbers the labels): write it without sorting keys.
+        """
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Config:
+        """The config that `to_dict` described, e.g. a run's frozen config.
+
+        Raises:
+            ConfigError: `data` does not describe a config of this version.
+        """
+        return parse(cls, dict(data))
+
+
+def parse(schema: type[Config], data: dict[str, Any]) -> Config:
+    """Check `data` against the schema, as JSON: a list may be a tuple, an integer a float, and nothing else.
+
+    Raises:
+        ConfigError: with every problem that was found.
+    """
+    try:
+        return schema.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        raise ConfigError(from_pydantic(error.errors(include_url=False), data)) from None
+
+
+def known_keys(schema: type[BaseModel] = Config, prefix: str = "") -> set[str]:
+    """All dotted keys that the schema names."""
+    keys: set[str] = set()
+    for name, field in schema.model_fields.items():
+        if name == "choices":
+            continue
+        keys.add(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys |= known_keys(field.annotation, f"{prefix}{name}.")
+    return keys

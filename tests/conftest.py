@@ -1,0 +1,15 @@
+"""Fixtures that several test folders share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The benchmark data pack: the folder in DAAIR_DATA, or shared/data beside the checkout."""
+    root = Path(os.environ.get("DAAIR_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+    if not (root / "train" / "clean").is_dir():
+        pytest.skip(f"no data pack at {root} (set DAAIR_DATA)")
+    return root
