@@ -5,22 +5,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from os import PathLike
 
+    import torch
     from torch import nn
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 
-def load(path: str | PathLike[str], **options: Any) -> nn.Module:
-    """Load a trained network; see `daair.engine.weights.load`, which says what `options` there are.
+def load(path: str | PathLike[str], device: str | torch.device = "cpu") -> nn.Module:
+    """The trained network in a run's folder or a weights file, in evaluation mode; see `daair.checkpoint.load`."""
+    from daair import checkpoint  # on use only: `import daair`, and with it every `--help`, stays free of torch
 
-    Imported on use only, so that `import daair` (and with it every `--help`) stays free of torch.
-    """
-    from daair.engine.weights import load as load_weights
-
-    return load_weights(path, **options)
+    return checkpoint.load(path, device)

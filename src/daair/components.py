@@ -18,9 +18,11 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
+from pydantic_core import SchemaError
 
 from daair.problems import UNKNOWN, Problem, from_pydantic, one_line
 
+KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
 SPECIAL = frozenset({"_target_", "_partial_", "_convert_", "_recursive_"})
 """Keys of a node that Hydra's `instantiate` reads itself."""
 
@@ -42,9 +44,14 @@ class Checker:
         try:
             target = locate(node["_target_"])
         except ImportError as error:
-            self.problems.append(Problem(f"{key}._target_", one_line(error)))
+            self.problems.append(Problem(f"{key.removesuffix('.args')}._target_", one_line(error)))
             return dict(node)
         parameters, hints, open_ended = signature(target)
+        if node.get("_partial_") and not is_foreign(node):
+            for name, parameter in parameters.items():
+                # image, channels, ...: what our own parts are called with is positional and has no default
+                if name in node and parameter.default is parameter.empty and parameter.kind is not KEYWORD_ONLY:
+                    self.problems.append(Problem(f"{key}.{name}", "is supplied by the code and cannot be set"))
         canonical = {name: node[name] for name in node if name in SPECIAL}
         canonical |= self.arguments(
             {name: value for name, value in node.items() if name not in SPECIAL},
@@ -64,7 +71,7 @@ class Checker:
     ) -> dict[str, Any]:
         """Check keyword arguments against named parameters; `partial` ones may lack some, `open_ended` have more."""
         # What only the code supplies (channels, the network's parameters, ...) has no default and is not suggested.
-        suggest = {n for n, p in parameters.items() if p.default is not p.empty or n in values}
+        suggest = {n for n, p in parameters.items() if p.default is not p.empty or p.kind is KEYWORD_ONLY}
         self.known |= {f"{key}.{name}" for name in (suggest if partial else parameters)}
         canonical = {}
         for name, value in values.items():
@@ -95,14 +102,15 @@ class Checker:
     def _typed(self, value: Any, hint: Any, key: str) -> Any:
         try:
             adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
-        except (PydanticUserError, TypeError, NameError, AttributeError):
-            return value  # an annotation that pydantic does not understand restricts nothing
-        try:
             checked = adapter.validate_json(json.dumps(value), strict=True)
         except ValidationError as error:
             self.problems += from_pydantic(error.errors(include_url=False), value, key)
             return value
-        except PydanticUserError:  # a forward reference that cannot be resolved shows only here
+        except (PydanticUserError, SchemaError, TypeError, NameError, AttributeError):
+            # An annotation that pydantic does not understand (a Protocol within, a forward reference) says nothing
+            # about types; a length can be checked all the same.
+            if typing.get_origin(hint) is Annotated and isinstance(value, list | dict):
+                return self._typed(value, Annotated[(type(value), *hint.__metadata__)], key)
             return value
         return _canonical(value, checked)
 
@@ -116,27 +124,23 @@ def locate(path: str) -> Callable[..., Any]:
     if not isinstance(path, str) or not all(part.isidentifier() for part in path.split(".")):
         raise ImportError(f"{path!r} is not a dotted path such as package.module.Name")
     parts = path.split(".")
-    found: Any = None
+    module, depth = None, 0
     for used in range(1, len(parts) + 1):
         name = ".".join(parts[:used])
         try:
-            found = importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
-                raise ImportError(f"cannot import {path}: {error}") from error
-            break
+            module, depth = importlib.import_module(name), used
         except ImportError as error:
+            # Not a module: perhaps an attribute of the last one. Anything else failed inside of a module that exists.
+            if isinstance(error, ModuleNotFoundError) and module is not None and (error.name or "") == name:
+                break
             raise ImportError(f"cannot import {path}: {error}") from error
-    else:
-        raise ImportError(f"{path} is a module, not a class or function in it")
-    if found is None:
-        raise ImportError(f"cannot import {path}: no module named {parts[0]}")
-    for used, part in enumerate(parts[used - 1 :], start=used):
-        if not hasattr(found, part):
-            close = difflib.get_close_matches(part, dir(found), n=1)
+    found: Any = module
+    for used in range(depth, len(parts)):
+        if not hasattr(found, parts[used]):
+            close = difflib.get_close_matches(parts[used], dir(found), n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            raise ImportError(f"cannot import {path}: {'.'.join(parts[: used - 1])} has no {part}{hint}")
-        found = getattr(found, part)
+            raise ImportError(f"cannot import {path}: {'.'.join(parts[:used])} has no {parts[used]}{hint}")
+        found = getattr(found, parts[used])
     if not callable(found):
         raise ImportError(f"{path} is not a class or function")
     return found

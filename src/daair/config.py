@@ -1,11 +1,12 @@
 """From a composed Hydra config to a checked `Config`, and from that to the run's identity.
 
 `validate` looks at every key: fixed ones by the schema, components by their targets' signatures, then at combinations.
-It builds nothing; `check_buildable` asks the network's constructor as well, on the meta device.
+It builds nothing; `check_buildable` asks the constructors as well.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -17,7 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
 
 from daair.components import Checker, build, is_foreign
-from daair.problems import ConfigError, Problem, explain_unknown, one_line
+from daair.errors import UserError
+from daair.problems import UNKNOWN, ConfigError, Problem, explain_unknown, one_line
 from daair.schema import Config, known_keys, parse
 
 __all__ = ["Config", "ConfigError", "check_buildable", "config_id", "identity", "run_name", "validate"]
@@ -28,8 +30,8 @@ COMPONENTS = ("experts", "router", "control", "model", "mix", "loss", "optimizer
 NEEDS = {"evaluate": ("checkpoint",), "restore": ("checkpoint", "input", "output")}
 """Root keys that a task cannot do without."""
 
-NOT_IDENTITY = {"mix": ("root", "benchmarks")}
-"""Keys of components that cannot change a trained network: where the images lie, and what it is tested on."""
+NOT_IDENTITY = {"mix": ("name", "root", "benchmarks")}
+"""Keys of components that cannot change a trained network: names, where images lie, what it is tested on."""
 
 _ALIAS = re.compile(r"\$\{([\w.]+)\}")
 
@@ -63,8 +65,12 @@ def validate(cfg: DictConfig | Mapping[str, Any], choices: Mapping[str, str] | N
         if not isinstance(node, Mapping):
             continue
         if name == "model" and "_target_" in node and is_foreign(node):
-            checker.node({"_target_": node["_target_"], **_args(node, checker)}, "model.args")
-            data[name] = {"_target_": node["_target_"], "args": dict(node.get("args") or {})}
+            args = _args(node, checker)
+            data[name] = {
+                "_target_": node["_target_"],
+                "args": checker.node({**args, "_target_": node["_target_"]}, "model.args"),
+            }
+            data[name]["args"].pop("_target_")
         elif "_target_" in node:
             data[name] = checker.node(node, name)
     problems += checker.problems
@@ -76,7 +82,7 @@ def validate(cfg: DictConfig | Mapping[str, Any], choices: Mapping[str, str] | N
         problems += [problem for problem in _combinations(config) if problem.key not in told]
     if problems:
         # A key is right if the schema or a signature names it, whatever else stands in this config.
-        known = (known - {problem.key for problem in problems if problem.text == "unknown"}) | checker.known
+        known = (known - {problem.key for problem in problems if problem.text == UNKNOWN}) | checker.known
         known = {key for key in known if not any(key.startswith(alias + ".") for alias in aliases)}
         raise ConfigError(explain_unknown(problems, known))
     return config
@@ -89,29 +95,31 @@ def choices_of(cfg: DictConfig) -> dict[str, str]:
 
 
 def check_buildable(cfg: Config) -> None:
-    """Let the network's constructor refuse sizes that do not go together; allocates nothing (meta device).
+    """Let the constructors of network, mix and loss refuse what does not go together; cheap (meta device, no files).
 
     Raises:
         ConfigError: with the constructor's message, e.g. `experts.rank: ...`.
     """
-    if is_foreign(cfg.model):
-        return  # a class from elsewhere need not work on the meta device
     import torch
     from hydra.errors import InstantiationException
 
-    try:
-        with torch.device("meta"):
-            build(cfg.model)
-    except InstantiationException as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, ValueError):
-            cause = cause.__cause__
-        if cause is None:
-            raise
-        key, _, text = one_line(cause).partition(": ")
-        if not text or key.split(".")[0] not in Config.model_fields:
-            key, text = "model", one_line(cause)
-        raise ConfigError([Problem(key, text)]) from error
+    for name in ("model", "mix", "loss"):
+        node = getattr(cfg, name)
+        if is_foreign(node):
+            continue  # a class from elsewhere need not work on the meta device, nor be cheap
+        try:
+            with torch.device("meta") if name == "model" else contextlib.nullcontext():
+                build(node)
+        except InstantiationException as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, UserError | ValueError | TypeError):
+                cause = cause.__cause__
+            if cause is None:
+                raise
+            key, _, text = one_line(cause).partition(": ")
+            if not text or key.split(".")[0] not in Config.model_fields:
+                key, text = name, one_line(cause)
+            raise ConfigError([Problem(key, text)]) from error
 
 
 def identity(cfg: Config) -> dict[str, Any]:
@@ -213,6 +221,8 @@ def _combinations(cfg: Config) -> Iterator[Problem]:
     task = cfg.task.get("name")
     if not isinstance(cfg.task.get("_target_"), str):
         yield Problem("task._target_", "missing; choose a task with task=NAME")
+    for key in cfg.task.keys() - {"_target_", "name"}:
+        yield Problem(f"task.{key}", UNKNOWN)
     for key in NEEDS.get(task, ()):
         if getattr(cfg, key) is None:
             yield Problem(key, f"missing; task={task} needs {key}=...")

@@ -13,18 +13,24 @@ from typing import TYPE_CHECKING, Any
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from daair.errors import UserError
 from daair.problems import ConfigError, Problem, nearest, one_line, unknown_option
 
 if TYPE_CHECKING:
     from daair.config import Config
+
+
+REFUSALS = (HydraException, ValueError, YAMLError)
+"""What Hydra raises on a config that it cannot compose; ValueError for a group override that is no text."""
 
 
 def preflight(conf_dir: str, argv: Sequence[str]) -> None:
@@ -38,7 +44,7 @@ def preflight(conf_dir: str, argv: Sequence[str]) -> None:
         return
     composer = Composer(conf_dir, args.config_name or "config", args.config_dir)
     if args.help or args.cfg or args.info:
-        composer.compose(args.overrides, RunMode.MULTIRUN)
+        composer.compose(args.overrides)
         return
     built: set[str] = set()
     for point, cfg in composer.points(args.overrides, multirun=args.multirun, run=args.run):
@@ -54,21 +60,33 @@ def check(cfg: DictConfig, models: Sequence[str], built: set[str]) -> Config:
     Args:
         cfg: with its `hydra` node.
         models: options of the group `model`.
-        built: networks that were found buildable before, added to.
+        built: parts that were found buildable before, added to.
     """
+    from daair.components import locate
     from daair.config import check_buildable, validate
 
     config = validate(cfg)
     task = config.task.get("name")
+    try:
+        locate(config.task["_target_"])
+    except ImportError as error:
+        raise ConfigError([Problem("task._target_", one_line(error))]) from error
     if task == "profile":
         for name in config.profile.models:
             if name not in models:
                 near = nearest(name, models)
-                hint = f"did you mean {near}? " if near else ""
-                raise ConfigError([Problem("profile.models", f"{name} unknown; {hint}(options: {', '.join(models)})")])
-    if task == "train" and str(config.model) not in built:
-        check_buildable(config)
-        built.add(str(config.model))
+                hint = f"; did you mean {near}?" if near else ""
+                raise ConfigError([Problem("profile.models", f"no {name}{hint} (options: {', '.join(models)})")])
+    if task in ("train", "evaluate"):
+        from daair.data.benchmarks import find
+
+        for name in config.benchmarks:
+            find(name)
+    if task == "train":
+        parts = str((config.model, config.mix, config.loss))
+        if parts not in built:
+            check_buildable(config)
+            built.add(parts)
     return config
 
 
@@ -78,7 +96,7 @@ class Composer:
     Args:
         conf_dir: folder of the root config.
         config_name: its name.
-        config_dir: a further folder, searched first (Hydra's `--config-dir`).
+        config_dir: a further folder, searched last (Hydra's `--config-dir`).
     """
 
     def __init__(self, conf_dir: str, config_name: str = "config", config_dir: str | None = None) -> None:
@@ -89,7 +107,11 @@ class Composer:
         if config_dir is not None:
             if not os.path.isdir(config_dir):
                 raise UserError(f"--config-dir {config_dir}: no such folder")
-            search_path.prepend(provider="command-line", path=f"file://{os.path.abspath(config_dir)}")
+            search_path.prepend(
+                provider="command-line",
+                path=f"file://{os.path.abspath(config_dir)}",
+                anchor=SearchPathQuery(provider="schema"),
+            )
         self.loader = ConfigLoaderImpl(config_search_path=search_path)
 
     def options(self, group: str) -> list[str]:
@@ -104,8 +126,8 @@ class Composer:
         """
         try:
             return self._load(overrides, mode)
-        except HydraException as error:
-            raise ConfigError(self._explain(list(overrides), error)) from None
+        except REFUSALS as error:
+            raise ConfigError(self._explain(list(overrides), error, mode)) from None
 
     def points(self, overrides: Sequence[str], multirun: bool, run: bool = False) -> Iterator[tuple[str, DictConfig]]:
         """Every config of the command, with its sweep's overrides as text (empty without a sweep)."""
@@ -134,14 +156,14 @@ class Composer:
             listed = [o for o in parsed if not o.is_sweep_override() or o.is_discrete_sweep()]
             return BasicSweeper.split_arguments(listed, None)[0]
         except HydraException as error:
-            raise ConfigError(self._explain(texts, error)) from None
+            raise ConfigError(self._explain(texts, error, RunMode.MULTIRUN)) from None
 
     def _load(self, overrides: Sequence[str], mode: RunMode) -> DictConfig:
         return self.loader.load_configuration(
             self.config_name, list(overrides), mode, validate_sweep_overrides=mode == RunMode.RUN
         )
 
-    def _explain(self, overrides: list[str], error: HydraException) -> list[Problem]:
+    def _explain(self, overrides: list[str], error: Exception, mode: RunMode) -> list[Problem]:
         """Find what is wrong with `overrides`, which Hydra refused with `error`."""
         if isinstance(error, OverrideParseException):
             return [Problem(error.override, f"not valid as an override ({_first_line(error)})")]
@@ -150,17 +172,23 @@ class Composer:
         for override in parsed:
             (groups if self._is_group(override) else values).append(override)
         problems = [p for override in groups for p in self._wrong_option(override)]
-        if problems:
-            return problems
-        return self._wrong_keys(groups, values) or [Problem("config", one_line(error))]
+        if mode == RunMode.RUN:
+            problems += [_not_a_sweep(override) for override in parsed if override.is_sweep_override()]
+        # Hydra wraps errors of OmegaConf in an empty one.
+        return (
+            problems
+            or self._wrong_keys(groups, values)
+            or [Problem("config", one_line(error) or one_line(error.__cause__))]
+        )
 
     def _is_group(self, override: Override) -> bool:
         return "/" in override.key_or_group or self.loader.repository.group_exists(override.key_or_group)
 
     def _wrong_option(self, override: Override) -> list[Problem]:
         group, value = override.key_or_group, override.value()
-        if override.is_delete() or override.is_sweep_override() or not isinstance(value, str):
+        if override.is_delete() or override.is_sweep_override() or isinstance(value, list):
             return []
+        value = "null" if value is None else str(value)
         options = self.options(group)
         if not options:
             near = nearest(group, [g for g in self._groups(group) if g])
@@ -182,12 +210,15 @@ class Composer:
         plain = [o for o in values if not o.is_delete() and not o.is_sweep_override()]
         try:
             base = self._load([o.input_line for o in groups], RunMode.MULTIRUN)
-        except HydraException:
+        except REFUSALS:
             return []
         behind = [_behind_alias(base, o.key_or_group) for o in plain]
-        problems = [
-            Problem(o.key_or_group, f"set {key} instead") for o, key in zip(plain, behind, strict=True) if key
-        ]  # fmt: skip
+        problems = [Problem(o.key_or_group, f"set {key} instead") for o, key in zip(plain, behind, strict=True) if key]
+        problems += [
+            Problem(o.key_or_group, "exists already; leave out the +")
+            for o in plain
+            if o.is_add() and not o.is_force_add() and _exists(base, o.key_or_group)
+        ]
         if problems:
             return problems
         forced = [f"++{o.key_or_group}={o.get_value_element_as_str()}" for o in plain]
@@ -195,9 +226,13 @@ class Composer:
             validate(self._load([*(o.input_line for o in groups), *forced], RunMode.MULTIRUN))
         except ConfigError as error:
             return list(error.problems)
-        except HydraException:
+        except REFUSALS:
             return []
-        return []
+        return [
+            Problem(o.key_or_group, f"not in the config; if it is to be added, write +{o.key_or_group}=...")
+            for o in plain
+            if not o.is_add() and not o.is_force_add() and not _exists(base, o.key_or_group)
+        ]
 
 
 def _behind_alias(cfg: DictConfig, key: str) -> str | None:
@@ -212,6 +247,18 @@ def _behind_alias(cfg: DictConfig, key: str) -> str | None:
             return ".".join([source, *parts[used:]])
         node = node._get_node(part)
     return None
+
+
+def _exists(cfg: DictConfig, key: str) -> bool:
+    parent, _, leaf = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    return isinstance(node, DictConfig) and leaf in node
+
+
+def _not_a_sweep(override: Override) -> Problem:
+    values = override.input_line.partition("=")[2]
+    text = f"{values} is several values; write [{values}] for a list, or sweep over them with -m"
+    return Problem(override.key_or_group, text)
 
 
 def _first_line(error: BaseException) -> str:

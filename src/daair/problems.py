@@ -78,8 +78,8 @@ def nearest_whole(key: str, known: Collection[str]) -> str | None:
 def unknown_option(group: str, option: str, options: Sequence[str]) -> Problem:
     """The problem of an option that its config group does not have."""
     near = nearest(option, options) or (nearest(option.split("_")[0], options) if "_" in option else None)
-    hint = f"did you mean {group}={near}? " if near else ""
-    return Problem(f"{group}={option}", f"unknown; {hint}(options: {', '.join(options)})")
+    hint = f"; did you mean {group}={near}?" if near else ""
+    return Problem(f"{group}={option}", f"unknown{hint} (options: {', '.join(options)})")
 
 
 def explain_unknown(problems: Iterable[Problem], known: Collection[str]) -> list[Problem]:
@@ -106,6 +106,8 @@ def from_pydantic(errors: Sequence[Any], value: Any, key: str = "") -> list[Prob
     """
     places: dict[str, list[dict]] = {}
     for error in errors:
+        if error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]:
+            continue  # pydantic does not count the values that it refused, and tells of these as well
         places.setdefault(_place(error, value, key), []).append(error)
     return [Problem(place or "config", _statement(found)) for place, found in places.items()]
 
@@ -132,9 +134,12 @@ _NOT_A = {
     "bool_type": "true or false",
     "string_type": "a text",
     "list_type": "a list",
+    "sequence_str": "a list",
+    "iterable_type": "a list",
     "tuple_type": "a list",
     "set_type": "a list",
     "dict_type": "a mapping",
+    "mapping_type": "a mapping",
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
     "finite_number": "a finite number",
@@ -186,11 +191,11 @@ def _bound(error: dict) -> str | None:
         return f"must be {words} {_number(context[name])}, got {value}"
     if kind == "multiple_of":
         return f"must be a multiple of {_number(context['multiple_of'])}, got {value}"
+    if kind in ("too_short", "string_too_short") and isinstance(error["input"], str):
+        return "must not be empty"
     if kind in ("too_short", "too_long"):
         words, name = ("at least", "min_length") if kind == "too_short" else ("at most", "max_length")
         return f"must have {words} {context[name]} values, got {value}"
-    if kind == "string_too_short":
-        return "must not be empty"
     if kind == "missing" and error["loc"] and isinstance(error["loc"][-1], int):  # a tuple of fixed length
         return f"must have more values, got {value}"
     return None

@@ -37,10 +37,12 @@ class Benchmark:
         degraded: Folder of the degraded images under ``mix.root``, if they are given and not made.
         degrade: Makes the input from the clean image, if it is not given.
         rename: Turns the stem of a degraded file into the stem of its clean file.
+        label: What the mixes call its degradation, for networks that must be told.
         protocol: Name of the metric protocol, see :data:`daair.metrics.PROTOCOLS`.
     """
 
     name: str
+    label: str
     clean: str | None = None
     degraded: str | None = None
     degrade: Degradation | None = None
@@ -96,13 +98,15 @@ class Item:
 
 def _benchmarks() -> Iterable[Benchmark]:
     for sigma in (15, 25, 50):
-        yield Benchmark(f"demo_noise{sigma}", degrade=partial(noise, sigma=sigma))
-    yield Benchmark("demo_rain", degrade=rain)
-    yield Benchmark("demo_haze", degrade=haze)
+        yield Benchmark(f"demo_noise{sigma}", f"noise{sigma}", degrade=partial(noise, sigma=sigma))
+    yield Benchmark("demo_rain", "rain", degrade=rain)
+    yield Benchmark("demo_haze", "haze", degrade=haze)
     for sigma in (15, 25, 50):
-        yield Benchmark(f"cbsd68_sigma{sigma}", clean="denoising/cbsd68", degrade=partial(noise, sigma=sigma))
+        degrade = partial(noise, sigma=sigma)
+        yield Benchmark(f"cbsd68_sigma{sigma}", f"noise{sigma}", clean="denoising/cbsd68", degrade=degrade)
     yield Benchmark(
         "rain100l",
+        "rain",
         clean="deraining/rain100l/test/target",
         degraded="deraining/rain100l/test/input",
         rename=("rain-", "norain-"),

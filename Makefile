@@ -1,0 +1,41 @@
+# Each target sets up .venv first when it is missing, incomplete, or older than the pins.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The first Python that starts and is new enough; another one: make PYTHON=/path/to/python3 demo
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
+RUN := .venv/bin/python
+
+.PHONY: help setup demo test lint clean
+
+help: ## show this list
+	@echo "DaAIR Lab. Targets:"
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@echo "Everything else: .venv/bin/python run.py --help (after make setup)"
+
+setup: .venv/.ok ## create or renew .venv; the other targets do it by themselves
+
+demo: .venv/.ok ## train a small network on embedded images, evaluate it, print a table (some minutes)
+	@$(RUN) run.py study=demo model=daair_tiny mix=demo
+
+test: .venv/.ok ## run all tests (minutes); make test ARGS="-k config" runs some
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n 2 --durations=10 $(ARGS)
+
+lint: .venv/.ok ## check style and formatting
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+
+clean: ## remove caches and build products; keeps .venv and runs
+	@rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last: a set-up that was interrupted is done again.
+.venv/.ok: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed (with venv); none was found. make PYTHON=/path/to/python3" >&2; exit 1; }
+	@rm -f $@
+	@echo "Setting up .venv (PyTorch and the rest, about 6 GB): a few minutes the first time, seconds when little changed ..."
+	@.venv/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear .venv
+	@.venv/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,135 @@
+"""Evaluation: rows per image, the same from one process and from two, of our networks and of foreign ones."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers import ROOT, run
+from PIL import Image
+from torch import nn
+
+from daair import checkpoint
+from daair.data.degradations import noise
+from daair.data.keyed import keyed_rng
+from daair.metrics import PROTOCOLS
+
+MODEL = {
+    "_target_": "daair.models.daair.DaAIR",
+    "channels": 8,
+    "encoder_blocks": [1, 1, 1, 1],
+    "decoder_blocks": [1, 1, 1],
+    "heads": [1, 1, 2, 2],
+    "experts": {"_target_": "daair.models.experts.ExpertLayout", "count": 2, "rank": 2},
+    "router": {"_target_": "daair.models.router.Top1", "_partial_": True},
+    "control": {"_target_": "daair.models.dale.Control", "update": "ema"},
+}
+FOREIGN = '''
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, width=4):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 3, 3, padding=1))
+
+    def forward(self, x):
+        return x - self.body(x)
+'''
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "data" / "denoising" / "cbsd68"
+    folder.mkdir(parents=True)
+    for i, size in enumerate([(48, 33), (32, 40), (50, 64)]):
+        Image.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    return tmp_path / "data"
+
+
+def save_network(folder: Path, router: str = "Top1", labels: tuple[str, ...] = ("noise15", "noise25")) -> Path:
+    torch.manual_seed(0)
+    config = MODEL | {"router": {"_target_": f"daair.models.router.{router}", "_partial_": True}}
+    model = checkpoint.build(config)
+    nn.init.normal_(model.out.weight, std=0.05)
+    checkpoint.save(folder, model, config, list(labels), step=5)
+    return folder
+
+
+def evaluate(checkpoint_path: Path, data: Path, *more: str, processes: int = 1, cwd: Path | None = None):
+    task = ["task=evaluate", f"checkpoint={checkpoint_path}", f"mix.root={data}", "device=cpu", "train.threads=1"]
+    return run([*task, *more], processes, cwd)
+
+
+def test_rows_by_hand(data: Path, tmp_path: Path) -> None:
+    folder = save_network(tmp_path / "net")
+    code, output = evaluate(folder, data, "benchmarks=[cbsd68_sigma25]")
+    assert code == 0 and "cbsd68_sigma25" in output and "gain dB" in output, output
+    rows = pd.read_csv(folder / "results.csv").set_index("image")
+    assert list(rows["width"]) == [32, 32, 64] and list(rows["height"]) == [48, 32, 48], "centre crop to 16"
+    protocol = PROTOCOLS["promptir"]
+    clean = protocol.crop(np.asarray(Image.open(data / "denoising/cbsd68/2.png")))
+    noisy = noise(clean, keyed_rng("benchmark", "cbsd68_sigma25", "2.png"), sigma=25)
+    model = checkpoint.load(folder)
+    with torch.inference_mode():
+        restored = model(torch.from_numpy(noisy).permute(2, 0, 1)[None].float() / 255)[0].permute(1, 2, 0).numpy()
+    assert rows.loc["2.png", "psnr"] == pytest.approx(protocol.psnr(restored, clean), abs=1e-4)
+    assert rows.loc["2.png", "input_psnr"] == pytest.approx(protocol.psnr(noisy, clean), abs=1e-9)
+    assert (folder / "samples" / "comparison.png").is_file()
+
+
+def test_two_processes_give_the_rows_of_one_and_new_rows_replace_old(data: Path, tmp_path: Path) -> None:
+    one, two = save_network(tmp_path / "one"), save_network(tmp_path / "two")
+    names = "benchmarks=[cbsd68_sigma15,cbsd68_sigma50]"
+    assert evaluate(one, data, names)[0] == 0
+    code, output = evaluate(two, data, names, processes=2)
+    assert code == 0, output
+    assert (one / "results.csv").read_bytes() == (two / "results.csv").read_bytes()
+    assert evaluate(one, data, "benchmarks=[cbsd68_sigma50]")[0] == 0
+    again = pd.read_csv(one / "results.csv")
+    assert len(again) == 6 and not again.duplicated(["benchmark", "image"]).any()
+
+
+def test_foreign_network_with_a_state_dict(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "theirs.py").write_text(FOREIGN)
+    scope: dict = {}
+    exec(FOREIGN, scope)
+    torch.manual_seed(0)
+    torch.save({"params": scope["Net"](6).state_dict()}, tmp_path / "theirs.pth")
+    more = ["model=custom", "model._target_=theirs.Net", "model.args.width=6", "benchmarks=[cbsd68_sigma25]"]
+    code, output = evaluate(tmp_path / "theirs.pth", data, *more, cwd=tmp_path)
+    assert code == 0, output
+    rows = pd.read_csv(tmp_path / "runs" / "evaluate" / "theirs" / "results.csv")
+    assert len(rows) == 3 and rows["psnr"].notna().all()
+
+
+def test_oracle_is_told_the_benchmarks_degradation(data: Path, tmp_path: Path) -> None:
+    folder = save_network(tmp_path / "net", router="Oracle")
+    assert evaluate(folder, data, "benchmarks=[cbsd68_sigma25]")[0] == 0
+    code, output = evaluate(folder, data, "benchmarks=[cbsd68_sigma50]")
+    assert code == 1 and "benchmark cbsd68_sigma50 is noise50, which this network's oracle was not trained on" in output
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["benchmarks=[cbsd86_sigma25]"], "did you mean cbsd68_sigma25"),
+        (["benchmarks=[rain100l]"], "rain100l/test"),
+        (["benchmarks=[]"], "benchmarks: none is given"),
+    ],
+    ids=str,
+)
+def test_refusals_are_one_line(data: Path, tmp_path: Path, more: list[str], message: str) -> None:
+    code, output = evaluate(save_network(tmp_path / "net"), data, *more)
+    assert code == 1
+    (line,) = [line for line in output.splitlines() if line]
+    assert line.startswith("error: ") and message in line
+
+
+def test_model_config_of_a_checkpoint_is_frozen(tmp_path: Path) -> None:
+    folder = save_network(tmp_path)
+    stored = json.loads((folder / "model.json").read_text())
+    assert stored["model"] == MODEL and stored["step"] == 5
+    assert ROOT.name not in (folder / "model.json").read_text()

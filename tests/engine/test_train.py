@@ -1,0 +1,155 @@
+"""Real trainings in processes of their own: killed, stopped, doubled, diverging."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from helpers import SMALL, make_photographs, run, start
+
+from daair.runs.record import Record
+
+STEPS = ["train.steps=10", "train.checkpoint_every=4", "train.validate_every=5"]
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_photographs(tmp_path_factory.mktemp("photographs"))
+
+
+def command(photographs: Path, runs: Path, *more: str) -> list[str]:
+    return [*SMALL, *STEPS, f"mix.root={photographs}", f"paths.runs={runs}", *more]
+
+
+def only_run(runs: Path) -> Record:
+    (status,) = runs.glob("*/*/seed*/status.json")
+    return Record(status.parent)
+
+
+def wait_for_step(process, runs: Path, step: int) -> None:
+    """Until metrics of `step` are on disk."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for file in runs.glob("*/*/seed*/metrics.jsonl"):
+            if any(row["step"] >= step for row in Record(file.parent).metrics()):
+                return
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    raise AssertionError(f"step {step} was not reached in time")
+
+
+def kill_tree(pid: int) -> None:
+    """SIGKILL to a process and all its descendants, which elastic workers are in sessions of their own."""
+    parent = psutil.Process(pid)
+    for process in [*parent.children(recursive=True), parent]:
+        process.kill()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_and_resumed_run_ends_byte_identical(photographs: Path, tmp_path: Path, processes: int) -> None:
+    slow = ["train.accumulation=2"]
+    code, output = run(command(photographs, tmp_path / "whole", *slow), processes)
+    assert code == 0, output
+    whole = only_run(tmp_path / "whole")
+
+    victim = start(command(photographs, tmp_path / "killed", *slow), processes)
+    wait_for_step(victim, tmp_path / "killed", 6)  # past the checkpoint of step 4, before that of step 8
+    kill_tree(victim.pid)
+    victim.communicate()
+    killed = only_run(tmp_path / "killed")
+    assert killed.status().state == "running"
+    code, output = run(command(photographs, tmp_path / "killed", *slow), processes)
+    assert code == 0, output
+    assert "resuming at step" in output
+
+    assert killed.weights_file.read_bytes() == whole.weights_file.read_bytes()
+    names = [f"checkpoints/step-00000010/{name}" for name in ("model.safetensors", "optimizer.bin")]
+    for name in names:
+        assert (killed.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
+    timeless = ("time", "train/images_per_second")
+    trails = [[{k: v for k, v in row.items() if k not in timeless} for row in r.metrics()] for r in (whole, killed)]
+    assert trails[0] == trails[1], "the metrics of the two differ, or lines were lost or doubled"
+    assert killed.status().state == "done" and killed.status().attempt == 2
+    assert len(list(killed.checkpoints.iterdir())) == 2, "keep=2"
+
+
+def test_two_processes_train_like_one(photographs: Path, tmp_path: Path) -> None:
+    """The same images make the same updates, whoever computes them (soft routing draws no noise)."""
+    for processes in (1, 2):
+        code, output = run(command(photographs, tmp_path / str(processes), "router=soft"), processes)
+        assert code == 0, output
+    one, two = (only_run(tmp_path / str(processes)) for processes in (1, 2))
+    assert one.folder.name == two.folder.name and one.folder.parent.name == two.folder.parent.name
+    norms = [[row["train/grad_norm"] for row in r.metrics() if "train/grad_norm" in row] for r in (one, two)]
+    assert len(norms[0]) == 10 and norms[0] == pytest.approx(norms[1], rel=1e-3)
+    scores = [[row["val/psnr"] for row in r.metrics() if "val/psnr" in row] for r in (one, two)]
+    assert len(scores[0]) == 2 and scores[0] == pytest.approx(scores[1], abs=1e-3)
+
+
+@pytest.mark.parametrize(("number", "processes"), [(signal.SIGINT, 1), (signal.SIGTERM, 2)])
+def test_signal_checkpoints_and_the_same_command_goes_on(
+    photographs: Path, tmp_path: Path, number: signal.Signals, processes: int
+) -> None:
+    many = ["train.steps=100000", "train.checkpoint_every=100000"]
+    process = start(command(photographs, tmp_path, *many), processes)
+    wait_for_step(process, tmp_path, 3)
+    os.kill(process.pid, number)
+    output = process.communicate(timeout=60)[0]
+    record = only_run(tmp_path)
+    assert record.status().state == "interrupted", output
+    step = int(list(record.checkpoints.iterdir())[0].name.removeprefix("step-"))
+    assert f"{number.name}: stopped after step {step}, checkpoint written" in output
+    assert record.status().step == step and record.weights_file.is_file()
+    if processes == 1:
+        assert process.returncode == 128 + number
+
+    again = start(command(photographs, tmp_path, *many))
+    wait_for_step(again, tmp_path, step + 2)
+    again.terminate()
+    assert f"resuming at step {step} of 100000" in again.communicate(timeout=60)[0]
+
+
+def test_second_writer_is_told_who_holds_the_run(photographs: Path, tmp_path: Path) -> None:
+    holder = start(command(photographs, tmp_path, "train.steps=100000"))
+    wait_for_step(holder, tmp_path, 1)
+    code, output = run(command(photographs, tmp_path, "train.steps=100000"))
+    holder.terminate()
+    holder.communicate(timeout=60)
+    assert code == 1
+    assert f"is being written by process {holder.pid} on" in output.splitlines()[-1]
+
+
+def test_finished_run_is_not_trained_again(photographs: Path, tmp_path: Path) -> None:
+    few = command(photographs, tmp_path, "train.steps=2")
+    assert run(few)[0] == 0
+    record = only_run(tmp_path)
+    weights, trail = record.weights_file.stat().st_mtime_ns, record.metrics_file.read_bytes()
+    code, output = run([*few, "train.log_every=2", "benchmarks=[demo_noise25]"])
+    assert code == 0 and "demo_noise25" in output, output
+    assert (record.weights_file.stat().st_mtime_ns, record.metrics_file.read_bytes()) == (weights, trail)
+    assert set(record.results()["benchmark"]) == {"demo_noise25"}, "what was missing is measured"
+    assert json.loads(record.status_file.read_text())["state"] == "done"
+
+
+def test_divergence_names_step_batch_and_checkpoint(photographs: Path, tmp_path: Path) -> None:
+    wild = ["optimizer.lr=1e30", "schedule.warmup=0", "train.checkpoint_every=1"]
+    code, output = run(command(photographs, tmp_path, *wild))
+    assert code == 1
+    last = output.splitlines()[-1]
+    assert last.startswith("error: training diverged at step "), output
+    assert "x noise" in last and "last good checkpoint: " in last and "optimizer.lr" in last
+    record = only_run(tmp_path)
+    assert record.status().state == "failed" and "diverged" in record.status().message
+    assert list(record.checkpoints.iterdir()), "what was done before stays"
+
+
+def test_processes_that_do_not_find_each_other_are_refused(photographs: Path, tmp_path: Path, monkeypatch) -> None:
+    """What `accelerate launch --multi_gpu` does on a machine without GPU: ranks that each believe to be alone."""
+    code, output = run(command(photographs, tmp_path, "launch.num_processes=2"))
+    assert code == 1
+    assert "error: launch.num_processes: 2 are asked for, 1 started" in output
+    assert "ACCELERATE_USE_CPU=true python -m accelerate.commands.launch --multi_gpu" in output
+    assert not list(tmp_path.glob("*/*/seed*")), "nothing was begun"

@@ -1,0 +1,75 @@
+"""What several tests need: a folder of small photographs, and runs in processes of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+RUN = str(ROOT / "run.py")
+
+# The smallest real training: a second of computing after the imports.
+SMALL = [
+    "model=daair_tiny",
+    "model.channels=8",
+    "model.heads=[1,1,2,2]",
+    "experts.rank=2",
+    "mix=denoise",
+    "mix.patch=16",
+    "mix.val_patch=16",
+    "mix.val_crops=2",
+    "train.batch_size=4",
+    "train.workers=0",
+    "train.threads=1",
+    "train.log_every=1",
+    "benchmarks=[]",
+    "device=cpu",
+    "logger.mode=disabled",
+]
+TWO_PROCESSES = [
+    *("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
+    *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
+]
+
+
+def make_photographs(root: Path, count: int = 4, size: int = 48) -> Path:
+    """Write `train/clean` and `val/clean` with smooth random pictures; returns `root`."""
+    rng = np.random.default_rng(0)
+    for part in ("train", "val"):
+        folder = root / part / "clean"
+        folder.mkdir(parents=True)
+        for i in range(count):
+            coarse = Image.fromarray(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8))
+            coarse.resize((size, size), Image.Resampling.BICUBIC).save(folder / f"{part}{i}.png")
+    return root
+
+
+def environment() -> dict[str, str]:
+    """Of a process as a user would start it, on the CPU, with one thread."""
+    env = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT")}
+    return env | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
+
+
+def start(overrides: list[str], processes: int = 1, cwd: Path | None = None) -> subprocess.Popen:
+    """Start `run.py` with `overrides`, in its own session; both outputs come out of `.stdout`."""
+    launcher = TWO_PROCESSES if processes == 2 else []
+    command = [sys.executable, *launcher, RUN, *overrides]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment(),
+        cwd=cwd or ROOT,
+        start_new_session=True,
+    )
+
+
+def run(overrides: list[str], processes: int = 1, cwd: Path | None = None) -> tuple[int, str]:
+    """Run to the end; returns the exit status and the output."""
+    process = start(overrides, processes, cwd)
+    output = process.communicate(timeout=240)[0]
+    return process.returncode, output

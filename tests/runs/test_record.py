@@ -1,0 +1,95 @@
+"""A run's folder: atomic files, states, the lock, metrics that survive a torn line."""
+
+import json
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from daair.errors import UserError
+from daair.files import replacing, replacing_folder
+from daair.runs.record import Record, Status
+
+
+def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("old")
+    with pytest.raises(RuntimeError), replacing(file) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("disk full")
+    assert file.read_text() == "old" and list(tmp_path.iterdir()) == [file]
+
+
+def test_failed_folder_does_not_appear(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), replacing_folder(tmp_path / "step-1") as temporary:
+        (temporary / "weights").write_text("half")
+        raise RuntimeError("disk full")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_status_of_nothing_torn_and_newer(tmp_path: Path) -> None:
+    record = Record(tmp_path)
+    assert record.status() == Status()
+    record.status_file.write_text('{"state": "do')
+    assert record.status() == Status()
+    record.status_file.write_text(json.dumps({"state": "done", "attempt": 3, "schema": 99, "colour": "red"}))
+    assert (record.status().state, record.status().attempt) == ("done", 3)
+
+
+def test_start_counts_attempts_and_freezes_the_config(tmp_path: Path) -> None:
+    record = Record(tmp_path)
+    for attempt in (1, 2):
+        record.start({"b": 1, "a": {"x": [1, 2]}}, {"host": "here"}, changes="", steps=10)
+        assert record.status().attempt == attempt
+    assert record.config() == {"b": 1, "a": {"x": [1, 2]}} and list(record.config()) == ["b", "a"]
+
+
+def test_config_of_a_wrong_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not a run folder: it has no config.yaml"):
+        Record(tmp_path).config()
+
+
+def test_metrics_skip_a_torn_line_and_rewind(tmp_path: Path) -> None:
+    record = Record(tmp_path)
+    for step in (1, 2, 3):
+        record.log(step, {"loss": 1 / step, "bad": float("nan")})
+    with open(record.metrics_file, "a") as file:
+        file.write('{"step": 4, "lo')
+    assert [row["step"] for row in record.metrics()] == [1, 2, 3]
+    assert record.metrics()[0]["bad"] is None
+    record.rewind(2)
+    assert [row["step"] for row in record.metrics()] == [1, 2]
+    record.log(3, {"loss": 0.0})
+    assert [row["step"] for row in record.metrics()] == [1, 2, 3]
+
+
+def test_all_but_the_writer_leave_no_trace(tmp_path: Path) -> None:
+    record = Record(tmp_path / "run", writer=False)
+    with record.lock():
+        record.start({}, {}, "", 1)
+        record.log(1, {})
+        record.update(state="done")
+        record.rewind(0)
+    assert not (tmp_path / "run").exists()
+
+
+def _hold(folder: str, ready, release) -> None:
+    record = Record(folder)
+    with record.lock():
+        record.start({}, {}, "", 1)
+        ready.set()
+        release.wait(30)
+
+
+def test_lock_names_the_holder_and_ends_with_it(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(str(tmp_path), ready, release))
+    holder.start()
+    assert ready.wait(30)
+    with pytest.raises(UserError, match=f"is being written by process {holder.pid} on"), Record(tmp_path).lock():
+        pass
+    holder.kill()  # not even a chance to clean up
+    holder.join()
+    with Record(tmp_path).lock():
+        pass

@@ -1,0 +1,130 @@
+"""Weights as files: round trip, damage, and somebody else's checkpoint."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import daair
+from daair import checkpoint
+from daair.errors import UserError
+
+MODEL = {
+    "_target_": "daair.models.daair.DaAIR",
+    "channels": 8,
+    "encoder_blocks": [1, 1, 1, 1],
+    "decoder_blocks": [1, 1, 1],
+    "heads": [1, 1, 2, 2],
+    "experts": {"_target_": "daair.models.experts.ExpertLayout", "count": 2, "rank": 2},
+    "router": {"_target_": "daair.models.router.Top1", "_partial_": True},
+    "control": {"_target_": "daair.models.dale.Control", "update": "ema"},
+}
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    model = checkpoint.build(MODEL)
+    torch.nn.init.normal_(model.out.weight, std=0.1)
+    checkpoint.save(tmp_path, model, MODEL, ["noise", "rain"], step=7)
+    return tmp_path
+
+
+def describe(folder: Path, **changes) -> None:
+    file = folder / "model.json"
+    stored = json.loads(file.read_text())
+    stored["model"] |= changes
+    file.write_text(json.dumps(stored))
+
+
+def test_round_trip(saved: Path) -> None:
+    first, second = daair.load(saved), daair.load(saved / "model.safetensors")
+    assert isinstance(first, nn.Module) and not first.training
+    assert (first.labels, first.step) == (["noise", "rain"], 7)
+    x = torch.rand(1, 3, 13, 17)
+    with torch.inference_mode():
+        assert torch.equal(first(x), second(x)) and first(x).shape == x.shape
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "subprocess.run",
+        "torch.load",
+        "daair.checkpoint.torch.load",
+        "daair.models.daair.torch.hub.load",
+        "daair.models.daair.torch",
+        "daair.models.experts.reset_expert",
+        "daair.runs.environment.git_diff",
+        "daair.models.nothing.Here",
+        7,
+    ],
+)
+def test_stored_config_cannot_name_foreign_code(saved: Path, target: object) -> None:
+    describe(saved, router={"_target_": target, "_partial_": True})
+    with pytest.raises(UserError, match="refused, since it names"):
+        daair.load(saved)
+
+
+def test_stored_config_cannot_interpolate(saved: Path) -> None:
+    describe(saved, attention="${oc.env:HOME}")
+    with pytest.raises(UserError, match="refused, since it holds the interpolation"):
+        daair.load(saved)
+
+
+def test_pickles_are_not_loaded(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "owned",))
+
+    torch.save({"w": Evil()}, tmp_path / "evil.pth")
+    with pytest.raises(UserError, match="not a .safetensors file"):
+        daair.load(tmp_path / "evil.pth")
+    with pytest.raises(UserError, match="refused, since it is not a plain state dict"):
+        checkpoint.load_weights(nn.Linear(1, 1), tmp_path / "evil.pth")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_damage_is_named(saved: Path) -> None:
+    weights = saved / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-100])
+    with pytest.raises(UserError, match="model.safetensors: damaged or not a weights file"):
+        daair.load(saved)
+    weights.write_bytes(whole)
+    describe(saved, channels=16)
+    with pytest.raises(UserError, match="weights of another network than the config describes; they differ in"):
+        daair.load(saved)
+    (saved / "model.json").write_text("{")
+    with pytest.raises(UserError, match="model.json: damaged"):
+        daair.load(saved)
+    (saved / "model.json").unlink()
+    with pytest.raises(UserError, match="model.json is missing"):
+        daair.load(saved)
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist; give a run folder"):
+        daair.load(tmp_path / "no")
+    with pytest.raises(UserError, match="holds no model.safetensors"):
+        daair.load(tmp_path)
+
+
+@pytest.mark.parametrize("wrap", [None, "state_dict", "params"])
+def test_foreign_state_dict(tmp_path: Path, wrap: str | None) -> None:
+    config = {"_target_": "torch.nn.Conv2d", "args": {"in_channels": 3, "out_channels": 3, "kernel_size": 1}}
+    source = nn.Conv2d(3, 3, 1)
+    state = source.state_dict()
+    torch.save({wrap: state, "epoch": 3} if wrap else state, tmp_path / "net.pth")
+    model = checkpoint.build(config)
+    checkpoint.load_weights(model, tmp_path / "net.pth")
+    x = torch.rand(1, 3, 4, 4)
+    assert torch.equal(model(x, torch.zeros(1)), source(x))
+
+
+def test_unbuildable_model_is_one_line() -> None:
+    with pytest.raises(UserError, match="^model.heads: 3 heads do not divide"):
+        checkpoint.build({**MODEL, "heads": [3, 1, 1, 1]})

@@ -1,0 +1,121 @@
+"""Every option of every config group composes, is valid, builds, and takes one training step."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from helpers import ROOT, SMALL, make_photographs
+from hydra import compose, initialize_config_dir
+
+from daair import checkpoint, components
+from daair.config import validate
+from daair.schema import Config
+
+GROUPS = ("model", "experts", "router", "control", "mix", "loss", "optimizer", "schedule", "train", "logger", "task")
+OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((ROOT / "conf" / group).glob("*.yaml"))]
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_photographs(tmp_path_factory.mktemp("photographs"), count=3, size=40)
+
+
+def config(group: str, option: str, root: Path) -> Config:
+    kept = [o for o in SMALL if not o.startswith(f"{group}=") and not (group == "model" and o.startswith("model."))]
+    if (group, option) == ("model", "custom"):
+        kept += ["model._target_=torch.nn.Conv2d", "model.args={in_channels:3,out_channels:3,kernel_size:1}"]
+    if group == "task":
+        kept += ["checkpoint=x", "input=y", "output=z"]
+    if (group, option) == ("control", "none"):
+        kept += ["experts.agnostic=false"]  # together: the decoder needs no agnostic expert
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("config", [f"{group}={option}", *kept, f"mix.root={root}"])
+    return validate(cfg, {})
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda value: value)
+def test_option_takes_a_step(group: str, option: str, photographs: Path) -> None:
+    torch.manual_seed(0)
+    cfg = config(group, option, photographs)
+    model = checkpoint.build(cfg.model).train()
+    criterion = components.build(cfg.loss)
+    optimizer = components.build(cfg.optimizer)(p for p in model.parameters() if p.requires_grad)
+    schedule = components.build(cfg.schedule)(optimizer, steps=cfg.train.steps)
+    mix = components.build(cfg.mix)
+    dataset = mix.train_dataset(seed=0)
+    batch = torch.utils.data.default_collate([dataset[k] for k in range(4)])
+    before = [p.clone() for p in model.parameters()]
+
+    if isinstance(model, checkpoint.Foreign):
+        image, aux = model(batch["input"]), 0.0
+    else:
+        image, gates, aux = model(batch["input"], batch["label"], with_routing=True)
+        assert gates.shape[1:] == (4, cfg.experts["count"])
+    loss, _ = criterion(image, batch["target"], aux)
+    loss.backward()
+    optimizer.step()
+    schedule.step_update(1)
+    if not isinstance(model, checkpoint.Foreign):
+        model.update_control()
+
+    assert torch.isfinite(loss)
+    assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda value: value)
+def test_option_says_what_it_is(group: str, option: str) -> None:
+    text = (ROOT / "conf" / group / f"{option}.yaml").read_text()
+    assert text.startswith("# ") and len(text.splitlines()[0]) > 20
+    assert isinstance(yaml.safe_load(text), dict)
+
+
+def test_sizes_of_the_models(photographs: Path) -> None:
+    sizes = {}
+    for name in ("daair", "daair_small", "daair_tiny"):
+        with torch.device("meta"):
+            sizes[name] = checkpoint.build(config("model", name, photographs).model).num_parameters()
+    # with experts.rank=2, from SMALL; the published sizes are checked below
+    assert sizes["daair"] > sizes["daair_small"] > sizes["daair_tiny"]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "gmacs"),
+    [("daair", (6.0e6, 7.0e6), 17.0), ("daair_small", (1.3e6, 1.7e6), 5.0), ("daair_tiny", (0.3e6, 0.5e6), 2.0)],
+)
+def test_published_class_of_sizes(name: str, parameters: tuple[float, float], gmacs: float) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = validate(compose("config", [f"model={name}"]), {})
+    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
+        model = checkpoint.build(cfg.model).eval()
+        model(torch.empty(1, 3, 224, 224))
+    assert parameters[0] <= model.num_parameters() <= parameters[1]
+    assert counter.get_total_flops() / 2e9 <= gmacs
+
+
+def test_golden_loss_of_the_first_steps(photographs: Path) -> None:
+    """Three updates of a fixed network on fixed images: a change here means trained results change."""
+    cfg = config("loss", "l1_fft", photographs)
+    torch.manual_seed(0)
+    model = checkpoint.build(cfg.model).train()
+    criterion = components.build(cfg.loss)
+    optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=1e-3)
+    dataset = components.build(cfg.mix).train_dataset(seed=0)
+    losses = []
+    for step in range(3):
+        batch = torch.utils.data.default_collate([dataset[4 * step + k] for k in range(4)])
+        torch.manual_seed(step)
+        image, _, aux = model(batch["input"], batch["label"], with_routing=True)
+        loss, parts = criterion(image, batch["target"], aux)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        model.update_control()
+        losses.append(parts["l1"].item())
+    assert losses == pytest.approx(GOLDEN, rel=2e-3), losses
+
+
+GOLDEN = [0.0, 0.0, 0.0]
