@@ -6,11 +6,10 @@ It builds nothing; `check_buildable` asks the constructors as well.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -82,9 +81,10 @@ def validate(cfg: DictConfig | Mapping[str, Any], choices: Mapping[str, str] | N
         problems += [problem for problem in _combinations(config) if problem.key not in told]
     if problems:
         # A key is right if the schema or a signature names it, whatever else stands in this config.
-        known = (known - {problem.key for problem in problems if problem.text == UNKNOWN}) | checker.known
-        known = {key for key in known if not any(key.startswith(alias + ".") for alias in aliases)}
-        raise ConfigError(explain_unknown(problems, known))
+        wrong = {problem.key for problem in problems if problem.text == UNKNOWN} | set(aliases)
+        known = {key for key in known if not any(key.startswith(f"{other}.") for other in wrong)} - wrong
+        known |= checker.known - wrong | set(aliases)
+        raise ConfigError(explain_unknown(problems, known), known=known)
     return config
 
 
@@ -95,31 +95,41 @@ def choices_of(cfg: DictConfig) -> dict[str, str]:
 
 
 def check_buildable(cfg: Config) -> None:
-    """Let the constructors of network, mix and loss refuse what does not go together; cheap (meta device, no files).
+    """Let the constructors of network, mix, loss and optimizer refuse what does not go together.
+
+    Cheap: the network is built on the meta device, and no image is read.
 
     Raises:
         ConfigError: with the constructor's message, e.g. `experts.rank: ...`.
     """
     import torch
+
+    # A class from elsewhere need not work on the meta device, nor be cheap.
+    if not is_foreign(cfg.model):
+        with torch.device("meta"):
+            _try("model", lambda: build(cfg.model))
+    for name, node in (("mix", cfg.mix), ("loss", cfg.loss)):
+        if not is_foreign(node):
+            _try(name, lambda node=node: build(node))
+    _try("optimizer", lambda: build(cfg.optimizer)([torch.nn.Parameter(torch.zeros(1))]))
+
+
+def _try(name: str, construct: Callable[[], Any]) -> None:
+    """Turn what a constructor raises about its arguments into a problem of the key that it names, else of `name`."""
     from hydra.errors import InstantiationException
 
-    for name in ("model", "mix", "loss"):
-        node = getattr(cfg, name)
-        if is_foreign(node):
-            continue  # a class from elsewhere need not work on the meta device, nor be cheap
-        try:
-            with torch.device("meta") if name == "model" else contextlib.nullcontext():
-                build(node)
-        except InstantiationException as error:
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, UserError | ValueError | TypeError):
-                cause = cause.__cause__
-            if cause is None:
-                raise
-            key, _, text = one_line(cause).partition(": ")
-            if not text or key.split(".")[0] not in Config.model_fields:
-                key, text = name, one_line(cause)
-            raise ConfigError([Problem(key, text)]) from error
+    try:
+        construct()
+    except (InstantiationException, UserError, ValueError, TypeError) as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, UserError | ValueError | TypeError):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        key, _, text = one_line(cause).partition(": ")
+        if not text or key.split(".")[0] not in Config.model_fields:
+            key, text = name, one_line(cause)
+        raise ConfigError([Problem(key, text)]) from error
 
 
 def identity(cfg: Config) -> dict[str, Any]:
@@ -236,6 +246,9 @@ def _combinations(cfg: Config) -> Iterator[Problem]:
     warmup = cfg.schedule.get("warmup")
     if isinstance(warmup, int | float) and not 0 <= warmup < 1:
         yield Problem("schedule.warmup", f"must be a fraction of train.steps in [0, 1), got {warmup}")
+    lr = cfg.optimizer.get("lr")
+    if isinstance(lr, int | float) and lr <= 0:
+        yield Problem("optimizer.lr", f"must be greater than 0, got {lr}")
     router, experts = cfg.model.get("router"), cfg.model.get("experts")
     degradations = cfg.mix.get("degradations")
     if isinstance(router, dict) and isinstance(experts, dict) and isinstance(degradations, dict):

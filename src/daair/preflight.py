@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from daair.errors import UserError
-from daair.problems import ConfigError, Problem, nearest, one_line, unknown_option
+from daair.problems import UNKNOWN, ConfigError, Problem, nearest, nearest_key, one_line, unknown_option
 
 if TYPE_CHECKING:
     from daair.config import Config
@@ -130,7 +130,7 @@ class Composer:
             raise ConfigError(self._explain(list(overrides), error, mode)) from None
 
     def points(self, overrides: Sequence[str], multirun: bool, run: bool = False) -> Iterator[tuple[str, DictConfig]]:
-        """Every config of the command, with its sweep's overrides as text (empty without a sweep)."""
+        """Every config of the command, with what the sweep varies as text (empty without a sweep)."""
         master = self.compose(overrides, RunMode.MULTIRUN)
         asked = OmegaConf.select(master, "hydra.mode")
         if not multirun and (run or asked != RunMode.MULTIRUN):
@@ -142,8 +142,11 @@ class Composer:
                 "unlaunched parent (python run.py -m ... launch.num_processes=N) instead"
             )
         hydra_overrides = list(master.hydra.overrides.hydra)
-        for point in self._grid(master):
-            yield " ".join(point), self.compose([*hydra_overrides, *point])
+        grid = self._grid(master)
+        common = set(grid[0]).intersection(*grid)
+        for point in grid:
+            swept = [override for override in point if override not in common]
+            yield " ".join(swept), self.compose([*hydra_overrides, *point])
 
     def _grid(self, master: DictConfig) -> list[list[str]]:
         """The sweep's points; of a sweep that cannot be listed beforehand (intervals), what is fixed in it."""
@@ -225,7 +228,7 @@ class Composer:
         try:
             validate(self._load([*(o.input_line for o in groups), *forced], RunMode.MULTIRUN))
         except ConfigError as error:
-            return list(error.problems)
+            return [_whole(problem, plain, error.known) for problem in error.problems]
         except REFUSALS:
             return []
         return [
@@ -249,10 +252,19 @@ def _behind_alias(cfg: DictConfig, key: str) -> str | None:
     return None
 
 
+def _whole(problem: Problem, overrides: list[Override], known: frozenset[str]) -> Problem:
+    """The problem told of the whole key that was typed: `expert.rank`, where the schema only knows of no `expert`."""
+    key = next((o.key_or_group for o in overrides if o.key_or_group.startswith(problem.key + ".")), None)
+    if key is None or not problem.text.startswith(UNKNOWN):
+        return problem
+    near = nearest_key(key, known)
+    return Problem(key, f"unknown; did you mean {near}?") if near else problem
+
+
 def _exists(cfg: DictConfig, key: str) -> bool:
     parent, _, leaf = key.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
-    return isinstance(node, DictConfig) and leaf in node
+    return isinstance(node, DictConfig) and node._get_node(leaf) is not None
 
 
 def _not_a_sweep(override: Override) -> Problem:

@@ -30,10 +30,11 @@ class ConfigError(UserError):
     Args:
         problems: everything that was found, in the order of the config.
         where: which point of a sweep, if any.
+        known: the dotted keys that would have been right.
     """
 
-    def __init__(self, problems: Sequence[Problem], where: str = "") -> None:
-        self.problems = tuple(problems)
+    def __init__(self, problems: Sequence[Problem], where: str = "", known: Collection[str] = ()) -> None:
+        self.problems, self.known = tuple(problems), frozenset(known)
         suffix = f" (in the sweep's job {where})" if where else ""
         super().__init__("; ".join(str(problem) for problem in self.problems) + suffix)
 
@@ -55,16 +56,18 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
 
 
 def nearest_key(key: str, known: Collection[str]) -> str | None:
-    """The known dotted key nearest to `key`: a sibling, the same name elsewhere, then any similar spelling."""
+    """The known dotted key nearest to `key`: a sibling much like it, the same name elsewhere, any similar spelling."""
     parent, _, leaf = key.rpartition(".")
     siblings = {k.rpartition(".")[2]: k for k in known if k.rpartition(".")[0] == parent and k != key}
-    if found := nearest(leaf, siblings):
-        return siblings[found]
+    if close := difflib.get_close_matches(leaf, list(siblings), n=1, cutoff=0.8):
+        return siblings[close[0]]
     leaves: dict[str, str] = {}
     for other in sorted(known, key=lambda k: (k.count("."), k)):
         leaves.setdefault(other.rpartition(".")[2], other)
     if leaf in leaves and leaves[leaf] != key:
         return leaves[leaf]
+    if found := nearest(leaf, siblings):
+        return siblings[found]
     close = difflib.get_close_matches(leaf, list(leaves), n=1, cutoff=0.75)
     return leaves[close[0]] if close else nearest_whole(key, known)
 

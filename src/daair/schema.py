@@ -50,7 +50,7 @@ class Train(Section):
     batch_size: Positive
     accumulation: Positive
     clip_grad: Annotated[float, Gt(0)] | None
-    precision: Annotated[Literal["no", "bf16", "fp16"], BeforeValidator(_no)]
+    precision: Annotated[Literal["no", "bf16"], BeforeValidator(_no)]
     ema_decay: Annotated[float, Ge(0), Lt(1)]
     checkpoint_every: Positive = not_identity()
     keep: Positive = not_identity()
@@ -59,6 +59,7 @@ class Train(Section):
     workers: Annotated[int, Ge(0)] = not_identity()
     threads: Positive | None = not_identity()
     compile: bool
+    channels_last: bool
 
 
 class Logger(Section):

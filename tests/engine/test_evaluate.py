@@ -26,7 +26,7 @@ MODEL = {
     "router": {"_target_": "daair.models.router.Top1", "_partial_": True},
     "control": {"_target_": "daair.models.dale.Control", "update": "ema"},
 }
-FOREIGN = '''
+FOREIGN = """
 from torch import nn
 
 class Net(nn.Module):
@@ -36,7 +36,7 @@ class Net(nn.Module):
 
     def forward(self, x):
         return x - self.body(x)
-'''
+"""
 
 
 @pytest.fixture

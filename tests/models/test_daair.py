@@ -43,7 +43,11 @@ def awake(model: DaAIR) -> DaAIR:
         {"experts": ExpertLayout(count=0, rank=2)},
         {"experts": ExpertLayout(count=3, rank=2, agnostic=False), "control": Control("none")},
         {"experts": ExpertLayout(count=0, rank=2, agnostic=False), "control": Control("gradient")},
-        *({"control": Control(update, query=query)} for update in ("ema", "tied", "gradient") for query in ("dale", "control")),
+        *(
+            {"control": Control(update, query=query)}
+            for update in ("ema", "tied", "gradient")
+            for query in ("dale", "control")
+        ),
         {"control": Control("none")},
     ],
     ids=str,

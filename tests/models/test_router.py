@@ -47,7 +47,9 @@ def test_load_is_the_chance_to_be_chosen_under_fresh_noise() -> None:
     probabilities = noisy.softmax(dim=1)
     aux = router._balance(logits, noisy, probabilities, probabilities.argmax(dim=1, keepdim=True))
     draws = logits + router.noise * torch.randn(400_000, 1)
-    chance = torch.stack([(draws[:, i] > noisy[0, [j for j in range(3) if j != i]].max()).float().mean() for i in range(3)])
+    chance = torch.stack(
+        [(draws[:, i] > noisy[0, [j for j in range(3) if j != i]].max()).float().mean() for i in range(3)]
+    )
     assert aux.item() == pytest.approx((chance.var(correction=0) / chance.mean() ** 2).item(), rel=0.02)
 
 

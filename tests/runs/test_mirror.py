@@ -76,9 +76,7 @@ def test_breaking_later_switches_off_with_one_line(tmp_path: Path) -> None:
     run.log(1, {})
     run.log(2, {})
     run.finish(1)
-    assert lines == [
-        "Weights & Biases: switched off for this run (the service is gone); its folder has everything"
-    ]
+    assert lines == ["Weights & Biases: switched off for this run (the service is gone); its folder has everything"]
 
 
 def test_disabled_does_nothing(tmp_path: Path) -> None:

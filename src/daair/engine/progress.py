@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 LINE_EVERY = 10.0  # seconds between plain lines
+WIDTH = 120  # columns of tables in files and pipes, which have no width of their own
 
 
 class Reporter:
@@ -19,12 +20,14 @@ class Reporter:
 
     def __init__(self, active: bool = True) -> None:
         self.active = active
-        self.console = Console(highlight=False, soft_wrap=True)
+        self.console = Console(highlight=False)
+        if not self.console.is_terminal:
+            self.console = Console(highlight=False, width=WIDTH)
 
     def say(self, line: str) -> None:
         """Print a line, above the bar if there is one."""
         if self.active:
-            self.console.print(line, markup=False)
+            self.console.print(line, markup=False, soft_wrap=True)
 
     @contextlib.contextmanager
     def progress(self, name: str, total: int, done: int = 0, unit: str = "images") -> Iterator["Bar"]:

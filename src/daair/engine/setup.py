@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ def make_accelerator(
         UserError: the launcher started another number of processes than the config or than found each other, or they
             cannot share the batch evenly, or there is no GPU.
     """
+    logging.getLogger("accelerate").setLevel(logging.WARNING)  # it narrates every checkpoint otherwise
     if threads:
         torch.set_num_threads(threads)
     if device == "cuda" and not torch.cuda.is_available():

@@ -71,7 +71,9 @@ class Run:
     def __init__(self, cfg: Config, mix: Mix, record: Record, accelerator: Accelerator, reporter: Reporter) -> None:
         self.cfg, self.mix, self.record, self.accelerator, self.reporter = cfg, mix, record, accelerator, reporter
         reseed(cfg.seed)
-        self.model = checkpoint.build(cfg.model).to(accelerator.device, memory_format=torch.channels_last)
+        self.model = checkpoint.build(cfg.model).to(accelerator.device)
+        if cfg.train.channels_last:
+            self.model = self.model.to(memory_format=torch.channels_last)
         self.ema = ModelEmaV3(self.model, decay=cfg.train.ema_decay, use_warmup=True)
         if cfg.train.compile:
             self.model.compile()

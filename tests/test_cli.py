@@ -1,0 +1,222 @@
+"""The program as people start it: exit status, one line for errors, sweeps, nothing heavy for help, the wheel."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from daair import cli
+from daair.errors import UserError
+from daair.preflight import Composer, preflight
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = {
+    "torch",
+    "torchvision",
+    "timm",
+    "wandb",
+    "pandas",
+    "skimage",
+    "piq",
+    "accelerate",
+    "cv2",
+    "scipy",
+    "matplotlib",
+}
+
+# A task and a job that cost nothing, importable from the directory in which the program is started.
+TASKS = """
+from pathlib import Path
+from daair.config import run_name
+from daair.errors import UserError
+
+def note(config):
+    with open("jobs.txt", "a") as file:
+        print(run_name(config), config.model["experts"]["rank"], file=file)
+    return 0
+
+def odd(config):
+    note(config)
+    if config.seed == 0:
+        raise UserError("seed 0: is\\nodd")
+    return 3 if config.seed == 3 else 0
+
+def broken(config):
+    raise RuntimeError("a bug")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "chores.py").write_text(TASKS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delitem(sys.modules, "chores", raising=False)
+    return tmp_path
+
+
+def start(*arguments: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *arguments],
+        cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The program within this process."""
+    monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
+    try:
+        return cli.main()
+    except SystemExit as stop:  # how Hydra ends on an exception
+        return int(stop.code or 0)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["--info", "defaults"], ["--hydra-help"]])
+def test_asking_imports_nothing_heavy(arguments):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", str(ROOT / "run.py"), *arguments],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    imported = {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert "hydra" in imported
+    assert not imported & HEAVY
+
+
+def test_help_tells_commands_and_options():
+    text = start("--help").stdout
+    for command in ("python run.py task=evaluate", "python run.py task=restore", "python run.py task=profile", " -m "):
+        assert command in text
+    for line in ("router: oracle, soft, top1, uniform", "task: evaluate, profile, restore, train"):
+        assert line in text
+
+
+def test_an_error_is_one_line_with_status_1(tmp_path):
+    done = start("+experts.rnk=3", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "error: experts.rnk: unknown; did you mean experts.rank?\n"
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_option_that_does_not_exist_when_only_asking(tmp_path):
+    done = start("--cfg", "job", "model=smal", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: model=smal: unknown; did you mean model=daair_small? (options: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_only_the_first_of_several_processes_tells_the_error(monkeypatch, folder, capsys):
+    monkeypatch.setenv("RANK", "1")
+    assert run(monkeypatch, "seed=-1") == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_python_m_daair_is_the_same_program(folder):
+    done = subprocess.run(
+        [sys.executable, "-m", "daair", "task._target_=chores.note", "study=m"],
+        cwd=folder, capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (folder / "jobs.txt").read_text().startswith("m/daair-demo-")
+
+
+def test_a_run_leaves_nothing_of_hydra_behind(monkeypatch, folder):
+    assert run(monkeypatch, "task._target_=chores.note", "model=daair_tiny") == 0
+    assert {path.name for path in folder.iterdir()} - {"__pycache__"} == {"chores.py", "jobs.txt"}
+
+
+def test_a_sweep_runs_every_combination(monkeypatch, folder):
+    arguments = ("-m", "task._target_=chores.note", "experts.rank=4,8", "seed=0,1", "study=sweep", "paths.runs=out")
+    assert run(monkeypatch, *arguments) == 0
+    jobs = [line.split() for line in (folder / "jobs.txt").read_text().splitlines()]
+    assert [(name.rpartition("/")[2], rank) for name, rank in jobs] == [
+        ("seed0", "4"), ("seed1", "4"), ("seed0", "8"), ("seed1", "8")
+    ]  # fmt: skip
+    assert len({name for name, _ in jobs}) == 4
+    assert [path.name for path in (folder / "out").iterdir()] == [".hydra"]
+
+
+def test_no_job_of_a_sweep_starts_when_one_is_wrong(monkeypatch, folder, capsys):
+    assert run(monkeypatch, "-m", "task._target_=chores.note", "seed=1,-1") == 1
+    error = capsys.readouterr().err
+    assert error == ("error: seed: must be at least 0, got -1 (in the sweep's job seed=-1)\n")
+    assert not (folder / "jobs.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        (["experts.rnk=4,8"], "experts.rnk: unknown; did you mean experts.rank?"),
+        (["model=daair,smal"], "model=smal: unknown; did you mean model=daair_small?"),
+        (["experts.rank=4,100000", "+zzz=1"], "zzz: unknown; "),
+        (["experts.rank=range(0,3)"], "experts.rank: must be at least 1, got 0 (in the sweep's job experts.rank=0)"),
+        (["experts.rank=4,100000"], "experts.rank: "),
+    ],
+)
+def test_sweep_errors(monkeypatch, folder, overrides, text):
+    with pytest.raises(UserError) as caught:
+        preflight(cli.conf_dir(), ["-m", *overrides])
+    assert str(caught.value).startswith(text)
+
+
+@pytest.mark.parametrize("arguments", [["-m", "seed=0,1"], ["hydra.mode=MULTIRUN", "seed=0,1"]])
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE"])
+def test_a_launched_process_does_not_sweep(monkeypatch, folder, arguments, name):
+    monkeypatch.setenv(name, "0")
+    with pytest.raises(UserError, match="sweep from an unlaunched parent"):
+        preflight(cli.conf_dir(), arguments)
+
+
+def test_exit_status_of_tasks(monkeypatch, folder, capsys):
+    assert run(monkeypatch, "task._target_=chores.odd", "seed=1") == 0
+    assert run(monkeypatch, "task._target_=chores.odd", "seed=3") == 3
+    assert run(monkeypatch, "task._target_=chores.odd", "seed=0") == 1
+    assert capsys.readouterr().err == "error: seed 0: is odd\n"
+
+
+def test_a_failed_job_fails_the_sweep_and_the_others_run(monkeypatch, folder, capsys):
+    assert run(monkeypatch, "-m", "task._target_=chores.odd", "seed=0,1") == 1
+    assert len((folder / "jobs.txt").read_text().splitlines()) == 2
+    assert capsys.readouterr().err == "error: seed 0: is odd\n"
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch, folder, capsys):
+    assert run(monkeypatch, "task._target_=chores.broken") == 1
+    assert "RuntimeError: a bug" in capsys.readouterr().err
+
+
+def test_config_dir_adds_options(folder):
+    (folder / "more" / "loss").mkdir(parents=True)
+    (folder / "more" / "loss" / "mine.yaml").write_text("defaults: [l1, _self_]\nl2: 0.5\n")
+    composer = Composer(cli.conf_dir(), config_dir=str(folder / "more"))
+    assert composer.compose(["loss=mine"]).loss.l2 == 0.5
+    with pytest.raises(UserError, match="--config-dir nix: no such folder"):
+        Composer(cli.conf_dir(), config_dir="nix")
+
+
+def test_the_wheel_carries_the_config_files(tmp_path):
+    pytest.importorskip("hatchling")
+    if not (ROOT / "README.md").is_file():
+        pytest.skip("README.md, which the package's metadata names, is not there")
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    shipped = {
+        p.relative_to(tmp_path / "site/daair").as_posix() for p in (tmp_path / "site/daair/conf").rglob("*.yaml")
+    }
+    assert shipped == {p.relative_to(ROOT).as_posix() for p in (ROOT / "conf").rglob("*.yaml")}
+    # Only the unpacked wheel, no checkout: it finds its own conf/.
+    code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); from daair import cli; print(cli.conf_dir())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == str(tmp_path / "site" / "daair" / "conf"), done.stderr
