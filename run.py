@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
-from daair.cli import main  # noqa: E402  (the line above makes a plain checkout importable)
+from daair.cli import entry  # noqa: E402  (the line above makes a plain checkout importable)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -85,7 +85,7 @@ def complaint(composer: Composer, *overrides: str) -> str:
         ("optimizer.betas=[0.9,2]", "optimizer: Invalid beta parameter at index 1: 2.0"),
         ("restore.tile=33", "restore.tile: must be a multiple of 8, got 33"),
         ("logger.mode=onlin", 'logger.mode: "onlin" is not one of online, offline, disabled; did you mean online?'),
-        ("train.precision=fp8", 'train.precision: "fp8" is not one of no, bf16, fp16'),
+        ("train.precision=fp8", 'train.precision: "fp8" is not one of no, bf16'),
         ("device=gpu", 'device: "gpu" is not one of auto, cpu, cuda'),
         ("benchmarks=[cbsd68_sigma26]", "benchmarks: 'cbsd68_sigma26' is unknown; did you mean cbsd68_sigma25?"),
         # grammar and sweeps

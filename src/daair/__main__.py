@@ -1,8 +1,6 @@
 """`python -m daair`: the same program as run.py."""
 
-import sys
-
-from daair.cli import main
+from daair.cli import entry
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -76,7 +76,7 @@ def save(folder: Path, model: nn.Module, config: Mapping[str, Any], labels: list
     write_text(folder / "model.json", json.dumps(described, indent=2) + "\n")
     with replacing(folder / WEIGHTS) as temporary:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        save_file(weights, temporary, metadata={"format": "pt", "step": str(step)})
+        save_file(weights, temporary, metadata={"format": "pt"})  # one entry: their order is random
     return folder / WEIGHTS
 
 

@@ -19,6 +19,7 @@ from daair.errors import UserError
 from daair.preflight import preflight
 
 VERSION_BASE = "1.3"
+SIGNALLED = 128  # exit statuses above it mean: ended by a signal
 _statuses: list[int] = []
 
 
@@ -29,6 +30,18 @@ def conf_dir() -> str:
         if (folder / "config.yaml").is_file():
             return str(folder)
     raise UserError(f"conf/config.yaml: not found beside {here.parent}; the installation is incomplete")
+
+
+def entry() -> None:
+    """Run the command and end the process with its exit status."""
+    status = main()
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        # Leaving Python tears gloo's threads down in no fixed order, which aborts a rank now and then after all its
+        # work is done (3 of 100 runs); everything is written by now, so leave at once.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def main() -> int:
@@ -44,6 +57,8 @@ def main() -> int:
     except UserError as error:
         report(error)
         return 1
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -68,9 +83,11 @@ def _job(cfg: DictConfig) -> int:
         status = get_method(config.task["_target_"])(config) or 0
     except UserError as error:
         report(error)
+    if status > SIGNALLED:  # the user stopped this job, and with it the sweep it belongs to
+        raise SystemExit(status)
     _statuses.append(status)
     return status
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -29,8 +29,8 @@ COMPONENTS = ("experts", "router", "control", "model", "mix", "loss", "optimizer
 NEEDS = {"evaluate": ("checkpoint",), "restore": ("checkpoint", "input", "output")}
 """Root keys that a task cannot do without."""
 
-NOT_IDENTITY = {"mix": ("name", "root", "benchmarks")}
-"""Keys of components that cannot change a trained network: names, where images lie, what it is tested on."""
+NOT_IDENTITY = {"mix": ("name", "root", "benchmarks", "val", "val_patch", "val_crops")}
+"""Keys of components that cannot change a trained network: names, where images lie, what it is measured on."""
 
 _ALIAS = re.compile(r"\$\{([\w.]+)\}")
 

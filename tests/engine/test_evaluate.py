@@ -98,7 +98,7 @@ def test_foreign_network_with_a_state_dict(data: Path, tmp_path: Path) -> None:
     exec(FOREIGN, scope)
     torch.manual_seed(0)
     torch.save({"params": scope["Net"](6).state_dict()}, tmp_path / "theirs.pth")
-    more = ["model=custom", "model._target_=theirs.Net", "model.args.width=6", "benchmarks=[cbsd68_sigma25]"]
+    more = ["model=custom", "model._target_=theirs.Net", "model.args={width:6}", "benchmarks=[cbsd68_sigma25]"]
     code, output = evaluate(tmp_path / "theirs.pth", data, *more, cwd=tmp_path)
     assert code == 0, output
     rows = pd.read_csv(tmp_path / "runs" / "evaluate" / "theirs" / "results.csv")

@@ -43,7 +43,6 @@ def resume(accelerator: Accelerator, folder: Path) -> int:
     try:
         accelerator.load_state(str(newest))
     except Exception as error:
-        raise UserError(
-            f"{newest}: cannot be loaded ({str(error).splitlines()[0]}); remove that folder to go on from the one before"
-        ) from error
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{newest}: cannot be loaded ({reason}); remove it to go on from the one before") from error
     return int(newest.name.removeprefix("step-"))

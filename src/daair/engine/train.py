@@ -168,7 +168,7 @@ class Run:
         return step
 
     def after(self, step: int, tracked: list[dict[str, Tensor]], rate: float, stopping: bool) -> None:
-        """What is due after `step` updates: a line of metrics, a validation, a checkpoint. Clears `tracked` if logged."""
+        """What is due after `step` updates: a line of metrics (of `tracked`), a validation, a checkpoint."""
         cfg, last = self.cfg.train, step == self.cfg.train.steps
         if step % cfg.log_every == 0 or last:
             values = {f"train/{name}": value for name, value in _means(tracked).items()}

@@ -32,9 +32,9 @@ def validate(
 ) -> dict[str, float]:
     """Restore the mix's validation crops, shared by all processes, and log the result.
 
-    Logs `val/psnr/<degradation>` in dB (mean over crops, RGB), their mean `val/psnr`, `routing/mutual_information` (mean
-    over learners) and `routing/utilisation` (experts x degradations, mean over learners, and for each learner); writes
-    `samples/validation.png`.
+    Logs `val/psnr/<degradation>` in dB (mean over crops, RGB), their mean `val/psnr`, `routing/mutual_information`
+    (mean over learners) and `routing/utilisation` (experts x degradations, mean over learners and for each learner);
+    writes `samples/validation.png`.
 
     Returns:
         The logged numbers.

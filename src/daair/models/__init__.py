@@ -1,1 +1,1 @@
-"""The DaAIR network, one concept a file: layers, experts, router, dale (the degradation-aware learner), control, daair."""
+"""The DaAIR network, one concept a file: layers, experts, router, dale (the learner), daair."""
