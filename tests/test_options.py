@@ -71,15 +71,6 @@ def test_option_says_what_it_is(group: str, option: str) -> None:
     assert isinstance(yaml.safe_load(text), dict)
 
 
-def test_sizes_of_the_models(photographs: Path) -> None:
-    sizes = {}
-    for name in ("daair", "daair_small", "daair_tiny"):
-        with torch.device("meta"):
-            sizes[name] = checkpoint.build(config("model", name, photographs).model).num_parameters()
-    # with experts.rank=2, from SMALL; the published sizes are checked below
-    assert sizes["daair"] > sizes["daair_small"] > sizes["daair_tiny"]
-
-
 @pytest.mark.parametrize(
     ("name", "parameters", "gmacs"),
     [("daair", (6.0e6, 7.0e6), 17.0), ("daair_small", (1.3e6, 1.7e6), 5.0), ("daair_tiny", (0.3e6, 0.5e6), 2.0)],
@@ -89,9 +80,9 @@ def test_published_class_of_sizes(name: str, parameters: tuple[float, float], gm
 
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = validate(compose("config", [f"model={name}"]), {})
-    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
-        model = checkpoint.build(cfg.model).eval()
-        model(torch.empty(1, 3, 224, 224))
+    model = checkpoint.build(cfg.model).eval()
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model(torch.rand(1, 3, 224, 224))
     assert parameters[0] <= model.num_parameters() <= parameters[1]
     assert counter.get_total_flops() / 2e9 <= gmacs
 
@@ -118,4 +109,4 @@ def test_golden_loss_of_the_first_steps(photographs: Path) -> None:
     assert losses == pytest.approx(GOLDEN, rel=2e-3), losses
 
 
-GOLDEN = [0.0, 0.0, 0.0]
+GOLDEN = [0.085344, 0.108023, 0.103312]

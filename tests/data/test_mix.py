@@ -243,6 +243,8 @@ def test_configs_are_complete(name, data_root):
     tasks = {"noise": 0.0} | {label: 0.0 for label in mix.labels if not label.startswith("noise")}
     for label, weight in mix.weights.items():
         tasks["noise" if label.startswith("noise") else label] += weight
+    if name == "demo":  # a short training sees less haze, see the file
+        assert tasks.pop("haze") < tasks["rain"]
     assert len(set(tasks.values())) == 1  # equal shares
 
 
