@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from daair.data.degradations import haze, noise, rain
 from daair.data.keyed import keyed_rng
-from daair.data.sources import Photographs, list_images, nearest, read_rgb
+from daair.data.listing import list_images, nearest
+from daair.data.sources import Photographs, read_rgb
 from daair.errors import UserError
 from daair.metrics import PROTOCOLS
 
