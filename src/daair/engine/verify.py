@@ -1,0 +1,89 @@
+"""`task=verify mix.root=DIR`: is the data there what the papers mean by these names?
+
+Prints a line for each data set and one for each finding, writes all of it as JSON, and returns 1 if there are errors.
+What the files were found to be is remembered, so that a second look at a large folder takes seconds.
+"""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.table import Table
+
+from daair.data import verify as data
+from daair.engine.progress import Reporter
+from daair.errors import UserError
+from daair.files import write_text
+
+if TYPE_CHECKING:
+    from daair.schema import Config
+
+CACHE = ".cache/images.sqlite"
+"""Below ``paths.runs``: what image files were found to be, by path, size and time."""
+
+
+def verify(cfg: "Config") -> int:
+    """Checks every data set under ``mix.root``.
+
+    Returns:
+        Exit status: 1 if there are errors, 0 if there are at most warnings.
+
+    Raises:
+        UserError: ``mix.root`` is not given, no folder, or holds no known data set; the JSON file cannot be written.
+    """
+    root = cfg.mix.get("root")
+    if root is None:
+        raise UserError("mix.root: missing; task=verify needs mix.root=DIR, the folder with the data sets")
+    reporter = Reporter()
+    report = data.verify(root, Path(cfg.paths.runs) / CACHE, reporter.progress)
+    path = Path(cfg.output or Path(cfg.paths.runs) / "verify" / f"{Path(root).resolve().name or 'root'}.json")
+    try:
+        write_text(path, json.dumps(as_json(report), indent=1) + "\n")
+    except OSError as error:
+        raise UserError(f"output: cannot write {path}: {error.strerror}") from None
+    reporter.console.print(table(report))
+    for level in reversed(data.LEVELS):
+        for finding in report.findings:
+            if finding.level == level:
+                reporter.say(str(finding))
+    errors, warnings = report.count("error"), report.count("warning")
+    reporter.say(f"{len(report.sets)} data sets, {errors} errors, {warnings} warnings; all files concerned: {path}")
+    return 1 if errors else 0
+
+
+def as_json(report: data.Report) -> dict[str, Any]:
+    """Everything in a report, for programs."""
+    return {
+        "root": str(report.root),
+        "errors": report.count("error"),
+        "warnings": report.count("warning"),
+        "sets": [{**asdict(one), "status": one.status} for one in report.sets],
+        "findings": [asdict(finding) for finding in report.findings],
+    }
+
+
+def table(report: data.Report) -> Table:
+    """One line for each data set."""
+    shown = Table(box=box.SIMPLE, title=f"data sets under {report.root}", title_justify="left", padding=(0, 1, 0, 0))
+    for name in ("data set", "layout", "folder"):
+        shown.add_column(name, no_wrap=True)
+    for name in ("images", "pairs", "input dB", "on Y", "published"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    shown.add_column("status", no_wrap=True)
+    for one in report.sets:
+        published = " ".join(f"{dB:.2f}{' Y' if key.endswith('_y') else ''}" for key, dB in one.published.items())
+        shown.add_row(
+            one.name,
+            one.layout,
+            os.path.commonpath(one.folders),
+            str(one.images),
+            "" if one.pairs is None else str(one.pairs),
+            *(f"{one.input_psnr[key]:.2f}" if key in one.input_psnr else "" for key in ("rgb", "y")),
+            published,
+            one.status,
+            style={"error": "red", "warning": "yellow"}.get(one.level, ""),
+        )
+    return shown
