@@ -69,6 +69,7 @@ class Dataset:
         label: What the mixes call its degradation; None for clean images.
         input_psnr: Published mean PSNR of its inputs in dB, by metric protocol.
         variants: Other versions in circulation, by their number of images.
+        margin: Pixels that its targets, as published, have more than its inputs on each side.
         source: Who made it and where its numbers are from.
     """
 
@@ -79,6 +80,7 @@ class Dataset:
     label: str | None = None
     input_psnr: dict[str, float] = field(default_factory=dict)
     variants: dict[int, str] = field(default_factory=dict)
+    margin: int = 0
     source: str = ""
 
     @property
@@ -399,6 +401,8 @@ def _paired_sets() -> Iterator[Dataset]:
             count=500,
             targets=targets,
             label="haze",
+            # Clean indoor images are 640x480, hazy ones 620x460: FFA-Net and others cut the clean one centrally.
+            margin=10 if part == "indoor" else 0,
             source="SOTS of RESIDE (Li et al., TIP 2019)",
         )
     yield Dataset(

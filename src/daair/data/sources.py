@@ -5,7 +5,6 @@ It reads or draws them on the first call and keeps them, so that a data set deco
 source costs nothing and touches no file.
 """
 
-from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Protocol
