@@ -11,7 +11,16 @@ from skimage import data as photographs
 from daair.data.degradations import haze, noise, rain
 from daair.data.fingerprints import LENGTH, SAME_SCENE, fingerprint, matches, thumbnail
 
-NAMES = ("astronaut", "chelsea", "coffee", "rocket", "motorcycle", "retina", "immunohistochemistry", "hubble_deep_field")
+NAMES = (
+    "astronaut",
+    "chelsea",
+    "coffee",
+    "rocket",
+    "motorcycle",
+    "retina",
+    "immunohistochemistry",
+    "hubble_deep_field",
+)
 
 
 def load(name: str) -> Image.Image:

@@ -87,9 +87,7 @@ def fingerprint(small: NDArray[np.uint8]) -> NDArray[np.float32]:
     return (coefficients / norm if norm > 0 else coefficients).astype(np.float32).ravel()
 
 
-def matches(
-    first: Sequence[NDArray[np.float32]], second: Sequence[NDArray[np.float32]] | None = None
-) -> list[Match]:
+def matches(first: Sequence[NDArray[np.float32]], second: Sequence[NDArray[np.float32]] | None = None) -> list[Match]:
     """Finds pictures of the same scene, upright, mirrored or turned by quarters.
 
     Args:

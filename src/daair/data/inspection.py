@@ -1,13 +1,12 @@
 """What each image file of a data set is: readable, how large, grey, equal to which other file, which scene.
 
-A file is read and decoded once, in a pool of threads (Pillow releases the interpreter's lock while it decodes), and what
-was learned is kept in a small database beside the runs, under the file's path, size and time of change. So a second look
-at 72,135 pictures of RESIDE costs a `stat` each.
+A file is read and decoded once, in a pool of threads (Pillow releases the interpreter's lock while it decodes), and
+what was learned is kept in a small database beside the runs, under the file's path, size and time of change. So a
+second look at 72,135 pictures of RESIDE costs a `stat` each.
 """
 
 import contextlib
 import hashlib
-import io
 import os
 import sqlite3
 import warnings
@@ -20,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from daair import images
 from daair.data.fingerprints import LENGTH, fingerprint, thumbnail
+from daair.data.sources import read_rgb
 from daair.errors import UserError
 
 VERSION = 1
@@ -40,7 +39,7 @@ class Facts:
         height: The same.
         grey: Whether it has no colour, in one channel or in three equal ones.
         digest: Hash of the file's bytes.
-        error: Why it cannot be read, in one line without its name; empty if it can.
+        error: Why it cannot be read and what to do, in one line without its name; empty if it can.
         print: Its fingerprint as float16 bytes; empty if unreadable.
     """
 
@@ -63,31 +62,17 @@ class Facts:
 
 
 def look(path: Path) -> Facts:
-    """Reads and decodes one file completely; never raises for what is wrong with the file."""
+    """Reads and decodes one file completely, as training would; never raises for what is wrong with the file."""
     try:
-        data = path.read_bytes()
+        digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+        rgb = read_rgb(path)
     except OSError as error:
         return Facts(0, 0, False, "", error.strerror or str(error), b"")
-    digest = hashlib.blake2b(data, digest_size=16).hexdigest()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as picture:
-                if picture.mode not in ("L", "RGB"):  # palettes, alpha, 16 bits: as the loader reads them
-                    raise ValueError
-                picture.load()
-                turned = picture.getexif().get(0x0112, 1) > 4
-                (width, height), small = picture.size, thumbnail(picture)
-                if turned:
-                    width, height = height, width
-    except Exception:  # let the loader say what is wrong, or read what Pillow alone cannot
-        try:
-            rgb = np.rint(images.read(path).rgb * 255).astype(np.uint8)
-        except UserError as error:
-            return Facts(0, 0, False, digest, str(error).removeprefix(f"{path}: "), b"")
-        (height, width), small = rgb.shape[:2], thumbnail(Image.fromarray(rgb))
+    except UserError as error:
+        return Facts(0, 0, False, digest, str(error).removeprefix(f"{path}: "), b"")
+    small = thumbnail(Image.fromarray(rgb))
     grey = int(np.ptp(small, axis=2).max()) <= _GREY
-    return Facts(width, height, grey, digest, "", fingerprint(small).astype(np.float16).tobytes())
+    return Facts(rgb.shape[1], rgb.shape[0], grey, digest, "", fingerprint(small).astype(np.float16).tobytes())
 
 
 def inspect(
@@ -105,7 +90,8 @@ def inspect(
     """
     todo = list(dict.fromkeys(files))
     found: dict[Path, Facts] = {}
-    with _Cache(cache) as store, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    # The reader's own filter of warnings is not made for threads: restore it here, once.
+    with _Cache(cache) as store, warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for batch in _batches(todo):
             keys = {path: _key(path) for path in batch}
             known = {path: store.get(path, key) for path, key in keys.items()}

@@ -50,7 +50,10 @@ class PairFigures:
 
 
 def measure(pairs: Sequence[Pair], advance: Callable[[], None] = lambda: None) -> list[PairFigures]:
-    """Reads and measures pairs of readable files of equal sizes, several at a time, in the given order."""
+    """Reads and measures pairs of readable files, several at a time, in the given order.
+
+    A clean picture that is larger than its degraded one is cut centrally to that size.
+    """
     found = []
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for figures in pool.map(_figures, pairs):
@@ -61,6 +64,8 @@ def measure(pairs: Sequence[Pair], advance: Callable[[], None] = lambda: None) -
 
 def _figures(pair: Pair) -> PairFigures:
     degraded, clean = read_rgb(pair.input), read_rgb(pair.target)
+    top, left = (np.subtract(clean.shape, degraded.shape)[:2] // 2).tolist()
+    clean = clean[top : top + degraded.shape[0], left : left + degraded.shape[1]]
     difference = degraded.astype(np.float32) - clean
     return PairFigures(
         pair,
