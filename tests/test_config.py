@@ -1,6 +1,7 @@
 """Config errors' texts, and what makes two configs the same."""
 
 import json
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -154,14 +155,17 @@ def test_every_option_of_every_group_is_valid(composer):
 
 def test_a_foreign_model_gets_its_args_and_nothing_else(composer):
     args = "{in_channels: 3, out_channels: 3, kernel_size: 1}"
-    custom = compose(composer, "model=custom", "model._target_=torch.nn.Conv2d", f"model.args={args}")
+    composed = partial(compose, composer, "task=profile")
+    custom = composed("model=custom", "model._target_=torch.nn.Conv2d", f"model.args={args}")
     assert custom.model["args"] == {"in_channels": 3, "out_channels": 3, "kernel_size": 1}
-    over = compose(composer, "model._target_=torch.nn.Conv2d", f"+model.args={args}")
+    over = composed("model._target_=torch.nn.Conv2d", f"+model.args={args}")
     assert over.model == custom.model
     assert config_id(over) == config_id(custom)
     assert config_id(over) == config_id(
-        compose(composer, "model._target_=torch.nn.Conv2d", f"+model.args={args}", "experts.rank=4")
+        composed("model._target_=torch.nn.Conv2d", f"+model.args={args}", "experts.rank=4")
     )
+    asked = complaint(composer, "model=custom", "model._target_=torch.nn.Conv2d", f"model.args={args}")
+    assert asked.startswith("model._target_: torch.nn.Conv2d lies outside daair: it can be evaluated")
 
 
 def test_root_config_and_schema_name_the_same_keys(composer):

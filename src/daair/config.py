@@ -104,10 +104,11 @@ def check_buildable(cfg: Config) -> None:
     """
     import torch
 
-    # A class from elsewhere need not work on the meta device, nor be cheap.
-    if not is_foreign(cfg.model):
-        with torch.device("meta"):
-            _try("model", lambda: build(cfg.model))
+    if is_foreign(cfg.model):
+        text = "lies outside daair: it can be evaluated, restored with and profiled; to train it, see CONTRIBUTING.md"
+        raise ConfigError([Problem("model._target_", f"{cfg.model['_target_']} {text}")])
+    with torch.device("meta"):
+        _try("model", lambda: build(cfg.model))
     for name, node in (("mix", cfg.mix), ("loss", cfg.loss)):
         if not is_foreign(node):
             _try(name, lambda node=node: build(node))

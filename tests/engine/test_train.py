@@ -139,6 +139,15 @@ def test_patch_above_the_images_leaves_no_run_folder(photographs: Path, tmp_path
     assert not list(tmp_path.glob("*/*/seed*")), "nothing was begun"
 
 
+def test_network_without_routing_trains(photographs: Path, tmp_path: Path) -> None:
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    node = "_target_: daair.models.layers.FeedForward\nchannels: 3\nexpansion: 2.0\n"
+    (tmp_path / "conf" / "model" / "plain.yaml").write_text(node)
+    chosen = [o for o in command(photographs, tmp_path, "train.steps=2") if not o.startswith(("model", "experts"))]
+    code, output = run(["--config-dir", str(tmp_path / "conf"), *chosen, "model=plain", "benchmarks=[demo_noise25]"])
+    assert code == 0 and "demo_noise25" in output, output
+
+
 def test_second_writer_is_told_who_holds_the_run(photographs: Path, tmp_path: Path) -> None:
     holder = start(command(photographs, tmp_path, "train.steps=100000"))
     wait_for_step(holder, tmp_path, 1)
