@@ -8,8 +8,13 @@ call draws its own value from it, uniformly unless said otherwise.
 A new degradation is one more function, here or in any other package, and one file in ``conf/degradation``.
 """
 
+from daair.data.degradations.composition import compose
+from daair.data.degradations.compression import jpeg
+from daair.data.degradations.flakes import snow
 from daair.data.degradations.scattering import haze, scatter, smooth_depth
-from daair.data.degradations.sensor import noise
+from daair.data.degradations.sensor import lowlight, noise
+from daair.data.degradations.shake import blur
 from daair.data.degradations.streaks import BRIGHTEST_STREAK, rain
 
-__all__ = ["BRIGHTEST_STREAK", "haze", "noise", "rain", "scatter", "smooth_depth"]
+__all__ = ["BRIGHTEST_STREAK", "blur", "compose", "haze", "jpeg", "lowlight", "noise", "rain", "scatter"]
+__all__ += ["smooth_depth", "snow"]

@@ -1,13 +1,16 @@
 """Rain: bright streaks that fall through the picture."""
 
+from typing import Annotated
+
 import cv2
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import NDArray
 
-from daair.data.degradations.ranges import Amounts, Angles, Image, Lengths, log_uniform
+from daair.data.degradations.ranges import Amounts, Angles, Counts, Image, Lengths, log_uniform
 
 BRIGHTEST_STREAK = 204
-"""Most that a streak of Rain100L adds, in grey levels (the largest difference in its 50 pairs at hand)."""
+"""Most that a layer of Rain100L adds, in grey levels (the largest difference in its 50 pairs at hand)."""
 
 
 def rain(
@@ -19,8 +22,10 @@ def rain(
     angle: Angles = (-30.0, 30.0),
     width: Lengths = (1.2, 2.2),
     intensity: Amounts = (18.0, 75.0),
+    layers: Counts = (1, 1),
+    spread: Annotated[float, Interval(ge=0, le=30)] = 0.0,
 ) -> Image:
-    """Adds bright rain streaks, in the manner of Rain100L.
+    """Adds bright rain streaks, in the manner of Rain100L and, with several layers, of Rain100H.
 
     Rain100L (Yang et al., "Deep Joint Rain Detection and Removal from a Single Image", CVPR 2017) composes
     ``O = B + S``: one grey layer ``S`` of motion-blurred streaks with a common direction, added to all channels and
@@ -30,29 +35,32 @@ def rain(
     (input minus target) of 50 Rain100L pairs: covered share of pixels, percentiles of brightness, length and width of
     the autocorrelation, and the input PSNR.
 
+    Rain100H of the same paper adds up several layers of dense streaks, of directions that differ somewhat. The heavy
+    preset (``conf/degradation/rain_heavy.yaml``) was fitted to 6 of its pairs.
+
     Args:
         image: Clean image, uint8, (H, W, 3).
         rng: Source of all randomness.
-        density: Streaks per 10,000 pixels.
-        length: Typical streak length in pixels, drawn evenly in the logarithm.
+        density: Streaks per 10,000 pixels in each layer.
+        length: Typical streak length in pixels, drawn evenly in the logarithm, by each layer for itself.
         angle: Direction of fall in degrees from the vertical; positive leans to the right on the way down.
         width: Full width of a streak at half of its brightness, in pixels.
         intensity: Mean peak brightness that a streak adds, in grey levels of 255, drawn evenly in the logarithm.
+        layers: Number of layers of streaks, each of them saturating at :data:`BRIGHTEST_STREAK`.
+        spread: How far the direction of a further layer may differ from that of the first, in degrees.
 
     Returns:
         Rainy image, uint8, (H, W, 3).
     """
-    height, width_px = image.shape[:2]
-    layer = _streaks(
-        rng,
-        height,
-        width_px,
-        density=rng.uniform(*density),
-        length=log_uniform(rng, *length),
-        angle=rng.uniform(*angle),
-        widths=width,
-        intensity=log_uniform(rng, *intensity),
-    )
+    shape = image.shape[:2]
+    density_drawn, first_length = rng.uniform(*density), log_uniform(rng, *length)
+    first_angle, brightness = rng.uniform(*angle), log_uniform(rng, *intensity)
+    common = {"density": density_drawn, "widths": width, "intensity": brightness}
+    layer = _streaks(rng, *shape, length=first_length, angle=first_angle, **common)
+    further = rng.integers(layers[0], layers[1], endpoint=True) - 1 if layers[1] > 1 else 0
+    for _ in range(further):
+        leaning = first_angle + rng.uniform(-spread, spread)
+        cv2.add(layer, _streaks(rng, *shape, length=log_uniform(rng, *length), angle=leaning, **common), dst=layer)
     return cv2.add(image, cv2.merge([layer, layer, layer]))
 
 
@@ -98,18 +106,24 @@ def _streaks(
     which, _ = np.nonzero(keep)
     y, along = y[keep], along[keep]
     axis = left[which] + lean[which] * (y - top[which])
-    glow = peak[which] * _taper(along)
 
+    # The canvas has a margin as wide as a streak, so that no single pixel must be asked whether it is inside.
     reach = int(np.ceil(3 * sigma.max()))
-    x = np.rint(axis)[:, None] + np.arange(-reach, reach + 1, dtype=np.float32)  # (points, columns)
-    value = (x - axis[:, None]) / sigma[which][:, None]
+    seen = np.flatnonzero((axis > -reach - 1) & (axis < width + reach))
+    which, y, along, axis = which[seen], y[seen], along[seen], axis[seen]
+    centre = np.rint(axis)
+    span = np.arange(-reach, reach + 1)
+    value = (centre - axis)[:, None] + span.astype(np.float32)  # (points, columns)
+    value /= sigma[which][:, None]
     value *= value
     value *= np.float32(-0.5)
     np.exp(value, out=value)
-    value *= glow[:, None]
-    inside = (x >= 0) & (x < width)
-    flat = (y.astype(np.int64)[:, None] * width + x.astype(np.int64))[inside]
-    layer = np.bincount(flat, weights=value[inside], minlength=height * width).reshape(height, width)
+    value *= (peak[which] * _taper(along))[:, None]
+    margin = 2 * reach + 1
+    wide = width + 2 * margin
+    flat = (y.astype(np.int64) * wide + centre.astype(np.int64) + margin)[:, None] + span
+    layer = np.bincount(flat.ravel(), weights=value.ravel(), minlength=height * wide).reshape(height, wide)
+    layer = layer[:, margin : margin + width]
     return np.minimum(layer, BRIGHTEST_STREAK).astype(np.uint8)
 
 
