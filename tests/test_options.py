@@ -12,7 +12,8 @@ from daair import checkpoint, components
 from daair.config import validate
 from daair.schema import Config
 
-GROUPS = ("model", "experts", "router", "control", "mix", "loss", "optimizer", "schedule", "train", "logger", "task")
+GROUPS = ("model", "experts", "router", "control", "mix", "degradation", "loss", "optimizer", "schedule", "train")
+GROUPS += ("logger", "task")
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((ROOT / "conf" / group).glob("*.yaml"))]
 
 
@@ -25,6 +26,8 @@ def config(group: str, option: str, root: Path) -> Config:
     kept = [o for o in SMALL if not o.startswith(f"{group}=") and not (group == "model" and o.startswith("model."))]
     if (group, option) == ("model", "custom"):
         kept += ["model._target_=torch.nn.Conv2d", "model.args={in_channels:3,out_channels:3,kernel_size:1}"]
+    if group == "degradation":
+        group = "degradation@mix.degradations.noise15"  # in that one's place
     if group == "task":
         kept += ["checkpoint=x", "input=y", "output=z"]
     if (group, option) == ("control", "none"):
