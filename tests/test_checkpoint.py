@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 import daair
@@ -123,6 +124,17 @@ def test_foreign_state_dict(tmp_path: Path, wrap: str | None) -> None:
     checkpoint.load_weights(model, tmp_path / "net.pth")
     x = torch.rand(1, 3, 4, 4)
     assert torch.equal(model(x, torch.zeros(1)), source(x))
+
+
+def test_plain_network_of_ours_is_saved_and_loaded_without_its_wrapper(tmp_path: Path) -> None:
+    config = {"_target_": "daair.models.layers.FeedForward", "channels": 3, "expansion": 2.0}
+    model = checkpoint.build(config)
+    x = torch.rand(2, 3, 8, 8)
+    output = model(x, torch.zeros(2), with_routing=True)
+    assert output.gates.shape == (0, 2, 0) and output.aux == 0
+    file = checkpoint.save(tmp_path, model, config, ["noise15"], 1)
+    assert load_file(file).keys() == model.net.state_dict().keys()
+    assert torch.equal(daair.load(tmp_path)(x), output.image)
 
 
 def test_unbuildable_model_is_one_line() -> None:

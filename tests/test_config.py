@@ -1,6 +1,7 @@
 """Config errors' texts, and what makes two configs the same."""
 
 import json
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -79,6 +80,11 @@ def complaint(composer: Composer, *overrides: str) -> str:
         ("train.ema_decay=1", "train.ema_decay: must be less than 1, got 1"),
         ("train.checkpoint_every=0", "train.checkpoint_every: must be at least 1, got 0"),
         ("mix.degradations.noise15.sigma=300", "mix.degradations.noise15.sigma: must be at most 255, got 300"),
+        ("mix.degradations.noise15.sigma=[0,300]", "mix.degradations.noise15.sigma[1]: must be at most 255, got 300"),
+        ("mix.degradations.noise15.sigma=[50,9]", "mix.degradations.noise15.sigma: must be low to high, got [50, 9]"),
+        ("mix.degradations.noise15.sigma=x", 'mix.degradations.noise15.sigma: "x" is not a number or a list'),
+        ("mix.degradations.rain.density=[9,1]", "mix.degradations.rain.density: must be low to high, got [9, 1]"),
+        ("degradation@mix.degradations.rain=noise_blnd", "degradation=noise_blnd: unknown; did you mean degradation="),
         ("mix.weights.rain=-1", "mix.weights.rain: must be at least 0, got -1"),
         ("schedule.warmup=1", "schedule.warmup: must be less than 1, got 1"),
         ("optimizer.lr=0", "optimizer.lr: must be greater than 0, got 0"),
@@ -147,6 +153,8 @@ def test_every_option_of_every_group_is_valid(composer):
     for group in ("experts", "router", "control", "loss", "mix", "train", "optimizer", "schedule", "logger"):
         for option in composer.options(group):
             validate(composer.compose([f"{group}={option}"]))
+    for option in composer.options("degradation"):
+        validate(composer.compose([f"degradation@mix.degradations.rain={option}"]))
     for option in composer.options("model"):
         if option != "custom":
             validate(composer.compose([f"model={option}"]))
@@ -154,14 +162,17 @@ def test_every_option_of_every_group_is_valid(composer):
 
 def test_a_foreign_model_gets_its_args_and_nothing_else(composer):
     args = "{in_channels: 3, out_channels: 3, kernel_size: 1}"
-    custom = compose(composer, "model=custom", "model._target_=torch.nn.Conv2d", f"model.args={args}")
+    composed = partial(compose, composer, "task=profile")
+    custom = composed("model=custom", "model._target_=torch.nn.Conv2d", f"model.args={args}")
     assert custom.model["args"] == {"in_channels": 3, "out_channels": 3, "kernel_size": 1}
-    over = compose(composer, "model._target_=torch.nn.Conv2d", f"+model.args={args}")
+    over = composed("model._target_=torch.nn.Conv2d", f"+model.args={args}")
     assert over.model == custom.model
     assert config_id(over) == config_id(custom)
     assert config_id(over) == config_id(
-        compose(composer, "model._target_=torch.nn.Conv2d", f"+model.args={args}", "experts.rank=4")
+        composed("model._target_=torch.nn.Conv2d", f"+model.args={args}", "experts.rank=4")
     )
+    asked = complaint(composer, "model=custom", "model._target_=torch.nn.Conv2d", f"model.args={args}")
+    assert asked.startswith("model._target_: torch.nn.Conv2d lies outside daair: it can be evaluated")
 
 
 def test_root_config_and_schema_name_the_same_keys(composer):

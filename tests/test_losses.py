@@ -1,11 +1,12 @@
 """Loss terms against their formulas, with golden values."""
 
+import inspect
 import math
 
 import pytest
 import torch
 
-from daair.losses import RestorationLoss
+from daair.losses import RestorationLoss, Weight
 
 RESTORED = torch.linspace(0, 1, 3 * 12 * 12).reshape(1, 3, 12, 12)
 TARGET = RESTORED.flip(-1)
@@ -59,3 +60,10 @@ def test_float32_under_autocast() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         total, _ = RestorationLoss(l1=1.0, fft=0.1)(RESTORED.bfloat16(), TARGET)
     assert total.dtype == torch.float32
+
+
+def test_every_weight_is_of_a_term_that_is_computed() -> None:
+    """A weight that the constructor takes and nobody reads would be a switch that does nothing."""
+    annotations = inspect.get_annotations(RestorationLoss.__init__)
+    named = {name for name, annotation in annotations.items() if annotation is Weight} - {"router"}
+    assert named == RestorationLoss(l1=1.0).weights.keys()

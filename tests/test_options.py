@@ -12,7 +12,8 @@ from daair import checkpoint, components
 from daair.config import validate
 from daair.schema import Config
 
-GROUPS = ("model", "experts", "router", "control", "mix", "loss", "optimizer", "schedule", "train", "logger", "task")
+GROUPS = ("model", "experts", "router", "control", "mix", "degradation", "loss", "optimizer", "schedule", "train")
+GROUPS += ("logger", "task")
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((ROOT / "conf" / group).glob("*.yaml"))]
 
 
@@ -25,6 +26,8 @@ def config(group: str, option: str, root: Path) -> Config:
     kept = [o for o in SMALL if not o.startswith(f"{group}=") and not (group == "model" and o.startswith("model."))]
     if (group, option) == ("model", "custom"):
         kept += ["model._target_=torch.nn.Conv2d", "model.args={in_channels:3,out_channels:3,kernel_size:1}"]
+    if group == "degradation":
+        group = "degradation@mix.degradations.noise15"  # in that one's place
     if group == "task":
         kept += ["checkpoint=x", "input=y", "output=z"]
     if (group, option) == ("control", "none"):
@@ -47,17 +50,14 @@ def test_option_takes_a_step(group: str, option: str, photographs: Path) -> None
     batch = torch.utils.data.default_collate([dataset[k] for k in range(4)])
     before = [p.clone() for p in model.parameters()]
 
-    if isinstance(model, checkpoint.Foreign):
-        image, aux = model(batch["input"]), 0.0
-    else:
-        image, gates, aux = model(batch["input"], batch["label"], with_routing=True)
+    image, gates, aux = model(batch["input"], batch["label"], with_routing=True)
+    if not isinstance(model, checkpoint.Foreign):
         assert gates.shape[1:] == (4, cfg.experts["count"])
     loss, _ = criterion(image, batch["target"], aux)
     loss.backward()
     optimizer.step()
     schedule.step_update(1)
-    if not isinstance(model, checkpoint.Foreign):
-        model.update_control()
+    model.update_control()
 
     assert torch.isfinite(loss)
     assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))

@@ -24,7 +24,7 @@ from daair.runs.environment import git_state, processor
 ROUNDS, BATCH, PATCHES = 12, 8, (64, 128)
 
 
-def measure(mix_name: str, patch: int, overrides: list[str]) -> dict[str, object]:
+def measure(mix_name: str, patch: int, overrides: list[str], commit: str) -> dict[str, object]:
     """One row: samples/s of loader and network at one crop size."""
     chosen = [f"mix={mix_name}", "model=daair_tiny", f"mix.patch={patch}", *overrides]
     with initialize_config_dir(conf_dir(), version_base="1.3"):
@@ -56,7 +56,7 @@ def measure(mix_name: str, patch: int, overrides: list[str]) -> dict[str, object
         "ratio": round(drawn / used, 1),
         "hardware": processor(),
         "torch": torch.__version__,
-        "commit": (git_state() or {}).get("commit", "")[:12],
+        "commit": commit,
     }
 
 
@@ -65,7 +65,8 @@ def main() -> None:
     overrides = sys.argv[1:]
     with_data = any(override.startswith("mix.root=") for override in overrides)
     mixes = ["demo", "denoise", "aio3"] if with_data else ["demo"]
-    rows = [measure(name, patch, overrides) for name in mixes for patch in PATCHES]
+    commit = (git_state() or {}).get("commit", "")[:12]
+    rows = [measure(name, patch, overrides, commit) for name in mixes for patch in PATCHES]
     with replacing(Path(__file__).with_suffix(".csv")) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()

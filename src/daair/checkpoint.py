@@ -6,6 +6,7 @@ through `torch.load(weights_only=True)`.)
 """
 
 import importlib
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from daair import components
 from daair.errors import UserError
 from daair.files import replacing, write_text
+from daair.models.daair import Restored
 
 WEIGHTS = "model.safetensors"
 TRUSTED = "daair.models."
@@ -27,7 +29,8 @@ TRUSTED = "daair.models."
 def build(config: Mapping[str, Any]) -> nn.Module:
     """Build the network of a `model` config; a target outside daair gets only what stands under `args`.
 
-    The config is the user's own here, so any target may be named.
+    The config is the user's own here, so any target may be named. A network that only maps images to images comes
+    inside a `Foreign`, so that all of them can be called alike.
 
     Raises:
         UserError: the target cannot be built with these arguments.
@@ -43,11 +46,14 @@ def build(config: Mapping[str, Any]) -> nn.Module:
         cause = error.__cause__ or error
         text = str(cause).splitlines()[0]
         raise UserError(text if isinstance(cause, ValueError) else f"model._target_: {text}") from error
-    return Foreign(model) if foreign else model
+    routed = not foreign and "with_routing" in inspect.signature(model.forward).parameters
+    return model if routed else Foreign(model)
 
 
 class Foreign(nn.Module):
-    """Gives a network that nobody here wrote the interface of ours: labels are ignored, there is no routing.
+    """Gives a network that only maps images to images the interface of DaAIR: labels are ignored, nothing is routed.
+
+    Weights files hold the network's own names, without the wrapper's.
 
     Args:
         net: maps images (B, 3, H, W) in [0, 1] to images of the same shape.
@@ -57,9 +63,15 @@ class Foreign(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, labels: Tensor | None = None, with_routing: bool = False) -> Tensor | Restored:
         """Restore `x` (B, 3, H, W)."""
-        return self.net(x)
+        image = self.net(x)
+        if not with_routing:
+            return image
+        return Restored(image, x.new_zeros((0, x.shape[0], 0), dtype=torch.float32), x.new_zeros(()).float())
+
+    def update_control(self) -> None:
+        """There is no controller."""
 
 
 def save(folder: Path, model: nn.Module, config: Mapping[str, Any], labels: list[str], step: int) -> Path:
@@ -75,7 +87,7 @@ def save(folder: Path, model: nn.Module, config: Mapping[str, Any], labels: list
     described = {"model": dict(config), "labels": labels, "step": step}
     write_text(folder / "model.json", json.dumps(described, indent=2) + "\n")
     with replacing(folder / WEIGHTS) as temporary:
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in _inner(model).state_dict().items()}
         save_file(weights, temporary, metadata={"format": "pt"})  # one entry: their order is random
     return folder / WEIGHTS
 
@@ -153,7 +165,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         if inner is None:
             raise UserError(f"{path}: holds no state dict (its keys: {', '.join(map(str, list(state)[:5]))})")
         state = inner
-    net = model.net if isinstance(model, Foreign) else model
+    net = _inner(model)
     expected = net.state_dict()
     wrong = sorted(expected.keys() ^ state.keys())
     wrong += [name for name in expected.keys() & state.keys() if expected[name].shape != state[name].shape]
@@ -178,6 +190,10 @@ def refuse_foreign(config: Any, source: Path) -> None:
             refuse_foreign(value, source)
     elif isinstance(config, str) and "${" in config:
         raise UserError(f"{source}: refused, since it holds the interpolation {config!r}")
+
+
+def _inner(model: nn.Module) -> nn.Module:
+    return model.net if isinstance(model, Foreign) else model
 
 
 def _is_ours(target: Any) -> bool:

@@ -112,6 +112,11 @@ def from_pydantic(errors: Sequence[Any], value: Any, key: str = "") -> list[Prob
         if error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]:
             continue  # pydantic does not count the values that it refused, and tells of these as well
         places.setdefault(_place(error, value, key), []).append(error)
+    # A number or a range: of a range with a wrong end, "not a number" is no help.
+    for place, found in list(places.items()):
+        inner = any(other.startswith((f"{place}.", f"{place}[")) for other in places)
+        if place and inner and all(error["type"] in _NOT_A for error in found):
+            del places[place]
     return [Problem(place or "config", _statement(found)) for place, found in places.items()]
 
 
@@ -192,6 +197,9 @@ def _bound(error: dict) -> str | None:
     if kind in _BOUNDS:
         words, name = _BOUNDS[kind]
         return f"must be {words} {_number(context[name])}, got {value}"
+    if kind == "predicate_failed":
+        name = error["msg"].split("'")[1]  # a function's, which tells what holds: low_to_high
+        return f"must be {name.replace('_', ' ')}, got {value}" if name.isidentifier() else None
     if kind == "multiple_of":
         return f"must be a multiple of {_number(context['multiple_of'])}, got {value}"
     if kind in ("too_short", "string_too_short") and isinstance(error["input"], str):

@@ -5,11 +5,13 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from helpers import SMALL, make_photographs, run, start
 
+from daair.engine import train
 from daair.runs.record import Record
 
 STEPS = ["train.steps=10", "train.checkpoint_every=4", "train.validate_every=5"]
@@ -110,6 +112,40 @@ def test_signal_checkpoints_and_the_same_command_goes_on(
     wait_for_step(again, tmp_path, step + 2)
     again.terminate()
     assert f"resuming at step {step} of 100000" in again.communicate(timeout=60)[0]
+
+
+def test_weights_are_written_before_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run killed between the two must not end with the weights of an earlier checkpoint."""
+    written = []
+    monkeypatch.setattr(train.checkpoint, "save", lambda *_: written.append("weights"))
+    monkeypatch.setattr(train.checkpoints, "save", lambda *_: written.append("checkpoint"))
+    stub = SimpleNamespace(
+        cfg=SimpleNamespace(
+            model={}, train=SimpleNamespace(steps=9, log_every=9, validate_every=9, checkpoint_every=4, keep=2)
+        ),
+        accelerator=SimpleNamespace(is_main_process=True),
+        record=SimpleNamespace(folder=tmp_path, checkpoints=tmp_path, update=lambda **_: written.append("status")),
+        ema=SimpleNamespace(module=None),
+        mix=SimpleNamespace(labels=[]),
+    )
+    train.Run.after(stub, 4, [], 1.0, stopping=False)
+    assert written == ["weights", "checkpoint", "status"]
+
+
+def test_patch_above_the_images_leaves_no_run_folder(photographs: Path, tmp_path: Path) -> None:
+    code, output = run(command(photographs, tmp_path, "mix.patch=4096"))
+    assert code == 1
+    assert output.splitlines()[-1].startswith("error: mix.patch: 4096 is larger than the smallest training image")
+    assert not list(tmp_path.glob("*/*/seed*")), "nothing was begun"
+
+
+def test_network_without_routing_trains(photographs: Path, tmp_path: Path) -> None:
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    node = "_target_: daair.models.layers.FeedForward\nchannels: 3\nexpansion: 2.0\n"
+    (tmp_path / "conf" / "model" / "plain.yaml").write_text(node)
+    chosen = [o for o in command(photographs, tmp_path, "train.steps=2") if not o.startswith(("model", "experts"))]
+    code, output = run(["--config-dir", str(tmp_path / "conf"), *chosen, "model=plain", "benchmarks=[demo_noise25]"])
+    assert code == 0 and "demo_noise25" in output, output
 
 
 def test_second_writer_is_told_who_holds_the_run(photographs: Path, tmp_path: Path) -> None:

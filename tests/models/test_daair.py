@@ -1,6 +1,7 @@
 """The whole network: sizes, shapes, precision, the parameter update, graph capture."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from daair.models.daair import DaAIR
 from daair.models.dale import Control
 from daair.models.experts import ExpertLayout
+from daair.models.layers import Attention
 from daair.models.router import Oracle, Soft, Top1, Uniform
 
 TINY = {"channels": 8, "encoder_blocks": (1, 1, 1, 1), "decoder_blocks": (1, 1, 1), "heads": (1, 2, 2, 4)}
@@ -40,6 +42,8 @@ def awake(model: DaAIR) -> DaAIR:
         {"router": Uniform},
         {"router": Oracle},
         {"experts": ExpertLayout(count=3, rank=2, layout="spread")},
+        {"experts": ExpertLayout(count=3, rank=2, depthwise=False)},
+        {"experts": ExpertLayout(count=1, rank=2), "router": partial(Top1, weight_by_gate=False)},
         {"experts": ExpertLayout(count=0, rank=2)},
         {"experts": ExpertLayout(count=3, rank=2, agnostic=False), "control": Control("none")},
         {"experts": ExpertLayout(count=0, rank=2, agnostic=False), "control": Control("gradient")},
@@ -100,6 +104,17 @@ def test_bfloat16_keeps_dtype_routing_and_result() -> None:
     assert rounded.image.dtype == torch.float32 and rounded.gates.dtype == torch.float32
     assert torch.equal(exact.gates.argmax(-1), rounded.gates.argmax(-1))
     torch.testing.assert_close(exact.image, rounded.image, rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("kind", ["channel", "window"])
+def test_bfloat16_keeps_the_attention_maps_in_float32(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, softmax = [], torch.Tensor.softmax
+    monkeypatch.setattr(torch.Tensor, "softmax", lambda t, **options: seen.append(t.dtype) or softmax(t, **options))
+    attention = Attention(8, 2, kind)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        attention(torch.rand(1, 8, 16, 16))
+    attention.bfloat16()(torch.rand(1, 8, 16, 16).bfloat16())
+    assert seen == [torch.float32] * 2
 
 
 def test_soft_with_a_cold_softmax_is_top1() -> None:

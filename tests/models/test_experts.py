@@ -13,15 +13,15 @@ class NaiveExpert(nn.Module):
     def __init__(self, project: Tensor, mix_in: Tensor, depthwise: Tensor, bias: Tensor, mix_out: Tensor) -> None:
         super().__init__()
         rank, channels = project.shape
-        k = depthwise.shape[-1]
+        k, groups = depthwise.shape[-1], rank if depthwise.dim() == 3 else 1
         self.project = nn.Conv2d(channels, rank, 1, bias=False)
         self.mix_in = nn.Conv2d(rank, rank, 1, bias=False)
-        self.depthwise = nn.Conv2d(rank, rank, k, padding=k // 2, groups=rank)
+        self.depthwise = nn.Conv2d(rank, rank, k, padding=k // 2, groups=groups)
         self.mix_out = nn.Conv2d(rank, rank, 1, bias=False)
         with torch.no_grad():
             self.project.weight.copy_(project[:, :, None, None])
             self.mix_in.weight.copy_(mix_in[:, :, None, None])
-            self.depthwise.weight.copy_(depthwise[:, None])
+            self.depthwise.weight.copy_(depthwise.reshape(self.depthwise.weight.shape))
             self.depthwise.bias.copy_(bias)
             self.mix_out.weight.copy_(mix_out[:, :, None, None])
 
@@ -39,6 +39,7 @@ LAYOUTS = {
     "constant": ExpertLayout(count=3, rank=4, layout="constant"),
     "pyramid": ExpertLayout(count=4, rank=3, layout="pyramid", kernel=5),
     "spread": ExpertLayout(count=4, rank=3, layout="spread"),
+    "dense": ExpertLayout(count=4, rank=3, layout="spread", depthwise=False),
 }
 
 
@@ -84,9 +85,10 @@ def test_all_experts_at_once_agree_with_one_by_one(layout: ExpertLayout) -> None
         torch.testing.assert_close(every[:, i], bank(y, torch.tensor([i, i])))
 
 
-def test_padding_of_smaller_experts_stays_zero_through_training() -> None:
+@pytest.mark.parametrize("depthwise", [True, False])
+def test_padding_of_smaller_experts_stays_zero_through_training(depthwise: bool) -> None:
     torch.manual_seed(2)
-    bank = ExpertBank(8, (2, 4, 6))
+    bank = ExpertBank(8, (2, 4, 6), depthwise=depthwise)
     assert bank.num_padding > 0
     optimizer = torch.optim.AdamW(bank.parameters(), lr=0.1, weight_decay=0.1)
     for _ in range(3):
@@ -98,9 +100,10 @@ def test_padding_of_smaller_experts_stays_zero_through_training() -> None:
     assert total == sum(p.numel() for p in bank.parameters()) - bank.num_padding
 
 
-def test_expert_is_a_bank_of_one() -> None:
+@pytest.mark.parametrize("depthwise", [True, False])
+def test_expert_is_a_bank_of_one(depthwise: bool) -> None:
     torch.manual_seed(3)
-    expert, bank = Expert(8, 4), ExpertBank(8, (4,))
+    expert, bank = Expert(8, 4, depthwise=depthwise), ExpertBank(8, (4,), depthwise=depthwise)
     with torch.no_grad():
         for own, stacked in zip(expert.parameters(), bank.parameters(), strict=True):
             stacked[0].copy_(own)

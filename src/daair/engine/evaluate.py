@@ -16,7 +16,8 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from daair import checkpoint, components
-from daair.data.benchmarks import Item, find, load_benchmark, why_missing
+from daair.config import benchmarks_of
+from daair.data.benchmarks import Item, load_benchmark, why_missing
 from daair.data.mix import Mix
 from daair.engine.progress import Reporter
 from daair.engine.setup import make_accelerator
@@ -43,10 +44,11 @@ def evaluate(cfg: Config) -> int:
     """
     accelerator = make_accelerator(device=cfg.device, num_processes=cfg.launch.num_processes, threads=cfg.train.threads)
     reporter = Reporter(accelerator.is_main_process)
-    if not cfg.benchmarks:
+    benchmarks = benchmarks_of(cfg)
+    if not benchmarks:
         raise UserError("benchmarks: none is given; e.g. benchmarks=[demo_noise25]")
     root = cfg.mix.get("root")
-    items = [item for name in cfg.benchmarks for item in load_benchmark(name, root)]
+    items = [item for benchmark in benchmarks for item in load_benchmark(benchmark, root)]
     if components.is_foreign(cfg.model):
         model = checkpoint.build(cfg.model)
         checkpoint.load_weights(model, checkpoint.find_weights(cfg.checkpoint))
@@ -69,14 +71,14 @@ def finish(
     cfg: Config, mix: Mix, record: Record, accelerator: Accelerator, reporter: Reporter, mirror: Mirror | None = None
 ) -> int:
     """The end of a training run: measure what is not measured yet, show all, mark the run as done."""
-    reasons = {name: why_missing(name, mix.root) for name in cfg.benchmarks}
+    reasons = {benchmark: why_missing(benchmark, mix.root) for benchmark in benchmarks_of(cfg)}
     for reason in filter(None, reasons.values()):
         reporter.say(f"not evaluated: {reason}")
     already = set(stored["benchmark"]) if (stored := record.results()) is not None else set()
-    names = [name for name, reason in reasons.items() if reason is None and name not in already]
-    if names:
+    todo = [benchmark for benchmark, reason in reasons.items() if reason is None and benchmark.name not in already]
+    if todo:
         model = checkpoint.load(record.folder)
-        items = [item for name in names for item in load_benchmark(name, mix.root)]
+        items = [item for benchmark in todo for item in load_benchmark(benchmark, mix.root)]
         keep(record, *measure(model, items, accelerator, reporter))
     record.update(state="done", step=cfg.train.steps, message="")
     if accelerator.is_main_process:
@@ -183,7 +185,7 @@ def _labels(model: nn.Module, item: Item) -> Tensor | None:
     names = getattr(model, "labels", None)
     if not getattr(model, "needs_labels", False):
         return None
-    label = find(item.benchmark).label
+    label = item.label or f"of no named degradation (set benchmarks.{item.benchmark}.label)"
     if label not in names:
         raise UserError(
             f"benchmark {item.benchmark} is {label}, which this network's oracle was not trained on ({names})"

@@ -41,11 +41,12 @@ def train(cfg: Config) -> int:
     )
     reporter = Reporter(accelerator.is_main_process)
     mix: Mix = components.build(cfg.mix)
-    mix.prepare()  # a wrong folder or patch fails here, before the run's folder exists
+    mix.prepare()
+    _ = mix.train_dataset(cfg.seed), mix.val_dataset()  # a patch too large fails here, before the run's folder exists
     record = Record(f"{cfg.paths.runs}/{run_name(cfg)}", writer=accelerator.is_main_process)
-    if record.status().state == "done":
-        return finish(cfg, mix, record, accelerator, reporter)
     with record.lock():
+        if record.status().state == "done":
+            return finish(cfg, mix, record, accelerator, reporter)
         reporter.say(f"run {record.folder}")
         record.start(cfg.to_dict(), environment(), git_diff(), cfg.train.steps)
         try:
@@ -179,9 +180,11 @@ class Run:
         if step % cfg.validate_every == 0 or last:
             validate(self.ema.module, self.mix, self.record, self.mirror, self.accelerator, self.reporter, step)
         if step % cfg.checkpoint_every == 0 or last or stopping:
-            checkpoints.save(self.accelerator, self.record.checkpoints, step, cfg.keep)
+            # Weights first: a run killed in between goes on from the checkpoint before and writes them again. The other
+            # way round, one killed after its last checkpoint would be evaluated with the weights of the one before.
             if self.accelerator.is_main_process:
                 checkpoint.save(self.record.folder, self.ema.module, self.cfg.model, self.mix.labels, step)
+            checkpoints.save(self.accelerator, self.record.checkpoints, step, cfg.keep)
             self.record.update(step=step)
 
     def interrupted(self, step: int, signum: int) -> int:

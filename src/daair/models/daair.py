@@ -136,7 +136,8 @@ class DaAIR(nn.Module):
         def controller(level: int) -> Controller | None:
             if control.update == "none":
                 return None
-            return Controller(widths[level], experts.rank_at(level), experts.kernel, control.update)
+            rank = experts.rank_at(level)
+            return Controller(widths[level], rank, experts.kernel, control.update, experts.depthwise)
 
         self.embed = nn.Conv2d(3, channels, 3, padding=1)
         self.encoder = nn.ModuleList(

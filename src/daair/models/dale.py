@@ -37,10 +37,10 @@ class DaLe(nn.Module):
     ) -> None:
         super().__init__()
         rank, self.residual = layout.rank_at(level), residual
-        self.agnostic = Expert(channels, rank, layout.kernel) if layout.agnostic else None
+        self.agnostic = Expert(channels, rank, layout.kernel, layout.depthwise) if layout.agnostic else None
         self.specialised, self.router = None, None
         if layout.count:
-            self.specialised = ExpertBank(channels, layout.expert_ranks(level), layout.kernel)
+            self.specialised = ExpertBank(channels, layout.expert_ranks(level), layout.kernel, layout.depthwise)
             self.router = router(channels=channels, count=layout.count)
         removed = self.agnostic is None and self.specialised is None
         self.project = None if removed else nn.Conv2d(rank, channels, 1, bias=False)
@@ -93,13 +93,14 @@ class Controller(nn.Module):
     Args:
         channels: C.
         rank: R of the level.
-        kernel: k of the experts.
+        kernel, depthwise: of the experts.
         update: see `Control`. Under `ema` the expert's parameters require no gradient, under `tied` there are none.
     """
 
-    def __init__(self, channels: int, rank: int, kernel: int, update: str) -> None:
+    def __init__(self, channels: int, rank: int, kernel: int, update: str, depthwise: bool = True) -> None:
         super().__init__()
-        self.expert = None if update == "tied" else Expert(channels, rank, kernel).requires_grad_(update == "gradient")
+        expert = None if update == "tied" else Expert(channels, rank, kernel, depthwise)
+        self.expert = None if expert is None else expert.requires_grad_(update == "gradient")
         self.project = nn.Conv2d(rank, channels, 1, bias=False)
 
     def forward(self, y: Tensor, tied: Expert | None = None) -> Tensor:

@@ -4,12 +4,13 @@ Shape legend: B images, C channels, R rank (C_R in the paper), N experts, H x W 
 
 Every expert has the same design (overview figure [F]):
 
-    h = 1x1( Proj_{C -> R}(y) );    out = 1x1( h * kxk(h) )        `*` element-wise, kxk depth-wise [C]
+    h = 1x1( Proj_{C -> R}(y) );    out = 1x1( h * kxk(h) )        `*` element-wise, kxk depth-wise or dense [C]
 
 `Proj` and the first 1x1 have no non-linearity between them, so both classes multiply the two small matrices first and
 touch the pixels once; the result is the same up to rounding.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -26,10 +27,12 @@ class ExpertLayout:
     Args:
         count: N, the specialised experts of each learner; 0 removes them.
         rank: rank at the first level.
-        layout: `constant`: `rank` everywhere; `pyramid` [F]: doubles with each level, as the channels do; `spread`: as
+        layout: `constant`: `rank` everywhere; `pyramid` [C]: doubles with each level, as the channels do; `spread`: as
             `pyramid`, and within a level expert i has (i + 1) / N of the level's rank, so that a simple degradation can
             be given a small expert (MoCE-IR, Zamfir et al., CVPR 2025).
-        kernel: k, side of the depth-wise convolution, odd [C].
+        kernel: k, side of the convolution, odd [C].
+        depthwise: whether the kxk convolution keeps the R channels apart [C]; false lets it mix them, for R times as
+            many weights.
         agnostic: whether there is the agnostic expert E_A that every image passes [F].
     """
 
@@ -37,6 +40,7 @@ class ExpertLayout:
     rank: Annotated[int, Ge(1)] = 8
     layout: Literal["constant", "pyramid", "spread"] = "pyramid"
     kernel: Annotated[int, Ge(1)] = 3
+    depthwise: bool = True
     agnostic: bool = True
 
     def __post_init__(self) -> None:
@@ -58,11 +62,11 @@ class ExpertLayout:
 class Expert(nn.Module):
     """One expert, (B, C, H, W) -> (B, R, H, W); the agnostic expert E_A and the control expert E_C are such."""
 
-    def __init__(self, channels: int, rank: int, kernel: int = 3) -> None:
+    def __init__(self, channels: int, rank: int, kernel: int = 3, depthwise: bool = True) -> None:
         super().__init__()
         self.project = nn.Parameter(torch.empty(rank, channels))
         self.mix_in = nn.Parameter(torch.empty(rank, rank))
-        self.depthwise = nn.Parameter(torch.empty(rank, kernel, kernel))
+        self.depthwise = nn.Parameter(torch.empty(rank, *(() if depthwise else (rank,)), kernel, kernel))
         self.bias = nn.Parameter(torch.empty(rank))
         self.mix_out = nn.Parameter(torch.empty(rank, rank))
         reset_expert(self.project, self.mix_in, self.depthwise, self.bias, self.mix_out)
@@ -70,7 +74,7 @@ class Expert(nn.Module):
     def forward(self, y: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, R, H, W)."""
         h = F.conv2d(y, (self.mix_in @ self.project)[:, :, None, None])
-        gate = F.conv2d(h, self.depthwise[:, None], self.bias, padding=self.depthwise.shape[-1] // 2, groups=h.shape[1])
+        gate = _convolve(h, self.depthwise, self.bias)
         return F.conv2d(h * gate, self.mix_out[:, :, None, None])
 
 
@@ -88,15 +92,16 @@ class ExpertBank(nn.Module):
         channels: C.
         ranks: the rank of each expert; N = len(ranks), R = max(ranks).
         kernel: k, odd.
+        depthwise: whether the kxk convolution keeps the R channels apart.
     """
 
-    def __init__(self, channels: int, ranks: tuple[int, ...], kernel: int = 3) -> None:
+    def __init__(self, channels: int, ranks: tuple[int, ...], kernel: int = 3, depthwise: bool = True) -> None:
         super().__init__()
         N, R, k = len(ranks), max(ranks), kernel
         self.ranks = tuple(ranks)
         self.project = nn.Parameter(torch.zeros(N, R, channels))
         self.mix_in = nn.Parameter(torch.zeros(N, R, R))
-        self.depthwise = nn.Parameter(torch.zeros(N, R, k, k))
+        self.depthwise = nn.Parameter(torch.zeros(N, R, *(() if depthwise else (R,)), k, k))
         self.bias = nn.Parameter(torch.zeros(N, R))
         self.mix_out = nn.Parameter(torch.zeros(N, R, R))
         mask = (torch.arange(R) < torch.tensor(ranks)[:, None]).float()  # (N, R)
@@ -105,9 +110,13 @@ class ExpertBank(nn.Module):
             reset_expert(*self.expert_parameters(i, r))
 
     def expert_parameters(self, i: int, rank: int | None = None) -> tuple[Tensor, ...]:
-        """Views of expert i's own numbers: project (r, C), mix_in (r, r), depthwise (r, k, k), bias (r), mix_out."""
+        """Views of expert i's own numbers: project (r, C), mix_in (r, r), depthwise (r, k, k), bias (r), mix_out.
+
+        A dense kxk convolution has (r, r, k, k) in place of (r, k, k).
+        """
         r = self.ranks[i] if rank is None else rank
-        stacks = (self.project[i, :r], self.mix_in[i, :r, :r], self.depthwise[i, :r], self.bias[i, :r])
+        depthwise = self.depthwise[i, :r] if self.depthwise.dim() == 4 else self.depthwise[i, :r, :r]
+        stacks = (self.project[i, :r], self.mix_in[i, :r, :r], depthwise, self.bias[i, :r])
         return (*stacks, self.mix_out[i, :r, :r])
 
     @property
@@ -119,15 +128,13 @@ class ExpertBank(nn.Module):
     def forward(self, y: Tensor, index: Tensor) -> Tensor:
         """Send image b of `y` (B, C, H, W) through expert `index[b]`, (B,) int64; returns (B, R, H, W)."""
         B, _, H, W = y.shape
-        R, k = self.project.shape[1], self.depthwise.shape[-1]
+        R = self.project.shape[1]
         project, mix_in, depthwise, bias, mix_out = (
             p.index_select(0, index) for p in (self.project, self.mix_in, self.depthwise, self.bias, self.mix_out)
         )
         h = (mix_in @ project) @ y.flatten(2)  # (B, R, C) @ (B, C, HW)
         images_as_groups = h.reshape(1, B * R, H, W)
-        gate = F.conv2d(
-            images_as_groups, depthwise.reshape(B * R, 1, k, k), bias.reshape(-1), padding=k // 2, groups=B * R
-        )
+        gate = _convolve(images_as_groups, depthwise.flatten(0, 1), bias.flatten())
         out = mix_out @ (h * gate.reshape(B, R, H * W))
         if self.mask is not None:
             out = out * self.mask.index_select(0, index)[:, :, None]
@@ -136,11 +143,17 @@ class ExpertBank(nn.Module):
     def forward_all(self, y: Tensor) -> Tensor:
         """Send every image of `y` (B, C, H, W) through every expert; returns (B, N, R, H, W). Cost grows with N."""
         B, C, H, W = y.shape
-        N, R, k = *self.project.shape[:2], self.depthwise.shape[-1]
+        N, R = self.project.shape[:2]
         h = F.conv2d(y, (self.mix_in @ self.project).reshape(N * R, C, 1, 1))
-        gate = F.conv2d(h, self.depthwise.reshape(N * R, 1, k, k), self.bias.reshape(-1), padding=k // 2, groups=N * R)
+        gate = _convolve(h, self.depthwise.flatten(0, 1), self.bias.flatten())
         out = F.conv2d(h * gate, self.mix_out.reshape(N * R, R, 1, 1), groups=N).reshape(B, N, R, H, W)
         return out if self.mask is None else out * self.mask[:, :, None, None]
+
+
+def _convolve(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """kxk over `h` (B, G, H, W), depth-wise with (G, k, k) or in groups of R channels with (G, R, k, k)."""
+    weight = weight[:, None] if weight.dim() == 3 else weight
+    return F.conv2d(h, weight, bias, padding=weight.shape[-1] // 2, groups=weight.shape[0] // weight.shape[1])
 
 
 @torch.no_grad()
@@ -153,6 +166,6 @@ def reset_expert(project: Tensor, mix_in: Tensor, depthwise: Tensor, bias: Tenso
     rank, channels = project.shape
     project.normal_(std=channels**-0.5)
     mix_in.normal_(std=rank**-0.5)
-    depthwise.normal_(std=0.1 / depthwise.shape[-1])
+    depthwise.normal_(std=0.1 / math.sqrt(depthwise[0].numel()))
     bias.fill_(1.0)
     mix_out.normal_(std=rank**-0.5)

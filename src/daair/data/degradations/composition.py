@@ -1,0 +1,35 @@
+"""Several degradations of one image, one after the other."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated
+
+import numpy as np
+from annotated_types import MinLen
+
+from daair.data.degradations.ranges import Image
+
+
+def compose(
+    image: Image,
+    rng: np.random.Generator,
+    *,
+    steps: Annotated[Mapping[str, Callable[[Image, np.random.Generator], Image]], MinLen(1)],
+) -> Image:
+    """Applies degradations in the given order, each to what the one before left.
+
+    CDD-11 (Guo et al., "OneRestore", ECCV 2024) names its eleven sets by their steps: ``low``, ``haze``, ``rain``,
+    ``snow``, ``low_haze``, ..., ``low_haze_snow``. Here the steps are done in the order of the name, from left to
+    right; the authors' own generator adds the haze last.
+
+    Args:
+        image: Clean image, uint8, (H, W, 3).
+        rng: Source of all randomness; the steps share it.
+        steps: Degradations ``(image, rng) -> image`` by name. (By name and not in a list, so that one key of one step
+            can be set on the command line.)
+
+    Returns:
+        Degraded image, uint8, (H, W, 3).
+    """
+    for step in steps.values():
+        image = step(image, rng)
+    return image

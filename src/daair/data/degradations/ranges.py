@@ -1,0 +1,44 @@
+"""Types that the degradations share: images, and ranges of parameters with the values that make sense in them.
+
+A parameter given as a pair is a range: each call draws its own value from it, uniformly unless said otherwise.
+"""
+
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge, Gt, Interval, Le, Predicate
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+"""RGB, (H, W, 3)."""
+
+
+def low_to_high(pair: tuple[float, float]) -> bool:
+    """Whether a range is the right way round."""
+    return pair[0] <= pair[1]
+
+
+NonNegative = Annotated[float, Ge(0)]
+Positive = Annotated[float, Gt(0)]
+Unit = Annotated[float, Interval(ge=0, le=1)]
+Level = Annotated[float, Interval(ge=0, le=255)]
+_Exposure = Annotated[float, Gt(0), Le(1)]
+_Count = Annotated[int, Ge(1)]
+_Angle = Annotated[float, Interval(ge=-60, le=60)]
+
+Angles = Annotated[tuple[_Angle, _Angle], Predicate(low_to_high)]
+"""Degrees from the vertical."""
+Lengths = Annotated[tuple[Positive, Positive], Predicate(low_to_high)]
+"""Pixels, or anything else that is positive."""
+Amounts = Annotated[tuple[NonNegative, NonNegative], Predicate(low_to_high)]
+Counts = Annotated[tuple[_Count, _Count], Predicate(low_to_high)]
+Units = Annotated[tuple[Unit, Unit], Predicate(low_to_high)]
+Exposures = Annotated[tuple[_Exposure, _Exposure], Predicate(low_to_high)]
+"""Shares, without 0."""
+Levels = Annotated[tuple[Level, Level], Predicate(low_to_high)]
+"""Grey levels of 255."""
+
+
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """Draws from [low, high], evenly in the logarithm (evenly in the value if low is 0)."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high)))) if low > 0 else float(rng.uniform(low, high))

@@ -1,0 +1,69 @@
+"""The sensor's faults: white Gaussian noise, and too little light."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from daair.data.degradations.ranges import Exposures, Image, Lengths, Level, Levels, Units, log_uniform
+from daair.data.degradations.transfer import LIGHT, encode
+
+
+def noise(image: Image, rng: np.random.Generator, *, sigma: Level | Levels) -> Image:
+    """Adds white Gaussian noise as the all-in-one papers do: on the 8-bit scale, clipped, then *truncated* to 8 bits.
+
+    Truncation (not rounding) makes the mean half a grey level darker. AirNet and PromptIR train and test like this,
+    so figures are comparable only if it is kept.
+
+    Args:
+        image: Clean image, uint8, (H, W, 3).
+        rng: Source of all randomness.
+        sigma: Standard deviation in grey levels of 255; a pair is a range, from which every image draws its own
+            ("blind" training; DnCNN, Zhang et al., TIP 2017, took 0 to 55).
+
+    Returns:
+        Noisy image, uint8, (H, W, 3).
+    """
+    deviation = rng.uniform(*sigma) if isinstance(sigma, Sequence) else sigma
+    noisy = rng.standard_normal(image.shape, dtype=np.float32)
+    noisy *= np.float32(deviation)
+    noisy += image
+    np.clip(noisy, 0, 255, out=noisy)
+    return noisy.astype(np.uint8)
+
+
+def lowlight(
+    image: Image,
+    rng: np.random.Generator,
+    *,
+    exposure: Exposures = (0.015, 0.08),
+    gamma: Lengths = (0.9, 1.1),
+    shot: Units = (2e-5, 2e-4),
+    read: Units = (2e-4, 8e-4),
+) -> Image:
+    """Takes the photograph again with too little light: short exposure, a sensor's noise, then 8 bits.
+
+    In linear light: ``y = exposure * x ** gamma``, then Gaussian noise of variance ``shot * y + read ** 2`` for each
+    sample (the heteroscedastic model of Foi et al., TIP 2008, as in Brooks et al., "Unprocessing Images", CVPR 2019),
+    clipped, encoded as sRGB and rounded. The defaults were fitted to 5 pairs of LOL-v1 (Wei et al., BMVC 2018): there
+    the dark image is 0.02 to 0.07 of the light of the other at all grey levels, and its noise is white, of standard
+    deviation 1 to 2 grey levels near black and 2 to 3 at level 20.
+
+    Args:
+        image: Clean image, uint8, (H, W, 3).
+        rng: Source of all randomness.
+        exposure: Light against that of the clean image, drawn evenly in the logarithm; 1 changes nothing.
+        gamma: Contrast: exponent in linear light; above 1 darkens shadows more than highlights.
+        shot: Variance of the noise per unit of light, where 1 is white: one over the number of electrons at white.
+            Drawn evenly in the logarithm.
+        read: Standard deviation of the noise without light, where 1 is white. Drawn evenly in the logarithm.
+
+    Returns:
+        Dark image, uint8, (H, W, 3).
+    """
+    table = log_uniform(rng, *exposure) * np.power(LIGHT, rng.uniform(*gamma))
+    deviation = np.sqrt(log_uniform(rng, *shot) * table + log_uniform(rng, *read) ** 2)
+    light = rng.standard_normal(image.shape, dtype=np.float32)
+    light *= cv2.LUT(image, deviation.astype(np.float32))
+    light += cv2.LUT(image, table.astype(np.float32))
+    return encode(light)
