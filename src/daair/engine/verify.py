@@ -6,6 +6,7 @@ What the files were found to be is remembered, so that a second look at a large 
 
 import json
 import os
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.table import Table
 
-from daair.data import verify as data
+from daair.data.findings import LEVELS, Report
+from daair.data.verify import verify as check
 from daair.engine.progress import Reporter
 from daair.errors import UserError
 from daair.files import write_text
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 CACHE = ".cache/images.sqlite"
 """Below ``paths.runs``: what image files were found to be, by path, size and time."""
+
+FOLDERS = 8
+"""Folders with other pictures that are printed; the JSON file has all."""
 
 
 def verify(cfg: "Config") -> int:
@@ -38,23 +43,25 @@ def verify(cfg: "Config") -> int:
     if root is None:
         raise UserError("mix.root: missing; task=verify needs mix.root=DIR, the folder with the data sets")
     reporter = Reporter()
-    report = data.verify(root, Path(cfg.paths.runs) / CACHE, reporter.progress)
+    report = check(root, Path(cfg.paths.runs) / CACHE, reporter.progress)
     path = Path(cfg.output or Path(cfg.paths.runs) / "verify" / f"{Path(root).resolve().name or 'root'}.json")
     try:
         write_text(path, json.dumps(as_json(report), indent=1) + "\n")
     except OSError as error:
         raise UserError(f"output: cannot write {path}: {error.strerror}") from None
     reporter.console.print(table(report))
-    for level in reversed(data.LEVELS):
+    for level in reversed(LEVELS):
         for finding in report.findings:
             if finding.level == level:
                 reporter.say(str(finding))
+    for line in beside(report):
+        reporter.say(line)
     errors, warnings = report.count("error"), report.count("warning")
     reporter.say(f"{len(report.sets)} data sets, {errors} errors, {warnings} warnings; all files concerned: {path}")
     return 1 if errors else 0
 
 
-def as_json(report: data.Report) -> dict[str, Any]:
+def as_json(report: Report) -> dict[str, Any]:
     """Everything in a report, for programs."""
     return {
         "root": str(report.root),
@@ -62,10 +69,28 @@ def as_json(report: data.Report) -> dict[str, Any]:
         "warnings": report.count("warning"),
         "sets": [{**asdict(one), "status": one.status} for one in report.sets],
         "findings": [asdict(finding) for finding in report.findings],
+        "absent": report.absent,
+        "without_pairs": report.without_pairs,
+        "others": report.others,
     }
 
 
-def table(report: data.Report) -> Table:
+def beside(report: Report) -> list[str]:
+    """Says what is not there, and what is there but was not looked at."""
+    lines = []
+    if absent := dict.fromkeys(re.sub(r"^cdd11_\w+", "cdd11", name) for name in report.absent):
+        lines.append(f"not there: {', '.join(absent)}")
+    if report.without_pairs:
+        labels = ", ".join(report.without_pairs)
+        lines.append(f"no pairs to train on: {labels}; these have to be synthesised from clean photographs")
+    if report.others:
+        folders = [f"{folder} ({count})" for folder, count in report.others.items()]
+        more = f" and {len(folders) - FOLDERS} more folders" if len(folders) > FOLDERS else ""
+        lines.append(f"pictures in no data set known by name, not looked at: {', '.join(folders[:FOLDERS])}{more}")
+    return lines
+
+
+def table(report: Report) -> Table:
     """One line for each data set."""
     shown = Table(box=box.SIMPLE, title=f"data sets under {report.root}", title_justify="left", padding=(0, 1, 0, 0))
     for name in ("data set", "layout", "folder"):
