@@ -182,6 +182,15 @@ def test_a_root_that_is_none_says_what_is_looked_for(tmp_path, what):
         assert all(word in str(error.value) for word in ("train/clean", "Train/Derain", "MoCE-IR"))
 
 
+def test_what_is_not_there_and_what_was_not_looked_at_is_listed(root):
+    save(crops(1)[0], root / "deraining/rain100l/tset/input/rain-1.png")
+    (root / "loop").symlink_to(root, target_is_directory=True)
+    report = verify(root)
+    assert report.others == {"deraining/rain100l/tset/input": 1}
+    assert "rain100l/test" in report.absent and "cbsd68/test" not in report.absent
+    assert report.without_pairs == ["rain", "haze", "blur", "lowlight"]
+
+
 def test_an_empty_folder_of_a_known_set_is_an_error(root):
     shutil.rmtree(root / "val/clean")
     (root / "val/clean").mkdir()
@@ -220,6 +229,10 @@ def test_the_pack_is_what_its_readme_says(data_root):
     others = {(f.level, f.dataset, len(f.files)) for f in report.findings if "a subset" not in f.what}
     assert others == {("warning", "rain100l/test", 4), ("warning", "lolv1/train", 1), ("note", "kodak24/test", 0)}
     assert any("500x500" in f.what for f in report.findings if f.dataset == "kodak24/test")
+    # "No GoPro pairs, no RESIDE/OTS training pairs and no RainTrainL pairs are in the pack."
+    assert {"gopro/train", "gopro/test", "ots/train", "rain100l/train"} < set(report.absent)
+    assert report.without_pairs == ["haze", "blur"]
+    assert report.others == {"unpaired/deblurring": 4, "unpaired/dehazing": 6, "unpaired/lowlight": 5}
     sizes = {s.name: set(s.sizes) for s in report.sets}
     assert sizes["clean/train"] == {"481x321", "321x481"} and sizes["lolv1/test"] == {"600x400"}
 

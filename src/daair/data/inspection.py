@@ -76,7 +76,10 @@ def look(path: Path) -> Facts:
 
 
 def inspect(
-    files: Iterable[Path], cache: Path | None = None, advance: Callable[[], None] = lambda: None
+    files: Iterable[Path],
+    cache: Path | None = None,
+    advance: Callable[[], None] = lambda: None,
+    most_new: int | None = None,
 ) -> dict[Path, Facts]:
     """Looks at files, several at a time.
 
@@ -84,9 +87,10 @@ def inspect(
         files: May repeat; each is read once.
         cache: Database of what was learned before, made if missing; None reads everything anew.
         advance: Called once for each different file.
+        most_new: Read no more than so many files that the cache does not know, the first ones; None reads all.
 
     Returns:
-        Facts by path, in the order of ``files``.
+        Facts by path, in the order of ``files``; without those that were not read.
     """
     todo = list(dict.fromkeys(files))
     found: dict[Path, Facts] = {}
@@ -98,12 +102,13 @@ def inspect(
             for path in batch:
                 if known[path] is not None:
                     advance()
-            new = [path for path in batch if known[path] is None]
+            new = [path for path in batch if known[path] is None][:most_new]
+            most_new = most_new if most_new is None else most_new - len(new)
             for path, facts in zip(new, pool.map(look, new), strict=True):
                 known[path] = facts
                 advance()
             store.put([(path, keys[path], known[path]) for path in new])
-            found |= known
+            found |= {path: facts for path, facts in known.items() if facts is not None}
     return found
 
 

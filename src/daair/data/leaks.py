@@ -9,9 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from daair.data import datasets
 from daair.data.datasets import Found
 from daair.data.fingerprints import matches
-from daair.data.inspection import Facts
+from daair.data.inspection import Facts, inspect
+
+MOST_NEW = 1000
+"""Pictures that the start of a training reads for this at most; the next one goes on where it stopped."""
 
 
 @dataclass(frozen=True)
@@ -73,3 +77,40 @@ def shared_scenes(
             if pairs:
                 found.append(Shared(a, b, tuple((files[m.first], others[m.second]) for m in pairs)))
     return found
+
+
+def of_training(
+    root: str | Path, cache: Path | None = None, used: Iterable[Path] | None = None, most_new: int | None = None
+) -> tuple[list[Shared], int]:
+    """Compares the clean pictures to train on with those to validate and test on.
+
+    The smallest sets come first, so that a first look at a folder with RESIDE in it still finds the classic leak.
+
+    Args:
+        root: As ``mix.root``.
+        cache: File that remembers what pictures were found to be; see :func:`daair.data.inspection.inspect`.
+        used: The clean pictures that are trained on; None stands for all training sets under the root.
+        most_new: Pictures to read at most, beyond what the cache knows; None reads all.
+
+    Returns:
+        What is shared, and how many pictures were not compared.
+
+    Raises:
+        UserError: A folder cannot be listed.
+    """
+    pools = clean_pools(one for one in datasets.found(root) if one.holds_images())
+    held_out = {name: files for name, files in pools.items() if not name.endswith("/train")}
+    train = {name: files for name, files in pools.items() if name not in held_out}
+    if used is not None:
+        left = set(used)
+        train = {name: [file for file in files if file in left] for name, files in train.items()}
+        train["the training pictures"] = sorted(left.difference(*train.values()))
+    if not held_out:
+        return [], 0
+    smallest_first = sorted([*train.values(), *held_out.values()], key=len)
+    files = list(dict.fromkeys(file for files in smallest_first for file in files))
+    facts = inspect(files, cache, most_new=most_new)
+    first, second = (
+        {name: [file for file in files if file in facts] for name, files in part.items()} for part in (train, held_out)
+    )
+    return shared_scenes(first, second, facts), len(files) - len(facts)

@@ -22,6 +22,7 @@ from daair.engine.evaluate import finish
 from daair.engine.progress import Reporter
 from daair.engine.setup import Stop, make_accelerator, reseed
 from daair.engine.validate import validate
+from daair.engine.verify import warn_of_leaks
 from daair.errors import UserError
 from daair.runs.environment import environment, git_diff
 from daair.runs.mirror import Mirror
@@ -48,6 +49,7 @@ def train(cfg: Config) -> int:
         if record.status().state == "done":
             return finish(cfg, mix, record, accelerator, reporter)
         reporter.say(f"run {record.folder}")
+        warn_of_leaks(cfg, reporter)
         record.start(cfg.to_dict(), environment(), git_diff(), cfg.train.steps)
         try:
             return Run(cfg, mix, record, accelerator, reporter).complete()

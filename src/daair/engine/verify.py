@@ -7,6 +7,7 @@ What the files were found to be is remembered, so that a second look at a large 
 import json
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.table import Table
 
-from daair.data.findings import LEVELS, Report
+from daair.data import leaks
+from daair.data.findings import LEVELS, Report, short
 from daair.data.verify import verify as check
 from daair.engine.progress import Reporter
 from daair.errors import UserError
@@ -59,6 +61,34 @@ def verify(cfg: "Config") -> int:
     errors, warnings = report.count("error"), report.count("warning")
     reporter.say(f"{len(report.sets)} data sets, {errors} errors, {warnings} warnings; all files concerned: {path}")
     return 1 if errors else 0
+
+
+def warn_of_leaks(cfg: "Config", reporter: Reporter, used: Iterable[Path] | None = None) -> None:
+    """Says which scenes of the test and validation sets under ``mix.root`` are trained on; never stops a training.
+
+    A first start reads at most :data:`daair.data.leaks.MOST_NEW` pictures for it; later ones read only new files.
+
+    Args:
+        cfg: Of the training.
+        reporter: Says it.
+        used: The clean pictures that are trained on; None stands for all training sets under the root.
+    """
+    root = cfg.mix.get("root")
+    if root is None or not reporter.active:
+        return
+    try:
+        found, unseen = leaks.of_training(root, Path(cfg.paths.runs) / CACHE, used, leaks.MOST_NEW)
+    except UserError as error:
+        reporter.say(f"warning: cannot look for test scenes among the training pictures: {error}")
+        return
+    for shared in found:
+        file, other = (short(path, Path(root)) for path in shared.pairs[0])
+        reporter.say(
+            f"warning: {shared.scenes} scenes of {shared.second} are in {shared.first} ({file} shows {other}): "
+            "figures on them say nothing; task=verify lists all"
+        )
+    if unseen:
+        reporter.say(f"{unseen} pictures were not compared with test scenes yet; task=verify compares all")
 
 
 def as_json(report: Report) -> dict[str, Any]:
