@@ -46,6 +46,16 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     return Foreign(model) if foreign else model
 
 
+def needs_weights(config: Mapping[str, Any]) -> bool:
+    """Whether the network of a `model` config has anything to load, unlike `model=identity`; builds it.
+
+    Raises:
+        UserError: the target cannot be built with these arguments.
+    """
+    with torch.device("cpu" if components.is_foreign(config) else "meta"):
+        return bool(build(config).state_dict())
+
+
 class Foreign(nn.Module):
     """Gives a network that nobody here wrote the interface of ours: labels are ignored, there is no routing.
 

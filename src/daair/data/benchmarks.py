@@ -75,16 +75,16 @@ class Item:
     read_input: Callable[[], Image] | None = None
     degrade: Degradation | None = None
 
-    def pair(self) -> tuple[Image, Image]:
-        """Returns input and target, uint8 RGB, (H, W, 3), cut as the protocol says.
+    def pair(self, protocol: str | None = None) -> tuple[Image, Image]:
+        """Returns input and target, uint8 RGB, (H, W, 3), cut as the benchmark's or another protocol says.
 
         Raises:
             UserError: A file cannot be read, or the two differ in size.
         """
-        protocol = PROTOCOLS[self.protocol]
+        crop = PROTOCOLS[protocol or self.protocol].crop
         stored = self.read_target()
         try:
-            target = np.ascontiguousarray(protocol.crop(stored))
+            target = np.ascontiguousarray(crop(stored))
         except ValueError as error:
             raise UserError(f"{self.benchmark}: {self.name}: {error}") from None
         if self.degrade is not None:
@@ -93,7 +93,7 @@ class Item:
         if degraded.shape != stored.shape:
             sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (degraded, stored))
             raise UserError(f"{self.benchmark}: {self.name}: input and target differ in size ({sizes})")
-        return np.ascontiguousarray(protocol.crop(degraded)), target
+        return np.ascontiguousarray(crop(degraded)), target
 
 
 def _benchmarks() -> Iterable[Benchmark]:
