@@ -8,6 +8,7 @@ imports torch: `--help` and `--cfg job` answer at once.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def main() -> int:
         sys.path.append(os.getcwd())
     _statuses.clear()
     try:
+        sys.argv[1:] = [spell_out(argument) for argument in sys.argv[1:]]
         folder = conf_dir()
         preflight(folder, sys.argv[1:])
         hydra.main(version_base=VERSION_BASE, config_path=folder, config_name="config")(_job)()
@@ -63,6 +65,11 @@ def main() -> int:
         print("interrupted", file=sys.stderr)
         return 130
     return max(_statuses, default=0)
+
+
+def spell_out(argument: str) -> str:
+    """`benchmarks.mine.input=DIR` as Hydra wants it, `++benchmarks.mine.input=DIR`: the names below are the user's."""
+    return f"++{argument}" if re.match(r"benchmarks\.[^=]+=", argument) else argument
 
 
 def report(error: UserError) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -20,11 +20,15 @@ from daair.components import Checker, build, is_foreign
 from daair.errors import UserError
 from daair.metrics import PROTOCOLS
 from daair.problems import UNKNOWN, ConfigError, Problem, explain_unknown, nearest, one_line
-from daair.schema import Config, known_keys, parse
+from daair.schema import BenchmarkDefinition, Config, known_keys, parse
+
+if TYPE_CHECKING:
+    from daair.data.benchmarks import Benchmark
 
 __all__ = [
     "Config",
     "ConfigError",
+    "benchmarks_of",
     "check_buildable",
     "check_checkpoint",
     "config_id",
@@ -82,6 +86,7 @@ def validate(cfg: DictConfig | Mapping[str, Any], choices: Mapping[str, str] | N
             data[name]["args"].pop("_target_")
         elif "_target_" in node:
             data[name] = checker.node(node, name)
+    known |= _check_benchmarks(data.get("benchmarks"), checker)
     problems += checker.problems
     problems = _in_source(problems, aliases)
     if not problems:
@@ -96,6 +101,25 @@ def validate(cfg: DictConfig | Mapping[str, Any], choices: Mapping[str, str] | N
         known |= checker.known - wrong | set(aliases)
         raise ConfigError(explain_unknown(problems, known), known=known)
     return config
+
+
+def benchmarks_of(cfg: Config) -> list[Benchmark]:
+    """What a config measures on: the entries of `benchmarks`, or those of its mix when that is null.
+
+    Raises:
+        UserError: an unknown name, or a definition that makes no benchmark.
+    """
+    from daair.data.benchmarks import define, find
+
+    if cfg.benchmarks is None:
+        return [find(name) for name in cfg.mix.get("benchmarks", ())]
+    benchmarks = []
+    for name, definition in cfg.benchmarks.items():
+        given = dict(definition)
+        if isinstance(given["degrade"], dict):
+            given["degrade"] = build({**given["degrade"], "_partial_": True})
+        benchmarks.append(define(name, **given))
+    return benchmarks
 
 
 def choices_of(cfg: DictConfig) -> dict[str, str]:
@@ -245,6 +269,21 @@ def _in_source(problems: list[Problem], aliases: Mapping[str, str]) -> list[Prob
                 key = source + key[len(alias) :]
         moved.append(Problem(key, problem.text.replace(f"set {problem.key}=", f"set {key}=")))
     return list(dict.fromkeys(moved))
+
+
+def _check_benchmarks(benchmarks: Any, checker: Checker) -> set[str]:
+    """Check the degradations among the benchmarks that are given as nodes; returns the keys that definitions have."""
+    known = set()
+    for name, definition in benchmarks.items() if isinstance(benchmarks, Mapping) else ():
+        if isinstance(definition, Mapping):
+            known |= {f"benchmarks.{name}.{key}" for key in BenchmarkDefinition.model_fields}
+            degrade = definition.get("degrade")
+            if isinstance(degrade, Mapping):
+                if "_target_" in degrade:
+                    checker.node({**degrade, "_partial_": True}, f"benchmarks.{name}.degrade")
+                else:
+                    checker.problems.append(Problem(f"benchmarks.{name}.degrade._target_", "missing"))
+    return known
 
 
 def _all_keys(data: Any, prefix: str = "") -> Iterator[str]:

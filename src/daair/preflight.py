@@ -63,7 +63,7 @@ def check(cfg: DictConfig, models: Sequence[str], built: set[str]) -> Config:
         built: parts that were found buildable before, added to.
     """
     from daair.components import locate
-    from daair.config import check_buildable, check_checkpoint, validate
+    from daair.config import benchmarks_of, check_buildable, check_checkpoint, validate
 
     config = validate(cfg)
     task = config.task.get("name")
@@ -78,10 +78,13 @@ def check(cfg: DictConfig, models: Sequence[str], built: set[str]) -> Config:
                 hint = f"; did you mean {near}?" if near else ""
                 raise ConfigError([Problem("profile.models", f"no {name}{hint} (options: {', '.join(models)})")])
     if task in ("train", "evaluate"):
-        from daair.data.benchmarks import find
+        from daair.data.benchmarks import why_missing
 
-        for name in config.benchmarks:
-            find(name)
+        # A training does without the data of benchmarks that nobody asked for by name, and says so in the end.
+        needed = task == "evaluate" or config.benchmarks is not None
+        for benchmark in benchmarks_of(config):
+            if needed and (reason := why_missing(benchmark, config.mix.get("root"))):
+                raise UserError(reason)
     if task == "evaluate":
         check_checkpoint(config)
     if task == "train":

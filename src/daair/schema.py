@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from daair.problems import ConfigError, from_pydantic
 
@@ -30,6 +31,17 @@ def _text(value: Any) -> Any:
 def _no(value: Any) -> Any:
     """YAML 1.1 reads an unquoted `no` as false."""
     return "no" if value is False else value
+
+
+def _by_name(value: Any) -> Any:
+    """Benchmarks as a mapping, however they were written; `true` takes one by its name, `false` leaves it out."""
+    if isinstance(value, list | tuple) and all(isinstance(name, str | int) for name in value):
+        return {str(name): {} for name in value}
+    if isinstance(value, dict):
+        return {str(name): {} if item is True else item for name, item in value.items() if item is not False}
+    if value is not None:
+        raise PydanticCustomError("list_type", "not a list")
+    return value
 
 
 Text = Annotated[str, BeforeValidator(_text), MinLen(1)]
@@ -110,6 +122,17 @@ class Profile(Section):
     output: Text | None
 
 
+class BenchmarkDefinition(Section):
+    """One entry of `benchmarks`: nothing in it means the benchmark of that name, else it is one of the user's own."""
+
+    input: Text | None = None
+    target: Text | None = None
+    rule: Text | None = None
+    degrade: Text | Node | None = None
+    protocol: Text | None = None
+    label: Text | None = None
+
+
 class Config(Section):
     """A checked, fully resolved config; component nodes are plain dictionaries, `model` the one to build."""
 
@@ -130,7 +153,7 @@ class Config(Section):
     checkpoint: Text | None = not_identity()
     input: Text | None = not_identity()
     output: Text | None = not_identity()
-    benchmarks: tuple[Text, ...] = not_identity()
+    benchmarks: Annotated[dict[str, BenchmarkDefinition] | None, BeforeValidator(_by_name)] = not_identity()
     protocols: Annotated[tuple[Text, ...], MinLen(1)] | None = not_identity()
     metrics: tuple[Literal["psnr", "ssim", "lpips", "dists"], ...] = not_identity()
     device: Literal["auto", "cpu", "cuda"] = not_identity()

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from daair.data.leaves import dead_leaves
-from daair.data.sources import DeadLeaves, Folder, Photographs, natural_key
+from daair.data.listing import natural_key
+from daair.data.sources import DeadLeaves, Folder, Photographs
 from daair.errors import UserError
 
 

@@ -6,19 +6,22 @@ subset, order, batch or process. Images are cut to the protocol's size *before* 
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daair.data.degradations import haze, noise, rain
+from daair.data import datasets, degradations
+from daair.data.datasets import Dataset, Found, Place
 from daair.data.keyed import keyed_rng
-from daair.data.sources import Photographs, list_images, nearest, read_rgb
+from daair.data.listing import nearest, walk
+from daair.data.pairing import RULES, Pairing, best_rule, find_rule
+from daair.data.sources import Photographs, read_rgb
 from daair.errors import UserError
-from daair.metrics import PROTOCOLS
+from daair.metrics import PROTOCOLS, Protocol
 
 Image = NDArray[np.uint8]
 Degradation = Callable[[Image, np.random.Generator], Image]
@@ -26,33 +29,43 @@ Degradation = Callable[[Image, np.random.Generator], Image]
 DEMO_PHOTOGRAPHS = ("astronaut", "chelsea", "coffee")
 """Photographs of scikit-image that no mix trains on."""
 
+DEGRADED: dict[str, tuple[str, Degradation]] = {
+    **{f"sigma{sigma}": (f"noise{sigma}", partial(degradations.noise, sigma=sigma)) for sigma in (15, 25, 50)},
+    **{
+        name: (name, getattr(degradations, name))
+        for name in ("rain", "haze", "blur", "lowlight", "snow", "jpeg")
+        if hasattr(degradations, name)
+    },
+}
+"""What can be done to clean test images, by the last part of a benchmark's name: its label in mixes, its function."""
+
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What a benchmark is; where its files are is the caller's business.
+    """What a benchmark is.
+
+    Its images come from a data set that is looked for under ``mix.root``, from folders of the user's own, or, with
+    neither, from the photographs of the demo.
 
     Attributes:
         name: As on the command line and in tables.
-        clean: Folder of the clean images under ``mix.root``; None for the photographs of the demo.
-        degraded: Folder of the degraded images under ``mix.root``, if they are given and not made.
+        label: What the mixes call its degradation, for networks that must be told; None if nobody has said.
+        dataset: Name in :data:`daair.data.datasets.DATASETS`.
+        target: Folder of the clean images.
+        input: Folder of the degraded images, if they are not made.
+        rule: How an input's name gives its target's, in folders of the user's own.
         degrade: Makes the input from the clean image, if it is not given.
-        rename: Turns the stem of a degraded file into the stem of its clean file.
-        label: What the mixes call its degradation, for networks that must be told.
         protocol: Name of the metric protocol, see :data:`daair.metrics.PROTOCOLS`.
     """
 
     name: str
-    label: str
-    clean: str | None = None
-    degraded: str | None = None
+    label: str | None = None
+    dataset: str | None = None
+    target: str | None = None
+    input: str | None = None
+    rule: str = "same"
     degrade: Degradation | None = None
-    rename: tuple[str, str] = ("", "")
     protocol: str = "promptir"
-
-    @property
-    def folders(self) -> list[str]:
-        """Folders that it needs under ``mix.root``."""
-        return [folder for folder in (self.degraded, self.clean) if folder is not None]
 
 
 @dataclass(frozen=True)
@@ -62,10 +75,12 @@ class Item:
     Attributes:
         benchmark: Name of the benchmark.
         name: Name of the image, unique within the benchmark.
-        protocol: Name of the metric protocol.
-        read_input: Returns the degraded image as stored, or None if it is to be made.
+        protocol: Name of the benchmark's own metric protocol.
         read_target: Returns the clean image as stored.
+        read_input: Returns the degraded image as stored, or None if it is to be made.
         degrade: Makes the input, if it is not stored.
+        label: What the mixes call its degradation.
+        margin: Pixels that the stored target may have more than the input, on each side.
     """
 
     benchmark: str
@@ -74,116 +89,164 @@ class Item:
     read_target: Callable[[], Image]
     read_input: Callable[[], Image] | None = None
     degrade: Degradation | None = None
+    label: str | None = None
+    margin: int = 0
 
-    def pair(self, protocol: str | None = None) -> tuple[Image, Image]:
-        """Returns input and target, uint8 RGB, (H, W, 3), cut as the benchmark's or another protocol says.
+    def pair(self, protocol: Protocol | None = None) -> tuple[Image, Image]:
+        """Returns input and target, uint8 RGB, (H, W, 3), cut as the protocol says.
+
+        Args:
+            protocol: The one to cut for; by default the benchmark's own.
 
         Raises:
             UserError: A file cannot be read, or the two differ in size.
         """
-        crop = PROTOCOLS[protocol or self.protocol].crop
-        stored = self.read_target()
+        protocol = protocol or PROTOCOLS[self.protocol]
+        target = self.read_target()
+        degraded = None
+        if self.degrade is None:
+            degraded = self.read_input()
+            if self.margin and degraded.shape[:2] == tuple(side - 2 * self.margin for side in target.shape[:2]):
+                target = target[self.margin : -self.margin, self.margin : -self.margin]
+            if degraded.shape != target.shape:
+                sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (degraded, target))
+                raise UserError(f"{self.benchmark}: {self.name}: input and target differ in size ({sizes})")
         try:
-            target = np.ascontiguousarray(crop(stored))
+            target = np.ascontiguousarray(protocol.crop(target))
         except ValueError as error:
             raise UserError(f"{self.benchmark}: {self.name}: {error}") from None
-        if self.degrade is not None:
+        if degraded is None:
             return self.degrade(target, keyed_rng("benchmark", self.benchmark, self.name)), target
-        degraded = self.read_input()
-        if degraded.shape != stored.shape:
-            sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (degraded, stored))
-            raise UserError(f"{self.benchmark}: {self.name}: input and target differ in size ({sizes})")
-        return np.ascontiguousarray(crop(degraded)), target
+        return np.ascontiguousarray(protocol.crop(degraded)), target
 
 
-def _benchmarks() -> Iterable[Benchmark]:
-    for sigma in (15, 25, 50):
-        yield Benchmark(f"demo_noise{sigma}", f"noise{sigma}", degrade=partial(noise, sigma=sigma))
-    yield Benchmark("demo_rain", "rain", degrade=rain)
-    yield Benchmark("demo_haze", "haze", degrade=haze)
-    for sigma in (15, 25, 50):
-        degrade = partial(noise, sigma=sigma)
-        yield Benchmark(f"cbsd68_sigma{sigma}", f"noise{sigma}", clean="denoising/cbsd68", degrade=degrade)
-    yield Benchmark(
-        "rain100l",
-        "rain",
-        clean="deraining/rain100l/test/target",
-        degraded="deraining/rain100l/test/input",
-        rename=("rain-", "norain-"),
-    )
+def _benchmarks() -> Iterator[Benchmark]:
+    for end, (label, degrade) in DEGRADED.items():
+        yield Benchmark("demo_" + end.replace("sigma", "noise"), label, degrade=degrade)
+    for dataset in datasets.DATASETS.values():
+        name, split = dataset.name.split("/")
+        if split != "test":
+            continue
+        if dataset.paired:
+            yield Benchmark(name, dataset.label, dataset=dataset.name)
+        else:
+            for end, (label, degrade) in DEGRADED.items():
+                yield Benchmark(f"{name}_{end}", label, dataset=dataset.name, degrade=degrade)
 
 
 BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _benchmarks()}
-"""All benchmarks by name."""
+"""All benchmarks by name: each test set of the table of data sets, clean ones with each degradation."""
 
 
-def load_benchmark(name: str, mix_root: str | Path | None = None) -> list[Item]:
+def load_benchmark(benchmark: str | Benchmark, mix_root: str | Path | None = None) -> list[Item]:
     """Lists a benchmark's images; none is read yet.
 
     Args:
-        name: One of :data:`BENCHMARKS`.
-        mix_root: Folder with the data; not needed for ``demo_*``.
+        benchmark: One of :data:`BENCHMARKS` by name, or another's definition.
+        mix_root: Folder with the data sets; not needed for ``demo_*`` and for folders of the user's own.
 
     Raises:
-        UserError: Unknown name, missing folder, or an input without its clean image.
+        UserError: Unknown name, missing or empty folder, or an input without its clean image.
     """
-    benchmark = find(name)
-    reason = why_missing(name, mix_root)
-    if reason:
-        raise UserError(reason)
-    if benchmark.clean is None:
+    benchmark = find(benchmark)
+    item = partial(Item, benchmark.name, protocol=benchmark.protocol, degrade=benchmark.degrade, label=benchmark.label)
+    if benchmark.dataset is None and benchmark.target is None:
         photographs = Photographs(DEMO_PHOTOGRAPHS)
-        return [
-            Item(name, photo, benchmark.protocol, partial(_photograph, photographs, i), degrade=benchmark.degrade)
-            for i, photo in enumerate(DEMO_PHOTOGRAPHS)
-        ]
-    clean = list_images(Path(mix_root, benchmark.clean))
-    if benchmark.degraded is None:
-        return [
-            Item(name, file.name, benchmark.protocol, partial(read_rgb, file), degrade=benchmark.degrade)
-            for file in clean
-        ]
-    by_stem = {file.stem: file for file in clean}
-    items = []
-    for file in list_images(Path(mix_root, benchmark.degraded)):
-        stem = file.stem.replace(*benchmark.rename, 1)
-        if stem not in by_stem:
-            raise UserError(f"{file}: no clean image '{stem}' in {Path(mix_root, benchmark.clean)}; restore the pair")
-        items.append(
-            Item(name, file.name, benchmark.protocol, partial(read_rgb, by_stem[stem]), partial(read_rgb, file))
-        )
-    return items
+        return [item(name, read_target=partial(_photograph, photographs, i)) for i, name in enumerate(DEMO_PHOTOGRAPHS)]
+    found = _own_folders(benchmark) if benchmark.dataset is None else _located(benchmark, mix_root)
+    if benchmark.degrade is not None:
+        return [item(name, read_target=partial(read_rgb, file)) for name, file in found.named_files()]
+    pairs = found.pairing()
+    if pairs.lone_inputs:
+        raise UserError(_half_a_pair(found, pairs))
+    item = partial(item, margin=found.dataset.margin)
+    return [
+        item(pair.name, read_target=partial(read_rgb, pair.target), read_input=partial(read_rgb, pair.input))
+        for pair in pairs.pairs
+    ]
 
 
-def find(name: str) -> Benchmark:
-    """Returns a benchmark by name.
+def define(
+    name: str,
+    *,
+    target: str | None = None,
+    input: str | None = None,
+    rule: str | None = None,
+    degrade: str | Degradation | None = None,
+    protocol: str | None = None,
+    label: str | None = None,
+) -> Benchmark:
+    """Describes a benchmark of the user's own: a folder of clean images, and what stands against it.
+
+    Without ``target`` it is one of :data:`BENCHMARKS`, perhaps with another protocol.
+
+    Args:
+        name: Names it in tables, and keys its random numbers.
+        target: Folder of the clean images.
+        input: Folder of the degraded images; or ``degrade``.
+        rule: How an input's name gives its target's, one of :data:`daair.data.pairing.RULES`; by default ``same``.
+        degrade: Makes the inputs: one of :data:`DEGRADED`, or a function.
+        protocol: Name of the metric protocol; by default ``promptir``.
+        label: What the mixes call the degradation, for networks that must be told.
+
+    Raises:
+        UserError: What is given does not make a benchmark; the message starts with ``benchmarks.<name>``.
+    """
+    if protocol is not None and protocol not in PROTOCOLS:
+        raise UserError(f"benchmarks.{name}.protocol: {_unknown(protocol, PROTOCOLS)}")
+    more = {} if protocol is None else {"protocol": protocol}
+    if (target, input, rule, degrade, label) == (None,) * 5:
+        return replace(find(name), **more)
+    if name in BENCHMARKS:
+        raise UserError(f"benchmarks.{name}: is the name of a benchmark already; choose another for your own")
+    if target is None:
+        raise UserError(f"benchmarks.{name}.target: missing; the folder of the clean images")
+    if (input is None) == (degrade is None):
+        raise UserError(f"benchmarks.{name}: give either input=DIR (degraded images) or degrade=NAME (makes them)")
+    if rule is not None and rule not in RULES:
+        raise UserError(f"benchmarks.{name}.rule: {_unknown(rule, RULES)}")
+    if isinstance(degrade, str):
+        if degrade not in DEGRADED:
+            raise UserError(f"benchmarks.{name}.degrade: {_unknown(degrade, DEGRADED)}")
+        own_label, degrade = DEGRADED[degrade]
+        label = label or own_label
+    return Benchmark(name, label, target=target, input=input, rule=rule or "same", degrade=degrade, **more)
+
+
+def find(benchmark: str | Benchmark) -> Benchmark:
+    """Returns a benchmark by name; a definition stands for itself.
 
     Raises:
         UserError: There is none; the message suggests the nearest name.
     """
-    if name not in BENCHMARKS:
-        hint = nearest(name, BENCHMARKS) or f"known are {', '.join(BENCHMARKS)}"
-        raise UserError(f"benchmarks: '{name}' is unknown; {hint}")
-    return BENCHMARKS[name]
+    if isinstance(benchmark, Benchmark):
+        return benchmark
+    if benchmark not in BENCHMARKS:
+        raise UserError(f"benchmarks: {_unknown(benchmark, BENCHMARKS)}")
+    return BENCHMARKS[benchmark]
 
 
-def why_missing(name: str, mix_root: str | Path | None = None) -> str | None:
-    """Says in one line why a benchmark cannot be run for want of data; None if it can."""
-    for folder in find(name).folders:
-        if mix_root is None:
-            return f"mix.root: needed by benchmark {name}; the folder with {folder}"
-        if not Path(mix_root, folder).is_dir():
-            return f"{Path(mix_root, folder)}: no such folder, but benchmark {name} needs it; check mix.root"
+def why_missing(benchmark: str | Benchmark, mix_root: str | Path | None = None) -> str | None:
+    """Says in one line why a benchmark cannot be run for want of data; None if it can.
+
+    Raises:
+        UserError: A name is unknown.
+    """
+    benchmark = find(benchmark)
+    try:
+        load_benchmark(benchmark, mix_root)
+    except UserError as error:
+        return str(error)
     return None
 
 
-def available(names: Sequence[str], mix_root: str | Path | None = None) -> list[str]:
+def available(benchmarks: Sequence[str], mix_root: str | Path | None = None) -> list[str]:
     """Returns those of the named benchmarks whose data is there, in the given order.
 
     Raises:
         UserError: A name is unknown.
     """
-    return [name for name in names if why_missing(name, mix_root) is None]
+    return [name for name in benchmarks if why_missing(name, mix_root) is None]
 
 
 def digest(items: Iterable[Item]) -> str:
@@ -194,6 +257,50 @@ def digest(items: Iterable[Item]) -> str:
         for image in item.pair():
             total.update(repr(image.shape).encode() + image.tobytes())
     return total.hexdigest()[:16]
+
+
+def _located(benchmark: Benchmark, root: str | Path | None) -> Found:
+    """Finds the benchmark's data set, or says where it was looked for."""
+    folders: dict[str, str] = {}
+    for place in datasets.find(benchmark.dataset).places:
+        folders.setdefault(place.layout, (place.input or place.target)[0])
+    first, *others = folders.values()
+    if root is None:
+        raise UserError(f"mix.root: needed by benchmark {benchmark.name}; the folder with {first}")
+    found = datasets.locate(benchmark.dataset, root)
+    if found is None:
+        also = f" (in other layouts: {', '.join(others)})" if others else ""
+        raise UserError(
+            f"{Path(root, first)}: no such folder, but benchmark {benchmark.name} needs it{also}; check mix.root"
+        )
+    return found
+
+
+def _own_folders(benchmark: Benchmark) -> Found:
+    """The user's folders as a data set that was found; subfolders count where no picture lies above them."""
+    parts = {"input": benchmark.input, "target": benchmark.target}
+    folders = {key: Path(folder) for key, folder in parts.items() if folder is not None}
+    for key, folder in folders.items():
+        if not folder.is_dir():
+            raise UserError(f"benchmarks.{benchmark.name}.{key}: {folder}: no such folder")
+    nested = any(next(walk(folder), None) is None for folder in folders.values())
+    inputs = tuple(folder for key, folder in folders.items() if key == "input")
+    place = Place("own", (benchmark.target,), tuple(map(str, inputs)), rule=benchmark.rule, recursive=nested)
+    return Found(Dataset(f"{benchmark.name}/test", (place,)), place, inputs, (folders["target"],))
+
+
+def _half_a_pair(found: Found, pairs: Pairing) -> str:
+    rule, file = found.place.rule, pairs.lone_inputs[0]
+    wanted = find_rule(rule).candidates(file.stem)[0]
+    others = f" (nor for {len(pairs.lone_inputs) - 1} others)" if len(pairs.lone_inputs) > 1 else ""
+    better = best_rule(found.input_files(), found.files())
+    remedy = "restore the pair" if better == rule else f"restore the pair, or set rule={better}"
+    return f"{file}: no clean image '{wanted}' in {found.targets[0]}{others}; {remedy}"
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    return f"'{name}' is unknown; {nearest(name, known) or 'known are ' + ', '.join(known)}"
 
 
 def _photograph(photographs: Photographs, index: int) -> Image:

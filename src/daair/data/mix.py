@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from daair.data.keyed import keyed_rng
-from daair.data.sources import Named, Source, nearest
+from daair.data.listing import nearest
+from daair.data.sources import Named, Source
 from daair.errors import UserError
 
 Degradation = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]

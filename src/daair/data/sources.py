@@ -5,9 +5,6 @@ It reads or draws them on the first call and keeps them, so that a data set deco
 source costs nothing and touches no file.
 """
 
-import difflib
-import re
-from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Protocol
@@ -18,6 +15,7 @@ from numpy.typing import NDArray
 
 from daair import images
 from daair.data.leaves import dead_leaves
+from daair.data.listing import list_images, nearest
 from daair.errors import UserError
 
 Image = NDArray[np.uint8]
@@ -111,33 +109,6 @@ class DeadLeaves:
         return self._cache
 
 
-def list_images(folder: str | Path) -> list[Path]:
-    """Lists the picture files of a folder in natural order (2 before 10).
-
-    Raises:
-        UserError: The folder is missing, is a file, cannot be listed, or holds no picture.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        state = "is not a folder" if folder.exists() else "no such folder"
-        raise UserError(f"{folder}: {state}; check mix.root and the folders that the mix names")
-    try:
-        files = [file for file in folder.iterdir() if images.is_image_name(file.name) and file.is_file()]
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be listed ({error.strerror})") from None
-    if not files:
-        kinds = " ".join(sorted(suffix.lstrip(".") for suffix in images.SUFFIXES))
-        raise UserError(f"{folder}: holds no images; put files of these kinds there: {kinds}")
-    return sorted(files, key=lambda file: natural_key(file.name))
-
-
-def natural_key(name: str) -> list[tuple[int, str]]:
-    """Sorting key by which ``2.png`` comes before ``10.png``."""
-    return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"(\d+)", name)] + [
-        (0, name)
-    ]
-
-
 def read_rgb(path: str | Path) -> Image:
     """Reads a picture as uint8 RGB, (H, W, 3).
 
@@ -149,9 +120,3 @@ def read_rgb(path: str | Path) -> Image:
     except UserError as error:
         raise UserError(f"{error}; replace or remove the file") from None
     return np.rint(picture.rgb * np.float32(255)).astype(np.uint8)
-
-
-def nearest(name: str, known: Sequence[str] | dict, prefix: str = "") -> str:
-    """Suggests the known name closest to a mistyped one: ``did you mean rain?``, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
-    return f"did you mean {prefix}{close[0]}?" if close else ""

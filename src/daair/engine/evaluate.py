@@ -25,6 +25,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from daair import checkpoint, components
+from daair.config import benchmarks_of
 from daair.data.benchmarks import load_benchmark, why_missing
 from daair.data.mix import Mix
 from daair.engine.measure import Samples, measure
@@ -50,10 +51,11 @@ def evaluate(cfg: Config) -> int:
     """
     accelerator = make_accelerator(device=cfg.device, num_processes=cfg.launch.num_processes, threads=cfg.train.threads)
     reporter = Reporter(accelerator.is_main_process)
-    if not cfg.benchmarks:
+    benchmarks = benchmarks_of(cfg)
+    if not benchmarks:
         raise UserError("benchmarks: none is given; e.g. benchmarks=[demo_noise25]")
     root = cfg.mix.get("root")
-    items = [item for name in cfg.benchmarks for item in load_benchmark(name, root)]
+    items = [item for benchmark in benchmarks for item in load_benchmark(benchmark, root)]
     model, folder = load_network(cfg)
     record = Record(folder, writer=accelerator.is_main_process)
     with record.lock():
@@ -90,16 +92,16 @@ def finish(
     cfg: Config, mix: Mix, record: Record, accelerator: Accelerator, reporter: Reporter, mirror: Mirror | None = None
 ) -> int:
     """The end of a training run: measure what is not measured yet, show all, mark the run as done."""
-    reasons = {name: why_missing(name, mix.root) for name in cfg.benchmarks}
+    reasons = {benchmark: why_missing(benchmark, mix.root) for benchmark in benchmarks_of(cfg)}
     for reason in filter(None, reasons.values()):
         reporter.say(f"not evaluated: {reason}")
     stored = record.results()
     already = set() if stored is None else set(zip(stored["benchmark"], stored["protocol"], strict=True))
     items = []
-    for name in (name for name, reason in reasons.items() if reason is None):
-        images = load_benchmark(name, mix.root)
-        if any((name, protocol) not in already for protocol in cfg.protocols or {item.protocol for item in images}):
-            items += images
+    for benchmark in (benchmark for benchmark, reason in reasons.items() if reason is None):
+        wanted = {(benchmark.name, protocol) for protocol in cfg.protocols or [benchmark.protocol]}
+        if wanted - already:
+            items += load_benchmark(benchmark, mix.root)
     if items:
         model = checkpoint.load(record.folder)
         rows, samples = measure(model, items, accelerator, reporter, cfg.evaluate, cfg.protocols, cfg.metrics)
@@ -152,8 +154,10 @@ def keep(record: Record, rows: pd.DataFrame, samples: Samples, reporter: Reporte
             before, now = old[benchmark, protocol], new[benchmark, protocol]
             reporter.say(f"{benchmark}, {protocol}: rows with tile {before} are replaced by rows with tile {now}")
         kept = [pair not in new for pair in zip(stored["benchmark"], stored["protocol"], strict=True)]
-        rows = pd.concat([stored[kept], rows], ignore_index=True) if any(kept) else rows
-        rows["tile"] = rows["tile"].fillna(0).astype(int)  # rows of the time before tiles
+        if any(kept):
+            columns = dict.fromkeys([*rows.columns, *stored.columns])
+            rows = pd.concat([stored[kept], rows], ignore_index=True)[list(columns)]
+            rows["tile"] = rows["tile"].fillna(0).astype(int)  # rows of the time before tiles
     with replacing(record.results_file) as temporary:
         rows.to_csv(temporary, index=False)
     comparison(record.samples / "comparison.png", samples, notes=notes, height=256)

@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from daair.data.benchmarks import Item, find
+from daair.data.benchmarks import Item
 from daair.engine import memory
 from daair.engine.progress import Reporter
 from daair.engine.tiling import Padded, is_out_of_memory, restore_tiled, restore_within_memory, size_multiple
@@ -193,7 +193,10 @@ class Restorer:
         """The image's label as the network numbers it; None for a network that does not need one."""
         if not getattr(self.model, "needs_labels", False):
             return None
-        names, label = self.model.labels, find(item.benchmark).label
+        names, label = (
+            self.model.labels,
+            item.label or f"of no named degradation (set benchmarks.{item.benchmark}.label)",
+        )
         if label not in names:
             raise UserError(
                 f"benchmark {item.benchmark} is {label}, which this network's oracle was not trained on ({names})"
@@ -230,7 +233,7 @@ def _read(item: Item, keys: Mapping[str, Key]) -> list[Crop]:
     crops: dict[tuple[int, ...], Crop] = {}
     for _, same in itertools.groupby(sorted(keys, key=_multiple), key=_multiple):
         names = list(same)
-        degraded, clean = item.pair(names[0])
+        degraded, clean = item.pair(PROTOCOLS[names[0]])
         served = {name: keys[name] for name in names}
         known = crops.get(clean.shape)
         crops[clean.shape] = Crop(item, {**known.keys, **served} if known else served, degraded, clean)
