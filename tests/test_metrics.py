@@ -1,5 +1,6 @@
 """Metrics agree with the libraries whose definition they claim."""
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from daair.data.benchmarks import load_benchmark
-from daair.metrics import PROTOCOLS, Protocol
+from daair.metrics import PROTOCOLS
 
 PROMPTIR = PROTOCOLS["promptir"]
 
@@ -43,7 +44,7 @@ def test_floats_are_clamped_but_not_rounded(pair):
     assert PROMPTIR.psnr(exact, clean) == PROMPTIR.psnr(noisy, clean)
     assert PROMPTIR.psnr(exact.astype(np.float32), clean) == pytest.approx(PROMPTIR.psnr(noisy, clean), abs=1e-5)
     finer = np.clip(exact, 0.1, 0.9) + 0.001
-    rounding = Protocol("rounding", multiple=16, quantise=True, window=7, source="test")
+    rounding = dataclasses.replace(PROMPTIR, quantise=True)
     assert PROMPTIR.psnr(finer, clean) != pytest.approx(rounding.psnr(finer, clean), abs=1e-5)
     assert rounding.psnr(finer, clean) == PROMPTIR.psnr(np.rint(finer * 255).astype(np.uint8), clean)
     beyond = np.where(clean > 250, 1.5, np.where(clean < 5, -0.5, clean / 255))

@@ -50,6 +50,16 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     return model if routed else Foreign(model)
 
 
+def needs_weights(config: Mapping[str, Any]) -> bool:
+    """Whether the network of a `model` config has anything to load, unlike `model=identity`; builds it.
+
+    Raises:
+        UserError: the target cannot be built with these arguments.
+    """
+    with torch.device("cpu" if components.is_foreign(config) else "meta"):
+        return bool(build(config).state_dict())
+
+
 class Foreign(nn.Module):
     """Gives a network that only maps images to images the interface of DaAIR: labels are ignored, nothing is routed.
 

@@ -18,19 +18,30 @@ from pydantic import BaseModel
 
 from daair.components import Checker, build, is_foreign
 from daair.errors import UserError
-from daair.problems import UNKNOWN, ConfigError, Problem, explain_unknown, one_line
+from daair.metrics import PROTOCOLS
+from daair.problems import UNKNOWN, ConfigError, Problem, explain_unknown, nearest, one_line
 from daair.schema import BenchmarkDefinition, Config, known_keys, parse
 
 if TYPE_CHECKING:
     from daair.data.benchmarks import Benchmark
 
-__all__ = ["Config", "ConfigError", "benchmarks_of", "check_buildable", "config_id", "identity", "run_name", "validate"]
+__all__ = [
+    "Config",
+    "ConfigError",
+    "benchmarks_of",
+    "check_buildable",
+    "check_checkpoint",
+    "config_id",
+    "identity",
+    "run_name",
+    "validate",
+]
 
 COMPONENTS = ("experts", "router", "control", "model", "mix", "loss", "optimizer", "schedule")
 """Root keys that hold components, in the order in which their problems are told."""
 
-NEEDS = {"evaluate": ("checkpoint",), "restore": ("checkpoint", "input", "output")}
-"""Root keys that a task cannot do without."""
+NEEDS = {"restore": ("checkpoint", "input", "output")}
+"""Root keys that a task cannot do without; for task=evaluate see `check_checkpoint`."""
 
 NOT_IDENTITY = {"mix": ("name", "root", "benchmarks", "val", "val_patch", "val_crops")}
 """Keys of components that cannot change a trained network: names, where images lie, what it is measured on."""
@@ -131,19 +142,37 @@ def check_buildable(cfg: Config) -> None:
         text = "lies outside daair: it can be evaluated, restored with and profiled; to train it, see CONTRIBUTING.md"
         raise ConfigError([Problem("model._target_", f"{cfg.model['_target_']} {text}")])
     with torch.device("meta"):
-        _try("model", lambda: build(cfg.model))
+        model = _try("model", lambda: build(cfg.model))
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError([Problem("model", "has nothing to train; evaluate it with task=evaluate")])
     for name, node in (("mix", cfg.mix), ("loss", cfg.loss)):
         if not is_foreign(node):
             _try(name, lambda node=node: build(node))
     _try("optimizer", lambda: build(cfg.optimizer)([torch.nn.Parameter(torch.zeros(1))]))
 
 
-def _try(name: str, construct: Callable[[], Any]) -> None:
-    """Turn what a constructor raises about its arguments into a problem of the key that it names, else of `name`."""
+def check_checkpoint(cfg: Config) -> None:
+    """Ask for `checkpoint` unless the network that is to be evaluated has no weights; builds it if none is given.
+
+    Raises:
+        ConfigError: the checkpoint is missing, or is given to a method without weights.
+    """
+    from daair import checkpoint
+
+    if cfg.checkpoint is None and checkpoint.needs_weights(cfg.model):
+        raise ConfigError([Problem("checkpoint", "missing; task=evaluate needs checkpoint=...")])
+    baseline = str(cfg.model["_target_"]).startswith("daair.models.baselines.")  # else the checkpoint names the network
+    if cfg.checkpoint is not None and baseline and not checkpoint.needs_weights(cfg.model):
+        method = cfg.choices.get("model", "this model")
+        raise ConfigError([Problem("checkpoint", f"{method} has no weights; leave out checkpoint=... or model=...")])
+
+
+def _try(name: str, construct: Callable[[], Any]) -> Any:
+    """What `construct` returns; what it raises about its arguments is a problem of the key named, else of `name`."""
     from hydra.errors import InstantiationException
 
     try:
-        construct()
+        return construct()
     except (InstantiationException, UserError, ValueError, TypeError) as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, UserError | ValueError | TypeError):
@@ -282,6 +311,15 @@ def _combinations(cfg: Config) -> Iterator[Problem]:
         )
     if cfg.restore.tile is not None and cfg.restore.overlap >= cfg.restore.tile:
         yield Problem("restore.overlap", f"must be below restore.tile ({cfg.restore.tile}), got {cfg.restore.overlap}")
+    if isinstance(cfg.evaluate.tile, int) and cfg.evaluate.overlap >= cfg.evaluate.tile:
+        yield Problem(
+            "evaluate.overlap", f"must be below evaluate.tile ({cfg.evaluate.tile}), got {cfg.evaluate.overlap}"
+        )
+    for name in cfg.protocols or ():
+        if name not in PROTOCOLS:
+            near = nearest(name, PROTOCOLS)
+            hint = f"; did you mean {near}?" if near else ""
+            yield Problem("protocols", f"no {name}{hint} (known: {', '.join(PROTOCOLS)})")
     warmup = cfg.schedule.get("warmup")
     if isinstance(warmup, int | float) and not 0 <= warmup < 1:
         yield Problem("schedule.warmup", f"must be a fraction of train.steps in [0, 1), got {warmup}")

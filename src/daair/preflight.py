@@ -63,7 +63,7 @@ def check(cfg: DictConfig, models: Sequence[str], built: set[str]) -> Config:
         built: parts that were found buildable before, added to.
     """
     from daair.components import locate
-    from daair.config import benchmarks_of, check_buildable, validate
+    from daair.config import benchmarks_of, check_buildable, check_checkpoint, validate
 
     config = validate(cfg)
     task = config.task.get("name")
@@ -85,6 +85,8 @@ def check(cfg: DictConfig, models: Sequence[str], built: set[str]) -> Config:
         for benchmark in benchmarks_of(config):
             if needed and (reason := why_missing(benchmark, config.mix.get("root"))):
                 raise UserError(reason)
+    if task == "evaluate":
+        check_checkpoint(config)
     if task == "train":
         parts = str((config.model, config.mix, config.loss))
         if parts not in built:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Lt, MinLen, MultipleOf
+from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
@@ -103,6 +103,15 @@ class Restore(Section):
     degradation: Text | None
 
 
+class Evaluate(Section):
+    """How evaluations go about it; protocols and metrics are root keys."""
+
+    tile: Literal["auto"] | Annotated[int, Ge(32), MultipleOf(8)] | None
+    overlap: Annotated[int, Ge(0)]
+    memory: Annotated[float, Gt(0), Le(1)]
+    workers: Positive
+
+
 class Profile(Section):
     """Options of task=profile."""
 
@@ -145,9 +154,12 @@ class Config(Section):
     input: Text | None = not_identity()
     output: Text | None = not_identity()
     benchmarks: Annotated[dict[str, BenchmarkDefinition] | None, BeforeValidator(_by_name)] = not_identity()
+    protocols: Annotated[tuple[Text, ...], MinLen(1)] | None = not_identity()
+    metrics: tuple[Literal["psnr", "ssim", "lpips", "dists"], ...] = not_identity()
     device: Literal["auto", "cpu", "cuda"] = not_identity()
     paths: Paths = not_identity()
     launch: Launch = not_identity()
+    evaluate: Evaluate = not_identity()
     restore: Restore = not_identity()
     profile: Profile = not_identity()
     choices: dict[str, str] = Field(default_factory=dict, json_schema_extra={"identity": False})

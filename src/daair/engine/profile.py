@@ -17,7 +17,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -177,17 +177,22 @@ def count_macs(model: nn.Module, x: Tensor) -> int:
 def peak_memory(model: nn.Module, x: Tensor) -> int:
     """Peak bytes of one forward pass on ``x`` (B, 3, H, W): the model itself plus what the pass allocates at most."""
     own = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
+    return own + peak_of_allocations(model, x)
+
+
+def peak_of_allocations(model: Callable[[Tensor], Any], x: Tensor) -> int:
+    """Peak bytes that ``model(x)`` allocates, x (B, 3, H, W), on top of what was there before."""
     if x.device.type == "cuda":
         _synchronize(x.device)
         before = torch.cuda.memory_allocated(x.device)
         torch.cuda.reset_peak_memory_stats(x.device)
         model(x)
         _synchronize(x.device)
-        return own + torch.cuda.max_memory_allocated(x.device) - before
-    return own + _peak_of_cpu_allocations(model, x)
+        return torch.cuda.max_memory_allocated(x.device) - before
+    return _peak_of_cpu_allocations(model, x)
 
 
-def _peak_of_cpu_allocations(model: nn.Module, x: Tensor) -> int:
+def _peak_of_cpu_allocations(model: Callable[[Tensor], Any], x: Tensor) -> int:
     """Largest running sum of the allocations and releases that torch's profiler exports."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or it tells of every start and, without a GPU, of an error
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as recorded:

@@ -19,15 +19,12 @@ from daair import checkpoint, images
 from daair.components import is_foreign
 from daair.engine.devices import resolve_device
 from daair.engine.progress import Reporter
-from daair.engine.tiling import restore_tiled
+from daair.engine.tiling import restore_within_memory
 from daair.errors import UserError
 from daair.models.router import Oracle
 
 if TYPE_CHECKING:
     from daair.schema import Config
-
-FALLBACK_TILE = 512
-SMALLEST_TILE = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,26 +162,11 @@ def restore_images(
     """
     longest = max(x.shape[-2:])
     side = longest if tile is None else min(tile, longest)
-    while True:
-        try:
-            return restore_tiled(model, x, side, min(overlap, side - 1), labels)
-        except RuntimeError as error:  # torch.OutOfMemoryError is one, too
-            if not _is_out_of_memory(error):
-                raise
-        # Outside the handler: the traceback there would keep the failed call's tensors alive.
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        failed, side = side, FALLBACK_TILE if side > FALLBACK_TILE else side // 2
-        overlap = min(overlap, side // 4)
-        if side < SMALLEST_TILE:
-            raise RuntimeError(f"out of memory, even in tiles of {failed} pixels")
+
+    def smaller(failed: int, side: int, overlap: int) -> None:
         say(f"out of memory with {failed} pixels at once; going on with restore.tile={side} restore.overlap={overlap}")
 
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    text = str(error)
-    signs = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
-    return isinstance(error, torch.OutOfMemoryError) or any(sign in text for sign in signs)
+    return restore_within_memory(model, x, side, overlap, labels, smaller)[0]
 
 
 def label_index(model: nn.Module, degradation: str | int | None) -> int | None:

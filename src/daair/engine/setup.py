@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import torch
 from accelerate import Accelerator
 
+from daair.engine.devices import resolve_device
 from daair.errors import UserError
 
 LAUNCH_TWO_CPU = (
@@ -44,9 +45,7 @@ def make_accelerator(
     logging.getLogger("accelerate").setLevel(logging.WARNING)  # it narrates every checkpoint otherwise
     if threads:
         torch.set_num_threads(threads)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device: cuda was asked for, but PyTorch sees no GPU here")
-    cpu = device == "cpu" or not torch.cuda.is_available()
+    cpu = resolve_device(device).type == "cpu"
     accelerator = Accelerator(
         cpu=cpu,
         mixed_precision=precision,

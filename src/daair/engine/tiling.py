@@ -7,9 +7,14 @@ better ones. Different tiles may also go to different experts; the blend hides s
 """
 
 import itertools
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+FALLBACK_TILE = 512
+SMALLEST_TILE = 64
 
 
 def tile_spans(length: int, tile: int, overlap: int) -> list[tuple[int, Tensor]]:
@@ -72,3 +77,82 @@ def restore_tiled(model: nn.Module, x: Tensor, tile: int, overlap: int, labels: 
         restored = model(x[place].to(device), *labels).to(total)
         total[place] += restored * (down[:, None] * across).to(total)
     return total.to(x.dtype)
+
+
+@torch.inference_mode()
+def restore_within_memory(
+    model: nn.Module,
+    x: Tensor,
+    tile: int,
+    overlap: int,
+    labels: Tensor | None = None,
+    smaller: Callable[[int, int, int], None] = lambda failed, tile, overlap: None,
+) -> tuple[Tensor, int]:
+    """`restore_tiled`, in smaller and smaller tiles where memory does not suffice.
+
+    Args:
+        model, x, tile, overlap, labels: as in `restore_tiled`; a tile as long as the longer side means the whole image.
+        smaller: called with the tile that failed and with the tile and overlap to go on with.
+
+    Returns:
+        Restored images, and the tile that they were restored in.
+
+    Raises:
+        RuntimeError: not even the smallest tile fits, or the model failed otherwise.
+    """
+    while True:
+        try:
+            return restore_tiled(model, x, tile, min(overlap, tile - 1), labels), tile
+        except RuntimeError as error:  # torch.OutOfMemoryError is one, too
+            if not is_out_of_memory(error):
+                raise
+        # Outside the handler: the traceback there would keep the failed call's tensors alive.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        failed, tile = tile, FALLBACK_TILE if tile > FALLBACK_TILE else tile // 2
+        overlap = min(overlap, tile // 4)
+        if tile < SMALLEST_TILE:
+            raise RuntimeError(f"out of memory, even in tiles of {failed} pixels")
+        smaller(failed, tile, overlap)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether PyTorch says so, on whichever device."""
+    text = str(error)
+    signs = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in text for sign in signs)
+
+
+class Padded(nn.Module):
+    """Lets a network that wants sides of a certain multiple take any image: reflected at the far edges, cut again.
+
+    Args:
+        net: `net(x, *more)` maps images (B, 3, H, W) to images of the same shape.
+        multiple: of pixels; 1 passes everything on as it is.
+    """
+
+    def __init__(self, net: nn.Module, multiple: int) -> None:
+        super().__init__()
+        self.net, self.multiple = net, multiple
+
+    def forward(self, x: Tensor, *more: Tensor) -> Tensor:
+        """Restore `x` (B, 3, H, W)."""
+        height, width = x.shape[-2:]
+        down, right = -height % self.multiple, -width % self.multiple
+        if not (down or right):
+            return self.net(x, *more)
+        mode = "reflect" if down < height and right < width else "replicate"
+        return self.net(F.pad(x, (0, right, 0, down), mode), *more)[..., :height, :width]
+
+
+@torch.inference_mode()
+def size_multiple(network: Callable[[Tensor], Tensor], device: torch.device) -> int:
+    """The multiple of which a network wants the sides of its input, found by trying; 1 if it takes any or none."""
+    for multiple in (1, 2, 4, 8, 16, 32, 64):
+        x = torch.full((1, 3, 128 + multiple, 128 + multiple), 0.5, device=device)  # no multiple of twice as much
+        try:
+            if network(x).shape == x.shape:
+                return multiple
+        except (RuntimeError, ValueError, AssertionError):
+            continue
+    return 1

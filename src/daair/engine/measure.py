@@ -1,0 +1,271 @@
+"""From images and a network to rows: read, restore, compare, in three stages that overlap.
+
+The network runs in the main thread, once for each distinct crop of an image; a few threads beside it read and degrade
+the next image and compute the metrics of the ones before. Several processes share the images by number and end up with
+the rows that one process would have.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+
+from daair.data.benchmarks import Item
+from daair.engine import memory
+from daair.engine.progress import Reporter
+from daair.engine.tiling import Padded, is_out_of_memory, restore_tiled, restore_within_memory, size_multiple
+from daair.errors import UserError
+from daair.metrics import PROTOCOLS
+from daair.perceptual import PERCEPTUAL, Distance, load, missing
+from daair.schema import Evaluate
+
+Samples = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]  # benchmark -> input, restored, clean
+Key = tuple[int, int, int]  # a row's place: benchmark, protocol, image
+A, B = TypeVar("A"), TypeVar("B")
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One crop of one image, (H, W, 3).
+
+    Attributes:
+        item: the image.
+        keys: the rows' places, by the name of the protocols that cut like this.
+        degraded, clean: uint8.
+        restored: float32 in [0, 1], and `tile` how it was restored; None before.
+        tile: side of the tiles in pixels, 0 for the whole image at once.
+    """
+
+    item: Item
+    keys: Mapping[str, Key]
+    degraded: np.ndarray
+    clean: np.ndarray
+    restored: np.ndarray | None = None
+    tile: int = 0
+
+
+@torch.inference_mode()
+def measure(
+    model: nn.Module,
+    items: Sequence[Item],
+    accelerator: Accelerator,
+    reporter: Reporter,
+    options: Evaluate,
+    protocols: Sequence[str] | None = None,
+    metrics: Iterable[str] = (),
+) -> tuple[pd.DataFrame, Samples]:
+    """Restore all images, shared by the processes; every process gets all rows.
+
+    Images go through the network one by one, in float32 whatever the training precision.
+
+    Args:
+        model: images (1, 3, H, W) in [0, 1] -> images; may have `labels`, `needs_labels` and `step`.
+        items: images of benchmarks.
+        accelerator: device and processes.
+        reporter: shows the progress.
+        options: tiles, memory, threads.
+        protocols: names of those in which every image is measured; None for each benchmark's own.
+        metrics: may name `lpips` and `dists`, which are left out, with a line, where their weights are missing.
+
+    Returns:
+        The rows, see `daair.engine.evaluate`, by benchmark, then protocol, then image; and the first image of each
+        benchmark.
+
+    Raises:
+        UserError: an unreadable or too small file, a network that fails on an image or returns what is no image, or an
+            oracle router that knows no such degradation; the same in every process.
+        RuntimeError: the gathered rows are not exactly one per image and protocol.
+    """
+    distances = _distances(metrics, accelerator, reporter)
+    restorer = Restorer(model, accelerator, options, reporter)
+    keys = _places(items, protocols)
+    first = {item.benchmark: i for i, item in reversed(list(enumerate(items)))}
+    share = range(accelerator.process_index, len(items), accelerator.num_processes)
+    rows, samples, failures = [], [], []
+
+    with ThreadPoolExecutor(options.workers) as pool, reporter.progress("evaluate", len(share)) as bar:
+
+        def restored() -> Iterator[Crop]:
+            for i, crops in zip(share, ahead(pool, 1, lambda i: _read(items[i], keys[i]), share), strict=True):
+                for crop in crops:
+                    yield (done := restorer(crop))
+                    if crop is crops[0] and first[crop.item.benchmark] == i:
+                        samples.append((i, crop.item.benchmark, (crop.degraded / 255, done.restored, crop.clean / 255)))
+                bar.advance(items[i].benchmark, images=1)
+
+        score = partial(_score, distances=distances, step=getattr(model, "step", None))
+        try:
+            rows = list(itertools.chain.from_iterable(ahead(pool, options.workers, score, restored())))
+        except UserError as error:  # all processes leave together, and the first one can tell
+            failures.append(str(error))
+    if failures := gather_object(failures):
+        raise UserError(failures[0])
+    rows = sorted(gather_object(rows), key=lambda row: row[0])
+    if [key for key, _ in rows] != sorted(key for places in keys for key in places.values()):
+        raise RuntimeError(f"{len(rows)} rows for {sum(map(len, keys))} pairs of image and protocol after gathering")
+    shown = {name: triple for _, name, triple in sorted(gather_object(samples), key=lambda sample: sample[0])}
+    return pd.DataFrame([row for _, row in rows]), shown
+
+
+def ahead(pool: Executor, count: int, function: Callable[[A], B], things: Iterable[A]) -> Iterator[B]:
+    """`map(function, things)`, computed by the pool for up to `count` things before the first result is taken."""
+    pending: deque = deque()
+    for thing in things:
+        pending.append(pool.submit(function, thing))
+        if len(pending) > count:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+class Restorer:
+    """Restores crops with a network: tells it labels, pads for it, and cuts into tiles what does not fit.
+
+    Args:
+        model: the network; it is moved to the device and put into evaluation mode.
+        accelerator: device and processes.
+        options: tile, overlap and memory.
+        reporter: told when memory ran out.
+    """
+
+    def __init__(self, model: nn.Module, accelerator: Accelerator, options: Evaluate, reporter: Reporter) -> None:
+        self.model, self.options, self.reporter = model.to(accelerator.device).eval(), options, reporter
+        labels = (torch.tensor([0], device=accelerator.device),) if getattr(model, "needs_labels", False) else ()
+        self.network = Padded(self.model, size_multiple(lambda x: self.model(x, *labels), accelerator.device))
+        self.pixels = float("inf")
+        if options.tile == "auto":
+            processes = memory.local_processes(accelerator.num_processes)
+            free = int(options.memory * memory.free_bytes(accelerator.device, processes))
+            pixels = memory.affordable_pixels(lambda x: self.network(x, *labels), accelerator.device, free)
+            self.pixels = min(gather_object([pixels]))  # an image gets the same tiles from whichever process
+
+    def __call__(self, crop: Crop) -> Crop:
+        """The crop with its restored image.
+
+        Raises:
+            UserError: the network failed, or returned another shape or numbers that are not finite.
+        """
+        where = f"{crop.item.benchmark}: {crop.item.name}"
+        images = torch.from_numpy(crop.degraded).permute(2, 0, 1)[None].float() / 255
+        labels = self._labels(crop.item)
+        try:
+            restored, tile = self._restore(images, labels, where)
+        except (RuntimeError, ValueError, AssertionError) as error:
+            text = next(iter(str(error).splitlines()), "") or type(error).__name__
+            hint = "; try evaluate.tile=auto" if is_out_of_memory(error) and self.options.tile != "auto" else ""
+            raise UserError(f"{where}: the network failed: {text}{hint}") from error
+        if restored.shape != images.shape:
+            shapes = " for ".join(str(tuple(image.shape)) for image in (restored, images))
+            raise UserError(f"{where}: the network returned shape {shapes}")
+        if not torch.isfinite(restored).all():
+            raise UserError(f"{where}: the network returned values that are not finite")
+        image = restored[0].float().clamp(0, 1).permute(1, 2, 0).numpy()
+        return Crop(crop.item, crop.keys, crop.degraded, crop.clean, image, tile)
+
+    def _restore(self, images: Tensor, labels: Tensor | None, where: str) -> tuple[Tensor, int]:
+        """Restored images and the side of their tiles, 0 for none."""
+        height, width = images.shape[-2:]
+        longest, overlap = max(height, width), self.options.overlap
+        if self.options.tile != "auto":
+            side = min(self.options.tile or longest, longest)
+            return restore_tiled(self.network, images, side, min(overlap, side - 1), labels), side % longest
+        side = memory.tile_for(height, width, self.pixels) or longest
+
+        def smaller(failed: int, side: int, overlap: int) -> None:
+            self.reporter.say(f"{where}: out of memory with {failed} pixels at once; going on in tiles of {side}")
+            self.pixels = min(self.pixels, side**2)
+
+        overlap = min(overlap, side // 4) if side < longest else overlap
+        restored, side = restore_within_memory(self.network, images, side, overlap, labels, smaller)
+        return restored, side % longest
+
+    def _labels(self, item: Item) -> Tensor | None:
+        """The image's label as the network numbers it; None for a network that does not need one."""
+        if not getattr(self.model, "needs_labels", False):
+            return None
+        names, label = (
+            self.model.labels,
+            item.label or f"of no named degradation (set benchmarks.{item.benchmark}.label)",
+        )
+        if label not in names:
+            raise UserError(
+                f"benchmark {item.benchmark} is {label}, which this network's oracle was not trained on ({names})"
+            )
+        return torch.tensor([names.index(label)])
+
+
+def _distances(metrics: Iterable[str], accelerator: Accelerator, reporter: Reporter) -> dict[str, Distance]:
+    """The perceptual metrics among `metrics` whose weights every process has."""
+    distances = {}
+    for name in PERCEPTUAL:
+        if name not in metrics:
+            continue
+        reasons = [reason for reason in gather_object([missing(name)]) if reason]
+        if reasons:
+            reporter.say(reasons[0])
+        else:
+            distances[name] = load(name, accelerator.device)
+    return distances
+
+
+def _places(items: Sequence[Item], protocols: Sequence[str] | None) -> list[dict[str, Key]]:
+    """For each image the places of its rows, by protocol."""
+    order = {name: k for k, name in enumerate(dict.fromkeys(item.benchmark for item in items))}
+    names = [list(dict.fromkeys(protocols or [item.protocol])) for item in items]
+    return [{name: (order[item.benchmark], k, i) for k, name in enumerate(names[i])} for i, item in enumerate(items)]
+
+
+def _read(item: Item, keys: Mapping[str, Key]) -> list[Crop]:
+    """The image's distinct crops, each with the protocols that it serves.
+
+    An image whose sides are multiples already is the same to all protocols: equal shapes are equal crops.
+    """
+    crops: dict[tuple[int, ...], Crop] = {}
+    for _, same in itertools.groupby(sorted(keys, key=_multiple), key=_multiple):
+        names = list(same)
+        degraded, clean = item.pair(PROTOCOLS[names[0]])
+        served = {name: keys[name] for name in names}
+        known = crops.get(clean.shape)
+        crops[clean.shape] = Crop(item, {**known.keys, **served} if known else served, degraded, clean)
+    return sorted(crops.values(), key=lambda crop: min(crop.keys.values()))
+
+
+def _multiple(protocol: str) -> int:
+    return PROTOCOLS[protocol].multiple
+
+
+def _score(crop: Crop, distances: Mapping[str, Distance], step: int | None) -> list[tuple[Key, dict[str, Any]]]:
+    """The crop's rows, one per protocol."""
+    rows = []
+    for name, key in crop.keys.items():
+        protocol, images = PROTOCOLS[name], {"input_": crop.degraded, "": crop.restored}
+        row = {
+            "benchmark": crop.item.benchmark,
+            "protocol": name,
+            "image": crop.item.name,
+            "width": crop.clean.shape[1],
+            "height": crop.clean.shape[0],
+            "tile": crop.tile,
+        }
+        try:
+            for prefix, image in images.items():
+                row[f"{prefix}psnr"] = protocol.psnr(image, crop.clean)
+                row[f"{prefix}ssim"] = protocol.ssim(image, crop.clean)
+        except ValueError as error:  # smaller than the window
+            raise UserError(f"{crop.item.benchmark}: {crop.item.name}: {error}") from None
+        row["step"] = step
+        for metric, distance in distances.items():
+            for prefix, image in images.items():
+                row[prefix + metric] = distance(protocol.displayed(image), protocol.displayed(crop.clean))
+        rows.append((key, row))
+    return rows

@@ -1,0 +1,1 @@
+"""Networks and methods to compare with, one a file."""
