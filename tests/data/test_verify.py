@@ -47,19 +47,25 @@ def save(picture: Image.Image, path: Path, **options) -> None:
     picture.save(path, **options)
 
 
-@pytest.fixture
-def root(tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def faultless(tmp_path_factory) -> Path:
     """A small folder without faults, in the pack's layout."""
-    scenes = crops(12)
+    root, scenes = tmp_path_factory.mktemp("faultless"), crops(12)
     for i, scene in enumerate(scenes[:5]):
-        save(scene, tmp_path / f"train/clean/{i}.png")
-    save(scenes[5], tmp_path / "val/clean/5.png")
+        save(scene, root / f"train/clean/{i}.png")
+    save(scenes[5], root / "val/clean/5.png")
     for i, scene in enumerate(scenes[6:9]):
-        save(scene.resize((600, 400)), tmp_path / f"lowlight/lolv1/test/target/{i}.png")
-        save(darker(scene.resize((600, 400))), tmp_path / f"lowlight/lolv1/test/input/{i}.png")
+        save(scene.resize((600, 400)), root / f"lowlight/lolv1/test/target/{i}.png")
+        save(darker(scene.resize((600, 400))), root / f"lowlight/lolv1/test/input/{i}.png")
     for i, scene in enumerate(scenes[9:12]):
-        save(scene, tmp_path / f"denoising/cbsd68/{i}00.png")
-    return tmp_path
+        save(scene, root / f"denoising/cbsd68/{i}00.png")
+    return root
+
+
+@pytest.fixture
+def root(faultless, tmp_path) -> Path:
+    """A copy of it."""
+    return shutil.copytree(faultless, tmp_path, dirs_exist_ok=True)
 
 
 SUBSETS = {("warning", "lolv1/test", ""), ("warning", "cbsd68/test", "")}

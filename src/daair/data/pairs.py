@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from daair.data.pairing import Pair
 from daair.data.sources import read_rgb
-
-_LUMA = np.array([65.481, 128.553, 24.966], np.float32) / 255
-"""MATLAB's rgb2ycbcr on 8 bits (ITU-R BT.601), without the offset, which a difference does not see."""
+from daair.metrics import RGB_TO_Y
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class PairFigures:
     Attributes:
         pair: The two files.
         rgb: PSNR of the input in dB over all channels; infinite if the two are equal.
-        y: PSNR of the input in dB on MATLAB's luma, unrounded.
+        y: PSNR of the input in dB on MATLAB's luma, unrounded; a difference does not see its offset.
         veil: Mean of the darkest channel, input minus target, of 255: what rain, snow and haze add and low light takes.
         sharpness: Mean absolute Laplacian, input minus target, of 255: what blur takes.
     """
@@ -70,7 +68,7 @@ def _figures(pair: Pair) -> PairFigures:
     return PairFigures(
         pair,
         rgb=_psnr(difference),
-        y=_psnr(difference @ _LUMA),
+        y=_psnr(difference @ RGB_TO_Y.astype(np.float32)),
         veil=float(degraded.min(axis=2).mean() - clean.min(axis=2).mean()),
         sharpness=_laplacian(degraded) - _laplacian(clean),
     )
