@@ -5,6 +5,7 @@
     python run.py -m experts.rank=4,8,16 seed=0,1,2 study=rank       every combination, one after the other
     python run.py task=evaluate checkpoint=RUN_OR_FILE benchmarks=[cbsd68_sigma25,rain100l] mix.root=DIR
     python run.py task=restore checkpoint=RUN_OR_FILE input=IMAGE_OR_DIR output=DIR
+    python run.py task=verify mix.root=DIR             is the data there what the papers mean by these names?
     python run.py task=profile profile.models=[daair,daair_small]    parameters, MACs, latency, peak memory
 
     python run.py --help                               options of every config group
