@@ -215,7 +215,9 @@ def test_the_wheel_carries_the_config_files(tmp_path):
     shipped = {
         p.relative_to(tmp_path / "site/daair").as_posix() for p in (tmp_path / "site/daair/conf").rglob("*.yaml")
     }
-    assert shipped == {p.relative_to(ROOT).as_posix() for p in (ROOT / "conf").rglob("*.yaml")}
+    studies = {f"conf/experiment/{p.name}" for p in (ROOT / "experiments").glob("*.yaml")}
+    assert studies and shipped == studies | {p.relative_to(ROOT).as_posix() for p in (ROOT / "conf").rglob("*.yaml")}
+    assert not list((tmp_path / "site/daair/conf/experiment").glob("*/*"))
     # Only the unpacked wheel, no checkout: it finds its own conf/.
     code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); from daair import cli; print(cli.conf_dir())"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)

@@ -155,14 +155,15 @@ class Composer:
 
     def _grid(self, master: DictConfig) -> list[list[str]]:
         """The sweep's points; of a sweep that cannot be listed beforehand (intervals), what is fixed in it."""
-        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+        from daair.grid import points
 
-        parameters = OmegaConf.select(master, "hydra.sweeper.params") or {}
+        sweeper = OmegaConf.to_container(master.hydra.sweeper, resolve=True)
+        parameters = sweeper.get("params") or {}
         texts = [f"{key}={value}" for key, value in parameters.items()] + list(master.hydra.overrides.task)
         try:
             parsed = OverridesParser.create(config_loader=self.loader).parse_overrides(texts)
             listed = [o for o in parsed if not o.is_sweep_override() or o.is_discrete_sweep()]
-            return BasicSweeper.split_arguments(listed, None)[0]
+            return points(listed, sweeper.get("variants"), sweeper.get("only"))
         except HydraException as error:
             raise ConfigError(self._explain(texts, error, RunMode.MULTIRUN)) from None
 
@@ -237,7 +238,7 @@ class Composer:
         except REFUSALS:
             return []
         return [
-            Problem(o.key_or_group, f"not in the config; if it is to be added, write +{o.key_or_group}=...")
+            _absent(base, o.key_or_group)
             for o in plain
             if not o.is_add() and not o.is_force_add() and not _exists(base, o.key_or_group)
         ]
@@ -269,7 +270,17 @@ def _whole(problem: Problem, overrides: list[Override], known: frozenset[str]) -
 def _exists(cfg: DictConfig, key: str) -> bool:
     parent, _, leaf = key.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
-    return isinstance(node, DictConfig) and node._get_node(leaf) is not None
+    return isinstance(node, DictConfig) and node._get_node(leaf, validate_access=False) is not None
+
+
+def _absent(cfg: DictConfig, key: str) -> Problem:
+    """What to say of a key that no schema knows: a slip among Hydra's own keys, or one to be added."""
+    parent, _, leaf = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    near = nearest(leaf, [str(name) for name in node]) if isinstance(node, DictConfig) else None
+    if near:
+        return Problem(key, f"unknown; did you mean {parent}.{near}?" if parent else f"unknown; did you mean {near}?")
+    return Problem(key, f"not in the config; if it is to be added, write +{key}=...")
 
 
 def _not_a_sweep(override: Override) -> Problem:

@@ -149,6 +149,7 @@ class Config(Section):
     logger: Logger = not_identity()
     seed: Annotated[int, Ge(0), Lt(2**32)] = not_identity()
     study: Text = not_identity()
+    question: Text | None = not_identity()
     label: Text | None = not_identity()
     checkpoint: Text | None = not_identity()
     input: Text | None = not_identity()
