@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from daair.data import datasets, degradations
-from daair.data.datasets import Dataset, Found, Place
+from daair.data import catalogue, datasets, degradations
+from daair.data.catalogue import Dataset, Place
+from daair.data.datasets import Found
 from daair.data.keyed import keyed_rng
 from daair.data.listing import nearest, walk
 from daair.data.pairing import RULES, Pairing, best_rule, find_rule
@@ -50,7 +51,7 @@ class Benchmark:
     Attributes:
         name: As on the command line and in tables.
         label: What the mixes call its degradation, for networks that must be told; None if nobody has said.
-        dataset: Name in :data:`daair.data.datasets.DATASETS`.
+        dataset: Name in :data:`daair.data.catalogue.DATASETS`.
         target: Folder of the clean images.
         input: Folder of the degraded images, if they are not made.
         rule: How an input's name gives its target's, in folders of the user's own.
@@ -123,7 +124,7 @@ class Item:
 def _benchmarks() -> Iterator[Benchmark]:
     for end, (label, degrade) in DEGRADED.items():
         yield Benchmark("demo_" + end.replace("sigma", "noise"), label, degrade=degrade)
-    for dataset in datasets.DATASETS.values():
+    for dataset in catalogue.DATASETS.values():
         name, split = dataset.name.split("/")
         if split != "test":
             continue
@@ -262,7 +263,7 @@ def digest(items: Iterable[Item]) -> str:
 def _located(benchmark: Benchmark, root: str | Path | None) -> Found:
     """Finds the benchmark's data set, or says where it was looked for."""
     folders: dict[str, str] = {}
-    for place in datasets.find(benchmark.dataset).places:
+    for place in catalogue.find(benchmark.dataset).places:
         folders.setdefault(place.layout, (place.input or place.target)[0])
     first, *others = folders.values()
     if root is None:

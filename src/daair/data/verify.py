@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from daair.data.catalogue import DATASETS
 from daair.data.checks import SMALLEST, Check
-from daair.data.datasets import DATASETS, Found, found
+from daair.data.datasets import Found, found
 from daair.data.findings import LEVELS, Finding, Report, short
 from daair.data.inspection import Facts, inspect
 from daair.data.leaks import clean_pools, shared_scenes
