@@ -226,7 +226,7 @@ def conf(name):
         return OmegaConf.to_container(compose("config", [f"mix={name}"]).mix)
 
 
-@pytest.mark.parametrize("name", ["demo", "denoise", "aio3"])
+@pytest.mark.parametrize("name", ["demo", "denoise", "aio3", "aio5"])
 def test_configs_are_complete(name, data_root):
     """Every parameter stands in the file, so that it can be set without a `+`."""
     node = conf(name)
