@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from daair.components import Checker, build, is_foreign
 from daair.errors import UserError
+from daair.files import safe_name
 from daair.metrics import PROTOCOLS
 from daair.problems import UNKNOWN, ConfigError, Problem, explain_unknown, nearest, one_line
 from daair.schema import BenchmarkDefinition, Config, known_keys, parse
@@ -210,7 +211,7 @@ def config_id(cfg: Config) -> str:
 def run_name(cfg: Config) -> str:
     """`<study>/<label>-<config id>/seed<k>`, the run's folder below `paths.runs`."""
     label = cfg.label or "-".join(cfg.choices.get(group, "custom") for group in ("model", "mix"))
-    return f"{_file_name(cfg.study)}/{_file_name(label)}-{config_id(cfg)}/seed{cfg.seed}"
+    return f"{safe_name(cfg.study)}/{safe_name(label)}-{config_id(cfg)}/seed{cfg.seed}"
 
 
 def _identity(section: BaseModel) -> dict[str, Any]:
@@ -220,11 +221,6 @@ def _identity(section: BaseModel) -> dict[str, Any]:
             value = getattr(section, name)
             kept[name] = _identity(value) if isinstance(value, BaseModel) else value
     return kept
-
-
-def _file_name(text: str) -> str:
-    """`text` as one component of a path on any file system."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:100] or "unnamed"
 
 
 def _args(node: Mapping[str, Any], checker: Checker) -> dict[str, Any]:

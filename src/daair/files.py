@@ -2,10 +2,15 @@
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+LONGEST = 80  # characters of a name; leaves room for what is added to it, within the 255 of a component
+RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]", re.IGNORECASE)
+"""Names of devices, which Windows does not allow for files, whatever the suffix."""
 
 
 @contextlib.contextmanager
@@ -53,6 +58,12 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def safe_name(text: str) -> str:
+    """`text` as one component of a path on any file system: letters, digits, `.`, `_`, `-`, at most 80 of them."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:LONGEST].strip("-.") or "unnamed"
+    return f"{name}_" if RESERVED.fullmatch(name.partition(".")[0]) else name
 
 
 def _umask() -> int:

@@ -32,8 +32,26 @@ def test_status_of_nothing_torn_and_newer(tmp_path: Path) -> None:
     assert record.status() == Status()
     record.status_file.write_text('{"state": "do')
     assert record.status() == Status()
-    record.status_file.write_text(json.dumps({"state": "done", "attempt": 3, "schema": 99, "colour": "red"}))
+    record.status_file.write_text(json.dumps({"state": "done", "attempt": 3, "schema": 1, "colour": "red"}))
     assert (record.status().state, record.status().attempt) == ("done", 3)
+    record.status_file.write_text(json.dumps({"state": "done", "schema": 99}))
+    with pytest.raises(UserError, match=r"status.json: written by a newer version of DaAIR Lab \(schema 99, "):
+        record.start({}, {}, "", 1)
+
+
+def test_times_of_a_run(tmp_path: Path) -> None:
+    record = Record(tmp_path)
+    record.queue({"a": 1}, steps=10)
+    queued = record.status()
+    assert (queued.state, queued.attempt, queued.steps) == ("queued", 0, 10) and queued.queued and not queued.started
+    record.start({"a": 1}, {"git": {"commit": "abc", "dirty": True}}, changes="", steps=10, device="cpu")
+    record.update(state="done", step=10)
+    done = record.status()
+    assert (done.commit, done.device, done.attempt) == ("abc+", "cpu", 1)
+    assert done.queued == queued.queued and done.started <= done.finished <= done.updated
+    record.queue({"a": 1}, steps=10)
+    record.start({"a": 1}, {}, changes="", steps=10)
+    assert (record.status().attempt, record.status().finished, record.status().step) == (2, "", 10)
 
 
 def test_start_counts_attempts_and_freezes_the_config(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import yaml
 from filelock import FileLock, Timeout
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1  # of status.json; raise it when a field changes its meaning
 State = Literal["queued", "running", "done", "failed", "interrupted"]
+STATES: tuple[State, ...] = get_args(State)
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,10 @@ class Status:
         attempt: how often it was started, from 1.
         step, steps: optimizer updates made, and the budget.
         host, pid: who works or worked on it.
-        started, updated: ISO times, UTC.
+        queued, started, updated, finished: ISO times, UTC; when it was put in line, when its latest attempt began, when
+            this file was written, and when the run was done. Empty for what has not happened.
+        commit: of the source tree of the latest attempt, with a `+` when it had changes; empty outside a checkout.
+        device: what it works on, e.g. `cpu`, `2 x NVIDIA H100`.
         message: why it failed or stopped; empty otherwise.
         schema: version of this file.
     """
@@ -61,8 +65,19 @@ class Status:
     pid: int = 0
     started: str = ""
     updated: str = ""
+    queued: str = ""
+    finished: str = ""
+    commit: str = ""
+    device: str = ""
     message: str = ""
     schema: int = SCHEMA
+
+
+FIELDS = asdict(Status())
+
+
+class DamagedRecord(UserError):
+    """A file of a run's folder is not what its version wrote."""
 
 
 class Record:
@@ -108,33 +123,66 @@ class Record:
         finally:
             lock.release()
 
-    def start(self, config: Mapping[str, Any], environment: Mapping[str, Any], changes: str, steps: int) -> None:
+    def queue(self, config: Mapping[str, Any], steps: int) -> None:
+        """Freeze the config and mark the run as queued; what earlier attempts left stays."""
+        if not self.writer:
+            return
+        self._freeze(config)
+        self.update(state="queued", queued=_now(), steps=steps, message="")
+
+    def start(
+        self, config: Mapping[str, Any], environment: Mapping[str, Any], changes: str, steps: int, device: str = ""
+    ) -> None:
         """Freeze the config and mark the run as running, one attempt more than before."""
         if not self.writer:
             return
-        write_text(self.config_file, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        self._freeze(config)
         write_text(self.folder / "environment.json", json.dumps(environment, indent=2))
         if changes:
             write_text(self.folder / "changes.patch", changes + "\n")
         else:
             (self.folder / "changes.patch").unlink(missing_ok=True)
-        me = {"host": socket.gethostname(), "pid": os.getpid()}
-        self.update(state="running", attempt=self.status().attempt + 1, started=_now(), steps=steps, message="", **me)
+        me = {"host": socket.gethostname(), "pid": os.getpid(), "device": device, "commit": _commit(environment)}
+        again = {"state": "running", "attempt": self.status().attempt + 1, "started": _now(), "finished": ""}
+        self.update(**again, **me, steps=steps, message="")
 
     def status(self) -> Status:
-        """What status.json says; `queued` where there is none. Fields of other versions are ignored."""
+        """What status.json says; `queued` where there is none or where it is damaged.
+
+        Raises:
+            UserError: a newer version wrote it; its meaning is not known here.
+        """
         try:
-            stored = json.loads(self.status_file.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+            return self.read_status()
+        except DamagedRecord:
             return Status()
-        return Status(**{name: stored[name] for name in asdict(Status()) if name in stored})
+
+    def read_status(self) -> Status:
+        """What status.json says; `queued` where there is none. Fields that it lacks (older versions) have defaults.
+
+        Raises:
+            DamagedRecord: it is torn or not what we write.
+            UserError: a newer version wrote it.
+        """
+        try:
+            stored = json.loads(self.status_file.read_bytes())
+        except FileNotFoundError:
+            return Status()
+        except (OSError, ValueError) as error:
+            raise DamagedRecord(f"{self.status_file}: cannot be read ({error})") from error
+        return _parse_status(stored, self.status_file)
 
     def update(self, **fields: Any) -> None:
         """Change fields of status.json."""
         if not self.writer:
             return
-        status = replace(self.status(), updated=_now(), **fields)
+        if fields.get("state") == "done":
+            fields = {"finished": _now(), **fields}
+        status = replace(self.status(), updated=_now(), schema=SCHEMA, **fields)
         write_text(self.status_file, json.dumps(asdict(status), indent=2) + "\n")
+
+    def _freeze(self, config: Mapping[str, Any]) -> None:
+        write_text(self.config_file, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
     def config(self) -> dict[str, Any]:
         """The frozen config.
@@ -176,6 +224,28 @@ class Record:
             return
         kept = [row for row in self.metrics() if row["step"] <= step]
         write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def _parse_status(stored: Any, file: Path) -> Status:
+    if not isinstance(stored, dict):
+        raise DamagedRecord(f"{file}: holds no status")
+    schema = stored.get("schema", SCHEMA)
+    if not isinstance(schema, int):
+        raise DamagedRecord(f"{file}: schema: {schema!r} is not a number")
+    if schema > SCHEMA:
+        raise UserError(f"{file}: written by a newer version of DaAIR Lab (schema {schema}, this one knows {SCHEMA})")
+    known = {name: stored[name] for name in FIELDS if name in stored}
+    for name, value in known.items():
+        if type(value) is not type(FIELDS[name]):
+            raise DamagedRecord(f"{file}: {name}: {value!r} is not of type {type(FIELDS[name]).__name__}")
+    if known.get("state") not in STATES:
+        raise DamagedRecord(f"{file}: state: {known.get('state')!r} is not one of {', '.join(STATES)}")
+    return Status(**known)
+
+
+def _commit(environment: Mapping[str, Any]) -> str:
+    git = environment.get("git") or {}
+    return f"{git.get('commit', '')}{'+' if git.get('dirty') else ''}"
 
 
 def _now() -> str:

@@ -1,0 +1,133 @@
+"""Many run folders: finding them, and reading how they stand, fast and without disturbing any.
+
+    <runs>/<study>/<label>-<config id>/seed<k>/
+
+Only folders of these names count; whatever else lies in the folder of runs (evaluations, tables, hidden folders, the
+user's own) is passed over. Nothing is locked and nothing is written, so a run never notices that it is looked at.
+"""
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from daair.errors import UserError
+from daair.files import safe_name
+from daair.runs.record import Record, State, Status
+
+VARIANT = re.compile(r"(?P<label>.+)-(?P<id>[0-9a-f]{8})")
+SEED = re.compile(r"seed(0|[1-9][0-9]*)")
+REUSED = 60.0  # seconds by which a process may seem younger than the run that it works on; clocks are set now and then
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its folder shows it.
+
+    Attributes:
+        folder: the run's folder.
+        study, label, id, seed: from its path; `label` and `id` name the variant, `<label>-<id>`.
+        status: contents of status.json, as they stand there; see `state`.
+        problem: why status.json could not be read, in one line; empty if it could.
+    """
+
+    folder: Path
+    study: str
+    label: str
+    id: str
+    seed: int
+    status: Status
+    problem: str = ""
+
+    @property
+    def variant(self) -> str:
+        """The folder that the run shares with the other seeds of its config."""
+        return f"{self.label}-{self.id}"
+
+    @property
+    def name(self) -> str:
+        """`<study>/<label>-<id>/seed<k>`."""
+        return f"{self.study}/{self.variant}/seed{self.seed}"
+
+    @property
+    def died(self) -> bool:
+        """Whether the process that works on it, by its status, is gone; of other machines nobody here can know."""
+        return self.status.state == "running" and self.status.host == socket.gethostname() and not self._process_lives()
+
+    @property
+    def state(self) -> State:
+        """Where the run really stands: one whose process is gone was interrupted, whatever its file still says."""
+        return "interrupted" if self.died else self.status.state
+
+    def _process_lives(self) -> bool:
+        import psutil
+
+        try:
+            born = psutil.Process(self.status.pid).create_time()
+            return born <= datetime.fromisoformat(self.status.started).timestamp() + REUSED  # else: a number used again
+        except (psutil.NoSuchProcess, ValueError):
+            return False
+        except psutil.AccessDenied:
+            return True
+
+
+def studies(runs: str | Path) -> list[str]:
+    """Names of the studies with at least one run, in natural order."""
+    return [name for name in _subfolders(Path(runs)) if next(run_folders(runs, name), None) is not None]
+
+
+def run_folders(runs: str | Path, study: str | None = None) -> Iterator[Path]:
+    """Folders of all runs, or of those of one study, in natural order (rank4 before rank16).
+
+    Names are looked at, no file is opened. A study that does not exist has none.
+    """
+    runs = Path(runs)
+    for name in _subfolders(runs) if study is None else [safe_name(study)]:
+        for variant in _subfolders(runs / name):
+            if VARIANT.fullmatch(variant):
+                for seed in _subfolders(runs / name / variant):
+                    if SEED.fullmatch(seed):
+                        yield runs / name / variant / seed
+
+
+def read(folder: str | Path) -> Run:
+    """How one run stands; never raises because of what its files hold.
+
+    Args:
+        folder: a run's folder, as `run_folders` gives it.
+    """
+    folder = Path(folder)
+    study, variant, seed = folder.parts[-3:]
+    names, number = VARIANT.fullmatch(variant), SEED.fullmatch(seed)
+    if names is None or number is None:
+        raise ValueError(f"{folder} is not named like a run's folder")
+    try:
+        status, problem = Record(folder).read_status(), ""
+    except UserError as error:
+        status, problem = Status(), str(error)
+    return Run(folder, study, names["label"], names["id"], int(number[1]), status, problem)
+
+
+def find_variant(runs: str | Path, study: str, config_id: str) -> str | None:
+    """The folder name `<label>-<config id>` that a study has for this config already, whatever its label."""
+    names = _subfolders(Path(runs) / safe_name(study))
+    return next((name for name in names if (match := VARIANT.fullmatch(name)) and match["id"] == config_id), None)
+
+
+def natural(name: str) -> tuple[list[str | int], str]:
+    """Sorting key: numbers within a name count as numbers."""
+    parts = re.split(r"([0-9]+)", name.lower())
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+
+
+def _subfolders(folder: Path) -> list[str]:
+    """Names of the visible folders in `folder`; none if there is no such folder."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(names, key=natural)
