@@ -1,7 +1,6 @@
 """Real trainings in processes of their own: killed, stopped, doubled, diverging."""
 
 import json
-import os
 import signal
 import time
 from pathlib import Path
@@ -95,10 +94,12 @@ def test_two_processes_train_like_one(photographs: Path, tmp_path: Path) -> None
 def test_signal_checkpoints_and_the_same_command_goes_on(
     photographs: Path, tmp_path: Path, number: signal.Signals, processes: int
 ) -> None:
-    many = ["train.steps=100000", "train.checkpoint_every=100000"]
+    """Every process gets it at once, loader workers too, as terminals and Slurm send it; elastic's front end again."""
+    many = ["train.steps=100000", "train.checkpoint_every=100000", "train.workers=1"]
     process = start(command(photographs, tmp_path, *many), processes)
     wait_for_step(process, tmp_path, 3)
-    os.kill(process.pid, number)
+    for member in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
+        member.send_signal(number)
     output = process.communicate(timeout=60)[0]
     record = only_run(tmp_path)
     assert record.status().state == "interrupted", output

@@ -5,6 +5,7 @@ import hashlib
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import torch
@@ -13,6 +14,8 @@ from accelerate import Accelerator
 from daair.engine.devices import resolve_device
 from daair.errors import UserError
 
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+ECHO = 3.0  # seconds in which a signal may come again: Slurm sends it to every process, and a rank's parent passes it on
 LAUNCH_TWO_CPU = (
     "ACCELERATE_USE_CPU=true python -m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 "
     "--mixed_precision no --dynamo_backend no --main_process_port 0 run.py ..."
@@ -79,6 +82,12 @@ def reseed(*key: int) -> None:
     torch.manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
+def ignore_signals(worker: int = 0) -> None:
+    """For loader workers, which the terminal and Slurm send the same signals: they end when their process does."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+
+
 class Stop:
     """Notices SIGTERM, SIGINT and SIGHUP, and lets all processes agree on the step after which they stop."""
 
@@ -90,14 +99,16 @@ class Stop:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle the signals inside the block; a second one of the same kind acts as it would have."""
-        old = {}
+        """Handle the signals inside the block; one of the same kind that comes later acts as it would have."""
+        old, noted = {}, {}
 
         def note(number: int, frame: object) -> None:
             self.signal = number
-            signal.signal(number, old[number] or signal.SIG_DFL)
+            if time.monotonic() > noted.setdefault(number, time.monotonic()) + ECHO:
+                signal.signal(number, old[number] or signal.SIG_DFL)
+                signal.raise_signal(number)
 
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in STOPPING:
             old[number] = signal.signal(number, note)
         try:
             yield

@@ -20,7 +20,7 @@ from daair.data.mix import Mix, StepSampler
 from daair.engine import checkpoints
 from daair.engine.evaluate import finish
 from daair.engine.progress import Reporter
-from daair.engine.setup import Stop, make_accelerator, reseed
+from daair.engine.setup import Stop, ignore_signals, make_accelerator, reseed
 from daair.engine.validate import validate
 from daair.engine.verify import warn_of_leaks
 from daair.errors import UserError
@@ -158,6 +158,7 @@ class Run:
             self.mix.train_dataset(self.cfg.seed),
             batch_sampler=sampler,
             num_workers=cfg.workers,
+            worker_init_fn=ignore_signals,
             pin_memory=accelerator.device.type == "cuda",
         )
 
