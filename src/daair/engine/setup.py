@@ -15,7 +15,7 @@ from daair.engine.devices import resolve_device
 from daair.errors import UserError
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-ECHO = 3.0  # seconds in which a signal may come again: Slurm sends it to every process, and a rank's parent passes it on
+ECHO = 3.0  # seconds in which a signal may come twice: Slurm sends it to every process, and torchrun passes it on
 LAUNCH_TWO_CPU = (
     "ACCELERATE_USE_CPU=true python -m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 "
     "--mixed_precision no --dynamo_backend no --main_process_port 0 run.py ..."
