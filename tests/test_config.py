@@ -25,7 +25,7 @@ def composer() -> Composer:
 
 
 def compose(composer: Composer, *overrides: str) -> Config:
-    return check(composer.compose(overrides), composer.options("model"), set())
+    return check(composer.compose(overrides), composer.options, set())
 
 
 def complaint(composer: Composer, *overrides: str) -> str:

@@ -146,10 +146,20 @@ def check_buildable(cfg: Config) -> None:
         model = _try("model", lambda: build(cfg.model))
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError([Problem("model", "has nothing to train; evaluate it with task=evaluate")])
-    for name, node in (("mix", cfg.mix), ("loss", cfg.loss)):
-        if not is_foreign(node):
-            _try(name, lambda node=node: build(node))
+    check_mix(cfg)
+    if not is_foreign(cfg.loss):
+        _try("loss", lambda: build(cfg.loss))
     _try("optimizer", lambda: build(cfg.optimizer)([torch.nn.Parameter(torch.zeros(1))]))
+
+
+def check_mix(cfg: Config) -> None:
+    """Let the constructors of the mix and its parts refuse what does not go together; no image is read.
+
+    Raises:
+        ConfigError: with the constructor's message.
+    """
+    if not is_foreign(cfg.mix):
+        _try("mix", lambda: build(cfg.mix))
 
 
 def check_checkpoint(cfg: Config) -> None:

@@ -1,5 +1,6 @@
 """Pictures that people look at: labelled strips of input | restored | clean."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ def comparison(
     columns: Sequence[str] = COLUMNS,
     notes: Mapping[str, Sequence[str]] | None = None,
     height: int = HEIGHT,
+    captions: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a sheet with one row per entry and one captioned image per column, atomically; returns `path`.
 
@@ -28,22 +30,32 @@ def comparison(
         columns: captions.
         notes: further words per image, e.g. its PSNR, by the row's name.
         height: to which images are scaled, in pixels; smaller ones are enlarged without smoothing.
+        captions: text that stands above each row behind its name, which then is not repeated at each image.
     """
-    font = ImageFont.load_default(size=13)
+    font, bold = ImageFont.load_default(size=13), ImageFont.load_default(size=15)
     tiles: list[list[tuple[str, Image.Image]]] = []
     for name, images in rows.items():
         texts = notes.get(name, [""] * len(images)) if notes else [""] * len(images)
         pairs = zip(columns, texts, images, strict=True)
-        tiles.append([(f"{name}: {head} {text}".strip(), _scaled(image, height)) for head, text, image in pairs])
+        prefix = "" if captions else f"{name}: "
+        tiles.append([(f"{prefix}{head} {text}".strip(), _scaled(image, height)) for head, text, image in pairs])
     width = max((sum(tile.width + GAP for _, tile in row) for row in tiles), default=0) + GAP
-    sheet = Image.new("RGB", (max(width, 1), len(tiles) * (height + HEAD + GAP) + GAP), "white")
+    heads = {name: textwrap.wrap(captions[name], max(20, width // 7)) for name in rows} if captions else {}
+    above = [HEAD * (1 + len(heads[name])) if captions else 0 for name in rows]
+    sheet = Image.new("RGB", (max(width, 1), len(tiles) * (height + HEAD + GAP) + sum(above) + GAP), "white")
     draw = ImageDraw.Draw(sheet)
-    for i, row in enumerate(tiles):
-        x, y = GAP, GAP + i * (height + HEAD + GAP)
+    y = GAP
+    for name, row, room in zip(rows, tiles, above, strict=True):
+        if captions:
+            draw.text((GAP + 2, y), name, fill="black", font=bold)
+        for i, line in enumerate(heads.get(name, ())):
+            draw.text((GAP + 2, y + (i + 1) * HEAD), line, fill="dimgray", font=font)
+        x, y = GAP, y + room
         for text, tile in row:
             draw.text((x + 2, y + 2), text, fill="black", font=font)
             sheet.paste(tile, (x, y + HEAD))
             x += tile.width + GAP
+        y += height + HEAD + GAP
     with replacing(path) as temporary:
         sheet.save(temporary)
     return path

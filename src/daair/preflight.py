@@ -7,7 +7,7 @@ and the nearest valid one.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hydra import version
@@ -49,21 +49,21 @@ def preflight(conf_dir: str, argv: Sequence[str]) -> None:
     built: set[str] = set()
     for point, cfg in composer.points(args.overrides, multirun=args.multirun, run=args.run):
         try:
-            check(cfg, composer.options("model"), built)
+            check(cfg, composer.options, built)
         except ConfigError as error:
             raise ConfigError(error.problems, point) from None
 
 
-def check(cfg: DictConfig, models: Sequence[str], built: set[str]) -> Config:
+def check(cfg: DictConfig, options: Callable[[str], Sequence[str]], built: set[str]) -> Config:
     """Check one composed config as far as its task needs it.
 
     Args:
         cfg: with its `hydra` node.
-        models: options of the group `model`.
+        options: those of a config group.
         built: parts that were found buildable before, added to.
     """
     from daair.components import locate
-    from daair.config import benchmarks_of, check_buildable, check_checkpoint, validate
+    from daair.config import benchmarks_of, check_buildable, check_checkpoint, check_mix, validate
 
     config = validate(cfg)
     task = config.task.get("name")
@@ -72,11 +72,13 @@ def check(cfg: DictConfig, models: Sequence[str], built: set[str]) -> Config:
     except ImportError as error:
         raise ConfigError([Problem("task._target_", one_line(error))]) from error
     if task == "profile":
-        for name in config.profile.models:
-            if name not in models:
-                near = nearest(name, models)
-                hint = f"; did you mean {near}?" if near else ""
-                raise ConfigError([Problem("profile.models", f"no {name}{hint} (options: {', '.join(models)})")])
+        _check_names("profile.models", config.profile.models, options("model"))
+    if task == "preview":
+        if isinstance(config.preview.degradations, tuple):
+            known = dict.fromkeys([*config.mix.get("degradations", ()), *options("degradation")])
+            _check_names("preview.degradations", config.preview.degradations, list(known))
+        if config.input is None:
+            check_mix(config)
     if task in ("train", "evaluate"):
         from daair.data.benchmarks import why_missing
 
@@ -93,6 +95,25 @@ def check(cfg: DictConfig, models: Sequence[str], built: set[str]) -> Config:
             check_buildable(config)
             built.add(parts)
     return config
+
+
+def _check_names(key: str, names: Sequence[str], options: Sequence[str]) -> None:
+    for name in names:
+        if name not in options:
+            near = nearest(name, options)
+            hint = f"; did you mean {near}?" if near else ""
+            raise ConfigError([Problem(key, f"no {name}{hint} (options: {', '.join(options)})")])
+
+
+def current_composer() -> Composer:
+    """Composes further configs for the command that is running, with its `--config-dir`."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from daair.cli import conf_dir
+
+    sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
+    further = next((source.path for source in sources if source.provider == "command-line"), None)
+    return Composer(conf_dir(), config_dir=further)
 
 
 class Composer:

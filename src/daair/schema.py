@@ -112,6 +112,14 @@ class Evaluate(Section):
     workers: Positive
 
 
+class Preview(Section):
+    """Options of task=preview."""
+
+    degradations: Literal["all"] | tuple[Text, ...] | None
+    draws: Annotated[int, Ge(3)]
+    size: Annotated[int, Ge(16)] | None
+
+
 class Profile(Section):
     """Options of task=profile."""
 
@@ -162,6 +170,7 @@ class Config(Section):
     launch: Launch = not_identity()
     evaluate: Evaluate = not_identity()
     restore: Restore = not_identity()
+    preview: Preview = not_identity()
     profile: Profile = not_identity()
     choices: dict[str, str] = Field(default_factory=dict, json_schema_extra={"identity": False})
     """The option taken from each config group, e.g. {"model": "daair_tiny"}; composed, not a key of conf/."""

@@ -87,15 +87,11 @@ def model_config(cfg: "Config", name: str) -> dict[str, Any]:
     """
     if cfg.choices.get("model") == name:
         return cfg.model
-    from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from daair.cli import conf_dir
-    from daair.preflight import Composer
+    from daair.preflight import current_composer
 
-    sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
-    further = next((source.path for source in sources if source.provider == "command-line"), None)  # --config-dir
-    composed = Composer(conf_dir(), config_dir=further).compose([f"model={name}"])
+    composed = current_composer().compose([f"model={name}"])
     for part in ("experts", "router", "control"):
         OmegaConf.update(composed, part, getattr(cfg, part), merge=False, force_add=True)
     return OmegaConf.to_container(composed.model, resolve=True, throw_on_missing=True)
