@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,3 +74,11 @@ def run(overrides: list[str], processes: int = 1, cwd: Path | None = None) -> tu
     process = start(overrides, processes, cwd)
     output = process.communicate(timeout=240)[0]
     return process.returncode, output
+
+
+def alive(pid: int) -> bool:
+    """Whether a process works still: exists, and is not one that only waits for its parent's notice."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -35,7 +36,11 @@ def conf_dir() -> str:
 
 def entry() -> None:
     """Run the command and end the process with its exit status."""
-    status = main()
+    leave(main())
+
+
+def leave(status: int) -> NoReturn:
+    """End the process."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         # Leaving Python tears gloo's threads down in no fixed order, which aborts a rank now and then after all its
         # work is done (3 of 100 runs); everything is written by now, so leave at once.

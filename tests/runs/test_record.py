@@ -62,6 +62,18 @@ def test_start_counts_attempts_and_freezes_the_config(tmp_path: Path) -> None:
     assert record.config() == {"b": 1, "a": {"x": [1, 2]}} and list(record.config()) == ["b", "a"]
 
 
+def test_queue_freezes_the_config_and_keeps_what_there_is(tmp_path: Path) -> None:
+    record = Record(tmp_path)
+    record.queue({"a": 1}, steps=10)
+    assert record.config() == {"a": 1} and (record.status().state, record.status().steps) == ("queued", 10)
+    record.start({"a": 1}, {}, changes="", steps=10)
+    record.update(state="failed", step=4, message="why")
+    record.queue({"a": 2}, steps=20)
+    status = record.status()
+    assert record.config() == {"a": 2}
+    assert (status.state, status.attempt, status.step, status.steps, status.message) == ("queued", 1, 4, 20, "")
+
+
 def test_config_of_a_wrong_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a run folder: it has no config.yaml"):
         Record(tmp_path).config()

@@ -23,7 +23,7 @@ from daair.engine.progress import Reporter
 from daair.engine.setup import Stop, ignore_signals, make_accelerator, reseed
 from daair.engine.validate import validate
 from daair.engine.verify import warn_of_leaks
-from daair.errors import UserError
+from daair.errors import UserError, reason
 from daair.runs.environment import environment, git_diff
 from daair.runs.mirror import Mirror
 from daair.runs.record import Record
@@ -54,9 +54,8 @@ def train(cfg: Config) -> int:
         try:
             return Run(cfg, mix, record, accelerator, reporter).complete()
         except BaseException as error:
-            message = str(error).splitlines()[0] if str(error) else type(error).__name__
             state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            record.update(state=state, message=message)
+            record.update(state=state, message=reason(error))
             raise
 
 
