@@ -105,13 +105,14 @@ def test_foreign_folders_are_refused_in_one_line(queued, capsys):
 def test_a_signal_is_recorded_and_told_by_the_status(queued):
     record = queued("stopped")
     process = start(record.folder)
-    assert process.wait(60) == 128 + signal.SIGTERM, process.stdout.read()
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 128 + signal.SIGTERM, output
     assert (record.status().state, record.status().message) == ("interrupted", "stopped by SIGTERM")
 
 
 def test_nothing_is_done_for_a_parent_that_is_dead(queued):
     process = start(queued("note").folder, DAAIR_PARENT="1")
-    assert process.wait(60) == 128 + signal.SIGTERM
+    assert process.wait(120) == 128 + signal.SIGTERM
     assert not Path("jobs.txt").exists()
 
 
