@@ -110,6 +110,7 @@ class Evaluate(Section):
     overlap: Annotated[int, Ge(0)]
     memory: Annotated[float, Gt(0), Le(1)]
     workers: Positive
+    pictures: Annotated[int, Ge(0)]
 
 
 class Preview(Section):

@@ -15,6 +15,7 @@ from daair import checkpoint
 from daair.data.degradations import noise
 from daair.data.keyed import keyed_rng
 from daair.metrics import PROTOCOLS
+from daair.runs import samples
 
 MODEL = {
     "_target_": "daair.models.daair.DaAIR",
@@ -87,9 +88,29 @@ def test_two_processes_give_the_rows_of_one_and_new_rows_replace_old(data: Path,
     code, output = evaluate(two, data, names, processes=2)
     assert code == 0, output
     assert (one / "results.csv").read_bytes() == (two / "results.csv").read_bytes()
+    assert_samples_are_the_extremes(one, ["cbsd68_sigma15", "cbsd68_sigma50"])
+    for first, second in zip(samples.found(one / "samples"), samples.found(two / "samples"), strict=True):
+        assert (first.image, first.which, first.gain) == (second.image, second.which, second.gain)
+        np.testing.assert_array_equal(first.strip, second.strip)
     assert evaluate(one, data, "benchmarks=[cbsd68_sigma50]")[0] == 0
     again = pd.read_csv(one / "results.csv")
     assert len(again) == 6 and not again.duplicated(["benchmark", "image"]).any()
+
+
+def assert_samples_are_the_extremes(folder: Path, benchmarks: list[str]) -> None:
+    rows = pd.read_csv(folder / "results.csv")
+    rows["gain"] = rows["psnr"] - rows["input_psnr"]
+    found = list(samples.found(folder / "samples"))
+    expected = []
+    for name in benchmarks:
+        of_it = rows[rows["benchmark"] == name].set_index("image")["gain"]
+        expected += [(name, "largest", of_it.idxmax()), (name, "smallest", of_it.idxmin())]
+    assert [(sample.benchmark, sample.which, sample.image) for sample in found] == expected
+    assert {sample.strip.shape for sample in found} <= {(48, 3 * 32, 3), (32, 3 * 32, 3), (48, 3 * 64, 3)}
+    for sample in found:  # the pictures are what the figures were computed from, up to rounding to 8 bits
+        restored, clean = sample.pictures[1:]
+        assert PROTOCOLS["promptir"].psnr(restored, clean) == pytest.approx(sample.psnr, abs=0.1)
+        assert PROTOCOLS["promptir"].psnr(sample.pictures[0], clean) == pytest.approx(sample.input_psnr, abs=1e-9)
 
 
 def test_foreign_network_with_a_state_dict(data: Path, tmp_path: Path) -> None:
@@ -99,8 +120,9 @@ def test_foreign_network_with_a_state_dict(data: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     torch.save({"params": scope["Net"](6).state_dict()}, tmp_path / "theirs.pth")
     more = ["model=custom", "model._target_=theirs.Net", "model.args={width:6}", "benchmarks=[cbsd68_sigma25]"]
-    code, output = evaluate(tmp_path / "theirs.pth", data, *more, cwd=tmp_path)
+    code, output = evaluate(tmp_path / "theirs.pth", data, *more, "evaluate.pictures=0", cwd=tmp_path)
     assert code == 0, output
+    assert not list(samples.found(tmp_path / "runs" / "evaluate" / "theirs" / "samples"))
     rows = pd.read_csv(tmp_path / "runs" / "evaluate" / "theirs" / "results.csv")
     assert len(rows) == 3 and rows["psnr"].notna().all()
 

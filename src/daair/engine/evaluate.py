@@ -18,6 +18,7 @@ benchmark, protocol and image together are unique: a new evaluation replaces all
 Networks that want sides of a certain multiple get images that are padded by reflection; the figures are of the image.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -34,9 +35,10 @@ from daair.engine.setup import make_accelerator
 from daair.errors import UserError
 from daair.files import replacing
 from daair.pictures import comparison
-from daair.runs import tables
+from daair.runs import samples, tables
 from daair.runs.mirror import Mirror
 from daair.runs.record import Record
+from daair.runs.samples import Sample
 from daair.schema import Config
 
 
@@ -59,8 +61,8 @@ def evaluate(cfg: Config) -> int:
     model, folder = load_network(cfg)
     record = Record(folder, writer=accelerator.is_main_process)
     with record.lock():
-        rows, samples = measure(model, items, accelerator, reporter, cfg.evaluate, cfg.protocols, cfg.metrics)
-        keep(record, rows, samples, reporter)
+        rows, *pictures = measure(model, items, accelerator, reporter, cfg.evaluate, cfg.protocols, cfg.metrics)
+        keep(record, rows, *pictures, reporter)
     if accelerator.is_main_process:
         tables.show(tables.per_benchmark(rows), reporter.console)
         reporter.say(f"one row per image: {record.results_file}\npictures:          {record.samples}")
@@ -104,8 +106,8 @@ def finish(
             items += load_benchmark(benchmark, mix.root)
     if items:
         model = checkpoint.load(record.folder)
-        rows, samples = measure(model, items, accelerator, reporter, cfg.evaluate, cfg.protocols, cfg.metrics)
-        keep(record, rows, samples, reporter)
+        measured = measure(model, items, accelerator, reporter, cfg.evaluate, cfg.protocols, cfg.metrics)
+        keep(record, *measured, reporter)
     record.update(state="done", step=cfg.train.steps, message="")
     if accelerator.is_main_process:
         summary(record, reporter, mirror)
@@ -135,14 +137,16 @@ def summary(record: Record, reporter: Reporter, mirror: Mirror | None) -> None:
     )
 
 
-def keep(record: Record, rows: pd.DataFrame, samples: Samples, reporter: Reporter) -> None:
-    """Merge rows into results.csv and draw `samples/comparison.png`.
+def keep(record: Record, rows: pd.DataFrame, first: Samples, extremes: Sequence[Sample], reporter: Reporter) -> None:
+    """Merge rows into results.csv, keep the pictures with the largest and smallest gains, draw a sheet of the first.
 
     A benchmark's new rows replace all its old ones in the same protocol, so that no two evaluations are mixed; when
     those were restored in other tiles, or whole, a line says so.
     """
     if not record.writer:
         return
+    for sample in extremes:  # before the rows: an evaluation whose rows are there is not repeated
+        samples.write(record.sample_file(sample.benchmark, sample.which), sample)
     notes = {
         name: [f"{row['input_psnr']:.2f} dB", f"{row['psnr']:.2f} dB", ""]
         for name, row in rows.drop_duplicates("benchmark").set_index("benchmark").iterrows()
@@ -160,4 +164,4 @@ def keep(record: Record, rows: pd.DataFrame, samples: Samples, reporter: Reporte
             rows["tile"] = rows["tile"].fillna(0).astype(int)  # rows of the time before tiles
     with replacing(record.results_file) as temporary:
         rows.to_csv(temporary, index=False)
-    comparison(record.samples / "comparison.png", samples, notes=notes, height=256)
+    comparison(record.samples / "comparison.png", first, notes=notes, height=256)

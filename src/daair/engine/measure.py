@@ -22,11 +22,13 @@ from torch import Tensor, nn
 
 from daair.data.benchmarks import Item
 from daair.engine import memory
+from daair.engine.extremes import Extremes
 from daair.engine.progress import Reporter
 from daair.engine.tiling import Padded, is_out_of_memory, restore_tiled, restore_within_memory, size_multiple
 from daair.errors import UserError
 from daair.metrics import PROTOCOLS
 from daair.perceptual import PERCEPTUAL, Distance, load, missing
+from daair.runs.samples import Sample
 from daair.schema import Evaluate
 
 Samples = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]  # benchmark -> input, restored, clean
@@ -63,7 +65,7 @@ def measure(
     options: Evaluate,
     protocols: Sequence[str] | None = None,
     metrics: Iterable[str] = (),
-) -> tuple[pd.DataFrame, Samples]:
+) -> tuple[pd.DataFrame, Samples, list[Sample]]:
     """Restore all images, shared by the processes; every process gets all rows.
 
     Images go through the network one by one, in float32 whatever the training precision.
@@ -73,13 +75,13 @@ def measure(
         items: images of benchmarks.
         accelerator: device and processes.
         reporter: shows the progress.
-        options: tiles, memory, threads.
+        options: tiles, memory, threads, pictures.
         protocols: names of those in which every image is measured; None for each benchmark's own.
         metrics: may name `lpips` and `dists`, which are left out, with a line, where their weights are missing.
 
     Returns:
-        The rows, see `daair.engine.evaluate`, by benchmark, then protocol, then image; and the first image of each
-        benchmark.
+        The rows, see `daair.engine.evaluate`, by benchmark, then protocol, then image; the first image of each
+        benchmark; and the images that gained most and least.
 
     Raises:
         UserError: an unreadable or too small file, a network that fails on an image or returns what is no image, or an
@@ -91,7 +93,7 @@ def measure(
     keys = _places(items, protocols)
     first = {item.benchmark: i for i, item in reversed(list(enumerate(items)))}
     share = range(accelerator.process_index, len(items), accelerator.num_processes)
-    rows, samples, failures = [], [], []
+    rows, samples, failures, extremes = [], [], [], Extremes(options.pictures)
 
     with ThreadPoolExecutor(options.workers) as pool, reporter.progress("evaluate", len(share)) as bar:
 
@@ -105,7 +107,9 @@ def measure(
 
         score = partial(_score, distances=distances, step=getattr(model, "step", None))
         try:
-            rows = list(itertools.chain.from_iterable(ahead(pool, options.workers, score, restored())))
+            for crop, scored in ahead(pool, options.workers, lambda crop: (crop, score(crop)), restored()):
+                extremes.consider(crop, scored)
+                rows += scored
         except UserError as error:  # all processes leave together, and the first one can tell
             failures.append(str(error))
     if failures := gather_object(failures):
@@ -114,7 +118,7 @@ def measure(
     if [key for key, _ in rows] != sorted(key for places in keys for key in places.values()):
         raise RuntimeError(f"{len(rows)} rows for {sum(map(len, keys))} pairs of image and protocol after gathering")
     shown = {name: triple for _, name, triple in sorted(gather_object(samples), key=lambda sample: sample[0])}
-    return pd.DataFrame([row for _, row in rows]), shown
+    return pd.DataFrame([row for _, row in rows]), shown, extremes.gathered()
 
 
 def ahead(pool: Executor, count: int, function: Callable[[A], B], things: Iterable[A]) -> Iterator[B]:

@@ -8,7 +8,7 @@
         results.csv          one row per benchmark, protocol and image (engine/evaluate.py)
         model.safetensors    weights for use (exponential moving average), model.json its config
         checkpoints/         step-<n>/: everything needed to go on
-        samples/             pictures: input | restored | clean
+        samples/             pictures: input | restored | clean; <benchmark>/{largest,smallest}_gain.png, see `samples`
         wandb/               the mirror, when it is on
 
 Every file but metrics.jsonl appears by write-then-rename; metrics.jsonl grows by whole flushed lines, and a reader
@@ -30,7 +30,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from daair.errors import UserError
-from daair.files import write_text
+from daair.files import safe_name, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -217,6 +217,10 @@ class Record:
         import pandas as pd
 
         return pd.read_csv(self.results_file) if self.results_file.is_file() else None
+
+    def sample_file(self, benchmark: str, which: str) -> Path:
+        """The picture of a benchmark's image with the `largest` or `smallest` gain, see `daair.runs.samples`."""
+        return self.samples / safe_name(benchmark) / f"{which}_gain.png"
 
     def rewind(self, step: int) -> None:
         """Forget metrics of later steps, which a resumed run will log again."""
