@@ -121,6 +121,19 @@ class Preview(Section):
     size: Annotated[int, Ge(16)] | None
 
 
+class Collate(Section):
+    """Options of task=collate; what a study's file says of them is frozen into its runs."""
+
+    rows: Annotated[tuple[Text, ...], MinLen(1)] | None
+    columns: Annotated[tuple[Text, ...], MinLen(1)] | None
+    metrics: Annotated[tuple[Literal["psnr", "ssim", "gain", "lpips", "dists"], ...], MinLen(1)] | None
+    reference: Annotated[Node, MinLen(1)] | None
+    published: tuple[Text, ...] | None
+    alpha: Annotated[float, Gt(0), Lt(1)]
+    resamples: Annotated[int, Ge(100)]
+    output: Text | None
+
+
 class Profile(Section):
     """Options of task=profile."""
 
@@ -173,6 +186,7 @@ class Config(Section):
     restore: Restore = not_identity()
     preview: Preview = not_identity()
     profile: Profile = not_identity()
+    collate: Collate = not_identity()
     choices: dict[str, str] = Field(default_factory=dict, json_schema_extra={"identity": False})
     """The option taken from each config group, e.g. {"model": "daair_tiny"}; composed, not a key of conf/."""
 
