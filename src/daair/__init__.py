@@ -1,6 +1,7 @@
 """DaAIR Lab: degradation-aware all-in-one image restoration.
 
-`daair.load(path)` turns a run's folder or a weights file into a ready `torch.nn.Module`.
+`daair.load(path)` turns a run's folder or a weights file into a ready `torch.nn.Module`; `daair.collate("runs/rank")`
+turns the runs of a study into a pandas frame.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from os import PathLike
 
+    import pandas as pd
     import torch
     from torch import nn
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "collate", "load"]
 
 
 def load(path: str | PathLike[str], device: str | torch.device = "cpu") -> nn.Module:
@@ -22,3 +24,23 @@ def load(path: str | PathLike[str], device: str | torch.device = "cpu") -> nn.Mo
     from daair import checkpoint  # on use only: `import daair`, and with it every `--help`, stays free of torch
 
     return checkpoint.load(path, device)
+
+
+def collate(path: str | PathLike[str]) -> pd.DataFrame:
+    """A study's runs as one tidy frame: a row per run, benchmark, protocol and image; see `daair.runs.collate`.
+
+    Args:
+        path: the folder of a study, such as `runs/rank`, or the folder of all studies.
+
+    Returns:
+        The frame; `.attrs["left_out"]` lists what could not be read, one text each.
+
+    Raises:
+        UserError: there is no run.
+    """
+    from daair.runs.collate import read_path
+
+    collated = read_path(path)
+    frame = collated.frame
+    frame.attrs["left_out"] = [str(one) for one in collated.left_out]
+    return frame

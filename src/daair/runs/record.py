@@ -4,6 +4,7 @@
         config.yaml          the frozen config
         status.json          state, attempt, who works on it, since when (see `Status`)
         environment.json     commit, machine, versions of the latest attempt; changes.patch when the tree was dirty
+        summary.json         what the run cost: parameters, MACs, speed (see `Record.summarise`)
         metrics.jsonl        one JSON object a line: {"step": ..., "time": ..., name: value, ...}
         results.csv          one row per benchmark, protocol and image (engine/evaluate.py)
         model.safetensors    weights for use (exponential moving average), model.json its config
@@ -92,6 +93,8 @@ class Record:
         self.folder, self.writer = Path(folder), writer
         self.config_file = self.folder / "config.yaml"
         self.status_file = self.folder / "status.json"
+        self.environment_file = self.folder / "environment.json"
+        self.summary_file = self.folder / "summary.json"
         self.metrics_file = self.folder / "metrics.jsonl"
         self.results_file = self.folder / "results.csv"
         self.weights_file = self.folder / "model.safetensors"
@@ -137,7 +140,7 @@ class Record:
         if not self.writer:
             return
         self._freeze(config)
-        write_text(self.folder / "environment.json", json.dumps(environment, indent=2))
+        write_text(self.environment_file, json.dumps(environment, indent=2))
         if changes:
             write_text(self.folder / "changes.patch", changes + "\n")
         else:
@@ -194,6 +197,31 @@ class Record:
             raise UserError(f"{self.folder} is not a run folder: it has no {self.config_file.name}")
         return yaml.safe_load(self.config_file.read_text())
 
+    def environment(self) -> dict[str, Any]:
+        """What the latest attempt noted of its machine, see `daair.runs.environment`; {} where there is nothing.
+
+        Raises:
+            DamagedRecord: the file is torn.
+        """
+        return _read_object(self.environment_file)
+
+    def summarise(self, **values: Any) -> None:
+        """Note numbers that tell of the run as a whole, in place of earlier ones of the same names.
+
+        Collation knows `parameters`; `macs`, multiply-accumulates of one 224 x 224 image; `seconds` in the training
+        loop and `images_per_second` there, validations and checkpoints included; `training_data`, a digest.
+        """
+        if self.writer:
+            write_text(self.summary_file, json.dumps(_jsonable({**self.summary(), **values}), indent=2) + "\n")
+
+    def summary(self) -> dict[str, Any]:
+        """What `summarise` noted; {} where there is nothing.
+
+        Raises:
+            DamagedRecord: the file is torn.
+        """
+        return _read_object(self.summary_file)
+
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Append one line of metrics. Numbers that JSON has no word for (nan, inf) are written as null."""
         if not self.writer:
@@ -245,6 +273,19 @@ def _parse_status(stored: Any, file: Path) -> Status:
     if known.get("state") not in STATES:
         raise DamagedRecord(f"{file}: state: {known.get('state')!r} is not one of {', '.join(STATES)}")
     return Status(**known)
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    """The JSON object in a file; {} where there is none."""
+    try:
+        stored = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise DamagedRecord(f"{file}: cannot be read ({error})") from error
+    if not isinstance(stored, dict):
+        raise DamagedRecord(f"{file}: is not a JSON object")
+    return stored
 
 
 def _commit(environment: Mapping[str, Any]) -> str:

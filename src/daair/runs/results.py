@@ -1,0 +1,112 @@
+"""The per-image rows of many runs at once, from the texts of their results.csv (columns: `daair.engine.evaluate`).
+
+Files with the same header are parsed together, 10,000 of them in a second or two. A file that is not whole is found
+and left out, with the reason.
+"""
+
+import io
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyarrow import csv
+
+KEYS = ("benchmark", "protocol", "image")
+MEASURED = ("input_psnr", "input_ssim", "psnr", "ssim")
+"""Columns that every results.csv has, without gaps."""
+
+WHOLE = ("width", "height", "tile", "step")
+PERCEPTUAL = ("input_lpips", "lpips", "input_dists", "dists")
+COLUMNS = ("benchmark", "protocol", "image", "width", "height", "tile", *MEASURED, "gain", "step", *PERCEPTUAL)
+"""Of the table, in this order; then whatever else the files have."""
+
+_TYPES = {
+    **dict.fromkeys(KEYS, pa.dictionary(pa.int32(), pa.string())),
+    **dict.fromkeys((*MEASURED, *WHOLE, *PERCEPTUAL), pa.float64()),
+}
+
+
+def parse(texts: Sequence[bytes | None]) -> tuple[pd.DataFrame, dict[int, str]]:
+    """Rows of all texts.
+
+    Args:
+        texts: contents of results.csv, of one run each; None for a run without results.
+
+    Returns:
+        The rows, sorted by `run`, the position of their text: columns `run` and `COLUMNS`, of which the perceptual ones
+        only if there are any. And what is wrong with the texts that are left out, by position.
+    """
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    damaged: dict[int, str] = {}
+    for i, text in enumerate(texts):
+        if text is None:
+            continue
+        if reason := _torn(text):
+            damaged[i] = reason
+        else:
+            groups[text[: text.index(b"\n") + 1]].append(i)
+    tables = []
+    for header, members in groups.items():
+        tables += _parse_group(header, {i: texts[i] for i in members}, damaged)
+    rows = _to_pandas(tables)
+    for reason, wrong in _wrong_rows(rows):
+        damaged |= dict.fromkeys(rows["run"][wrong].unique().tolist(), reason)
+    return rows[~rows["run"].isin(list(damaged))].reset_index(drop=True), damaged
+
+
+def _torn(text: bytes) -> str | None:
+    """What the first look at a file says against it."""
+    if not text.endswith(b"\n"):
+        return "results.csv: ends within a line" if text.strip() else "results.csv: is empty"
+    missing = [
+        name for name in (*KEYS, *MEASURED) if name not in text[: text.index(b"\n")].decode(errors="replace").split(",")
+    ]
+    return f"results.csv: has no column {missing[0]}" if missing else None
+
+
+def _parse_group(header: bytes, texts: Mapping[int, bytes], damaged: dict[int, str]) -> list[pa.Table]:
+    """Parse files with one header together; if that fails, one by one, adding to `damaged`."""
+    counts = [text.count(b"\n") - 1 for text in texts.values()]
+    try:
+        table = _read(header + b"".join(text[len(header) :] for text in texts.values()))
+        if table.num_rows != sum(counts):  # empty lines, or line ends within quotes
+            raise pa.ArrowInvalid("has lines that are no rows")
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        if len(texts) > 1:
+            half = len(texts) // 2
+            parts = list(texts.items())
+            return [
+                table for part in (parts[:half], parts[half:]) for table in _parse_group(header, dict(part), damaged)
+            ]
+        damaged[next(iter(texts))] = f"results.csv: {' '.join(str(error).split())}"
+        return []
+    return [table.append_column("run", pa.array(np.repeat(list(texts), counts), pa.int64()))]
+
+
+def _read(text: bytes) -> pa.Table:
+    convert = csv.ConvertOptions(column_types=_TYPES, strings_can_be_null=False)
+    return csv.read_csv(io.BytesIO(text), convert_options=convert)
+
+
+def _to_pandas(tables: list[pa.Table]) -> pd.DataFrame:
+    if not tables:
+        empty = pa.schema([("run", pa.int64()), *((name, _TYPES[name]) for name in (*KEYS, *WHOLE, *MEASURED))])
+        tables = [empty.empty_table()]
+    rows = pa.concat_tables(tables, promote_options="default").to_pandas()
+    rows = rows.sort_values("run", kind="stable", ignore_index=True)
+    rows["tile"] = rows["tile"].fillna(0.0) if "tile" in rows else 0.0  # rows of the time before tiles
+    rows["gain"] = rows["psnr"] - rows["input_psnr"]
+    for name in WHOLE:
+        if name in rows and not rows[name].isna().any():
+            rows[name] = rows[name].astype("int64")
+    return rows[[name for name in ("run", *COLUMNS) if name in rows] + [c for c in rows if c not in ("run", *COLUMNS)]]
+
+
+def _wrong_rows(rows: pd.DataFrame) -> list[tuple[str, pd.Series]]:
+    """Reasons to leave out the runs of some rows."""
+    codes = pd.DataFrame({name: rows[name].cat.codes for name in KEYS} | {"run": rows["run"]})
+    wrong = [(f"results.csv: has a row without {name}", rows[name].isna()) for name in MEASURED]
+    wrong.append(("results.csv: has an image twice in one benchmark and protocol", codes.duplicated()))
+    return [(reason, which) for reason, which in wrong if which.any()]
