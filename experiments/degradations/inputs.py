@@ -3,7 +3,7 @@
     .venv/bin/python experiments/degradations/inputs.py mix.root=DIR   writes inputs.csv and real.jpg, three minutes
 
 Goes the way of `task=evaluate model=identity`: the rows are those of `daair.engine.measure`. A synthetic degradation
-with a real set to imitate is drawn on that set's own clean pictures, the others on `val/clean`; each about 150 times.
+with a real set to imitate is drawn on that set's own clean pictures, the others on `val/clean`; each about 100 times.
 """
 
 import sys
@@ -38,7 +38,7 @@ IMITATES = {
 }
 REAL = (*IMITATES.values(), "lolv1/test")
 CLEAN = "clean/val"
-DRAWS = 150  # of a synthetic degradation, about: all photographs of a set equally often
+DRAWS = 100  # of a synthetic degradation, about: all photographs of a set equally often
 DEMO = ("noise15", "noise25", "noise50", "rain", "haze")  # in the default mix already
 SHOWN = {"rain100l/test": 8, "rain100h/train": 2, "sots_outdoor/test": 0, "lolv1/train": 1}  # pictures in real.jpg
 
@@ -96,7 +96,7 @@ def main() -> None:
     items = [item for name in REAL for item in real_items(found[name])]
     for name, degrade in degradations.items():
         items += synthetic_items(name, degrade, found[IMITATES.get(name, CLEAN)])
-    rows, _ = measure(Identity(), items, Accelerator(cpu=True), Reporter(), cfg.evaluate, PROTOCOLS)
+    rows = measure(Identity(), items, Accelerator(cpu=True), Reporter(), cfg.evaluate, PROTOCOLS)[0]
     rows[["photographs", "degradation"]] = rows["benchmark"].str.split(" ", expand=True)
     groups = rows.groupby(["photographs", "degradation", "protocol"])
     table = pd.DataFrame(
