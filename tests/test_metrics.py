@@ -2,13 +2,14 @@
 
 import dataclasses
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from daair.data.benchmarks import load_benchmark
-from daair.metrics import PROTOCOLS
+from daair.metrics import PROTOCOLS, RGB_TO_Y
 
 PROMPTIR = PROTOCOLS["promptir"]
 
@@ -28,14 +29,80 @@ def test_psnr_is_that_of_scikit_image_and_piq(pair):
     assert ours == pytest.approx(piq.psnr(*tensors, data_range=1.0).item(), abs=1e-4)
 
 
-def test_ssim_is_that_of_promptir(pair):
-    """The call in PromptIR's utils/val_utils.py, in today's spelling, on float32 as there."""
-    from skimage.metrics import structural_similarity
+def photographs() -> dict[str, np.ndarray]:
+    """Of several sizes: smaller and larger than 512 pixels, of odd sides, uint8 RGB."""
+    from skimage import data
 
-    clean, restored = (image.astype(np.float32) / 255 for image in pair[::-1])
-    assert PROMPTIR.ssim(*pair) == pytest.approx(
-        structural_similarity(restored, clean, data_range=1, channel_axis=-1), abs=1e-5
-    )
+    return {
+        "chelsea 451x300": data.chelsea(),
+        "coffee, odd": data.coffee()[7:340, 11:528],
+        "astronaut 512x512": data.astronaut(),
+        "hubble, larger": data.hubble_deep_field()[:611, :701],
+    }
+
+
+@pytest.fixture(scope="module", params=photographs())
+def degraded(request) -> tuple[np.ndarray, np.ndarray]:
+    """Floats that are not on the grid of 8 bits, some beyond [0, 1], as a network returns them; and the photograph."""
+    clean = photographs()[request.param]
+    rng = np.random.default_rng(0)
+    smooth = 0.9 * clean / 255 + 0.1 * np.roll(clean, 1, axis=1) / 255
+    return (smooth + rng.normal(0, 0.04, clean.shape)).astype(np.float32), clean
+
+
+LIBRARY = {
+    # PromptIR's utils/val_utils.py, MoCE-IR's src/test.py, and BasicSR's calculate_ssim, each in scikit-image's words
+    "promptir": {},
+    "moceir": {"gaussian_weights": True},
+    "basicsr_rgb": {"gaussian_weights": True, "use_sample_covariance": False},
+    "basicsr_y": {"gaussian_weights": True, "use_sample_covariance": False},
+}
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_every_protocol_is_that_of_scikit_image_on_photographs(name, degraded):
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    protocol = PROTOCOLS[name]
+    restored, clean = (protocol.crop(image) for image in degraded)
+    multiple = 16 if name in ("promptir", "moceir") else 1
+    assert restored.shape[:2] == tuple(side // multiple * multiple for side in degraded[0].shape[:2])
+    x, y = np.clip(restored.astype(np.float64), 0, 1), clean / 255
+    if name.startswith("basicsr"):
+        x = np.round(x * 255) / 255
+    if name == "basicsr_y":  # MATLAB's rgb2ycbcr in grey levels: Y = 16 + 65.481 R + 128.553 G + 24.966 B, R in [0, 1]
+        x, y = ((16 + image @ np.array([65.481, 128.553, 24.966]))[..., None] / 255 for image in (x, y))
+    psnr, ssim = protocol.psnr(restored, clean), protocol.ssim(restored, clean)
+    assert psnr == pytest.approx(peak_signal_noise_ratio(y, x, data_range=1), abs=1e-4)
+    expected = structural_similarity(x, y, data_range=1, channel_axis=-1, **LIBRARY[name])
+    assert ssim == pytest.approx(expected, abs=1e-4)
+    assert 20 < psnr < 40 and 0.2 < ssim < 1
+
+
+def test_ssim_of_basicsr_is_piqs_without_its_downsampling():
+    """On an image that piq's default would halve, and in float32: its convolutions are slow in anything else."""
+    import piq
+
+    clean = photographs()["hubble, larger"][:500, :420]
+    restored = np.clip(clean / 255 + np.random.default_rng(0).normal(0, 0.1, clean.shape), 0, 1)
+    shown = [PROTOCOLS["basicsr_rgb"].displayed(image) for image in (restored, clean)]
+    tensors = [torch.from_numpy(np.float32(image)).permute(2, 0, 1)[None].contiguous() for image in shown]
+    ours, theirs = PROTOCOLS["basicsr_rgb"].ssim(*shown), partial(piq.ssim, *tensors, data_range=1.0)
+    assert ours == pytest.approx(theirs(downsample=False).item(), abs=1e-4)
+    assert abs(ours - theirs().item()) > 0.1
+
+
+def test_protocols_differ_where_papers_do(degraded):
+    """Else a table could name the wrong one and nobody would see it."""
+    ssim = {name: round(p.ssim(p.crop(degraded[0]), p.crop(degraded[1])), 4) for name, p in PROTOCOLS.items()}
+    assert len({ssim["promptir"], ssim["basicsr_rgb"], ssim["basicsr_y"]}) == 3
+
+
+def test_the_luma_is_matlabs():
+    """rgb2ycbcr of white, black and the primaries, as MATLAB prints it for 8 bits."""
+    colours = np.array([[255, 255, 255], [0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)
+    luma = np.rint(255 * (colours / 255 @ RGB_TO_Y + 16 / 255)).astype(int)
+    assert luma.tolist() == [235, 16, 81, 145, 41]
 
 
 def test_floats_are_clamped_but_not_rounded(pair):

@@ -1,0 +1,176 @@
+"""Measuring: rows in every protocol, tiles where memory does not suffice, perceptual metrics, the identity."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from accelerate import Accelerator
+from helpers import run
+from torch import Tensor, nn
+
+from daair.data.benchmarks import Item
+from daair.engine import measure as module
+from daair.engine.evaluate import keep
+from daair.engine.measure import measure
+from daair.engine.progress import Reporter
+from daair.errors import UserError
+from daair.metrics import PROTOCOLS
+from daair.models.baselines.identity import Identity
+from daair.runs.record import Record
+from daair.schema import Evaluate
+
+
+class Lines(Reporter):
+    """A reporter that remembers."""
+
+    def __init__(self) -> None:
+        super().__init__(active=False)
+        self.said: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+
+class Darker(nn.Module):
+    """Pointwise, so that tiles change nothing; fails where memory would, and remembers what went through."""
+
+    def __init__(self, most: float = float("inf")) -> None:
+        super().__init__()
+        self.factor, self.most, self.seen = nn.Parameter(torch.tensor(0.8731)), most, []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(x.shape[-2] * x.shape[-1])
+        if self.seen[-1] > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+        return x * self.factor
+
+
+def item(name: str, height: int, width: int, benchmark: str = "b") -> Item:
+    clean = np.random.default_rng(height).integers(60, 200, (height, width, 3), dtype=np.uint8)
+    return Item(benchmark, name, "promptir", read_target=lambda: clean, read_input=lambda: clean // 2 + 20)
+
+
+def options(**more) -> Evaluate:
+    return Evaluate(**{"tile": "auto", "overlap": 32, "memory": 0.5, "workers": 2, "pictures": 0} | more)
+
+
+def rows_of(model: nn.Module, items: list[Item], reporter: Reporter | None = None, **more) -> pd.DataFrame:
+    given = {name: more.pop(name) for name in ("protocols", "metrics") if name in more}
+    return measure(model, items, Accelerator(cpu=True), reporter or Lines(), options(**more), **given)[0]
+
+
+def test_one_row_for_each_image_and_protocol_by_that_protocol() -> None:
+    items = [item("1", 37, 50), item("2", 48, 64)]
+    rows = rows_of(Darker(), items, protocols=list(PROTOCOLS))
+    assert list(zip(rows["protocol"], rows["image"], strict=True)) == [(p, i) for p in PROTOCOLS for i in "12"]
+    for row in rows.itertuples():
+        protocol = PROTOCOLS[row.protocol]
+        degraded, clean = items[int(row.image) - 1].pair(protocol)
+        assert (row.height, row.width) == clean.shape[:2]
+        assert row.input_psnr == protocol.psnr(degraded, clean) and row.input_ssim == protocol.ssim(degraded, clean)
+        restored = degraded / 255 * np.float32(0.8731)
+        assert row.psnr == pytest.approx(protocol.psnr(restored, clean), abs=1e-3)
+        assert row.ssim == pytest.approx(protocol.ssim(restored, clean), abs=1e-4)
+
+
+def test_the_identity_gives_the_figures_of_the_input() -> None:
+    rows = rows_of(Identity(), [item("1", 37, 50)], protocols=list(PROTOCOLS))
+    assert rows["psnr"].tolist() == pytest.approx(rows["input_psnr"].tolist(), abs=1e-5)
+    assert rows["ssim"].tolist() == pytest.approx(rows["input_ssim"].tolist(), abs=1e-6)
+
+
+def test_an_image_that_memory_does_not_suffice_for_goes_in_tiles_and_its_row_says_so(monkeypatch) -> None:
+    monkeypatch.setattr(module.memory, "affordable_pixels", lambda *_: 100 * 100)
+    model = Darker()
+    rows = rows_of(model, [item("small", 96, 96), item("large", 96, 160), item("b", 160, 160)])
+    assert rows["tile"].tolist() == [0, 64, 64]
+    assert max(seen for seen in model.seen if seen != 129 * 129) <= 96 * 96, "but for the probe of sizes"
+    whole = rows_of(Darker(), [item("large", 96, 160)], tile=None)
+    assert whole["tile"].tolist() == [0] and whole["psnr"][0] == pytest.approx(rows["psnr"][1], abs=1e-5)
+
+
+def test_free_memory_decides(monkeypatch) -> None:
+    monkeypatch.setattr(module.memory, "free_bytes", lambda *_: 2 * 10**6)
+    tiled = rows_of(Darker(), [item("1", 512, 512)])
+    assert 0 < tiled["tile"][0] < 512
+    monkeypatch.setattr(module.memory, "free_bytes", lambda *_: 10**9)
+    assert rows_of(Darker(), [item("1", 512, 512)])["tile"][0] == 0
+
+
+def test_memory_that_runs_out_all_the_same_is_told_and_noted(monkeypatch) -> None:
+    monkeypatch.setattr(module.memory, "affordable_pixels", lambda *_: float("inf"))
+    lines = Lines()
+    rows = rows_of(Darker(most=150 * 150), [item("1", 160, 160), item("2", 176, 160)], lines)
+    assert rows["tile"].tolist() == [80, 64]
+    assert lines.said == ["b: 1: out of memory with 160 pixels at once; going on in tiles of 80"]
+    with pytest.raises(UserError, match="b: 1: the network failed: CUDA out of memory.*; try evaluate.tile=auto"):
+        rows_of(Darker(most=150 * 150), [item("1", 160, 160)], tile=None)
+
+
+def test_rows_of_other_tiles_are_replaced_with_a_word(tmp_path: Path) -> None:
+    record, lines = Record(tmp_path, writer=True), Lines()
+    for tile in (None, 64):
+        rows, *pictures = measure(
+            Darker(), [item("1", 96, 160), item("2", 48, 48)], Accelerator(cpu=True), lines, options(tile=tile)
+        )
+        keep(record, rows, *pictures, lines)
+    assert record.results()["tile"].tolist() == [64, 0]
+    assert lines.said == ["b, promptir: rows with tile whole are replaced by rows with tile 64+whole"] or (
+        lines.said == ["b, promptir: rows with tile whole are replaced by rows with tile whole+64"]
+    )
+
+
+def test_perceptual_metrics_where_there_are_weights_and_a_line_where_not(monkeypatch) -> None:
+    monkeypatch.setattr(module, "missing", lambda name: "dists: not measured, since ..." if name == "dists" else None)
+    monkeypatch.setattr(module, "load", lambda name, device: lambda image, clean: float(np.abs(image - clean).mean()))
+    lines = Lines()
+    rows = rows_of(Darker(), [item("1", 48, 48)], lines, metrics=["psnr", "ssim", "lpips", "dists"])
+    assert lines.said == ["dists: not measured, since ..."]
+    assert rows["input_lpips"][0] > 0 and rows["lpips"][0] > 0 and "dists" not in rows
+    assert "lpips" not in rows_of(Darker(), [item("1", 48, 48)])
+
+
+# A network from elsewhere, on real photographs -----------------------------------------------------------------------
+
+THEIRS = """
+from torch import nn
+
+class Smooth(nn.Module):
+    '''Three convolutions and a shortcut, as in any tutorial.'''
+
+    def __init__(self, features=8):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, features, 3, padding=1), nn.Conv2d(features, 3, 3, padding=1)
+        self.middle = nn.Conv2d(features, features, 3, padding=1)
+
+    def forward(self, image):
+        return image + self.last(self.middle(self.first(image).relu()).relu())
+"""
+
+
+def test_a_network_that_nobody_here_wrote_is_measured_in_every_protocol(data_root: Path, tmp_path: Path) -> None:
+    """CBSD68 and Rain100L, five images of each, with its state dict and nothing else."""
+    for folder in ("denoising/cbsd68", "deraining/rain100l/test/input", "deraining/rain100l/test/target"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+        for file in sorted((data_root / folder).iterdir())[:5]:
+            (tmp_path / "data" / folder / file.name).symlink_to(file)
+    (tmp_path / "elsewhere.py").write_text(THEIRS)
+    scope: dict = {}
+    exec(THEIRS, scope)
+    torch.manual_seed(0)
+    torch.save(scope["Smooth"](features=6).state_dict(), tmp_path / "smooth.pth")
+    code, output = run(
+        ["task=evaluate", "model=custom", "model._target_=elsewhere.Smooth", "model.args={features:6}",
+         "checkpoint=smooth.pth", "benchmarks=[cbsd68_sigma25,rain100l]", f"protocols=[{','.join(PROTOCOLS)}]",
+         "mix.root=data", "device=cpu", "train.threads=1"], cwd=tmp_path)  # fmt: skip
+    assert code == 0, output
+    rows = pd.read_csv(tmp_path / "runs/evaluate/smooth/results.csv")
+    counts = rows.groupby(["benchmark", "protocol"], sort=False).size()
+    assert list(counts.index) == [(b, p) for b in ("cbsd68_sigma25", "rain100l") for p in PROTOCOLS]
+    assert set(counts) == {5} and np.isfinite(rows[["psnr", "ssim", "input_psnr", "input_ssim"]]).all(axis=None)
+    assert set(zip(rows["width"], rows["height"], strict=True)) <= {(480, 320), (320, 480), (481, 321), (321, 481)}
+    mean = partial(rows.groupby(["benchmark", "protocol"])["input_psnr"].mean().get)
+    assert mean(("rain100l", "basicsr_y")) - mean(("rain100l", "basicsr_rgb")) == pytest.approx(1.35, abs=0.3)

@@ -1,0 +1,46 @@
+"""LPIPS and DISTS: only where their weights are, and a clear line where not."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from daair import perceptual
+from daair.errors import UserError
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of torch.hub; a download would fail loudly."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+
+    def refuse(url: str, *_: object, **__: object) -> None:
+        raise AssertionError(f"downloads {url}")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    (tmp_path / "checkpoints").mkdir()
+    return tmp_path / "checkpoints"
+
+
+@pytest.mark.parametrize("name", perceptual.PERCEPTUAL)
+def test_the_line_names_the_missing_files_and_their_place(name: str, hub: Path) -> None:
+    line = perceptual.missing(name)
+    assert line.startswith(f"{name}: not measured, since {hub} lacks ") and "\n" not in line
+    assert f"{name}_weights.pt" in line and "vgg16-" in line and "nothing is downloaded" in line
+    with pytest.raises(UserError, match=f"{name}: not measured"):
+        perceptual.load(name)
+
+
+def test_only_what_lacks_is_named(hub: Path) -> None:
+    (hub / "lpips_weights.pt").write_bytes(b"")
+    line = perceptual.missing("lpips")
+    assert "vgg16-" in line and "lpips_weights" not in line
+
+
+@pytest.mark.parametrize("name", perceptual.PERCEPTUAL)
+def test_damaged_weights_are_told(name: str, hub: Path) -> None:
+    for file in perceptual._files(name):
+        (hub / file).write_bytes(b"damaged")
+    assert perceptual.missing(name) is None
+    with pytest.raises(UserError, match=f"{name}: weights in {hub} cannot be loaded .*replace them"):
+        perceptual.load(name)
