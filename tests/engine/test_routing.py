@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from daair.engine.routing import RoutingTally, normalised_mutual_information
+from daair.engine.routing import RoutingTally
+from daair.information import normalised_mutual_information
 
 
 def one_hot(experts: list[int], count: int) -> np.ndarray:

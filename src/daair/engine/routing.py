@@ -5,6 +5,8 @@ Shape legend: L learners (encoder first), D degradations, N experts.
 
 import numpy as np
 
+from daair.information import normalised_mutual_information
+
 
 class RoutingTally:
     """Sums the gates of every learner, expert and degradation over batches.
@@ -46,21 +48,3 @@ class RoutingTally:
         if self.counts is None:
             return np.zeros(0)
         return np.array([normalised_mutual_information(table) for table in self.counts])
-
-
-def normalised_mutual_information(table: np.ndarray) -> float:
-    """I(X; Y) / mean(H(X), H(Y)) of a contingency table (arithmetic normalisation, as scikit-learn's default).
-
-    0 where either variable is constant: a router that always takes the same expert tells nothing.
-    """
-    joint = table / table.sum()
-    rows, columns = joint.sum(axis=1), joint.sum(axis=0)
-    entropy = (_entropy(rows) + _entropy(columns)) / 2
-    if min(_entropy(rows), _entropy(columns)) == 0:
-        return 0.0
-    return float((_entropy(rows) + _entropy(columns) - _entropy(joint.ravel())) / entropy)
-
-
-def _entropy(p: np.ndarray) -> float:
-    p = p[p > 0]
-    return float(-(p * np.log(p)).sum())

@@ -1,0 +1,124 @@
+"""The data of a study in the form in which figures want it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from daair.runs import variants
+from daair.runs.figures.style import SEVERAL
+from daair.runs.record import Record
+
+METRICS = {
+    "psnr": ("PSNR", "dB", True),
+    "ssim": ("SSIM", "", True),
+    "gain": ("PSNR gain", "dB", True),
+    "lpips": ("LPIPS", "", False),
+    "dists": ("DISTS", "", False),
+}
+"""Name, unit, and whether higher is better."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What figures are drawn of.
+
+    Attributes:
+        runs: a row per run, see `daair.runs.collate`.
+        images: a row per run, benchmark, protocol and image; of each benchmark one protocol.
+        folder: of all runs (`paths.runs`); a run's folder lies below it.
+        keys: config keys in which the variants differ.
+        rows: columns that name a variant.
+        reference: the variant that others are compared with, or None.
+    """
+
+    runs: pd.DataFrame
+    images: pd.DataFrame
+    folder: Path
+    keys: tuple[str, ...]
+    rows: tuple[str, ...]
+    reference: str | None = None
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """What each variant is called, in order."""
+        return variants.names(self.runs, self.rows)
+
+    @cached_property
+    def benchmarks(self) -> list[str]:
+        """Names, in the order of the results."""
+        return list(dict.fromkeys(self.images["benchmark"].astype(str)))
+
+    @cached_property
+    def protocols(self) -> list[str]:
+        """Names of the metric protocols."""
+        return list(dict.fromkeys(self.images["protocol"].astype(str)))
+
+    def scores(self, metric: str) -> pd.DataFrame:
+        """A row per variant and seed, a column per benchmark: means over the images, NaN where a run has none."""
+        keys = [self.images["run"].astype(str), self.images["benchmark"].astype(str)]
+        means = self.images[metric].groupby(keys).mean().unstack().reindex(columns=self.benchmarks)
+        owners = self.runs.set_index(self.runs["run"].astype(str)).loc[means.index]
+        means.index = pd.MultiIndex.from_arrays([owners["variant"].astype(str), owners["seed"]])
+        return means
+
+    def averages(self, metric: str) -> pd.Series:
+        """The mean over all benchmarks by variant and seed; only of runs that were measured on all of them."""
+        return self.scores(metric).mean(axis=1, skipna=False).dropna()
+
+    def best(self, metric: str = "psnr") -> str | None:
+        """The variant with the best average over seeds and benchmarks."""
+        means = self.averages(metric).groupby(level=0).mean()
+        return None if means.empty else str(means.idxmax() if METRICS[metric][2] else means.idxmin())
+
+    def few(self) -> list[str]:
+        """At most `SEVERAL` variants: all, or the reference and the best by average PSNR; in order."""
+        ordered = list(self.names)
+        if len(ordered) <= SEVERAL:
+            return ordered
+        means = self.averages("psnr").groupby(level=0).mean().sort_values(ascending=False, kind="stable")
+        first = [self.reference] if self.reference in ordered else []
+        chosen = list(dict.fromkeys([*first, *means.index, *ordered]))[:SEVERAL]
+        return [variant for variant in ordered if variant in chosen]
+
+    def few_note(self) -> str:
+        """A sentence for a caption that shows `few` of the variants; empty if it shows all."""
+        total, reference = len(self.names), "the reference and " if self.reference in self.names else ""
+        return (
+            "" if total <= SEVERAL else f" Shown: {reference}the best by average PSNR, {SEVERAL} of {total} variants."
+        )
+
+    def runs_of(self, variant: str) -> pd.DataFrame:
+        """The rows of a variant's runs, by seed."""
+        return self.runs[self.runs["variant"].astype(str) == variant].sort_values("seed")
+
+    def record(self, run: str) -> Record:
+        """The folder of a run."""
+        return Record(self.folder / run)
+
+    @cached_property
+    def metrics(self) -> dict[str, list[dict]]:
+        """The lines of metrics.jsonl by run; a run of which there are none is not in it."""
+        read = {str(run): self.record(str(run)).metrics() for run in self.runs["run"]}
+        return {run: lines for run, lines in read.items() if lines}
+
+    def seeds_note(self) -> str:
+        """`3 seeds`, `2 to 3 seeds`, `seed 0 only`."""
+        measured = self.runs[self.runs["run"].astype(str).isin(set(self.images["run"].astype(str)))]
+        counts = measured.groupby(measured["variant"].astype(str))["seed"].nunique()
+        low, high = int(counts.min()), int(counts.max())
+        if high == 1:
+            return "one seed, so no spread is known"
+        return f"{high} seeds" if low == high else f"{low} to {high} seeds"
+
+
+def one_protocol(images: pd.DataFrame, wanted: Sequence[str] | None = None) -> pd.DataFrame:
+    """Rows of one protocol per benchmark: of `wanted`, else the one with the most rows, the first of equals."""
+    if wanted:
+        return images[images["protocol"].astype(str).isin(list(wanted))]
+    benchmark, protocol = images["benchmark"].astype(str), images["protocol"].astype(str)
+    counts = protocol.groupby([benchmark, protocol], sort=False).size()
+    best = counts.groupby(level=0, sort=False).idxmax()
+    return images[[best[b][1] == p for b, p in zip(benchmark, protocol, strict=True)]]
