@@ -3,11 +3,14 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import psutil
 from PIL import Image
+
+from daair.runs.record import Record
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = str(ROOT / "run.py")
@@ -82,3 +85,22 @@ def alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def wait_for_step(process, runs: Path, step: int) -> None:
+    """Until metrics of `step` are on disk."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for file in runs.glob("*/*/seed*/metrics.jsonl"):
+            if any(row["step"] >= step for row in Record(file.parent).metrics()):
+                return
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    raise AssertionError(f"step {step} was not reached in time")
+
+
+def kill_tree(pid: int) -> None:
+    """SIGKILL to a process and all its descendants, which elastic workers are in sessions of their own."""
+    parent = psutil.Process(pid)
+    for process in [*parent.children(recursive=True), parent]:
+        process.kill()

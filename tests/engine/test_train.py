@@ -2,13 +2,12 @@
 
 import json
 import signal
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
-from helpers import SMALL, make_photographs, run, start
+from helpers import SMALL, kill_tree, make_photographs, run, start, wait_for_step
 
 from daair.engine import train
 from daair.runs.record import Record
@@ -28,25 +27,6 @@ def command(photographs: Path, runs: Path, *more: str) -> list[str]:
 def only_run(runs: Path) -> Record:
     (status,) = runs.glob("*/*/seed*/status.json")
     return Record(status.parent)
-
-
-def wait_for_step(process, runs: Path, step: int) -> None:
-    """Until metrics of `step` are on disk."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        for file in runs.glob("*/*/seed*/metrics.jsonl"):
-            if any(row["step"] >= step for row in Record(file.parent).metrics()):
-                return
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.02)
-    raise AssertionError(f"step {step} was not reached in time")
-
-
-def kill_tree(pid: int) -> None:
-    """SIGKILL to a process and all its descendants, which elastic workers are in sessions of their own."""
-    parent = psutil.Process(pid)
-    for process in [*parent.children(recursive=True), parent]:
-        process.kill()
 
 
 @pytest.mark.parametrize("processes", [1, 2])

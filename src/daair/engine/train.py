@@ -51,12 +51,34 @@ def train(cfg: Config) -> int:
         reporter.say(f"run {record.folder}")
         warn_of_leaks(cfg, reporter)
         record.start(cfg.to_dict(), environment(), git_diff(), cfg.train.steps)
+        mirror, exit_code = mirror_of(cfg, record, reporter), 1
         try:
-            return Run(cfg, mix, record, accelerator, reporter).complete()
+            exit_code = Run(cfg, mix, record, accelerator, reporter, mirror).complete()
+            return exit_code
         except BaseException as error:
             state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             record.update(state=state, message=reason(error))
             raise
+        finally:
+            mirror.keep(record.collated, record.root)
+            mirror.finish(exit_code)
+
+
+def mirror_of(cfg: Config, record: Record, reporter: Reporter) -> Mirror:
+    """The run in Weights & Biases, with what is known of it at its start; off in all processes but the main one."""
+    mirror = Mirror(
+        record.folder,
+        mode=cfg.logger.mode if record.writer else "disabled",
+        project=cfg.logger.project,
+        entity=cfg.logger.entity,
+        images=cfg.logger.images,
+        study=cfg.study,
+        name="/".join(record.folder.parts[-2:]),
+        config=cfg.to_dict(),
+        say=reporter.say,
+    )
+    mirror.keep(record.collated, record.root)
+    return mirror
 
 
 class Run:
@@ -68,10 +90,14 @@ class Run:
         record: the run's folder, locked.
         accelerator: devices, processes, precision.
         reporter: says how it goes.
+        mirror: gets what the record gets.
     """
 
-    def __init__(self, cfg: Config, mix: Mix, record: Record, accelerator: Accelerator, reporter: Reporter) -> None:
+    def __init__(
+        self, cfg: Config, mix: Mix, record: Record, accelerator: Accelerator, reporter: Reporter, mirror: Mirror
+    ) -> None:
         self.cfg, self.mix, self.record, self.accelerator, self.reporter = cfg, mix, record, accelerator, reporter
+        self.mirror = mirror
         reseed(cfg.seed)
         self.model = checkpoint.build(cfg.model).to(accelerator.device)
         if cfg.train.channels_last:
@@ -87,24 +113,9 @@ class Run:
 
     def complete(self) -> int:
         """Train what is missing, then evaluate; returns the exit status."""
-        logger, exit_code = self.cfg.logger, 1
-        self.mirror = Mirror(
-            self.record.folder,
-            mode=logger.mode if self.accelerator.is_main_process else "disabled",
-            project=logger.project,
-            entity=logger.entity,
-            images=logger.images,
-            study=self.cfg.study,
-            name="/".join(self.record.folder.parts[-2:]),
-            config=self.cfg.to_dict(),
-            say=self.reporter.say,
-        )
-        try:
-            exit_code = self.loop()
-            if exit_code == 0:
-                exit_code = finish(self.cfg, self.mix, self.record, self.accelerator, self.reporter, self.mirror)
-        finally:
-            self.mirror.finish(exit_code)
+        exit_code = self.loop()
+        if exit_code == 0:
+            exit_code = finish(self.cfg, self.mix, self.record, self.accelerator, self.reporter, self.mirror)
         return exit_code
 
     def loop(self) -> int:
@@ -166,6 +177,7 @@ class Run:
         step = checkpoints.resume(self.accelerator, self.record.checkpoints)
         self.schedule.step_update(step)
         self.record.rewind(step)
+        self.mirror.catch_up(self.record.metrics())
         if step:
             self.reporter.say(f"resuming at step {step} of {self.cfg.train.steps}")
         return step

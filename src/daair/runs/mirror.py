@@ -1,12 +1,19 @@
-"""Weights & Biases as a mirror of a run's folder. Whatever goes wrong here costs one line, never the run."""
+"""Weights & Biases as a mirror of a run's folder. Whatever goes wrong here costs one line, never the run.
+
+What collation reads of a run (`Record.collated`) is sent as files of the W&B run, named as below `paths.runs`:
+`<study>/<label>-<config id>/seed<k>/results.csv` and so on. `daair.runs.wandb_source` fetches them again.
+"""
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from daair.runs.account import sign_in
+
 INIT_TIMEOUT = 20  # seconds to reach the server before going on offline; W&B's own default is 90
+FINISH_TIMEOUT = 120  # seconds for what is still to be sent when a run ends; W&B's own default is to wait for ever
 
 
 class Mirror:
@@ -38,12 +45,10 @@ class Mirror:
         self.run, self.images, self._say = None, images, say
         if mode == "disabled":
             return
-        # The same id for every attempt of a run, so that a resumed run goes on where it was.
-        identity = hashlib.sha1(f"{study}/{name}".encode()).hexdigest()[:10]
         arguments = {
             "project": project,
             "entity": entity,
-            "id": identity,
+            "id": run_id(study, name),
             "name": name,
             "group": study,
             "job_type": "train",
@@ -57,30 +62,53 @@ class Mirror:
     def _start(self, mode: str, arguments: dict[str, Any]) -> None:
         import wandb
 
-        if mode == "online" and not wandb.login(prompt=False, verify=False):
-            self._say("Weights & Biases: no API key found (wandb login), so this run is logged offline")
-            mode = "offline"
+        if not hasattr(wandb, "init"):  # a folder named wandb that Python takes for the package
+            raise ImportError("the package wandb is not installed")
         settings = wandb.Settings(
             init_timeout=INIT_TIMEOUT,
+            finish_timeout=FINISH_TIMEOUT,
+            finish_timeout_raises=True,
             console="off",
             disable_git=True,
             save_code=False,
+            symlink=False,  # hard links: an offline run may be synced from another machine, without the run's folder
             x_disable_stats=True,
             silent=True,
         )
-        try:
-            self.run = wandb.init(mode=mode, settings=settings, **arguments)
-        except Exception as error:
-            if mode != "online":
-                raise
-            self._say(f"Weights & Biases: no connection ({_first_line(error)}), so this run is logged offline")
-            wandb.teardown()  # else the id counts as being in use
-            self.run = wandb.init(mode="offline", settings=settings, **arguments)
+        if mode == "online":
+            try:
+                sign_in()
+                self.run = wandb.init(mode=mode, settings=settings, **arguments)
+                return
+            except Exception as error:
+                self._say(f"Weights & Biases: {_first_line(error)}; so this run is logged offline")
+                wandb.teardown()  # else the id counts as being in use
+        self.run = wandb.init(mode="offline", settings=settings, **arguments)
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Send numbers of a step."""
         if self.run is not None:
             self._guarded(lambda: self.run.log(dict(values), step=step))
+
+    def catch_up(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Send the numbers that an attempt before this one had recorded but not sent when it was killed.
+
+        Args:
+            rows: lines of metrics, oldest first (`Record.metrics`).
+        """
+        if self.run is None:
+            return
+
+        def send() -> None:
+            if self.run.offline:  # each attempt is in a file of its own, whole
+                return
+            first = self.run.step
+            for row in rows:
+                if row["step"] >= first:
+                    numbers = {k: v for k, v in row.items() if k != "step" and isinstance(v, int | float)}
+                    self.run.log(numbers, step=row["step"])
+
+        self._guarded(send)
 
     def log_images(self, step: int, pictures: Mapping[str, Path]) -> None:
         """Send pictures, by name."""
@@ -95,15 +123,20 @@ class Mirror:
         self._guarded(send)
 
     def log_routing(self, step: int, utilisation: Mapping[str, Any], labels: list[str]) -> None:
-        """Send the mean utilisation matrix as a table: one row per expert, one column per degradation."""
+        """Send the mean utilisation matrix: one row per expert, one column per degradation.
+
+        As a page: W&B's own tables are artifacts, for which the server is asked while training waits, and without a
+        network the rest of the run would not be mirrored.
+        """
         if self.run is None or not self.images:
             return
 
         def send() -> None:
+            import pandas as pd
             import wandb
 
-            rows = [[i, *row] for i, row in enumerate(utilisation["mean"])]
-            self.run.log({"routing/utilisation": wandb.Table(columns=["expert", *labels], data=rows)}, step=step)
+            matrix = pd.DataFrame(utilisation["mean"], columns=labels).rename_axis("expert")
+            self.run.log({"routing/utilisation": wandb.Html(matrix.to_html(float_format="%.2f"))}, step=step)
 
         self._guarded(send)
 
@@ -112,18 +145,44 @@ class Mirror:
         if self.run is not None:
             self._guarded(lambda: self.run.summary.update(dict(values)))
 
+    def keep(self, files: Iterable[Path], root: Path) -> None:
+        """Send files as they are now, named by their path below `root`; a file sent before is replaced."""
+        if self.run is None:
+            return
+
+        def send() -> None:
+            for file in files:
+                self.run.save(str(file), base_path=str(root), policy="now", glob=False)
+
+        self._guarded(send)
+
     def finish(self, exit_code: int) -> None:
         """Close the run; a code other than 0 marks it as failed."""
-        if self.run is not None:
-            self._guarded(lambda: self.run.finish(exit_code=exit_code))
-            self.run = None
+        if self.run is None:
+            return
+        try:
+            self.run.finish(exit_code=exit_code)
+        except TimeoutError:
+            command = f"wandb sync --include-online {self.run.settings.sync_dir}"
+            self._say(f"Weights & Biases: no answer for {FINISH_TIMEOUT} s; to send the rest later: {command}")
+        except Exception as error:
+            self._switch_off(error)
+        self.run = None
 
-    def _guarded(self, action) -> None:
+    def _guarded(self, action: Callable[[], None]) -> None:
         try:
             action()
         except Exception as error:  # a mirror must never take the run along: BrokenPipe, CommError, UsageError, ...
-            self.run = None
-            self._say(f"Weights & Biases: switched off for this run ({_first_line(error)}); its folder has everything")
+            self._switch_off(error)
+
+    def _switch_off(self, error: Exception) -> None:
+        self.run = None
+        self._say(f"Weights & Biases: switched off for this run ({_first_line(error)}); its folder has everything")
+
+
+def run_id(study: str, name: str) -> str:
+    """The id of a run in W&B: the same for every attempt, so that a resumed run goes on where it was."""
+    return hashlib.sha1(f"{study}/{name}".encode()).hexdigest()[:10]
 
 
 def _first_line(error: Exception) -> str:

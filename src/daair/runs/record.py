@@ -101,6 +101,17 @@ class Record:
         self.checkpoints = self.folder / "checkpoints"
         self.samples = self.folder / "samples"
 
+    @property
+    def root(self) -> Path:
+        """The folder of all runs, `paths.runs`."""
+        return self.folder.parents[2]
+
+    @property
+    def collated(self) -> list[Path]:
+        """The files that collation reads, as far as they are there: small ones, no weights."""
+        facts = (self.config_file, self.status_file, self.environment_file, self.summary_file)
+        return [file for file in (*facts, self.results_file, self.metrics_file) if file.is_file()]
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the folder; the operating system lets go of it when the holder dies, however it dies.
