@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from daair.cli import conf_dir
 from daair.components import Checker, locate
-from daair.config import Config, ConfigError, config_id, identity, run_name, validate
+from daair.config import Config, ConfigError, config_id, identity, run_folder, run_name, validate
 from daair.preflight import Composer, check
 from daair.problems import explain_unknown
 from daair.schema import known_keys
@@ -298,3 +298,18 @@ def test_locate():
     }.items():
         with pytest.raises(ImportError, match="^" + text.replace("?", r"\?")):
             locate(path)
+
+
+def test_a_run_keeps_its_folder_whatever_its_label_becomes(composer, tmp_path):
+    here = (*TINY, f"paths.runs={tmp_path}", "study=s")
+    first = run_folder(compose(composer, *here, "label=rank8", "seed=1"))
+    assert first == tmp_path / "s" / f"rank8-{first.parent.name[-8:]}" / "seed1"
+    first.mkdir(parents=True)
+    again = compose(composer, *here, "seed=2")
+    assert run_name(again).split("/")[1].startswith("daair_tiny-demo-")
+    assert run_folder(again) == first.with_name("seed2")
+    assert run_folder(compose(composer, *here, "label=rank8", "experts.rank=3")).parent != first.parent
+    assert run_folder(compose(composer, *here, "study=t", "seed=1")).parts[-3:-1] == (
+        "t",
+        f"daair_tiny-demo-{first.parent.name[-8:]}",
+    )

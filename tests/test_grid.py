@@ -17,7 +17,7 @@ def parse(*texts):
 
 
 def test_without_variants_it_is_the_grid_and_the_last_value_of_a_key_holds():
-    assert points(parse("a=1,2", "b=x", "a=3"), {}, None) == [["a=3", "b=x"]]
+    assert points(parse("a=1,2", "b=x", "a=3"), {}, None) == [["label=a3", "a=3", "b=x"]]
 
 
 def test_each_variant_meets_each_point_and_names_its_runs():
@@ -77,3 +77,46 @@ def test_every_combination_occurs_once(sizes, count):
         expected *= size
     assert len({tuple(job) for job in jobs}) == len(jobs) == expected
     assert all(OmegaConf.from_dotlist(job).label.startswith("v") for job in jobs)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "labels"),
+    [
+        (["experts.rank=4,16"], ["rank4", "rank16"]),
+        (["router=top1,soft", "experts.rank=4,16", "seed=0,1"], ["rank4-router_top1", "rank16-router_soft"]),
+        (["optimizer.lr=1e-3,2e-5,1e+2,2.0"], ["lr0.001", "lr2e-05", "lr100", "lr2"]),
+        (["experts.agnostic=true,false"], ["agnostic_true", "agnostic_false"]),
+        (["model.heads=[1,2,4,8],[1,1,1,1]"], ["heads_1-2-4-8"]),
+        (["model.channels=8,16", "+model.args.channels=1,2"], ["args_channels1-model_channels8"]),
+        (["degradation@mix.degradations.rain=noise15,rain_heavy"], ["rain_noise15", "rain_rain_heavy"]),
+        (["mix.patch=-1,1"], ["patch-1", "patch1"]),
+        # What makes no other network is not part of the label.
+        (["seed=0,1", "paths.runs=a,b", "launch.num_processes=1,2", "train.log_every=1,2", "mix.root=a,b"], [""]),
+        (["experts.rank=4", "loss=l1"], [""]),
+    ],
+)
+def test_the_label_says_what_is_swept(sweep, labels):
+    found = [
+        {o.partition("=")[0]: o.partition("=")[2] for o in job}.get("label", "")
+        for job in points(parse(*sweep), {}, None)
+    ]
+    assert [label for label in dict.fromkeys(found) if label in labels] == labels
+    if labels == [""]:
+        assert set(found) == {""}
+
+
+def test_variants_and_what_the_grid_varies_make_the_label_together():
+    jobs = points(parse("loss=l1,l2", "seed=0,1"), {"full": None}, None)
+    assert [job[0] for job in jobs] == ["label=full-loss_l1"] * 2 + ["label=full-loss_l2"] * 2
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(1, 9), min_size=2, max_size=5, unique=True), st.permutations(["experts.rank", "loss", "seed"])
+)
+def test_a_point_has_the_same_label_in_every_sweep_of_the_same_keys(ranks, order):
+    values = {"experts.rank": ",".join(map(str, ranks)), "loss": "l1,l2", "seed": "0,1"}
+    jobs = points(parse(*(f"{key}={values[key]}" for key in order)), {}, None)
+    assert {job[0] for job in jobs if f"experts.rank={ranks[0]}" in job and "loss=l2" in job} == {
+        f"label=rank{ranks[0]}-loss_l2"
+    }

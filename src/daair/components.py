@@ -14,7 +14,7 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -108,8 +108,7 @@ class Checker:
 
     def _typed(self, value: Any, hint: Any, key: str) -> Any:
         try:
-            adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
-            checked = adapter.validate_json(json.dumps(value), strict=True)
+            checked = _adapter(hint).validate_json(json.dumps(value), strict=True)
         except ValidationError as error:
             self.problems += from_pydantic(error.errors(include_url=False), value, key)
             return value
@@ -153,6 +152,17 @@ def locate(path: str) -> Callable[..., Any]:
     return found
 
 
+@functools.cache
+def _cached_adapter(hint: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
+
+
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    """The checker of an annotation; made once, as the jobs of a sweep repeat them."""
+    return _cached_adapter(hint) if isinstance(hint, Hashable) else _cached_adapter.__wrapped__(hint)
+
+
+@functools.cache
 def signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, Any], bool]:
     """Parameters that can be given by name, their annotations, and whether any other name is accepted as well."""
     try:

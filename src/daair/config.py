@@ -10,10 +10,11 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel
 
 from daair.components import Checker, build, is_foreign
@@ -21,7 +22,8 @@ from daair.errors import UserError
 from daair.files import safe_name
 from daair.metrics import PROTOCOLS
 from daair.problems import UNKNOWN, ConfigError, Problem, explain_unknown, nearest, one_line
-from daair.schema import BenchmarkDefinition, Config, known_keys, parse
+from daair.runs.store import find_variant
+from daair.schema import NOT_IDENTITY, BenchmarkDefinition, Config, known_keys, parse
 
 if TYPE_CHECKING:
     from daair.data.benchmarks import Benchmark
@@ -34,6 +36,7 @@ __all__ = [
     "check_checkpoint",
     "config_id",
     "identity",
+    "run_folder",
     "run_name",
     "validate",
 ]
@@ -43,9 +46,6 @@ COMPONENTS = ("experts", "router", "control", "model", "mix", "loss", "optimizer
 
 NEEDS = {"restore": ("checkpoint", "input", "output")}
 """Root keys that a task cannot do without; for task=evaluate see `check_checkpoint`."""
-
-NOT_IDENTITY = {"mix": ("name", "root", "benchmarks", "val", "val_patch", "val_crops")}
-"""Keys of components that cannot change a trained network: names, where images lie, what it is measured on."""
 
 _ALIAS = re.compile(r"\$\{([\w.]+)\}")
 
@@ -129,14 +129,28 @@ def choices_of(cfg: DictConfig) -> dict[str, str]:
     return {str(k): str(v) for k, v in choices.items() if v is not None and not str(k).startswith("hydra/")}
 
 
-def check_buildable(cfg: Config) -> None:
+def check_buildable(cfg: Config, seen: set[str] | None = None) -> None:
     """Let the constructors of network, mix, loss and optimizer refuse what does not go together.
 
     Cheap: the network is built on the meta device, and no image is read.
 
+    Args:
+        cfg: the config.
+        seen: parts that were built before, of other jobs of the same sweep; added to.
+
     Raises:
         ConfigError: with the constructor's message, e.g. `experts.rank: ...`.
     """
+    checks = {"model": _check_network, "mix": check_mix, "loss": _check_loss, "optimizer": _check_optimizer}
+    seen = set() if seen is None else seen
+    for name, check in checks.items():
+        part = f"{name}: {getattr(cfg, name)}"
+        if part not in seen:
+            check(cfg)
+            seen.add(part)
+
+
+def _check_network(cfg: Config) -> None:
     import torch
 
     if is_foreign(cfg.model):
@@ -146,9 +160,16 @@ def check_buildable(cfg: Config) -> None:
         model = _try("model", lambda: build(cfg.model))
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError([Problem("model", "has nothing to train; evaluate it with task=evaluate")])
-    check_mix(cfg)
+
+
+def _check_loss(cfg: Config) -> None:
     if not is_foreign(cfg.loss):
         _try("loss", lambda: build(cfg.loss))
+
+
+def _check_optimizer(cfg: Config) -> None:
+    import torch
+
     _try("optimizer", lambda: build(cfg.optimizer)([torch.nn.Parameter(torch.zeros(1))]))
 
 
@@ -219,9 +240,20 @@ def config_id(cfg: Config) -> str:
 
 
 def run_name(cfg: Config) -> str:
-    """`<study>/<label>-<config id>/seed<k>`, the run's folder below `paths.runs`."""
+    """`<study>/<label>-<config id>/seed<k>`: the folder of a new run, below `paths.runs`; see `run_folder`."""
     label = cfg.label or "-".join(cfg.choices.get(group, "custom") for group in ("model", "mix"))
     return f"{safe_name(cfg.study)}/{safe_name(label)}-{config_id(cfg)}/seed{cfg.seed}"
+
+
+def run_folder(cfg: Config) -> Path:
+    """The run's folder: where the study has its config already, under whatever label, else by `run_name`.
+
+    The id alone says which run it is. The label is for reading: it depends on what else a sweep varied when the config
+    first came up in the study, and on `label`; neither makes another run of it.
+    """
+    study, variant, seed = run_name(cfg).split("/")
+    variant = find_variant(cfg.paths.runs, study, config_id(cfg)) or variant
+    return Path(cfg.paths.runs, study, variant, seed)
 
 
 def _identity(section: BaseModel) -> dict[str, Any]:
@@ -243,15 +275,21 @@ def _args(node: Mapping[str, Any], checker: Checker) -> dict[str, Any]:
 
 def _resolve(cfg: DictConfig) -> tuple[dict[str, Any], list[Problem]]:
     """The config as plain containers without its `hydra` node; problems: missing values, broken interpolations."""
-    cfg = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    keys = [str(key) for key in cfg if key != "hydra"]
     try:
-        missing = sorted(OmegaConf.missing_keys(cfg))
-        if missing:
-            return {}, [Problem(key, f"missing; set {key}=...") for key in missing]
-        return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True), []
+        return {key: _contained(cfg, key) for key in keys}, []
+    except MissingMandatoryValue:
+        missing = sorted(OmegaConf.missing_keys(OmegaConf.masked_copy(cfg, keys)))
+        return {}, [Problem(key, f"missing; set {key}=...") for key in missing]
     except OmegaConfBaseException as error:
         message = str(error).splitlines()[0] if str(error) else type(error).__name__
         return {}, [Problem(error.full_key or "config", one_line(message))]
+
+
+def _contained(cfg: DictConfig, key: str) -> Any:
+    value = cfg[key]
+    is_container = isinstance(value, DictConfig | ListConfig)
+    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if is_container else value
 
 
 def _aliases(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -23,6 +23,10 @@ def not_identity(default: Any = ...) -> Any:
     return Field(default, json_schema_extra={"identity": False})
 
 
+NOT_IDENTITY = {"mix": ("name", "root", "benchmarks", "val", "val_patch", "val_crops")}
+"""Keys of components that cannot change a trained network: names, where images lie, what it is measured on."""
+
+
 def _text(value: Any) -> Any:
     """`study=2024` is a name, though YAML reads a number."""
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
@@ -219,6 +223,26 @@ def parse(schema: type[Config], data: dict[str, Any]) -> Config:
         raise ConfigError(from_pydantic(error.errors(include_url=False), data)) from None
 
 
+def names_config(key: str) -> bool:
+    """Whether a value of this dotted key can make another config of a config, by what the schema says of it."""
+    first, *rest = key.split(".")
+    if rest and rest[0] in NOT_IDENTITY.get(first, ()):
+        return False
+    section: Any = Config
+    for part in (first, *rest):
+        field = section.model_fields.get(part) if _is_section(section) else None
+        if field is None:
+            return True
+        if not (field.json_schema_extra or {}).get("identity", True):
+            return False
+        section = field.annotation
+    return True
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
 def known_keys(schema: type[BaseModel] = Config, prefix: str = "") -> set[str]:
     """All dotted keys that the schema names."""
     keys: set[str] = set()
@@ -226,6 +250,6 @@ def known_keys(schema: type[BaseModel] = Config, prefix: str = "") -> set[str]:
         if name == "choices":
             continue
         keys.add(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        if _is_section(field.annotation):
             keys |= known_keys(field.annotation, f"{prefix}{name}.")
     return keys

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from daair import checkpoint, components
-from daair.config import run_name
+from daair.config import run_folder
 from daair.data.mix import Mix, StepSampler
 from daair.engine import checkpoints
 from daair.engine.evaluate import finish
@@ -44,7 +44,7 @@ def train(cfg: Config) -> int:
     mix: Mix = components.build(cfg.mix)
     mix.prepare()
     _ = mix.train_dataset(cfg.seed), mix.val_dataset()  # a patch too large fails here, before the run's folder exists
-    record = Record(f"{cfg.paths.runs}/{run_name(cfg)}", writer=accelerator.is_main_process)
+    record = Record(run_folder(cfg), writer=accelerator.is_main_process)
     with record.lock():
         if record.status().state == "done":
             return finish(cfg, mix, record, accelerator, reporter)

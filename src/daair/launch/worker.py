@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 import traceback
-from pathlib import Path
 
 from daair.errors import UserError, reason
 from daair.launch.parents import die_with_parent
@@ -63,11 +62,11 @@ def main(arguments: list[str]) -> int:
 
 def _work(record: Record) -> int:
     from daair.components import locate
-    from daair.config import run_name
+    from daair.config import run_folder
     from daair.schema import Config
 
     config = Config.from_dict(record.config())
-    own = Path(config.paths.runs, run_name(config))
+    own = run_folder(config)
     if own.resolve() != record.folder.resolve():
         raise UserError(
             f"{record.folder} holds the config of the run {own}: it was moved, is not started from the directory of "
