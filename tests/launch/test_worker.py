@@ -49,7 +49,7 @@ def queued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     composer = Composer(cli.conf_dir())
 
     def make(task: str, label: str = "job") -> Record:
-        config = validate(composer.compose([f"task._target_=errands.{task}", f"label={label}"]))
+        config = validate(composer.compose([f"task._target_=errands.{task}", f"label={label}", f"study={label}"]))
         record = Record(f"runs/{run_name(config)}")
         record.queue(config.to_dict(), config.train.steps)
         return record
