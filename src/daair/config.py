@@ -47,6 +47,9 @@ COMPONENTS = ("experts", "router", "control", "model", "mix", "loss", "optimizer
 NEEDS = {"restore": ("checkpoint", "input", "output")}
 """Root keys that a task cannot do without; for task=evaluate see `check_checkpoint`."""
 
+READS_RUNS = ("status",)
+"""Tasks that look at recorded runs and at nothing else of the config: its components are not even imported for them."""
+
 _ALIAS = re.compile(r"\$\{([\w.]+)\}")
 
 
@@ -74,7 +77,7 @@ def validate(cfg: DictConfig | Mapping[str, Any], choices: Mapping[str, str] | N
         config = None
         problems += error.problems
     checker = Checker()
-    for name in COMPONENTS:
+    for name in COMPONENTS if config is None or config.task.get("name") not in READS_RUNS else ():
         node = data.get(name)
         if not isinstance(node, Mapping):
             continue
@@ -343,7 +346,9 @@ def _combinations(cfg: Config) -> Iterator[Problem]:
     task = cfg.task.get("name")
     if not isinstance(cfg.task.get("_target_"), str):
         yield Problem("task._target_", "missing; choose a task with task=NAME")
-    for key in cfg.task.keys() - {"_target_", "name"}:
+    if cfg.study is None and task not in READS_RUNS:
+        yield Problem("study", f"missing; task={task} needs study=...")
+    for key in cfg.task.keys() - {"_target_", "name", "study"}:
         yield Problem(f"task.{key}", UNKNOWN)
     for key in NEEDS.get(task, ()):
         if getattr(cfg, key) is None:

@@ -107,6 +107,12 @@ class Restore(Section):
     degradation: Text | None
 
 
+class StatusView(Section):
+    """Options of task=status."""
+
+    rows: Positive | None
+
+
 class Evaluate(Section):
     """How evaluations go about it; protocols and metrics are root keys."""
 
@@ -174,7 +180,7 @@ class Config(Section):
     train: Train
     logger: Logger = not_identity()
     seed: Annotated[int, Ge(0), Lt(2**32)] = not_identity()
-    study: Text = not_identity()
+    study: Text | None = not_identity()
     question: Text | None = not_identity()
     label: Text | None = not_identity()
     checkpoint: Text | None = not_identity()
@@ -190,6 +196,7 @@ class Config(Section):
     restore: Restore = not_identity()
     preview: Preview = not_identity()
     profile: Profile = not_identity()
+    status: StatusView = not_identity()
     collate: Collate = not_identity()
     choices: dict[str, str] = Field(default_factory=dict, json_schema_extra={"identity": False})
     """The option taken from each config group, e.g. {"model": "daair_tiny"}; composed, not a key of conf/."""

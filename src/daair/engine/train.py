@@ -18,6 +18,7 @@ from daair import checkpoint, components
 from daair.config import run_folder
 from daair.data.mix import Mix, StepSampler
 from daair.engine import checkpoints
+from daair.engine.devices import describe
 from daair.engine.evaluate import finish
 from daair.engine.progress import Reporter
 from daair.engine.setup import Stop, ignore_signals, make_accelerator, reseed
@@ -50,7 +51,8 @@ def train(cfg: Config) -> int:
             return finish(cfg, mix, record, accelerator, reporter)
         reporter.say(f"run {record.folder}")
         warn_of_leaks(cfg, reporter)
-        record.start(cfg.to_dict(), environment(), git_diff(), cfg.train.steps)
+        device = describe(accelerator.device, accelerator.num_processes)
+        record.start(cfg.to_dict(), environment(), git_diff(), cfg.train.steps, device)
         mirror, exit_code = mirror_of(cfg, record, reporter), 1
         try:
             exit_code = Run(cfg, mix, record, accelerator, reporter, mirror).complete()

@@ -75,6 +75,7 @@ class Status:
 
 
 FIELDS = asdict(Status())
+TAIL = 1 << 16  # bytes of metrics.jsonl that a quick look reads
 
 
 class DamagedRecord(UserError):
@@ -250,6 +251,19 @@ class Record:
             with contextlib.suppress(json.JSONDecodeError):  # torn by a kill in the middle of a write
                 rows.append(json.loads(line))
         return rows
+
+    def newest(self) -> Iterator[dict[str, Any]]:
+        """Lines of metrics, the newest first, as far as the end of the file holds them; for a quick look."""
+        try:
+            with open(self.metrics_file, "rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - TAIL))
+                lines = file.read().split(b"\n")
+        except FileNotFoundError:
+            return
+        for line in reversed(lines if size <= TAIL else lines[1:]):
+            with contextlib.suppress(ValueError):  # torn, or empty
+                yield json.loads(line)
 
     def results(self) -> "pd.DataFrame | None":
         """The per-image rows, or None before there are any."""

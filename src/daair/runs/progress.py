@@ -1,0 +1,65 @@
+"""How far a run is, by the end of its metrics.jsonl: its status.json is only renewed with each checkpoint."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from daair.runs.record import Record
+from daair.runs.store import Run
+
+SCORE = "val/psnr"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A look at a run.
+
+    Attributes:
+        step: optimizer updates that it is known to have made.
+        psnr: of its newest validation, dB, mean over degradations; None before there is one.
+        left: seconds of training that are left at the latest speed; None if that is not known or it is not running.
+        silent: seconds since the run last wrote anything; None if it never did.
+    """
+
+    step: int
+    psnr: float | None
+    left: float | None
+    silent: float | None
+
+
+def progress(run: Run, now: datetime) -> Progress:
+    """Look at a run.
+
+    Args:
+        run: as `daair.runs.store.read` gives it.
+        now: with a time zone.
+    """
+    status, running = run.status, run.state == "running"
+    step, psnr, newest, oldest = status.step, None, None, None
+    for row in Record(run.folder).newest():
+        psnr = row.get(SCORE) if psnr is None else psnr
+        if not running and psnr is not None:
+            break  # the rest would only tell how fast it was
+        time = _time(row.get("time"))
+        if time is None or (running and time < (_time(status.started) or time)):
+            continue  # of an earlier attempt
+        newest, oldest = newest or (time, row["step"]), (time, row["step"])
+    if newest is not None and running:
+        step = max(step, newest[1])
+    heard = max(filter(None, (_time(status.updated), newest and newest[0])), default=None)
+    silent = None if heard is None else max(0.0, (now - heard).total_seconds())
+    return Progress(step, psnr, _left(status.steps, newest, oldest, now) if running else None, silent)
+
+
+def _left(steps: int, newest: tuple | None, oldest: tuple | None, now: datetime) -> float | None:
+    """Seconds from `now` to the last update, if the run goes on as between its oldest and its newest line."""
+    if newest is None or oldest is None or newest[1] <= oldest[1]:
+        return None
+    per_step = (newest[0] - oldest[0]).total_seconds() / (newest[1] - oldest[1])
+    return max(0.0, per_step * (steps - newest[1]) - (now - newest[0]).total_seconds())
+
+
+def _time(text: object) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
