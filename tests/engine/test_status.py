@@ -58,8 +58,8 @@ def test_a_study_run_by_run(runs: Path) -> None:
     assert rows["rank2"].endswith(" 0 done 100/200 50% 21.00 elsewhere cpu")
     assert rows["rank4"].endswith(" 0 failed 100/200 50% 22.00 elsewhere cpu loss [nan]")
     assert " running 100/200 50% 24.00 elsewhere cpu" in rows["rank16"]  # nobody here can know better
-    assert " 0 interrupted " in rows["rank32"] and "its process" in rows["rank32"]
-    assert " 0 unreadable " in rows["x"] and "status.json" in rows["x"]
+    assert " 0 interrupted " in rows["rank32"]
+    assert " 0 unreadable " in rows["x"]
 
 
 def test_all_studies_and_a_wrong_one(runs: Path) -> None:
