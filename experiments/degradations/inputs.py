@@ -93,12 +93,16 @@ def main() -> None:
     here = Path(__file__).resolve().parent
     picture(here / "real.jpg", found, degradations)
 
-    items = [item for name in REAL for item in real_items(found[name])]
-    for name, degrade in degradations.items():
-        items += synthetic_items(name, degrade, found[IMITATES.get(name, CLEAN)])
+    items = []
+    for dataset in REAL:  # each with its imitation behind it
+        items += real_items(found[dataset])
+        for name in (name for name, imitated in IMITATES.items() if imitated == dataset):
+            items += synthetic_items(name, degradations[name], found[dataset])
+    for name in (name for name in degradations if name not in IMITATES):
+        items += synthetic_items(name, degradations[name], found[CLEAN])
     rows = measure(Identity(), items, Accelerator(cpu=True), Reporter(), cfg.evaluate, PROTOCOLS)[0]
     rows[["photographs", "degradation"]] = rows["benchmark"].str.split(" ", expand=True)
-    groups = rows.groupby(["photographs", "degradation", "protocol"])
+    groups = rows.groupby(["photographs", "degradation", "protocol"], sort=False)
     table = pd.DataFrame(
         {
             "pairs": groups.size(),
