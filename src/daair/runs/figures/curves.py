@@ -36,7 +36,7 @@ def curves(study: Study, folder: Path) -> Drawn:
             if variant in bands:
                 _draw(axis, bands[variant], i, study.names[variant])
         axis.set(xlabel="updates", ylabel=wanted[value])
-        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
         if value == "train/loss":
             axis.set_yscale("log")
             for ticks, subs in (

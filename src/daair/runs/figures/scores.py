@@ -61,7 +61,7 @@ def against(study: Study, what: str, metric: str, folder: Path) -> Drawn:
     for axis in axes[:: min(3, len(axes))]:
         axis.set_ylabel(axis_label(metric))
     style.legend(figure, axes[0])
-    return style.save(figure, folder, name, _caption(study, metric, label))
+    return style.save(figure, folder, name, _caption(study, metric, f"against {label.partition(' / ')[0]}"))
 
 
 def gain(study: Study, folder: Path) -> Drawn:
@@ -87,17 +87,17 @@ def gain(study: Study, folder: Path) -> Drawn:
     axis.set(ylabel="PSNR gain over the input / dB")
     axis.grid(False, axis="x")
     style.legend(figure, axis)
-    return style.save(figure, folder, name, _caption(study, "gain", "benchmark") + study.few_note())
+    return style.save(figure, folder, name, _caption(study, "gain", "over the input by benchmark") + study.few_note())
 
 
-def _caption(study: Study, metric: str, label: str) -> str:
+def _caption(study: Study, metric: str, what: str) -> str:
     protocol = style.listed(study.protocols)
     kind = f"protocol{'s' if len(study.protocols) > 1 else ''} {protocol}"
     spread = study.seeds_note()
     means = (
         f"Means over the images; {spread}" if spread.startswith("one") else f"Mean and standard deviation of {spread}"
     )
-    return f"{METRICS[metric][0]} against {label.partition(' / ')[0]}. {means}; {kind}."
+    return f"{METRICS[metric][0]} {what}. {means}; {kind}."
 
 
 def _lines(study: Study, column: str, values: pd.Series) -> dict[str, list[str]]:
@@ -141,6 +141,6 @@ def _ticks(axis: Axes, values: pd.Series, whole: bool) -> None:
     if whole and len(places) <= 8:
         axis.set_xticks(places)
     else:
-        axis.xaxis.set_major_locator(MaxNLocator(5, integer=whole))
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=whole, steps=[1, 2, 5, 10]))
     axis.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axis.margins(y=0.15)
