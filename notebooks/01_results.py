@@ -1,0 +1,93 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Results of a study
+#
+# From the folders of finished runs to numbers, a table and figures. `python run.py task=collate study=NAME` does all of
+# this in one go; here are the steps, to change them.
+#
+# Needs a study: `make demo` makes one in a few minutes.
+
+# %%
+import os
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import Image, Markdown, display
+
+import daair
+
+STUDY = Path(os.environ.get("DAAIR_STUDY", "../runs/demo"))  # the folder of a study
+
+# %% [markdown]
+# ## One frame
+#
+# A row per run, benchmark, protocol and image, with every key of the config as a column
+# (`help(daair.runs.collate)` tells what each column means). Runs that cannot be read are named, not dropped in silence.
+
+# %%
+frame = daair.collate(STUDY)
+print(f"{len(frame)} rows, {frame.shape[1]} columns; left out: {frame.attrs['left_out'] or 'nothing'}")
+frame[["run", "state", "benchmark", "protocol", "image", "input_psnr", "psnr", "ssim"]].head()
+
+# %% [markdown]
+# How far the runs are: a study whose seeds are not all there has no honest mean yet.
+
+# %%
+runs = frame.drop_duplicates("run")
+runs.pivot_table(index="variant", columns="state", values="run", aggfunc="count", observed=True)
+
+# %% [markdown]
+# ## Means and spread
+#
+# First the mean over the images of each run, then mean and standard deviation over the seeds. The other way round the
+# spread would be that of the images, which says nothing about the method. Only figures of one protocol compare.
+
+# %%
+per_run = frame.groupby(["variant", "seed", "benchmark", "protocol"], observed=True)[
+    ["input_psnr", "psnr", "ssim"]
+].mean()
+over_seeds = per_run.groupby(["variant", "benchmark", "protocol"], observed=True).agg(["mean", "std", "count"])
+over_seeds["psnr"].round(3)
+
+# %% [markdown]
+# As a table: a row per variant, a column per benchmark.
+
+# %%
+psnr = over_seeds["psnr"]
+several = psnr["count"].max() > 1
+cells = [f"{row['mean']:.2f}" + (f" ± {row['std']:.2f}" if several else "") for _, row in psnr.iterrows()]
+pd.Series(cells, index=psnr.index).unstack(["benchmark", "protocol"]).fillna("–")
+
+# %% [markdown]
+# What tells the variants apart: config keys that differ between them, and only between them.
+
+# %%
+from daair.runs import collate, figures
+
+collated = collate.read_path(STUDY)
+study = figures.study_of(collated, STUDY.resolve().parent)
+keys = list(study.keys)
+runs.drop_duplicates("variant").set_index("variant")[keys] if keys else "all runs share one config"
+
+# %% [markdown]
+# ## Figures
+#
+# PDF for the paper, PNG to look at; sizes and fonts fit a two-column page. What the data cannot support is not drawn.
+# Set `FIGURES` to keep them.
+
+# %%
+FIGURES = Path(os.environ.get("DAAIR_FIGURES") or tempfile.mkdtemp())
+drawn = figures.draw(collated, FIGURES, runs=STUDY.resolve().parent)
+for one in drawn:
+    if one.files:
+        display(Image(one.files[1], width=700), Markdown(one.caption))
+    else:
+        display(Markdown(f"*{one.name}: not drawn, since {one.reason}*"))
