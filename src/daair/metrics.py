@@ -4,7 +4,7 @@ Papers differ in the crop, the colour channel, the quantisation and the SSIM win
 pictures; so each combination that a paper used is a declared object, and tables carry its name.
 
 SSIM is computed here by separable filters in float64: the value of scikit-image's `structural_similarity` and of piq's
-`ssim(downsample=False)`, to 1e-9, in a fraction of their time (experiments/speed/metrics.csv). piq's default pools
+`ssim(downsample=False)`, to 1e-9, in less time than either takes (experiments/speed/metrics.csv). piq's default pools
 larger images and computes another figure; its PSNR adds 1e-8 to the error, which shows from about 33 dB on.
 """
 

@@ -163,6 +163,25 @@ def test_more_images_than_there_are_is_an_error_in_a_test_set_and_a_known_versio
     assert any(f.level == "error" and "200 pairs instead of 100" in f.what for f in report.findings)
 
 
+@pytest.mark.parametrize(("count", "level"), [(100, "error"), (40, "warning")])
+def test_another_rain_than_published_is_found_by_its_input_psnr(tmp_path, count, level):
+    """Rain100L has 26.90 dB on Y; this has 14, which no chance of a subset explains."""
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        clean = rng.integers(0, 150, (20, 20, 3), dtype=np.uint8)
+        save(Image.fromarray(clean), tmp_path / f"deraining/rain100l/test/target/norain-{i}.png")
+        rainy = clean + rng.integers(40, 70, (20, 20, 1), dtype=np.uint8)
+        save(Image.fromarray(rainy), tmp_path / f"deraining/rain100l/test/input/rain-{i}.png")
+    told = [f for f in verify(tmp_path).findings if "input PSNR is 14" in f.what]
+    assert [f.level for f in told] == [level] and "published are 26.90 dB (basicsr_y)" in told[0].what
+
+
+def test_moceirs_training_photographs_may_be_one_of_its_two_sets(tmp_path):
+    for i, scene in enumerate(crops(2)):
+        save(scene, tmp_path / f"denoising/WaterlooED/0000{i + 1}.bmp")
+    assert {"clean/train", "wed/train"} <= {s.name for s in verify(tmp_path).sets}
+
+
 def test_grey_sets_and_mixed_versions_are_named(tmp_path):
     for i, scene in enumerate(crops(4)):
         save(scene.convert("L"), tmp_path / f"denoising/cbsd68/{i}00.png")

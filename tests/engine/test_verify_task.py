@@ -1,5 +1,6 @@
 """task=verify as people run it, and the warning of a training about scenes that it will be tested on."""
 
+import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,9 +8,11 @@ from types import SimpleNamespace
 import pytest
 from helpers import SMALL, make_photographs, run
 from PIL import Image
+from rich.console import Console
 
 from daair.data import inspection
-from daair.engine.verify import verify, warn_of_leaks
+from daair.data.findings import Report, SetReport
+from daair.engine.verify import table, verify, warn_of_leaks
 from daair.errors import UserError
 
 
@@ -73,6 +76,17 @@ def test_warnings_alone_are_status_0(root: Path, tmp_path: Path, capsys: pytest.
     assert verify(config(root, tmp_path / "runs")) == 0
     assert "1 of 18 images: a subset" in capsys.readouterr().out
     assert json.loads((tmp_path / "runs/verify/data.json").read_text())["errors"] == 0
+
+
+def test_the_table_keeps_its_numbers_where_there_is_little_room() -> None:
+    """Long names and folders as MoCE-IR's, on the 120 columns of a file."""
+    folder = "dehazing/RESIDE/a/very/long/way/down/to/where/the/pictures/are"
+    one = SetReport("cdd11_low_haze_rain/train", "moceir", [folder], 1183, 1183, 1183, input_psnr={"rgb": 12.345})
+    console = Console(width=120, file=io.StringIO())
+    console.print(table(Report(Path("."), [one], []), 120))
+    heads, line = [row for row in console.file.getvalue().splitlines() if "images" in row or "cdd11" in row]
+    assert all(word in heads for word in ("images", "pairs", "input dB", "on Y", "published", "status"))
+    assert all(word in line for word in ("cdd11_low_haze_rain/train", "moceir", "1183", "12.35", "complete"))
 
 
 def test_without_a_root_the_key_is_named(tmp_path: Path) -> None:

@@ -111,6 +111,8 @@ def _clean_sets() -> Iterator[Dataset]:
             _clean("pack", "train/clean"),
             _clean("promptir", "Train/Denoise"),
             _clean("moceir", "denoising/BSD400", "denoising/WaterlooED"),
+            _clean("moceir", "denoising/BSD400"),
+            _clean("moceir", "denoising/WaterlooED"),
         ),
         source="whatever clean photographs a layout has for training; BSD400 and WED in the papers' layouts",
     )

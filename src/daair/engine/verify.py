@@ -51,7 +51,7 @@ def verify(cfg: "Config") -> int:
         write_text(path, json.dumps(as_json(report), indent=1) + "\n")
     except OSError as error:
         raise UserError(f"output: cannot write {path}: {error.strerror}") from None
-    reporter.console.print(table(report))
+    reporter.console.print(table(report, reporter.console.width))
     for level in reversed(LEVELS):
         for finding in report.findings:
             if finding.level == level:
@@ -120,25 +120,31 @@ def beside(report: Report) -> list[str]:
     return lines
 
 
-def table(report: Report) -> Table:
-    """One line for each data set."""
-    shown = Table(box=box.SIMPLE, title=f"data sets under {report.root}", title_justify="left", padding=(0, 1, 0, 0))
-    for name in ("data set", "layout", "folder"):
-        shown.add_column(name, no_wrap=True)
-    for name in ("images", "pairs", "input dB", "on Y", "published"):
-        shown.add_column(name, justify="right", no_wrap=True)
-    shown.add_column("status", no_wrap=True)
+def table(report: Report, width: int) -> Table:
+    """One line for each data set; where ``width`` characters do not suffice, only the folders are cut short."""
+    names = ("data set", "layout", "folder", "images", "pairs", "input dB", "on Y", "published", "status")
+    rows = []
     for one in report.sets:
         published = " ".join(f"{dB:.2f}{' Y' if key.endswith('_y') else ''}" for key, dB in one.published.items())
-        shown.add_row(
-            one.name,
-            one.layout,
-            os.path.commonpath(one.folders),
-            str(one.images),
-            "" if one.pairs is None else str(one.pairs),
-            *(f"{one.input_psnr[key]:.2f}" if key in one.input_psnr else "" for key in ("rgb", "y")),
-            published,
-            one.status,
-            style={"error": "red", "warning": "yellow"}.get(one.level, ""),
+        rows.append(
+            [
+                one.name,
+                one.layout,
+                os.path.commonpath(one.folders),
+                str(one.images),
+                "" if one.pairs is None else str(one.pairs),
+                *(f"{one.input_psnr[key]:.2f}" if key in one.input_psnr else "" for key in ("rgb", "y")),
+                published,
+                one.status,
+            ]
         )
+    shown = Table(box=box.SIMPLE, title=f"data sets under {report.root}", title_justify="left", padding=(0, 1, 0, 0))
+    widths = {name: max(map(len, (name, *cells))) for name, *cells in zip(names, *rows, strict=True)}
+    others = sum(widths.values()) - widths["folder"] + 2 * len(names) + 2  # with the gaps and edges of the box
+    widths["folder"] = max(8, min(widths["folder"], width - others))
+    for name in names:
+        right = name in ("images", "pairs", "input dB", "on Y", "published")
+        shown.add_column(name, justify="right" if right else "left", no_wrap=True, width=widths[name])
+    for one, row in zip(report.sets, rows, strict=True):
+        shown.add_row(*row, style={"error": "red", "warning": "yellow"}.get(one.level, ""))
     return shown
