@@ -8,8 +8,11 @@ import torch
 from torch import nn
 
 from daair import checkpoint
+from daair.cli import conf_dir
+from daair.config import validate
 from daair.engine import profile as task
 from daair.errors import UserError
+from daair.preflight import Composer
 
 
 def convolution(channels: int = 8) -> nn.Module:
@@ -19,6 +22,17 @@ def convolution(channels: int = 8) -> nn.Module:
 class Broken(nn.Module):
     def forward(self, x):
         raise RuntimeError("does not run")
+
+
+class Branches(nn.Module):
+    """Looks at the image to decide what to do."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        return x * self.scale if x.mean().item() > 0.5 else x
 
 
 class Allocates(nn.Module):
@@ -136,3 +150,17 @@ def test_options_of_the_group_are_built_with_the_experts_of_the_config():
     assert isinstance(checkpoint.build(small), nn.Module) and not GlobalHydra().is_initialized()
     with pytest.raises(UserError):
         task.model_config(cfg, "daair_tny")
+
+
+@pytest.mark.parametrize("overrides", [[], ["router=oracle"], ["router=soft"], ["control=none", "experts.count=0"]])
+def test_costs_without_computing_equal_those_of_a_forward_pass(overrides):
+    config = validate(Composer(conf_dir()).compose(["model=daair_tiny", *overrides])).model
+    model = checkpoint.build(config).eval()
+    with torch.no_grad():
+        macs = task.count_macs(model, torch.rand(1, 3, 32, 32), torch.zeros(1, dtype=torch.long))
+    assert task.costs(config, 32) == {"parameters": task.count_parameters(model), "macs": macs}
+
+
+def test_costs_of_a_network_that_needs_numbers():
+    config = {"_target_": f"{__name__}.Branches"}
+    assert task.costs(config) == {"parameters": 1, "macs": None}

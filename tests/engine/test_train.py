@@ -102,15 +102,24 @@ def test_weights_are_written_before_the_checkpoint(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(train.checkpoints, "save", lambda *_: written.append("checkpoint"))
     stub = SimpleNamespace(
         cfg=SimpleNamespace(
-            model={}, train=SimpleNamespace(steps=9, log_every=9, validate_every=9, checkpoint_every=4, keep=2)
+            model={},
+            train=SimpleNamespace(
+                steps=9, log_every=9, validate_every=9, checkpoint_every=4, keep=2, batch_size=3, accumulation=2
+            ),
         ),
         accelerator=SimpleNamespace(is_main_process=True),
-        record=SimpleNamespace(folder=tmp_path, checkpoints=tmp_path, update=lambda **_: written.append("status")),
+        record=SimpleNamespace(
+            folder=tmp_path,
+            checkpoints=tmp_path,
+            update=lambda **_: written.append("status"),
+            summarise=lambda **values: written.append(values),
+        ),
+        seconds=6.0,
         ema=SimpleNamespace(module=None),
         mix=SimpleNamespace(labels=[]),
     )
-    train.Run.after(stub, 4, [], 1.0, stopping=False)
-    assert written == ["weights", "checkpoint", "status"]
+    train.Run.after(stub, 4, [], SimpleNamespace(rate=1.0, seconds=2.0), stopping=False)
+    assert written == ["weights", "checkpoint", "status", {"seconds": 8.0, "images_per_second": 3.0}]
 
 
 def test_patch_above_the_images_leaves_no_run_folder(photographs: Path, tmp_path: Path) -> None:
@@ -149,6 +158,9 @@ def test_finished_run_is_not_trained_again(photographs: Path, tmp_path: Path) ->
     assert (record.weights_file.stat().st_mtime_ns, record.metrics_file.read_bytes()) == (weights, trail)
     assert set(record.results()["benchmark"]) == {"demo_noise25"}, "what was missing is measured"
     assert json.loads(record.status_file.read_text())["state"] == "done"
+    summary = record.summary()
+    assert summary["parameters"] > 0 and summary["macs"] > 0
+    assert summary["images_per_second"] == pytest.approx(2 * 4 / summary["seconds"], rel=0.05)
 
 
 def test_divergence_names_step_batch_and_checkpoint(photographs: Path, tmp_path: Path) -> None:

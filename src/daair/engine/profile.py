@@ -26,6 +26,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from daair import checkpoint
@@ -142,6 +143,20 @@ def measure(
     return pd.DataFrame(list(rows.values()), columns=columns)
 
 
+def costs(config: Mapping[str, Any], size: int = 224) -> dict[str, int | None]:
+    """What the network of a ``model`` config costs: ``parameters``, and ``macs`` of one image of ``size`` x ``size``.
+
+    Nothing is computed: its tensors are fake and only have shapes. ``macs`` is None for a network that cannot do so.
+    """
+    with FakeTensorMode(), torch.no_grad():
+        model = checkpoint.build(config).eval()
+        try:
+            macs = count_macs(model, torch.empty(1, 3, size, size), torch.zeros(1, dtype=torch.long))
+        except Exception:  # whatever a network may do that needs numbers
+            macs = None
+        return {"parameters": count_parameters(model), "macs": macs}
+
+
 def interleaved_seconds(models: Mapping[str, nn.Module], x: Tensor, repeats: int) -> dict[str, list[float]]:
     """Seconds of ``repeats`` forward passes of each model on ``x`` (B, 3, H, W), the models taking turns."""
     times: dict[str, list[float]] = {name: [] for name in models}
@@ -162,11 +177,11 @@ def count_parameters(model: nn.Module) -> int:
     return count() if callable(count) else sum(p.numel() for p in model.parameters())
 
 
-def count_macs(model: nn.Module, x: Tensor) -> int:
+def count_macs(model: nn.Module, x: Tensor, *further: Tensor) -> int:
     """Multiply-accumulates of one forward pass on ``x`` (B, 3, H, W); FFTs and element-wise work count as nothing."""
     counter = FlopCounterMode(display=False)
     with counter:
-        model(x)
+        model(x, *further)
     return counter.get_total_flops() // 2  # a multiply-accumulate is two operations
 
 

@@ -73,7 +73,12 @@ class Bar:
     @property
     def rate(self) -> float:
         """Images per second since the bar began."""
-        return self._images / max(1e-9, time.monotonic() - self.begun)
+        return self._images / self.seconds
+
+    @property
+    def seconds(self) -> float:
+        """Since the bar began; above 0."""
+        return max(1e-9, time.monotonic() - self.begun)
 
     def _left(self) -> str:
         seconds = (time.monotonic() - self.begun) / max(1, self.done - self.first) * (self.total - self.done)

@@ -20,7 +20,8 @@ from daair.data.mix import Mix, StepSampler
 from daair.engine import checkpoints
 from daair.engine.devices import describe
 from daair.engine.evaluate import finish
-from daair.engine.progress import Reporter
+from daair.engine.profile import costs
+from daair.engine.progress import Bar, Reporter
 from daair.engine.setup import Stop, ignore_signals, make_accelerator, reseed
 from daair.engine.validate import validate
 from daair.engine.verify import warn_of_leaks
@@ -55,6 +56,8 @@ def train(cfg: Config) -> int:
         record.start(cfg.to_dict(), environment(), git_diff(), cfg.train.steps, device)
         mirror, exit_code = mirror_of(cfg, record, reporter), 1
         try:
+            if record.writer and "parameters" not in record.summary():
+                record.summarise(**costs(cfg.model))
             exit_code = Run(cfg, mix, record, accelerator, reporter, mirror).complete()
             return exit_code
         except BaseException as error:
@@ -151,7 +154,7 @@ class Run:
                 if diverged:
                     raise UserError(self.explain_divergence(step + 1, loss.item(), norm.item(), batch["label"]))
                 bar.advance(f"loss {loss.item():.4f}  lr {self.learning_rate:.1e}", cfg.batch_size * cfg.accumulation)
-                self.after(step + 1, tracked, bar.rate, stopping=signum != 0)
+                self.after(step + 1, tracked, bar, stopping=signum != 0)
                 if signum:
                     return self.interrupted(step + 1, signum)
         return 0
@@ -179,17 +182,18 @@ class Run:
         step = checkpoints.resume(self.accelerator, self.record.checkpoints)
         self.schedule.step_update(step)
         self.record.rewind(step)
+        self.seconds = self.record.summary().get("seconds", 0.0) if step else 0.0  # in the loop, up to that checkpoint
         self.mirror.catch_up(self.record.metrics())
         if step:
             self.reporter.say(f"resuming at step {step} of {self.cfg.train.steps}")
         return step
 
-    def after(self, step: int, tracked: list[dict[str, Tensor]], rate: float, stopping: bool) -> None:
+    def after(self, step: int, tracked: list[dict[str, Tensor]], bar: Bar, stopping: bool) -> None:
         """What is due after `step` updates: a line of metrics (of `tracked`), a validation, a checkpoint."""
         cfg, last = self.cfg.train, step == self.cfg.train.steps
         if step % cfg.log_every == 0 or last:
             values = {f"train/{name}": value for name, value in _means(tracked).items()}
-            values |= {"train/lr": self.learning_rate, "train/images_per_second": rate}
+            values |= {"train/lr": self.learning_rate, "train/images_per_second": bar.rate}
             tracked.clear()
             self.record.log(step, values)
             self.mirror.log(step, values)
@@ -202,6 +206,9 @@ class Run:
                 checkpoint.save(self.record.folder, self.ema.module, self.cfg.model, self.mix.labels, step)
             checkpoints.save(self.accelerator, self.record.checkpoints, step, cfg.keep)
             self.record.update(step=step)
+            seconds = self.seconds + bar.seconds
+            images = step * cfg.batch_size * cfg.accumulation
+            self.record.summarise(seconds=round(seconds, 2), images_per_second=round(images / seconds, 3))
 
     def interrupted(self, step: int, signum: int) -> int:
         """Note that the run was told to stop; returns the shell's exit status for that signal."""
