@@ -8,6 +8,7 @@
     python run.py task=verify mix.root=DIR             is the data there what the papers mean by these names?
     python run.py task=preview mix=aio3 mix.root=DIR   a picture of every degradation: clean, weak, medium, strong
     python run.py task=status study=rank               how its runs stand; without study=, all studies
+    python run.py task=collate study=rank              its table in four formats, figures and report, beside the runs
     python run.py task=profile profile.models=[daair,daair_small]    parameters, MACs, latency, peak memory
 
     python run.py --help                               options of every config group

@@ -1,0 +1,157 @@
+"""`task=collate study=NAME`: a study's runs as one frame and as the table of a paper, beside the runs.
+
+    <paths.runs>/<study>/
+        runs.parquet, runs.csv                       a row per run, benchmark, protocol and image (runs/collate.py)
+        table.md, table.tex, table.html              the table, with what must be known to read it
+        table.csv                                    every number in it, intervals and tests too (runs/pivot.py)
+        figures/*.pdf, *.png                         what the data supports (runs/figures)
+
+The runs' folders are only read. The frame is written even if the figures do not compare and the table is refused.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from rich.console import Console
+
+from daair.cli import conf_dir
+from daair.engine.progress import Reporter
+from daair.files import replacing, safe_name, write_text
+from daair.runs import collate as source
+from daair.runs import figures, pivot, published, tables, writers
+from daair.runs.collate import Collated
+from daair.runs.pivot import Plan, Study
+from daair.runs.record import Record
+
+if TYPE_CHECKING:
+    from daair.schema import Config
+
+LISTED = 10
+"""Folders left out that are printed; the count says how many more there are."""
+
+WIDE = 250
+"""Columns of a table in a file or pipe; none is wider than it needs."""
+
+ROWS = 200_000
+"""Rows of the frame that are in memory at a time while it is written."""
+
+DEFAULTS: dict[str, Any] = {"columns": ["benchmark"], "metrics": ["psnr", "ssim"], "published": []}
+"""What `collate` means where neither the command nor the study says anything; conf/config.yaml tells."""
+
+
+def collate(cfg: "Config") -> int:
+    """Make the table of `cfg.study`, print it and name the files; returns the exit status.
+
+    Raises:
+        UserError: there are no runs, or figures that do not compare; the text says which and what to do.
+    """
+    reporter = Reporter()
+    runs = Path(cfg.paths.runs)
+    collated = source.frame(runs, cfg.study)
+    asked = settings(cfg, collated, runs)
+    methods = published.load(asked["published"], Path(conf_dir()) / "reference")
+    folder = Path(cfg.collate.output or runs / safe_name(cfg.study))
+    files = write_frame(collated, folder)
+    tell_left_out(collated, reporter)
+    study = pivot.study_table(collated, plan(cfg, asked), cfg.study, asked["question"])
+    files += write_table(study, methods, folder, reporter)
+    files += draw(study, collated, runs, folder, reporter)
+    reporter.say("\n".join(str(file) for file in files))
+    return 0
+
+
+def settings(cfg: "Config", collated: Collated, runs: Path) -> dict[str, Any]:
+    """The keys of `collate`, `question` and `benchmarks`: as the command says, else as the study's newest run says."""
+    started = collated.runs["started"].astype("str")
+    newest = collated.runs["run"][started.fillna("").argmax()]
+    frozen = Record(runs / newest).config() if (runs / newest).is_dir() else {}
+    own = frozen.get("collate") or {}
+    asked = {}
+    for name in ("rows", "columns", "metrics", "reference", "published"):
+        given = getattr(cfg.collate, name)
+        said = own.get(name) if given is None else given
+        asked[name] = DEFAULTS.get(name) if said is None else said
+    asked["question"] = cfg.question or frozen.get("question") or ""
+    benchmarks = cfg.benchmarks if cfg.benchmarks is not None else frozen.get("benchmarks")
+    asked["benchmarks"] = None if benchmarks is None else list(benchmarks)
+    return asked
+
+
+def plan(cfg: "Config", asked: dict[str, Any]) -> Plan:
+    """What the table shows."""
+    return Plan(
+        rows=tuple(asked["rows"] or ()),
+        columns=tuple(asked["columns"]),
+        metrics=tuple(asked["metrics"]),
+        reference=asked["reference"],
+        benchmarks=asked["benchmarks"],
+        protocols=cfg.protocols,
+        alpha=cfg.collate.alpha,
+        resamples=cfg.collate.resamples,
+    )
+
+
+def write_frame(collated: Collated, folder: Path) -> list[Path]:
+    """Write runs.parquet and runs.csv, some runs at a time, so that the memory does not grow with their number."""
+    counts = collated.images["run"].cat.codes.value_counts().reindex(collated.runs.index, fill_value=0).clip(lower=1)
+    portions = [group.index for _, group in counts.groupby((counts.cumsum() - 1) // ROWS)]
+    files = [folder / "runs.parquet", folder / "runs.csv"]
+    with replacing(files[0]) as parquet, replacing(files[1]) as text:
+        schema = pa.Schema.from_pandas(collated.part(portions[0]), preserve_index=False)
+        plain = pa.schema([(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in schema])
+        with pa.parquet.ParquetWriter(parquet, schema) as columns, pa.csv.CSVWriter(text, plain) as lines:
+            for portion in portions:
+                table = pa.Table.from_pandas(collated.part(portion), schema, preserve_index=False)
+                columns.write_table(table)
+                lines.write_table(table.cast(plain))
+    return files
+
+
+def write_table(study: Study, methods: list[published.Method], folder: Path, reporter: Reporter) -> list[Path]:
+    """Write the table in all formats and print it."""
+    beside, left_out = published.beside(study, methods)
+    blocks = tables.study_blocks(study, beside)
+    notes = [*tables.notes(study), *left_out]
+    title = study.question or study.name
+    texts = {
+        "table.md": writers.to_markdown(blocks, notes, title),
+        "table.tex": writers.to_latex(blocks, notes, title, safe_name(study.name)),
+        "table.csv": tables.numbers_csv(study),
+        "table.html": writers.html_page(title, writers.to_html(blocks, notes)),
+    }
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    reporter.say(title)
+    for block in blocks:
+        writers.show(block, reporter.console if reporter.console.is_terminal else Console(width=WIDE))
+    for note in notes:
+        reporter.say(note)
+    return [folder / name for name in texts]
+
+
+def draw(study: Study, collated: Collated, runs: Path, folder: Path, reporter: Reporter) -> list[Path]:
+    """Draw the figures that the study supports."""
+    drawn = figures.draw(
+        collated,
+        folder / "figures",
+        runs=runs,
+        rows=study.plan.rows,
+        reference=study.reference_variant,
+        metrics=study.plan.metrics,
+        protocols=study.plan.protocols,
+    )
+    without = [str(one) for one in drawn if one.reason]
+    if without:
+        reporter.say(f"not drawn: {'; '.join(without)}")
+    return [file for one in drawn for file in one.files]
+
+
+def tell_left_out(collated: Collated, reporter: Reporter) -> None:
+    """Print what was left out of the frame, with the reasons."""
+    for one in collated.left_out[:LISTED]:
+        reporter.say(f"left out: {one}")
+    if len(collated.left_out) > LISTED:
+        reporter.say(f"left out: {len(collated.left_out) - LISTED} more")

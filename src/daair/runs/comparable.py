@@ -1,0 +1,104 @@
+"""What must be equal before figures stand in one column: protocol, tiling, data, budget. Else they are refused.
+
+Each refusal names two runs that differ, and what to do.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from daair.errors import UserError
+
+BUDGET = ("train.steps", "train.batch_size", "train.accumulation", "mix.patch")
+"""Config keys that say how much a run may learn from; they differ only where they name the rows or columns."""
+
+SAME_INPUT = 1e-4
+"""dB by which the PSNR of one and the same degraded image may differ between machines."""
+
+
+def check_budgets(runs: pd.DataFrame, keys: Sequence[str]) -> None:
+    """Refuse runs that trained for different budgets or on other pictures, unless the table is about that.
+
+    Args:
+        runs: the measured ones, a row each, as in `Collated.runs`.
+        keys: that name the table's rows and columns.
+
+    Raises:
+        UserError: two runs differ.
+    """
+    for name in BUDGET:
+        if name in runs and name not in keys:
+            _refuse_difference(runs, name, f"budgets differ; if that is the question, add {name} to collate.rows")
+    if {"mix", "mix.root", "training_data"}.isdisjoint(keys) and "training_data" in runs:
+        # Of one mix; another mix draws on other pictures by its nature.
+        for _, group in runs.groupby("mix", observed=True) if "mix" in runs else [("", runs)]:
+            _refuse_difference(
+                group, "training_data", "they were trained on different pictures; train them again on the same"
+            )
+
+
+def check_columns(images: pd.DataFrame, steps: pd.Series) -> None:
+    """Refuse figures of one benchmark that were measured differently.
+
+    Args:
+        images: rows of measured runs, as in `Collated.images`; one protocol per benchmark is meant.
+        steps: the budget of each run, by its name.
+
+    Raises:
+        UserError: two runs differ in protocol, tiling, images or inputs, or one was measured before its end.
+    """
+    for (benchmark, protocol), rows in images.groupby(["benchmark", "protocol"], observed=True, sort=False):
+        where = f"{benchmark}, {protocol}"
+        ranges = rows.groupby("run", observed=True)[["tile", "step"]].agg(["min", "max"])
+        sides = ranges["tile"].apply(
+            lambda row: " and ".join(str(side or "whole") for side in sorted(set(row))), axis=1
+        )
+        _refuse(sides, where, "tiles: {}", "measure one of them again with the same evaluate.tile")
+        budget = steps.reindex(ranges.index)
+        early = (ranges["step"]["min"] < budget) | (ranges["step"]["max"] > budget)
+        if early.any():
+            run = early.idxmax()
+            raise UserError(
+                f"{where}: {run} was measured after {ranges['step']['min'][run]:.0f} updates, its budget is "
+                f"{budget[run]}; measure it again with task=evaluate"
+            )
+        _check_images(rows, where)
+
+
+def _check_images(rows: pd.DataFrame, where: str) -> None:
+    """Refuse other images, other sizes and other inputs under one name: another version of the data."""
+    remedy = "they were measured on different data; measure one of them again"
+    counts = rows.groupby("run", observed=True).size()
+    _refuse(counts, where, "{} images", remedy)
+    first = rows["run"].iloc[0]
+    reference = rows[rows["run"] == first].set_index("image")
+    position = pd.Series(np.arange(len(reference)), index=reference.index.astype(str))
+    found = rows["image"].astype(str).map(position)
+    if found.isna().any():
+        bad = rows[found.isna()].iloc[0]
+        raise UserError(f"{where}: {bad['run']} has an image {bad['image']} that {first} has not; {remedy}")
+    same = reference.iloc[found.astype(int).to_numpy()].reset_index(drop=True)
+    mine = rows.reset_index(drop=True)
+    differences = {
+        "size": (mine["width"] != same["width"]) | (mine["height"] != same["height"]),
+        "degraded input": ~np.isclose(mine["input_psnr"], same["input_psnr"], rtol=0, atol=SAME_INPUT),
+    }
+    for what, differs in differences.items():
+        if differs.any():
+            bad = mine[np.asarray(differs)].iloc[0]
+            raise UserError(f"{where}: {bad['image']} has another {what} in {bad['run']} than in {first}; {remedy}")
+
+
+def _refuse_difference(runs: pd.DataFrame, name: str, remedy: str) -> None:
+    values = runs.set_index("run")[name]
+    _refuse(values.dropna(), name, "{}", remedy)
+
+
+def _refuse(values: pd.Series, where: str, what: str, remedy: str) -> None:
+    """Refuse unless all values are the same; `values` has the runs' names as index."""
+    if values.nunique() > 1:
+        one = values.index[0]
+        other = (values != values.iloc[0]).idxmax()
+        texts = [what.format(values[run]) for run in (one, other)]
+        raise UserError(f"{where}: {texts[0]} in {one}, {texts[1]} in {other}; {remedy}")
