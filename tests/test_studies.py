@@ -1,0 +1,80 @@
+"""Every study in experiments/, at every scale: its points compose, are valid, can be built and are told apart."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers import ROOT, make_photographs
+
+from daair.composer import Composer
+from daair.config import benchmarks_of, check_buildable, config_id, run_name, validate
+from daair.schema import Config
+
+STUDIES = sorted(file.stem for file in (ROOT / "experiments").glob("*.yaml"))
+SCALES = sorted(file.stem for file in (ROOT / "conf/scale").glob("*.yaml"))
+BUILT: set[str] = set()  # what one test found buildable, the others need not build again
+
+
+@pytest.fixture(scope="module")
+def composer() -> Composer:
+    return Composer(str(ROOT / "conf"))
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_photographs(tmp_path_factory.mktemp("photographs"), count=1, size=128)
+
+
+def jobs(composer: Composer, *overrides: str) -> list[Config]:
+    points = list(composer.points([*overrides, "hydra/launcher=basic"], multirun=False))
+    return [validate(composer.compose_job(point.overrides)) for point in points]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_point_can_be_trained_and_is_told_apart(composer, photographs, study, scale, monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    configs = jobs(composer, f"experiment={study}", f"scale={scale}", "seed=0", f"mix.root={photographs}")
+    assert len(configs) >= 3
+    assert len({config_id(config) for config in configs}) == len(configs)
+    labels = [run_name(config).split("/")[1][:-9] for config in configs]
+    assert len(set(labels)) == len(labels)
+    assert {(config.study, bool(config.question)) for config in configs} == {(study, True)}
+    for config in configs if scale == "tiny" else configs[:1]:  # the larger networks have room for more
+        benchmarks_of(config)
+        check_buildable(config, BUILT)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_the_header_says_what_it_costs_and_the_table_has_its_reference(composer, photographs, study, monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    text = (ROOT / "experiments" / f"{study}.yaml").read_text()
+    configs = jobs(composer, f"experiment={study}", f"mix.root={photographs}")
+    assert re.search(rf"^#   python run.py experiment={study} .*two CPU cores: .* \({len(configs)} runs\)$", text, re.M)
+    collate = yaml.safe_load(text)["collate"]
+    assert set(collate["reference"]) <= set(collate["rows"])
+    reference = [config for config in configs if all(_value(config, *pair) for pair in collate["reference"].items())]
+    assert len({config_id(config) for config in reference}) == 1
+
+
+def _value(config: Config, key: str, wanted: object) -> bool:
+    """Whether a row's key has the value of the table's reference: an option taken, or a value of the config."""
+    if key in config.choices:
+        return config.choices[key] == wanted
+    value: object = config.to_dict()
+    for part in key.split("."):
+        value = value[part]
+    return value == wanted
+
+
+def test_overrides_narrow_a_study(composer, photographs, monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    whole = jobs(composer, "experiment=rank", f"mix.root={photographs}")
+    part = jobs(composer, "experiment=rank", f"mix.root={photographs}", "experts.rank=4,8", "seed=0")
+    one = jobs(composer, "experiment=rank", f"mix.root={photographs}", "experts.rank=4", "seed=0")
+    names = [run_name(config) for config in whole]
+    assert len(part) == 2 and set(map(run_name, part)) < set(names)
+    assert run_name(one[0]) in names  # the label, too
+    variant = jobs(composer, "experiment=experts", f"mix.root={photographs}", "hydra.sweeper.only=[n3]")
+    assert {run_name(config).split("/")[1][:-9] for config in variant} == {"n3"} and len(variant) == 3
