@@ -8,6 +8,7 @@ from helpers import ROOT, make_photographs
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
+from daair import components
 from daair.config import validate
 from daair.engine.preview import parameters, preview
 from daair.errors import UserError
@@ -82,6 +83,36 @@ def test_what_goes_wrong_later_is_told_in_one_line(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("daair.data.degradations.haze", lambda image, rng, **_: image / 255)
     with pytest.raises(UserError, match="degradation haze: returned float64"):
         sheet(tmp_path, "preview.degradations=[haze]")
+
+
+PIXELS = """
+from typing import Annotated
+from annotated_types import Ge
+
+def pixelate(image, rng, *, block: tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]]):
+    side = int(rng.integers(block[0], block[1], endpoint=True))
+    coarse = image[::side, ::side].repeat(side, 0).repeat(side, 1)
+    return coarse[: image.shape[0], : image.shape[1]]
+"""
+
+
+def test_a_new_degradation_is_a_function_and_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """As CONTRIBUTING.md says; here both lie outside this package."""
+    (tmp_path / "pixels.py").write_text(PIXELS)
+    (tmp_path / "more/degradation").mkdir(parents=True)
+    file = tmp_path / "more/degradation/pixelate.yaml"
+    file.write_text("_target_: pixels.pixelate\n_partial_: true\nblock: [2, 8]\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    composer = Composer(str(ROOT / "conf"), config_dir=str(tmp_path / "more"))
+    beside = ["+degradation@mix.degradations.pixelate=pixelate", "+mix.weights.pixelate=1"]
+    photograph = make_photographs(tmp_path) / "val/clean/val0.png"
+    given = [*QUICK, *beside, f"input={photograph}", f"output={tmp_path / 'x.png'}"]
+    cfg = check(composer.compose(given), composer.options, set())
+    assert preview(cfg) == 0 and "pixelate" in capsys.readouterr().out
+    mix = components.build(cfg.mix)
+    assert mix.labels[-1] == "pixelate" and mix.weights["pixelate"] == 1
+    with pytest.raises(UserError, match=r"mix.degradations.pixelate.block\[0\]: must be at least 1, got 0"):
+        check(composer.compose([*given, "mix.degradations.pixelate.block=[0,8]"]), composer.options, set())
 
 
 def test_parameters_in_words() -> None:
