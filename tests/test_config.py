@@ -152,7 +152,8 @@ def test_accepted(composer, override):
 def test_every_option_of_every_group_is_valid(composer):
     for group in ("experts", "router", "control", "loss", "mix", "train", "optimizer", "schedule", "logger"):
         for option in composer.options(group):
-            validate(composer.compose([f"{group}={option}"]))
+            folders = ["mix.pairs.paired.input=a", "mix.pairs.paired.target=b"] if option == "paired" else []
+            validate(composer.compose([f"{group}={option}", *folders]))
     for option in composer.options("degradation"):
         validate(composer.compose([f"degradation@mix.degradations.rain={option}"]))
     for option in composer.options("model"):

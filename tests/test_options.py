@@ -30,12 +30,14 @@ def config(group: str, option: str, root: Path) -> Config:
         kept += ["model._target_=torch.nn.Conv2d", "model.args={in_channels:3,out_channels:3,kernel_size:1}"]
     if group == "degradation":
         group = "degradation@mix.degradations.noise15"  # in that one's place
+    if (group, option) == ("mix", "paired"):
+        kept += ["mix.pairs.paired.input=train/clean", "mix.pairs.paired.target=train/clean"]
     if group == "task":
         kept += ["checkpoint=x", "input=y", "output=z"]
     if (group, option) == ("control", "none"):
         kept += ["experts.agnostic=false"]  # together: the decoder needs no agnostic expert
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("config", [f"{group}={option}", *kept, f"mix.root={root}"])
+        cfg = compose("config", [f"{group}={option}", *kept, f"mix.root={root}", "mix.cache=null"])
     return validate(cfg, {})
 
 
@@ -111,4 +113,4 @@ def test_golden_loss_of_the_first_steps(photographs: Path) -> None:
     assert losses == pytest.approx(GOLDEN, rel=2e-3), losses
 
 
-GOLDEN = [0.085344, 0.108023, 0.103312]
+GOLDEN = [0.105797, 0.111084, 0.078891]

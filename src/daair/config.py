@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +136,7 @@ def choices_of(cfg: DictConfig) -> dict[str, str]:
 def check_buildable(cfg: Config, seen: set[str] | None = None) -> None:
     """Let the constructors of network, mix, loss and optimizer refuse what does not go together.
 
-    Cheap: the network is built on the meta device, and no image is read.
+    Cheap: the network is built on the meta device, folders are listed, and no image is read.
 
     Args:
         cfg: the config.
@@ -144,7 +145,12 @@ def check_buildable(cfg: Config, seen: set[str] | None = None) -> None:
     Raises:
         ConfigError: with the constructor's message, e.g. `experts.rank: ...`.
     """
-    checks = {"model": _check_network, "mix": check_mix, "loss": _check_loss, "optimizer": _check_optimizer}
+    checks = {
+        "model": _check_network,
+        "mix": partial(check_mix, training=True),
+        "loss": _check_loss,
+        "optimizer": _check_optimizer,
+    }
     seen = set() if seen is None else seen
     for name, check in checks.items():
         part = f"{name}: {getattr(cfg, name)}"
@@ -176,14 +182,20 @@ def _check_optimizer(cfg: Config) -> None:
     _try("optimizer", lambda: build(cfg.optimizer)([torch.nn.Parameter(torch.zeros(1))]))
 
 
-def check_mix(cfg: Config) -> None:
+def check_mix(cfg: Config, training: bool = False) -> None:
     """Let the constructors of the mix and its parts refuse what does not go together; no image is read.
 
+    Args:
+        cfg: the config.
+        training: look for the training images under `mix.root` as well.
+
     Raises:
-        ConfigError: with the constructor's message.
+        ConfigError: with the constructor's message, or saying what is not there.
     """
     if not is_foreign(cfg.mix):
-        _try("mix", lambda: build(cfg.mix))
+        mix = _try("mix", lambda: build(cfg.mix))
+        if training and mix.root is not None:
+            _try("mix", lambda: mix.tasks)
 
 
 def check_checkpoint(cfg: Config) -> None:
@@ -230,6 +242,10 @@ def identity(cfg: Config) -> dict[str, Any]:
         kept.pop(name)
     for name, keys in NOT_IDENTITY.items():
         kept[name] = {key: value for key, value in kept[name].items() if key not in keys}
+    # Where data lie does not count, what their folder is called does: /data/mine/rainy -> rainy.
+    for part in ("train", "pairs"):
+        if part in kept["mix"]:
+            kept["mix"][part] = _without_places(kept["mix"][part])
     degradations = kept["mix"].get("degradations")
     if isinstance(degradations, dict):  # their order numbers the labels, and so outlives the sorting of keys
         kept["mix"]["degradations"] = [[name, node] for name, node in degradations.items()]
@@ -266,6 +282,15 @@ def _identity(section: BaseModel) -> dict[str, Any]:
             value = getattr(section, name)
             kept[name] = _identity(value) if isinstance(value, BaseModel) else value
     return kept
+
+
+def _without_places(value: Any) -> Any:
+    """`value` with the last part of each absolute path in it."""
+    if isinstance(value, dict):
+        return {key: _without_places(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_places(item) for item in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _args(node: Mapping[str, Any], checker: Checker) -> dict[str, Any]:

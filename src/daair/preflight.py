@@ -111,14 +111,18 @@ def check(cfg: DictConfig, options: Callable[[str], Sequence[str]], seen: set[st
     if task in ("train", "evaluate"):
         from daair.data.benchmarks import why_missing
 
-        # A training does without the data of benchmarks that nobody asked for by name, and says so in the end.
-        needed = task == "evaluate" or config.benchmarks is not None
-        root = config.mix.get("root")
+        # Nobody asked by name for a mix's own benchmarks: those without data are passed over, and a line says so.
+        root, reasons = config.mix.get("root"), []
         for benchmark in benchmarks_of(config):
-            if needed and str((benchmark, root)) not in seen:
-                if reason := why_missing(benchmark, root):
-                    raise UserError(reason)
-                seen.add(str((benchmark, root)))
+            if str((benchmark, root)) not in seen:
+                reasons.append(why_missing(benchmark, root))
+                if reasons[-1] is None:
+                    seen.add(str((benchmark, root)))
+            else:
+                reasons.append(None)
+        needed = config.benchmarks is not None or (task == "evaluate" and all(reasons))
+        if needed and any(reasons):
+            raise UserError(next(filter(None, reasons)))
     if task == "evaluate":
         check_checkpoint(config)
     if task == "train":

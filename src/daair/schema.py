@@ -23,7 +23,9 @@ def not_identity(default: Any = ...) -> Any:
     return Field(default, json_schema_extra={"identity": False})
 
 
-NOT_IDENTITY = {"mix": ("name", "root", "benchmarks", "val", "val_patch", "val_crops")}
+NOT_IDENTITY = {
+    "mix": ("name", "root", "benchmarks", "val", "val_patch", "val_crops", "cache", "cache_gb", "on_bad_file")
+}
 """Keys of components that cannot change a trained network: names, where images lie, what it is measured on."""
 
 

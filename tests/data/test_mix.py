@@ -10,15 +10,15 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from hypothesis import given
-from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from daair.data.benchmarks import BENCHMARKS, DEMO_PHOTOGRAPHS, available
+from daair.data.benchmarks import BENCHMARKS, DEMO_PHOTOGRAPHS
+from daair.data.catalogue import find
 from daair.data.degradations import haze, noise, rain
-from daair.data.mix import Mix, StepSampler
+from daair.data.mix import Mix
+from daair.data.order import StepSampler
 from daair.data.sources import DeadLeaves, Folder, Photographs
 from daair.errors import UserError
 
@@ -90,28 +90,32 @@ def test_data_sets_survive_pickling():
         assert same(pickle.loads(pickle.dumps(dataset))[2], dataset[2])
 
 
-@pytest.mark.parametrize("repeats", [1, 3])
-def test_an_epoch_visits_every_image_equally_often(repeats):
-    dataset = make(repeats=repeats).train_dataset(0)
-    assert len(dataset) == 5 * repeats
-    orders = [dataset.order(epoch) for epoch in range(4)]
-    for order in orders:
-        assert np.bincount(order).tolist() == [repeats] * 5
-    assert len({tuple(order) for order in orders}) > 1
+def test_an_epoch_has_the_shares_of_the_weights_to_the_sample():
+    mix = make(weights={"noise25": 1, "rain": 0, "haze": 3}, repeats={"clean": 4}, patch=8)
+    assert mix.samples() == {"noise25": 10, "haze": 30}  # 2 active ones x 5 images x 4
+    dataset = mix.train_dataset(0)
+    labels = [dataset[40 + k]["label"] for k in range(len(dataset))]
+    assert np.bincount(labels).tolist() == [10, 0, 30] and len(make().val_dataset()) == 9
 
 
-def test_degradations_come_in_the_shares_of_the_weights():
-    dataset = make(weights={"noise25": 1, "rain": 0, "haze": 3}, patch=8).train_dataset(0)
-    labels = np.array([dataset[k]["label"] for k in range(800)])
-    share = np.bincount(labels, minlength=3) / len(labels)
-    assert share[1] == 0
-    assert share[0] == pytest.approx(0.25, abs=4 * np.sqrt(0.25 * 0.75 / 800))
-
-
-def test_no_rounding_error_reaches_a_label_without_weight():
-    dataset = make(weights={"noise25": 0.1, "rain": 0.7, "haze": 0}).train_dataset(0)
-    dataset.cumulative = dataset.cumulative * 0.5  # as if rounded far below 1
-    assert {dataset[k]["label"] for k in range(40)} == {0, 1}
+@pytest.mark.parametrize(
+    ("labels", "weights", "shares"),
+    [
+        (["noise15", "noise50", "rain"], [1, 1, 1], [0.25, 0.25, 0.5]),  # levels of noise are one task
+        (["noise15", "noise50", "rain"], [1, 1, 0.5], [1 / 3, 1 / 3, 1 / 3]),
+        (["noise15", "noise50", "rain"], [0, 1, 1], [0, 0.5, 0.5]),
+    ],
+)
+def test_equal_shares(labels, weights, shares):
+    mix = make(
+        degradations=dict.fromkeys(labels, mark),
+        weights=dict(zip(labels, weights, strict=True)),
+        balance="equal",
+        repeats={"clean": 8},
+    )
+    counts = mix.samples()
+    wanted = {label: share * sum(counts.values()) for label, share in zip(labels, shares, strict=True) if share}
+    assert counts == pytest.approx(wanted, abs=1)
 
 
 def mark(image, rng):
@@ -122,13 +126,13 @@ def mark(image, rng):
 def test_crops_and_turns_are_shared_by_input_and_target():
     mix = make(degradations={"mark": mark}, weights={"mark": 1})
     dataset = mix.train_dataset(0)
-    whole = [image for _, image in LEAVES.load()]
+    whole = [image for _, image in LEAVES.pictures()]
     poses = set()
     for k in range(40):
         sample = dataset[k]
         assert torch.allclose(sample["input"], 1 - sample["target"], atol=1e-6)
         clean = np.rint(sample["target"].numpy().transpose(1, 2, 0) * 255).astype(np.uint8)
-        image = whole[dataset.order(k // len(dataset))[k % len(dataset)]]
+        image = whole[dataset.epochs.at(k // len(dataset), k % len(dataset))[1]]
         poses.add(find_pose(image, clean))
     assert None not in poses and len(poses) == 8
 
@@ -147,10 +151,10 @@ def find_pose(image, crop):
 
 def test_without_augmentation_crops_are_upright():
     dataset = make(augment=False, degradations={"mark": mark}, weights={"mark": 1}).train_dataset(0)
-    image = {i: image for i, (_, image) in enumerate(LEAVES.load())}
+    images = [image for _, image in LEAVES.pictures()]
     for k in range(5):
         crop = np.rint(dataset[k]["target"].numpy().transpose(1, 2, 0) * 255).astype(np.uint8)
-        assert find_pose(image[dataset.order(0)[k]], crop) == 0
+        assert find_pose(images[dataset.epochs.at(0, k)[1]], crop) == 0
 
 
 def test_validation_is_fixed_and_held_out():
@@ -164,28 +168,6 @@ def test_validation_is_fixed_and_held_out():
     assert len(make(weights={"noise25": 1, "rain": 0, "haze": 1}).val_dataset()) == 6
     with pytest.raises(IndexError):
         dataset[9]
-
-
-@given(
-    share=st.integers(1, 5), world=st.integers(1, 5), start=st.integers(0, 20), length=st.integers(0, 6),
-    stop_at=st.integers(0, 6),
-)  # fmt: skip
-def test_step_sampler_partitions(share, world, start, length, stop_at):
-    """Ranks together take every counter of a micro-batch once; stopping and going on changes nothing."""
-    batch = share * world
-    ranks = [list(StepSampler(batch, rank, world, start, start + length)) for rank in range(world)]
-    assert [len(StepSampler(batch, r, world, start, start + length)) for r in range(world)] == [length] * world
-    for step, parts in enumerate(zip(*ranks, strict=True), start=start):
-        assert [k for part in parts for k in part] == list(range(step * batch, (step + 1) * batch))
-        assert {len(part) for part in parts} == {share}
-    middle = start + min(stop_at, length)
-    resumed = [*StepSampler(batch, 0, world, start, middle), *StepSampler(batch, 0, world, middle, start + length)]
-    assert resumed == ranks[0]
-
-
-def test_step_sampler_refuses_uneven_shares():
-    with pytest.raises(UserError, match="train.batch_size: 30 cannot be shared evenly by 4 processes"):
-        StepSampler(30, 0, 4, 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +193,7 @@ def test_patch_larger_than_the_images(tmp_path):
         make(train=[LEAVES, Folder(str(tmp_path))], patch=65).train_dataset(0)
     assert str(caught.value) == (
         "mix.patch: 65 is larger than the smallest training image (leaves-000, 64x64); "
-        "the largest patch that fits is 64"
+        "the largest patch that fits is 64; or leave out what cannot be used with mix.on_bad_file=skip"
     )
     with pytest.raises(
         UserError, match=r"smallest training image \(a.png, 100x90\); the largest patch that fits is 90"
@@ -223,26 +205,40 @@ def test_patch_larger_than_the_images(tmp_path):
 
 def conf(name):
     with initialize_config_dir(str(Path(__file__).parents[2] / "conf"), version_base="1.3"):
-        return OmegaConf.to_container(compose("config", [f"mix={name}"]).mix)
+        return OmegaConf.to_container(compose("config", [f"mix={name}", "mix.cache=null"]).mix)
 
 
-@pytest.mark.parametrize("name", ["demo", "denoise", "aio3", "aio5"])
-def test_configs_are_complete(name, data_root):
-    """Every parameter stands in the file, so that it can be set without a `+`."""
+MIXES = sorted(file.stem for file in (Path(__file__).parents[2] / "conf" / "mix").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", MIXES)
+def test_configs_are_complete(name, tmp_path):
+    """Every parameter stands in the file, so that it can be set without a `+`; labels and benchmarks exist."""
     node = conf(name)
     assert node["name"] == name
     assert set(node) - {"_target_"} == set(inspect.signature(Mix).parameters)
-    mix = instantiate(node | {"root": str(data_root)}, _convert_="all")
-    assert set(mix.benchmarks) <= set(BENCHMARKS) and available(mix.benchmarks, data_root) == list(mix.benchmarks)
-    if name != "denoise":  # reads what aio3 reads
-        sample, held_out = mix.train_dataset(0)[5], mix.val_dataset()[0]
-        assert sample["input"].shape == (3, mix.patch, mix.patch) and held_out["input"].shape[1:] == (128, 128)
-    tasks = {"noise": 0.0} | {label: 0.0 for label in mix.labels if not label.startswith("noise")}
-    for label, weight in mix.weights.items():
-        tasks["noise" if label.startswith("noise") else label] += weight
-    if name == "demo":  # a short training sees less haze, see the file
-        assert tasks.pop("haze") < tasks["rain"]
-    assert len(set(tasks.values())) == 1  # equal shares
+    if name == "paired":
+        node["pairs"]["paired"] |= {"input": "a", "target": "b"}
+    mix = instantiate(node | {"root": str(tmp_path)}, _convert_="all")
+    assert set(mix.benchmarks) <= set(BENCHMARKS)
+    assert set(mix.pairs) <= set(mix.repeats) and set(mix.pairs) == set(mix.source)
+    assert {BENCHMARKS[name].label for name in mix.benchmarks} <= set(mix.labels)
+    for label in mix.pairs.keys() - {"paired"}:
+        assert find(mix.pairs[label].name).label == label
+
+
+def test_the_pack_trains_all_five(data_root):
+    mix = instantiate(conf("aio5") | {"root": str(data_root), "patch": 64}, _convert_="all")
+    summary = mix.summary()
+    assert {data["source"] for data in summary["degradations"].values()} == {"synthetic"}
+    assert summary["degradations"]["lowlight"]["note"] == "lolv1/train has 4 pairs, fewer than mix.min_pairs"
+    assert {data["samples"] for data in summary["degradations"].values()} == {333 * 3}
+    assert summary["epoch"] == 333 * 3 * 5 and len(mix.clean_files()) == 333
+    assert summary["validation"]["rain"]["images"] == 32
+    assert mix.train_dataset(0)[5]["input"].shape == (3, 64, 64)
+    four = instantiate(conf("aio5") | {"root": str(data_root), "source": {"lowlight": "paired"}}, _convert_="all")
+    assert len(four.tasks["lowlight"]) == 4 and four.tasks["lowlight"].source == "paired"
+    assert four.tasks["rain"].source == "synthetic"  # not there
 
 
 def test_demo_validates_on_photographs_that_it_does_not_train_on():
@@ -261,5 +257,5 @@ def test_root_is_asked_for():
 def test_construction_reads_nothing(tmp_path):
     mix = make(train=[Folder("train/clean")], val=[Photographs(("nonexistent",))], root=str(tmp_path / "missing"))
     assert mix.labels
-    with pytest.raises(UserError, match="missing/train/clean: no such folder"):
+    with pytest.raises(UserError, match=r"^mix.root: .*missing: no such folder$"):
         mix.prepare()

@@ -1,13 +1,22 @@
 """Sources return the images that they name, or say which file is wrong."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from daair.data.leaves import dead_leaves
 from daair.data.listing import natural_key
-from daair.data.sources import DeadLeaves, Folder, Photographs
+from daair.data.sources import CleanSet, DeadLeaves, Folder, Photographs, read_rgb
 from daair.errors import UserError
+
+
+def load(source, root=None):
+    """Names and pixels of all pictures of a source."""
+    return [
+        (name, read_rgb(picture) if isinstance(picture, Path) else picture) for name, picture in source.pictures(root)
+    ]
 
 
 def save(path, array):
@@ -26,21 +35,35 @@ def test_folder_reads_every_kind_in_natural_order(tmp_path):
     Image.fromarray(image).save(tmp_path / "6.jpg")
     (tmp_path / "notes.txt").write_text("not an image")
     (tmp_path / "sub.png").mkdir()
-    loaded = Folder(str(tmp_path)).load()
+    loaded = load(Folder(str(tmp_path)))
     assert [name for name, _ in loaded] == ["1.tif", "2.bmp", "3.tiff", "4.PNG", "5.webp", "6.jpg", "10.png"]
     for name, array in loaded:
         assert array.dtype == np.uint8 and array.shape == image.shape
         assert name == "6.jpg" or np.array_equal(array, image)
 
 
-def test_folder_is_relative_to_the_root_and_read_once(tmp_path):
+def test_folder_is_relative_to_the_root(tmp_path):
     (tmp_path / "a").mkdir()
     save(tmp_path / "a" / "x.png", colours())
-    folder = Folder("a")
-    assert folder.needs_root and not Folder(str(tmp_path)).needs_root
-    first = folder.load(str(tmp_path))
-    (tmp_path / "a" / "x.png").unlink()
-    assert folder.load(str(tmp_path))[0][1] is first[0][1]
+    assert Folder("a").needs_root and not Folder(str(tmp_path)).needs_root
+    assert Folder("a").pictures(str(tmp_path)) == [("x.png", tmp_path / "a" / "x.png")]
+
+
+@pytest.mark.parametrize("folder", ["train/clean", "Train/Denoise", "data/train/denoise", "denoising/BSD400"])
+def test_clean_set_in_any_layout(tmp_path, folder):
+    (tmp_path / folder).mkdir(parents=True)
+    save(tmp_path / folder / "x.png", colours())
+    assert CleanSet("clean/train").pictures(str(tmp_path)) == [("x.png", tmp_path / folder / "x.png")]
+
+
+def test_clean_set_that_is_not_there(tmp_path):
+    with pytest.raises(UserError) as caught:
+        CleanSet("clean/train").pictures(str(tmp_path))
+    assert str(caught.value) == (
+        f"{tmp_path}/train/clean: no such folder (in other layouts: Train/Denoise, denoising/BSD400); check mix.root"
+    )
+    other = CleanSet("clean/val", otherwise=Photographs(("chelsea",)))
+    assert [name for name, _ in other.pictures(str(tmp_path))] == ["chelsea"] and not other.needs_root
 
 
 def test_grey_palette_and_alpha_become_rgb(tmp_path):
@@ -48,7 +71,7 @@ def test_grey_palette_and_alpha_become_rgb(tmp_path):
     save(tmp_path / "grey.png", grey)
     Image.fromarray(colours()).quantize(16).save(tmp_path / "palette.png")
     save(tmp_path / "rgba.png", np.dstack([colours(), grey]))
-    loaded = dict(Folder(str(tmp_path)).load())
+    loaded = dict(load(Folder(str(tmp_path))))
     assert np.array_equal(loaded["grey.png"], np.dstack([grey] * 3))
     assert loaded["palette.png"].shape == loaded["rgba.png"].shape == (20, 30, 3)
 
@@ -64,7 +87,7 @@ def test_grey_palette_and_alpha_become_rgb(tmp_path):
 def test_folder_errors(tmp_path, spoil, text):
     spoil(tmp_path / "nowhere")
     with pytest.raises(UserError, match=text) as caught:
-        Folder("nowhere").load(str(tmp_path))
+        load(Folder("nowhere"), str(tmp_path))
     assert str(tmp_path) in str(caught.value)
 
 
@@ -74,17 +97,17 @@ def test_unreadable_file_is_named(tmp_path, content):
     data = (tmp_path / "good.png").read_bytes()
     (tmp_path / "bad.png").write_bytes(data[: len(data) // 2] if content is None else content)
     with pytest.raises(UserError, match="bad.png: .*replace or remove the file"):
-        Folder(str(tmp_path)).load()
+        load(Folder(str(tmp_path)))
 
 
 def test_photographs_ship_with_the_wheel():
-    loaded = Photographs(("astronaut", "coins")).load()
+    loaded = load(Photographs(("astronaut", "coins")))
     assert [(name, image.shape) for name, image in loaded] == [("astronaut", (512, 512, 3)), ("coins", (303, 384, 3))]
 
 
 def test_unknown_photograph():
     with pytest.raises(UserError, match="ships no picture 'astronaot'; did you mean astronaut?"):
-        Photographs(("astronaot",)).load()
+        load(Photographs(("astronaot",)))
 
 
 def test_natural_key():
@@ -97,13 +120,13 @@ def test_natural_key():
 
 @pytest.fixture(scope="module")
 def leaves():
-    return [image for _, image in DeadLeaves(count=6, size=256).load()]
+    return [image for _, image in load(DeadLeaves(count=6, size=256))]
 
 
 def test_leaves_are_a_function_of_seed_and_position(leaves):
-    again = DeadLeaves(count=2, size=256).load()
+    again = load(DeadLeaves(count=2, size=256))
     assert np.array_equal(again[1][1], leaves[1]) and not np.array_equal(leaves[0], leaves[1])
-    other = DeadLeaves(count=1, size=256, seed=1).load()
+    other = load(DeadLeaves(count=1, size=256, seed=1))
     assert not np.array_equal(other[0][1], leaves[0])
 
 

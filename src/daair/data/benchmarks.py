@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daair.data import catalogue, datasets, degradations
-from daair.data.catalogue import Dataset, Place
 from daair.data.datasets import Found
 from daair.data.keyed import keyed_rng
-from daair.data.listing import nearest, walk
-from daair.data.pairing import RULES, Pairing, best_rule, find_rule
+from daair.data.listing import nearest
+from daair.data.pairing import RULES
 from daair.data.sources import Photographs, read_rgb
 from daair.errors import UserError
 from daair.metrics import PROTOCOLS, Protocol
@@ -152,14 +151,14 @@ def load_benchmark(benchmark: str | Benchmark, mix_root: str | Path | None = Non
     benchmark = find(benchmark)
     item = partial(Item, benchmark.name, protocol=benchmark.protocol, degrade=benchmark.degrade, label=benchmark.label)
     if benchmark.dataset is None and benchmark.target is None:
-        photographs = Photographs(DEMO_PHOTOGRAPHS)
-        return [item(name, read_target=partial(_photograph, photographs, i)) for i, name in enumerate(DEMO_PHOTOGRAPHS)]
+        photographs = Photographs(DEMO_PHOTOGRAPHS).pictures()
+        return [item(name, read_target=partial(read_rgb, file)) for name, file in photographs]
     found = _own_folders(benchmark) if benchmark.dataset is None else _located(benchmark, mix_root)
     if benchmark.degrade is not None:
         return [item(name, read_target=partial(read_rgb, file)) for name, file in found.named_files()]
     pairs = found.pairing()
     if pairs.lone_inputs:
-        raise UserError(_half_a_pair(found, pairs))
+        raise UserError(datasets.half_a_pair(found, pairs))
     item = partial(item, margin=found.dataset.margin)
     return [
         item(pair.name, read_target=partial(read_rgb, pair.target), read_input=partial(read_rgb, pair.input))
@@ -262,47 +261,20 @@ def digest(items: Iterable[Item]) -> str:
 
 def _located(benchmark: Benchmark, root: str | Path | None) -> Found:
     """Finds the benchmark's data set, or says where it was looked for."""
-    folders: dict[str, str] = {}
-    for place in catalogue.find(benchmark.dataset).places:
-        folders.setdefault(place.layout, (place.input or place.target)[0])
-    first, *others = folders.values()
+    first, others = datasets.first_place(benchmark.dataset, root or "")
     if root is None:
         raise UserError(f"mix.root: needed by benchmark {benchmark.name}; the folder with {first}")
     found = datasets.locate(benchmark.dataset, root)
     if found is None:
-        also = f" (in other layouts: {', '.join(others)})" if others else ""
-        raise UserError(
-            f"{Path(root, first)}: no such folder, but benchmark {benchmark.name} needs it{also}; check mix.root"
-        )
+        raise UserError(f"{first}: no such folder, but benchmark {benchmark.name} needs it{others}; check mix.root")
     return found
 
 
 def _own_folders(benchmark: Benchmark) -> Found:
-    """The user's folders as a data set that was found; subfolders count where no picture lies above them."""
-    parts = {"input": benchmark.input, "target": benchmark.target}
-    folders = {key: Path(folder) for key, folder in parts.items() if folder is not None}
-    for key, folder in folders.items():
-        if not folder.is_dir():
-            raise UserError(f"benchmarks.{benchmark.name}.{key}: {folder}: no such folder")
-    nested = any(next(walk(folder), None) is None for folder in folders.values())
-    inputs = tuple(folder for key, folder in folders.items() if key == "input")
-    place = Place("own", (benchmark.target,), tuple(map(str, inputs)), rule=benchmark.rule, recursive=nested)
-    return Found(Dataset(f"{benchmark.name}/test", (place,)), place, inputs, (folders["target"],))
-
-
-def _half_a_pair(found: Found, pairs: Pairing) -> str:
-    rule, file = found.place.rule, pairs.lone_inputs[0]
-    wanted = find_rule(rule).candidates(file.stem)[0]
-    others = f" (nor for {len(pairs.lone_inputs) - 1} others)" if len(pairs.lone_inputs) > 1 else ""
-    better = best_rule(found.input_files(), found.files())
-    remedy = "restore the pair" if better == rule else f"restore the pair, or set rule={better}"
-    return f"{file}: no clean image '{wanted}' in {found.targets[0]}{others}; {remedy}"
+    key = f"benchmarks.{benchmark.name}"
+    return datasets.from_folders(f"{benchmark.name}/test", benchmark.target, benchmark.input, benchmark.rule, key=key)
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
     known = list(known)
     return f"'{name}' is unknown; {nearest(name, known) or 'known are ' + ', '.join(known)}"
-
-
-def _photograph(photographs: Photographs, index: int) -> Image:
-    return photographs.load()[index][1]

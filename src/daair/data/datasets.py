@@ -13,7 +13,7 @@ from pathlib import Path
 
 from daair.data.catalogue import DATASETS, Dataset, Place, find
 from daair.data.listing import list_images, short_names, sort, walk
-from daair.data.pairing import Pairing, pair
+from daair.data.pairing import Pairing, best_rule, find_rule, pair
 from daair.errors import UserError
 
 OUTER = ("", "data")
@@ -119,6 +119,58 @@ def locate(name: str, root: str | Path) -> Found | None:
         # A folder shared with other data sets says nothing about this one.
         first = first or (found if found.place.files is None else None)
     return first
+
+
+def first_place(name: str, root: str | Path) -> tuple[Path, str]:
+    """Says where a data set is looked for: the likeliest folder, and the others in words for a message (or nothing).
+
+    Raises:
+        UserError: Unknown name.
+    """
+    folders: dict[str, str] = {}
+    for place in find(name).places:
+        folders.setdefault(place.layout, (place.input or place.target)[0])
+    first, *others = folders.values()
+    return Path(root, first), f" (in other layouts: {', '.join(others)})" if others else ""
+
+
+def from_folders(
+    name: str, target: str | Path, input: str | Path | None = None, rule: str = "same", *, key: str
+) -> Found:
+    """Takes folders of the user's own for a data set; subfolders count where no picture lies above them.
+
+    Args:
+        name: What to call it.
+        target: Folder of the clean images.
+        input: Folder of the degraded images, if any.
+        rule: How an input's name gives its target's; see :data:`daair.data.pairing.RULES`.
+        key: Config key above ``target`` and ``input``, for messages.
+
+    Returns:
+        The data set, as if it had been found.
+
+    Raises:
+        UserError: A folder is missing or cannot be listed.
+    """
+    parts = {"input": input, "target": target}
+    folders = {part: Path(folder) for part, folder in parts.items() if folder is not None}
+    for part, folder in folders.items():
+        if not folder.is_dir():
+            raise UserError(f"{key}.{part}: {folder}: {'is not a folder' if folder.exists() else 'no such folder'}")
+    nested = any(next(walk(folder), None) is None for folder in folders.values())
+    inputs = tuple(folder for part, folder in folders.items() if part == "input")
+    place = Place("own", (str(target),), tuple(map(str, inputs)), rule=rule, recursive=nested)
+    return Found(Dataset(name, (place,)), place, inputs, (folders["target"],))
+
+
+def half_a_pair(found: Found, pairs: Pairing) -> str:
+    """Says which input of a data set has no clean image, and what to do; there must be one."""
+    rule, file = found.place.rule, pairs.lone_inputs[0]
+    wanted = find_rule(rule).candidates(file.stem)[0]
+    others = f" (nor for {len(pairs.lone_inputs) - 1} others)" if len(pairs.lone_inputs) > 1 else ""
+    better = best_rule(found.input_files(), found.files())
+    remedy = "restore the pair" if better == rule else f"restore the pair, or set rule={better}"
+    return f"{file}: no clean image '{wanted}' in {found.targets[0]}{others}; {remedy}"
 
 
 def found(root: str | Path) -> list[Found]:

@@ -1,47 +1,60 @@
-"""A mix: which degradations, from which images, in which proportion; and what the loader draws from it.
+"""A mix: which degradations, from which images, in which proportion."""
 
-Everything random about a training sample is a function of (seed, epoch, index): no state passes from one sample to the
-next. So samples are the same with any number of workers and processes, and after a resume.
-"""
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from annotated_types import Ge, Gt, Lt, MinLen, MultipleOf
 
-import cv2
-import numpy as np
-import torch
-from annotated_types import Ge, MinLen, MultipleOf
-from numpy.typing import NDArray
-from torch.utils.data import Dataset, Sampler
-
-from daair.data.keyed import keyed_rng
+from daair.data import datasets
+from daair.data.decoded import Decoded
 from daair.data.listing import nearest
+from daair.data.order import apportion
+from daair.data.paired import Pairs
+from daair.data.samples import TrainDataset, ValDataset
+from daair.data.screening import Screen
 from daair.data.sources import Named, Source
+from daair.data.tasks import Degradation, Paired, Synthetic, Task, hold_out
 from daair.errors import UserError
 
-Degradation = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
-Sample = dict[str, Any]
-
-# The loader is parallel by its workers; OpenCV's own threads would fight them, and do not survive a fork.
-cv2.setNumThreads(0)
+SourceName = Literal["paired", "synthetic", "auto"]
+CLEAN = "clean"
+"""In ``repeats``: the entry of all degradations that are made from clean images."""
 
 
 class Mix:
-    """Clean images, degradations and their weights.
+    """Images, degradations and their proportions.
 
-    Construction is cheap: no file is read before :meth:`prepare` or the first data set.
+    Each degradation is trained on pairs of files, or on clean images that are degraded on the fly. Construction is
+    cheap: nothing is looked for before :attr:`tasks`, no file is read before :meth:`prepare` or the first data set.
 
     Args:
         train: Sources of the clean images to train on. Their paths are relative to ``root``.
         val: Sources of held-out clean images, disjoint from ``train``.
-        degradations: Functions ``(image, rng) -> image`` by name; see :mod:`daair.data.degradations`.
-        weights: Share of each degradation in the samples, by name; any unit, 0 leaves it out.
+        degradations: Functions ``(image, rng) -> image`` by name; see :mod:`daair.data.degradations`. None for what
+            only pairs show.
+        weights: Factors on the share of each degradation in the samples, by name; 0 leaves it out.
+        pairs: Sets of pairs, by name of the degradation.
+        source: ``paired``, ``synthetic``, or ``auto``: paired where at least ``min_pairs`` pairs are there. By name of
+            the degradation, or one word for all that have pairs.
+        min_pairs: See ``source``.
+        repeats: How often an epoch visits each image: the pairs of a degradation under its name, clean images under
+            ``clean``, for each degradation that they are made to show.
+        balance: ``repeats``: shares follow from the numbers of images and their repeats, as in the papers. ``equal``:
+            all tasks have the same share; levels of noise are one task. ``auto``: ``repeats`` if every degradation
+            that has pairs is trained on them, else ``equal``.
         patch: Height and width of training crops in pixels.
         augment: Flip and rotate crops by multiples of 90 degrees, at random.
-        repeats: Samples per clean image and epoch.
         val_patch: Height and width of validation crops in pixels.
         val_crops: Validation crops per degradation, spread over the images.
-        root: Folder with the data, for sources and benchmarks that read files.
+        holdout: Part of the clean images of pairs that is held out for validation, where there is no degradation to
+            validate with.
+        root: Folder with the data, for sources, pairs and benchmarks that read files.
+        cache: Folder for decoded pictures, shared by all runs; None keeps them in memory.
+        cache_gb: Gigabytes of decoded pictures to keep; what lies beyond is decoded at each use.
+        on_bad_file: ``error``, or ``skip``: leave out files that cannot be used, and say which.
         benchmarks: Names of the test sets that belong to this mix; see :mod:`daair.data.benchmarks`.
         name: Name of the mix, for messages.
     """
@@ -51,204 +64,229 @@ class Mix:
         *,
         train: Annotated[Sequence[Source], MinLen(1)],
         val: Annotated[Sequence[Source], MinLen(1)],
-        degradations: Annotated[Mapping[str, Degradation], MinLen(1)],
+        degradations: Annotated[Mapping[str, Degradation | None], MinLen(1)],
         weights: Mapping[str, Annotated[float, Ge(0)]],
+        pairs: Mapping[str, Pairs] | None = None,
+        source: SourceName | Mapping[str, SourceName] = "auto",
+        min_pairs: Annotated[int, Ge(1)] = 100,
+        repeats: Mapping[str, Annotated[int, Ge(1)]] | None = None,
+        balance: Literal["auto", "equal", "repeats"] = "auto",
         patch: Annotated[int, Ge(8)] = 128,
         augment: bool = True,
-        repeats: Annotated[int, Ge(1)] = 1,
         val_patch: Annotated[int, Ge(16), MultipleOf(8)] = 128,
         val_crops: Annotated[int, Ge(1)] = 16,
+        holdout: Annotated[float, Gt(0), Lt(1)] = 0.05,
         root: str | None = None,
+        cache: str | None = None,
+        cache_gb: Annotated[float, Ge(0)] = 16.0,
+        on_bad_file: Literal["error", "skip"] = "error",
         benchmarks: Sequence[str] = (),
         name: str = "mix",
     ) -> None:
+        pairs, repeats = pairs or {}, repeats or {CLEAN: 1}
+        for key, given in (("pairs", pairs), ("source", source), ("repeats", repeats), ("weights", weights)):
+            if isinstance(given, Mapping):
+                _check_names(key, given, [*degradations, CLEAN] if key == "repeats" else degradations)
         _check_weights(degradations, weights)
-        if root is None and any(source.needs_root for source in (*train, *val)):
-            raise UserError(f"mix.root: needed by mix={name}; the folder with train/clean and val/clean")
+        for label in pairs.keys() | {CLEAN}:
+            if label not in repeats:
+                raise UserError(f"mix.repeats.{label}: missing; how often an epoch visits each of its images")
         self.train, self.val = tuple(train), tuple(val)
-        self.degradations = dict(degradations)
+        self.degradations, self.pairs, self.source = dict(degradations), dict(pairs), source
         self.weights = {label: float(weights[label]) for label in self.degradations}
-        self.patch, self.augment, self.repeats = patch, augment, repeats
-        self.val_patch, self.val_crops = val_patch, val_crops
-        self.root, self.benchmarks, self.name = root, tuple(benchmarks), name
+        self.min_pairs, self.repeats, self.balance = min_pairs, dict(repeats), balance
+        self.patch, self.augment, self.val_patch, self.val_crops = patch, augment, val_patch, val_crops
+        self.holdout, self.root, self.benchmarks, self.name = holdout, root, tuple(benchmarks), name
+        if root is None and any(map(self._must_have_clean, self.active)) and any(s.needs_root for s in self.train):
+            raise UserError(f"mix.root: needed by mix={name}; the folder with train/clean and val/clean")
+        self.decoded = Decoded(cache, cache_gb * 1e9)
+        self.screen = Screen(self.decoded, skip=on_bad_file == "skip")
+        self.notes: dict[str, str] = {}  # why pairs that are there are not used
+        self._clean_images: Named | None = None
+        self._ready: tuple[dict[str, Task], dict[str, Task]] | None = None
 
     @property
     def labels(self) -> list[str]:
         """Names of the degradations in the order of the config; a sample's label is the position here."""
         return list(self.degradations)
 
-    def prepare(self) -> None:
-        """Reads and draws all images now, so that forked workers share them instead of each decoding its own."""
-        self._images("train")
-        self._images("val")
+    @property
+    def active(self) -> list[str]:
+        """Names of the degradations that are trained."""
+        return [label for label in self.labels if self.weights[label] > 0]
 
-    def train_dataset(self, seed: int) -> "TrainDataset":
+    @cached_property
+    def tasks(self) -> dict[str, Task]:
+        """What each active degradation is trained on, as found on this disk; lists folders and opens no file.
+
+        Raises:
+            UserError: Something is not there, or a file has no partner.
+        """
+        if self.root is not None and not Path(self.root).is_dir():
+            raise UserError(f"mix.root: {self.root}: no such folder")
+        return {label: self._paired(label) or self._synthetic(label) for label in self.active}
+
+    def prepare(self, progress: Callable[[str, int], Any] | None = None) -> None:
+        """Decodes what was not decoded before, and leaves out or refuses what cannot be used.
+
+        Workers that are forked afterwards share it.
+
+        Args:
+            progress: Makes a context manager from a name and a total, whose ``advance()`` is called that often.
+
+        Raises:
+            UserError: Files cannot be used; the text names one and says what to do.
+        """
+        if self._ready is not None:
+            return
+        train, val = dict(self.tasks), {}
+        held_out = [picture for source in self.val for picture in source.pictures(self.root)]
+        for label, task in self.tasks.items():
+            degrade = self.degradations[label]
+            if degrade is None:
+                train[label], val[label] = hold_out(task, self.holdout, f"mix.pairs.{label}")
+            else:
+                val[label] = Synthetic(degrade, held_out, ", ".join(map(str, self.val)))
+        self.screen.decode([*train.values(), *val.values()], progress)
+        train = {label: self.screen.usable(task, self.patch, "mix.patch") for label, task in train.items()}
+        val = {label: self.screen.usable(task, self.val_patch, "mix.val_patch") for label, task in val.items()}
+        self._ready = train, val
+
+    def train_dataset(self, seed: int) -> TrainDataset:
         """Returns the endless training samples of one seed."""
-        images = self._images("train")
-        _check_sizes(images, self.patch, key="mix.patch", which="training")
-        return TrainDataset(images, self.degradations, self.weights, self.patch, self.augment, self.repeats, seed)
+        self.prepare()
+        tasks, counts = [self._ready[0].get(label) for label in self.labels], self.samples()
+        return TrainDataset(
+            tasks, [counts.get(label, 0) for label in self.labels], self.decoded, self.patch, self.augment, seed
+        )
 
-    def val_dataset(self) -> "ValDataset":
-        """Returns fixed held-out crops: ``val_crops`` for each degradation whose weight is not 0.
+    def val_dataset(self) -> ValDataset:
+        """Returns fixed held-out crops: ``val_crops`` for each active degradation.
 
         They do not depend on the run's seed, so that runs can be compared.
         """
-        images = self._images("val")
-        _check_sizes(images, self.val_patch, key="mix.val_patch", which="validation")
-        active = {label: f for label, f in self.degradations.items() if self.weights[label] > 0}
-        return ValDataset(images, active, self.labels, self.val_patch, self.val_crops)
+        self.prepare()
+        tasks = [(self.labels.index(label), label, task) for label, task in self._ready[1].items()]
+        return ValDataset(tasks, self.decoded, self.val_patch, self.val_crops)
 
-    def _images(self, part: str) -> Named:
-        sources = self.train if part == "train" else self.val
-        return [pair for source in sources for pair in source.load(self.root)]
+    def samples(self) -> dict[str, int]:
+        """Returns how many samples an epoch has of each active degradation."""
+        self.prepare()
+        tasks = self._ready[0]
+        natural = {label: len(task) * self.repeats[self._repeat_key(label)] for label, task in tasks.items()}
+        if self.balance_used() == "repeats":
+            weights = [self.weights[label] * count for label, count in natural.items()]
+        else:
+            kinds = [_kind(label) for label in tasks]
+            weights = [self.weights[label] / kinds.count(_kind(label)) for label in tasks]
+        return dict(zip(tasks, apportion(sum(natural.values()), weights), strict=True))
 
+    def balance_used(self) -> str:
+        """What ``balance=auto`` comes to: ``repeats`` or ``equal``."""
+        if self.balance != "auto":
+            return self.balance
+        return "repeats" if all(self.tasks[x].source == "paired" for x in self.active if x in self.pairs) else "equal"
 
-class TrainDataset(Dataset):
-    """Training samples ``ds[k]`` for any counter ``k >= 0``: sample ``k % len(ds)`` of epoch ``k // len(ds)``.
-
-    An epoch has ``len(ds) = images * repeats`` samples and visits each image ``repeats`` times, in an order of its own.
-    The degradation of each sample is drawn by weight.
-
-    A sample holds ``input`` and ``target``, float32 (3, patch, patch) in [0, 1]; ``label``, the degradation's position
-    in ``Mix.labels``; and ``key``, which is ``k``.
-    """
-
-    def __init__(
-        self,
-        images: Named,
-        degradations: Mapping[str, Degradation],
-        weights: Mapping[str, float],
-        patch: int,
-        augment: bool,
-        repeats: int,
-        seed: int,
-    ) -> None:
-        self.images = images
-        self.degradations = list(degradations.values())
-        shares = np.array([weights[label] for label in degradations], np.float64)
-        self.cumulative = np.cumsum(shares / shares.sum())
-        self.patch, self.augment, self.repeats, self.seed = patch, augment, repeats, seed
-        self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
-
-    def __len__(self) -> int:
-        return len(self.images) * self.repeats
-
-    def __getitem__(self, key: int) -> Sample:
-        if key < 0:
-            raise IndexError(f"sample {key}: counters start at 0")
-        epoch, index = divmod(int(key), len(self))
-        _, image = self.images[self.order(epoch)[index]]
-        rng = keyed_rng("train", self.seed, epoch, index)
-        # Not beyond the last label with a weight, in case the cumulative sum ends a rounding error below 1.
-        label = min(
-            int(np.searchsorted(self.cumulative, rng.random(), side="right")),
-            int(np.searchsorted(self.cumulative, self.cumulative[-1])),
-        )
-        # Crop first: degrading 128 x 128 pixels costs a tenth of degrading the photograph.
-        clean = _random_crop(image, self.patch, rng)
-        if self.augment:
-            # Before degrading, so that rain falls down and haze thickens upwards in every sample, as in test images.
-            clean = _turn(clean, int(rng.integers(8)))
-        degraded = self.degradations[label](clean, rng)
-        return {"input": _to_tensor(degraded), "target": _to_tensor(clean), "label": label, "key": int(key)}
-
-    def order(self, epoch: int) -> NDArray[np.int64]:
-        """Returns the image positions of an epoch: each of them ``repeats`` times, shuffled."""
-        if self._order[0] != epoch:
-            rng = keyed_rng("order", self.seed, epoch)
-            self._order = (epoch, rng.permutation(len(self)) % len(self.images))
-        return self._order[1]
-
-
-class ValDataset(Dataset):
-    """Fixed crops of held-out images, each under every active degradation.
-
-    A sample has the fields of :class:`TrainDataset` and ``name``, such as ``noise25/chelsea-0``. Neighbouring samples
-    share the degradation. Crop ``i`` comes from image ``i % images`` and is the same for all degradations.
-    """
-
-    def __init__(
-        self, images: Named, degradations: Mapping[str, Degradation], labels: Sequence[str], patch: int, crops: int
-    ) -> None:
-        self.images, self.patch, self.crops = images, patch, crops
-        self.degradations = [(labels.index(label), label, f) for label, f in degradations.items()]
-
-    def __len__(self) -> int:
-        return len(self.degradations) * self.crops
-
-    def __getitem__(self, key: int) -> Sample:
-        if not 0 <= key < len(self):
-            raise IndexError(f"validation sample {key} of {len(self)}")
-        which, crop = divmod(int(key), self.crops)
-        position, label, degrade = self.degradations[which]
-        name, image = self.images[crop % len(self.images)]
-        clean = _random_crop(image, self.patch, keyed_rng("val-crop", name, crop))
-        degraded = degrade(clean, keyed_rng("val", label, name, crop))
+    def summary(self) -> dict[str, Any]:
+        """Returns what is trained on, for the record: sources, numbers, and a digest that tells other files apart."""
+        samples, (train, val) = self.samples(), self._ready
+        degradations = {
+            label: {
+                "source": task.source,
+                "origin": task.origin,
+                "images": len(task),
+                "samples": samples[label],
+                "digest": self._digest(task),
+                "note": self.notes.get(label, ""),
+            }
+            for label, task in train.items()
+        }
+        validation = {
+            label: {"source": task.source, "origin": task.origin, "images": len(task)} for label, task in val.items()
+        }
+        counted = [(label, data["source"], data["samples"], data["digest"]) for label, data in degradations.items()]
         return {
-            "input": _to_tensor(degraded),
-            "target": _to_tensor(clean),
-            "label": position,
-            "key": int(key),
-            "name": f"{label}/{name}-{crop // len(self.images)}",
+            "digest": hashlib.blake2b(repr(counted).encode(), digest_size=8).hexdigest(),
+            "epoch": sum(samples.values()),
+            "balance": self.balance_used(),
+            "degradations": degradations,
+            "validation": validation,
+            "skipped": [{"file": str(file), "why": why} for file, why in self.screen.skipped.items()],
         }
 
+    def clean_files(self) -> list[Path]:
+        """Returns the clean files that are trained on."""
+        clean = (pictures[0] for task in self.tasks.values() for pictures in task.pictures())
+        return list(dict.fromkeys(picture for picture in clean if isinstance(picture, Path)))
 
-class StepSampler(Sampler[list[int]]):
-    """Batches of sample counters for one process: a pure function of the position, so that a resume is exact.
+    def _must_have_clean(self, label: str) -> bool:
+        """Whether, without a root, a degradation can only be made from clean images."""
+        source = self._source(label)
+        return source == "synthetic" or (source == "auto" and self.pairs[label].needs_root)
 
-    Micro-batch ``m`` of all processes together holds the counters ``m * batch_size ... (m + 1) * batch_size - 1``; each
-    process takes a contiguous slice. Use it as ``DataLoader(batch_sampler=...)`` and count accumulation in
-    micro-batches.
+    def _source(self, label: str) -> str:
+        if label not in self.pairs:
+            wanted = self.source.get(label) if isinstance(self.source, Mapping) else None
+            if wanted == "paired":
+                raise UserError(f"mix.pairs.{label}: missing, but mix.source.{label} asks for pairs")
+            return "synthetic"
+        return self.source.get(label, "auto") if isinstance(self.source, Mapping) else self.source
 
-    Args:
-        batch_size: Samples per micro-batch over all processes.
-        rank: This process, from 0.
-        world: Number of processes; divides ``batch_size``.
-        start: First micro-batch.
-        stop: One past the last micro-batch.
-    """
+    def _paired(self, label: str) -> Paired | None:
+        """The pairs of a degradation, or None if they are not to be used."""
+        source, pairs = self._source(label), self.pairs.get(label)
+        if source == "synthetic":
+            return None
+        must = source == "paired" or self.degradations[label] is None
+        found = pairs.find(self.root, f"mix.pairs.{label}")
+        if found is None:
+            if must:
+                other = "" if self.degradations[label] is None else f"; mix.source.{label}=synthetic does without"
+                raise UserError(f"mix.source.{label}: paired, but {pairs.missing(self.root)}{other}")
+            return None
+        pairing = found.pairing()
+        if not must and len(pairing.pairs) < self.min_pairs:
+            self.notes[label] = f"{found.dataset.name} has {len(pairing.pairs)} pairs, fewer than mix.min_pairs"
+            return None
+        if pairing.lone_inputs:
+            self.screen.refuse_lone(pairing.lone_inputs, lambda: datasets.half_a_pair(found, pairing))
+        if not pairing.pairs:
+            raise UserError(f"mix.pairs.{label}: {found.inputs[0]} and {found.targets[0]} have no pair in common")
+        return Paired(pairing.pairs, f"{found.dataset.name} ({found.layout} layout)", tuple(pairing.lone_targets))
 
-    def __init__(self, batch_size: int, rank: int, world: int, start: int, stop: int) -> None:
-        if batch_size < 1 or batch_size % world:
-            raise UserError(f"train.batch_size: {batch_size} cannot be shared evenly by {world} processes")
-        if not 0 <= rank < world:
-            raise ValueError(f"rank {rank} of {world}")
-        self.batch_size, self.rank, self.world, self.start, self.stop = batch_size, rank, world, start, stop
+    def _synthetic(self, label: str) -> Synthetic:
+        degrade = self.degradations[label]
+        if degrade is None:
+            raise UserError(f"mix.pairs.{label}: missing; mix.degradations.{label} is null, so it can only be paired")
+        if self._clean_images is None:
+            self._clean_images = [picture for source in self.train for picture in source.pictures(self.root)]
+        return Synthetic(degrade, self._clean_images, ", ".join(map(str, self.train)))
 
-    def __len__(self) -> int:
-        return max(0, self.stop - self.start)
+    def _repeat_key(self, label: str) -> str:
+        return label if self.tasks[label].source == "paired" else CLEAN
 
-    def __iter__(self) -> Iterator[list[int]]:
-        share = self.batch_size // self.world
-        for step in range(self.start, self.stop):
-            first = step * self.batch_size + self.rank * share
-            yield list(range(first, first + share))
-
-
-def _random_crop(image: NDArray[np.uint8], size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Cuts a (size, size, 3) window at a random position."""
-    top = int(rng.integers(image.shape[0] - size + 1))
-    left = int(rng.integers(image.shape[1] - size + 1))
-    return image[top : top + size, left : left + size]
-
-
-def _turn(image: NDArray[np.uint8], pose: int) -> NDArray[np.uint8]:
-    """Applies one of the 8 symmetries of the square."""
-    image = np.rot90(image, pose % 4)
-    return np.ascontiguousarray(image[:, ::-1] if pose >= 4 else image)
-
-
-def _to_tensor(image: NDArray[np.uint8]) -> torch.Tensor:
-    """Turns uint8 (H, W, 3) into float32 (3, H, W) in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(255)
+    def _digest(self, task: Task) -> str:
+        total = hashlib.blake2b(digest_size=8)
+        for name, pictures in zip(task.names(), task.pictures(), strict=True):
+            total.update(repr((name, *(self.decoded.shape(picture) for picture in pictures))).encode())
+        return total.hexdigest()
 
 
-def _check_weights(degradations: Mapping[str, Degradation], weights: Mapping[str, float]) -> None:
+def _kind(label: str) -> str:
+    """The task that a label belongs to: noise15, noise25 and noise50 are noise."""
+    return label.rstrip("0123456789") or label
+
+
+def _check_names(key: str, given: Mapping[str, Any], known: Sequence[str] | Mapping[str, Any]) -> None:
+    for label in given:
+        if label not in known:
+            hint = nearest(label, known, f"mix.{key}.") or f"known are {', '.join(known)}"
+            raise UserError(f"mix.{key}.{label}: unknown; {hint}")
+
+
+def _check_weights(degradations: Mapping[str, Any], weights: Mapping[str, float]) -> None:
     """Refuses weights that do not fit the degradations, naming the config key."""
     for label, weight in weights.items():
-        if label not in degradations:
-            hint = nearest(label, degradations, "mix.weights.") or f"known are {', '.join(degradations)}"
-            raise UserError(f"mix.weights.{label}: unknown; {hint}")
         if not (0 <= weight < float("inf")):
             raise UserError(f"mix.weights.{label}: {weight} is not a weight; give 0 or a positive number")
     for label in degradations:
@@ -256,14 +294,3 @@ def _check_weights(degradations: Mapping[str, Degradation], weights: Mapping[str
             raise UserError(f"mix.weights.{label}: missing; every degradation needs a weight (0 leaves it out)")
     if not any(weights.values()):
         raise UserError("mix.weights: all are 0; give at least one degradation a positive weight")
-
-
-def _check_sizes(images: Named, patch: int, *, key: str, which: str) -> None:
-    """Refuses a crop size that does not fit into every image."""
-    name, smallest = min(images, key=lambda pair: min(pair[1].shape[:2]))
-    height, width = smallest.shape[:2]
-    if patch > min(height, width):
-        raise UserError(
-            f"{key}: {patch} is larger than the smallest {which} image ({name}, {width}x{height}); "
-            f"the largest patch that fits is {min(height, width)}"
-        )

@@ -1,8 +1,8 @@
 """Sources: where clean images come from.
 
-A source has one method, ``load(root) -> list of (name, image)``; images are uint8 RGB, (H, W, 3), in a fixed order.
-It reads or draws them on the first call and keeps them, so that a data set decodes every file once. Constructing a
-source costs nothing and touches no file.
+A source has one method, ``pictures(root) -> list of (name, picture)``, in a fixed order. A picture is a file, read when
+it is needed (see :mod:`daair.data.decoded`), or an image that the source has drawn. Constructing a source costs nothing
+and touches no file.
 """
 
 from importlib import resources
@@ -14,22 +14,26 @@ from annotated_types import Ge, Interval, MinLen
 from numpy.typing import NDArray
 
 from daair import images
+from daair.data import datasets
 from daair.data.leaves import dead_leaves
 from daair.data.listing import list_images, nearest
 from daair.errors import UserError
 
 Image = NDArray[np.uint8]
-Named = list[tuple[str, Image]]
+"""RGB, (H, W, 3)."""
+Picture = Path | Image
+"""A file, or an image that is there already."""
+Named = list[tuple[str, Picture]]
 
 
 class Source(Protocol):
     """What a mix asks of a source."""
 
     needs_root: bool
-    """Whether ``load`` wants the folder ``mix.root``."""
+    """Whether ``pictures`` cannot do without the folder ``mix.root``."""
 
-    def load(self, root: str | None = None) -> Named:
-        """Returns all images with their names, the same ones at every call."""
+    def pictures(self, root: str | None = None) -> Named:
+        """Returns all pictures with their names, the same ones at every call."""
         ...
 
 
@@ -43,14 +47,47 @@ class Folder:
     def __init__(self, path: str) -> None:
         self.path = path
         self.needs_root = not Path(path).is_absolute()
-        self._cache: dict[Path, Named] = {}
 
-    def load(self, root: str | None = None) -> Named:
-        """Reads the folder. Grey pictures become RGB, 16 bits become 8, EXIF rotation is applied."""
-        folder = Path(root or ".", self.path)
-        if folder not in self._cache:
-            self._cache[folder] = [(file.name, read_rgb(file)) for file in list_images(folder)]
-        return self._cache[folder]
+    def __str__(self) -> str:
+        return self.path
+
+    def pictures(self, root: str | None = None) -> Named:
+        """Lists the folder.
+
+        Raises:
+            UserError: It is missing, cannot be listed, or holds no picture.
+        """
+        return [(file.name, file) for file in list_images(Path(root or ".", self.path))]
+
+
+class CleanSet:
+    """The clean images of a data set that is known by name, in whichever layout it lies under ``mix.root``.
+
+    Args:
+        name: One of :data:`daair.data.catalogue.DATASETS`, such as ``clean/train``.
+        otherwise: Taken where the data set is not there.
+    """
+
+    def __init__(self, name: str, otherwise: Source | None = None) -> None:
+        self.name, self.otherwise = name, otherwise
+        self.needs_root = otherwise is None
+
+    def __str__(self) -> str:
+        return self.name
+
+    def pictures(self, root: str | None = None) -> Named:
+        """Lists the data set.
+
+        Raises:
+            UserError: It is not there, a folder cannot be listed, or holds no picture.
+        """
+        found = None if root is None else datasets.locate(self.name, root)
+        if found is not None:
+            return found.named_files()
+        if self.otherwise is not None:
+            return self.otherwise.pictures(root)
+        folder, others = datasets.first_place(self.name, root or "")
+        raise UserError(f"{folder}: no such folder{others}; check mix.root")
 
 
 class Photographs:
@@ -64,19 +101,23 @@ class Photographs:
 
     def __init__(self, names: Annotated[tuple[str, ...], MinLen(1)]) -> None:
         self.names = tuple(names)
-        self._cache: Named = []
 
-    def load(self, root: str | None = None) -> Named:
-        """Reads the photographs; ``root`` is not used."""
-        if not self._cache:
-            with resources.as_file(resources.files("skimage") / "data") as folder:
-                shipped = {file.stem: file for file in list_images(folder)}
-                for name in self.names:
-                    if name not in shipped:
-                        hint = nearest(name, shipped)
-                        raise UserError(f"photographs: scikit-image ships no picture '{name}'{hint and f'; {hint}'}")
-                self._cache = [(name, read_rgb(shipped[name])) for name in self.names]
-        return self._cache
+    def __str__(self) -> str:
+        return "scikit-image"
+
+    def pictures(self, root: str | None = None) -> Named:
+        """Finds the photographs; ``root`` is not used.
+
+        Raises:
+            UserError: There is none of that name.
+        """
+        with resources.as_file(resources.files("skimage") / "data") as folder:
+            shipped = {file.stem: file for file in list_images(folder)}
+        for name in self.names:
+            if name not in shipped:
+                hint = nearest(name, shipped)
+                raise UserError(f"photographs: scikit-image ships no picture '{name}'{hint and f'; {hint}'}")
+        return [(name, shipped[name]) for name in self.names]
 
 
 class DeadLeaves:
@@ -97,20 +138,23 @@ class DeadLeaves:
         seed: Annotated[int, Ge(0)] = 0,
     ) -> None:
         self.count, self.size, self.seed = count, size, seed
-        self._cache: Named = []
+        self._drawn: Named = []
 
-    def load(self, root: str | None = None) -> Named:
-        """Draws the pictures; ``root`` is not used."""
-        if not self._cache:
-            self._cache = [
+    def __str__(self) -> str:
+        return "generated"
+
+    def pictures(self, root: str | None = None) -> Named:
+        """Draws the pictures, on the first call; ``root`` is not used."""
+        if not self._drawn:
+            self._drawn = [
                 (f"leaves-{i:03d}", dead_leaves(self.size, np.random.default_rng([self.seed, i])))
                 for i in range(self.count)
             ]
-        return self._cache
+        return self._drawn
 
 
 def read_rgb(path: str | Path) -> Image:
-    """Reads a picture as uint8 RGB, (H, W, 3).
+    """Reads a picture as uint8 RGB, (H, W, 3). Grey becomes RGB, 16 bits become 8, EXIF rotation is applied.
 
     Raises:
         UserError: The file cannot be read; the message names it and says what to do.

@@ -27,7 +27,7 @@ from torch import nn
 
 from daair import checkpoint, components
 from daair.config import benchmarks_of
-from daair.data.benchmarks import load_benchmark, why_missing
+from daair.data.benchmarks import Benchmark, load_benchmark, why_missing
 from daair.data.mix import Mix
 from daair.engine.measure import Samples, measure
 from daair.engine.progress import Reporter
@@ -57,6 +57,8 @@ def evaluate(cfg: Config) -> int:
     if not benchmarks:
         raise UserError("benchmarks: none is given; e.g. benchmarks=[demo_noise25]")
     root = cfg.mix.get("root")
+    if cfg.benchmarks is None:
+        benchmarks = with_data(benchmarks, root, reporter)
     items = [item for benchmark in benchmarks for item in load_benchmark(benchmark, root)]
     model, folder = load_network(cfg)
     record = Record(folder, writer=accelerator.is_main_process)
@@ -90,17 +92,22 @@ def load_network(cfg: Config) -> tuple[nn.Module, Path]:
     return model.eval(), source if source.is_dir() else Path(cfg.output or f"{cfg.paths.runs}/evaluate/{source.stem}")
 
 
+def with_data(benchmarks: Sequence[Benchmark], root: str | None, reporter: Reporter) -> list[Benchmark]:
+    """Those benchmarks whose data are there; of the others a line says why not."""
+    reasons = {benchmark: why_missing(benchmark, root) for benchmark in benchmarks}
+    for reason in filter(None, reasons.values()):
+        reporter.say(f"not evaluated: {reason}")
+    return [benchmark for benchmark, reason in reasons.items() if reason is None]
+
+
 def finish(
     cfg: Config, mix: Mix, record: Record, accelerator: Accelerator, reporter: Reporter, mirror: Mirror | None = None
 ) -> int:
     """The end of a training run: measure what is not measured yet, show all, mark the run as done."""
-    reasons = {benchmark: why_missing(benchmark, mix.root) for benchmark in benchmarks_of(cfg)}
-    for reason in filter(None, reasons.values()):
-        reporter.say(f"not evaluated: {reason}")
     stored = record.results()
     already = set() if stored is None else set(zip(stored["benchmark"], stored["protocol"], strict=True))
     items = []
-    for benchmark in (benchmark for benchmark, reason in reasons.items() if reason is None):
+    for benchmark in with_data(benchmarks_of(cfg), mix.root, reporter):
         wanted = {(benchmark.name, protocol) for protocol in cfg.protocols or [benchmark.protocol]}
         if wanted - already:
             items += load_benchmark(benchmark, mix.root)

@@ -71,8 +71,10 @@ def preview(cfg: "Config") -> int:
 
 def chosen(cfg: "Config") -> dict[str, Mapping[str, Any]]:
     """The degradations to show, by name: their config nodes. The mix's own keep what the user has set in them."""
-    own = dict(cfg.mix["degradations"])
+    own = {name: node for name, node in cfg.mix["degradations"].items() if node is not None}
     if cfg.preview.degradations is None:
+        if not own:
+            raise UserError("preview.degradations: missing; this mix makes none itself, so name some, or all")
         return own
     composer = current_composer()
     names = cfg.preview.degradations
@@ -93,7 +95,8 @@ def clean_photograph(cfg: "Config") -> tuple[str, np.ndarray]:
     if cfg.input is not None:
         return Path(cfg.input).name, read_rgb(cfg.input)
     mix = components.build(cfg.mix)
-    return mix.val[0].load(mix.root)[0]
+    name, picture = mix.val[0].pictures(mix.root)[0]
+    return name, read_rgb(picture) if isinstance(picture, Path) else picture
 
 
 def parameters(node: Mapping[str, Any]) -> str:

@@ -16,8 +16,10 @@ from torch.utils.data import DataLoader
 
 from daair import checkpoint, components
 from daair.config import run_folder
-from daair.data.mix import Mix, StepSampler
+from daair.data.mix import Mix
+from daair.data.order import StepSampler
 from daair.engine import checkpoints
+from daair.engine.data import check_same_data, data_lines
 from daair.engine.devices import describe
 from daair.engine.evaluate import finish
 from daair.engine.profile import costs
@@ -44,16 +46,20 @@ def train(cfg: Config) -> int:
     )
     reporter = Reporter(accelerator.is_main_process)
     mix: Mix = components.build(cfg.mix)
-    mix.prepare()
-    _ = mix.train_dataset(cfg.seed), mix.val_dataset()  # a patch too large fails here, before the run's folder exists
+    mix.prepare(reporter.progress)  # what cannot be trained on fails here, before the run's folder exists
     record = Record(run_folder(cfg), writer=accelerator.is_main_process)
     with record.lock():
+        check_same_data(record, mix)
         if record.status().state == "done":
             return finish(cfg, mix, record, accelerator, reporter)
         reporter.say(f"run {record.folder}")
-        warn_of_leaks(cfg, reporter)
+        for line in data_lines(mix, cfg.train.batch_size * cfg.train.accumulation, cfg.train.steps):
+            reporter.say(line)
+        warn_of_leaks(cfg, reporter, mix.clean_files())
         device = describe(accelerator.device, accelerator.num_processes)
         record.start(cfg.to_dict(), environment(), git_diff(), cfg.train.steps, device)
+        record.note_data(mix.summary())
+        record.summarise(training_data=mix.summary()["digest"])
         mirror, exit_code = mirror_of(cfg, record, reporter), 1
         try:
             if record.writer and "parameters" not in record.summary():
@@ -79,7 +85,7 @@ def mirror_of(cfg: Config, record: Record, reporter: Reporter) -> Mirror:
         images=cfg.logger.images,
         study=cfg.study,
         name="/".join(record.folder.parts[-2:]),
-        config=cfg.to_dict(),
+        config={**cfg.to_dict(), "data": record.data()},
         say=reporter.say,
     )
     mirror.keep(record.collated, record.root)
@@ -115,6 +121,7 @@ class Run:
         self.schedule = components.build(cfg.schedule)(optimizer, steps=cfg.train.steps)
         self.network, self.optimizer = accelerator.prepare(self.model, optimizer)
         accelerator.register_for_checkpointing(self.ema)
+        self.epoch = sum(mix.samples().values())  # samples in it
 
     def complete(self) -> int:
         """Train what is missing, then evaluate; returns the exit status."""
@@ -194,6 +201,7 @@ class Run:
         if step % cfg.log_every == 0 or last:
             values = {f"train/{name}": value for name, value in _means(tracked).items()}
             values |= {"train/lr": self.learning_rate, "train/images_per_second": bar.rate}
+            values["train/epoch"] = step * cfg.batch_size * cfg.accumulation / self.epoch
             tracked.clear()
             self.record.log(step, values)
             self.mirror.log(step, values)

@@ -5,6 +5,7 @@
         status.json          state, attempt, who works on it, since when (see `Status`)
         environment.json     commit, machine, versions of the latest attempt; changes.patch when the tree was dirty
         summary.json         what the run cost: parameters, MACs, speed (see `Record.summarise`)
+        data.json            what each degradation is trained on, sizes and sources; files that were left out
         metrics.jsonl        one JSON object a line: {"step": ..., "time": ..., name: value, ...}
         results.csv          one row per benchmark, protocol and image (engine/evaluate.py)
         model.safetensors    weights for use (exponential moving average), model.json its config
@@ -96,6 +97,7 @@ class Record:
         self.status_file = self.folder / "status.json"
         self.environment_file = self.folder / "environment.json"
         self.summary_file = self.folder / "summary.json"
+        self.data_file = self.folder / "data.json"
         self.metrics_file = self.folder / "metrics.jsonl"
         self.results_file = self.folder / "results.csv"
         self.weights_file = self.folder / "model.safetensors"
@@ -110,7 +112,7 @@ class Record:
     @property
     def collated(self) -> list[Path]:
         """The files that collation reads, as far as they are there: small ones, no weights."""
-        facts = (self.config_file, self.status_file, self.environment_file, self.summary_file)
+        facts = (self.config_file, self.status_file, self.environment_file, self.summary_file, self.data_file)
         return [file for file in (*facts, self.results_file, self.metrics_file) if file.is_file()]
 
     @contextlib.contextmanager
@@ -233,6 +235,19 @@ class Record:
             DamagedRecord: the file is torn.
         """
         return _read_object(self.summary_file)
+
+    def note_data(self, summary: Mapping[str, Any]) -> None:
+        """Write what is trained on, see `daair.data.mix.Mix.summary`."""
+        if self.writer:
+            write_text(self.data_file, json.dumps(summary, indent=1) + "\n")
+
+    def data(self) -> dict[str, Any]:
+        """What `note_data` wrote; {} where there is nothing.
+
+        Raises:
+            DamagedRecord: the file is torn.
+        """
+        return _read_object(self.data_file)
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Append one line of metrics. Numbers that JSON has no word for (nan, inf) are written as null."""

@@ -1,0 +1,98 @@
+"""In which order samples come: an epoch, and each process's share of it. All of it is a function of the position."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from daair.data.keyed import keyed_rng
+from daair.errors import UserError
+
+
+class Epochs:
+    """Which task and which of its images each sample of each epoch comes from.
+
+    An epoch holds ``counts[t]`` samples of task ``t``, shuffled. A task goes through its images in rounds, each image
+    once a round in an order of its own; rounds go on from one epoch to the next, so that all images are seen equally
+    often even where an epoch sees only some of them.
+
+    Args:
+        sizes: Number of images of each task.
+        counts: Samples of each task in an epoch.
+        seed: Decides all orders.
+    """
+
+    def __init__(self, sizes: Sequence[int], counts: Sequence[int], seed: int) -> None:
+        self.sizes, self.counts, self.seed = list(sizes), list(counts), seed
+        self._latest: tuple[int, NDArray[np.int32], NDArray[np.int32]] | None = None
+
+    def __len__(self) -> int:
+        """Samples in an epoch."""
+        return sum(self.counts)
+
+    def at(self, epoch: int, index: int) -> tuple[int, int]:
+        """Returns task and image of one sample."""
+        if self._latest is None or self._latest[0] != epoch:
+            self._latest = (epoch, *self.order(epoch))
+        return int(self._latest[1][index]), int(self._latest[2][index])
+
+    def order(self, epoch: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Returns tasks and images of all samples of an epoch, two arrays of its length."""
+        tasks = np.repeat(np.arange(len(self.counts), dtype=np.int32), self.counts)
+        images = np.concatenate([self._visits(task, epoch) for task in range(len(self.counts))])
+        shuffled = keyed_rng("order", self.seed, epoch).permutation(len(self))
+        return tasks[shuffled], images[shuffled]
+
+    def _visits(self, task: int, epoch: int) -> NDArray[np.int32]:
+        size, count = self.sizes[task], self.counts[task]
+        if count == 0:
+            return np.empty(0, np.int32)
+        start = epoch * count
+        rounds = range(start // size, (start + count - 1) // size + 1)
+        images = [keyed_rng("round", self.seed, task, number).permutation(size) for number in rounds]
+        first = start - rounds.start * size
+        return np.concatenate(images)[first : first + count].astype(np.int32)
+
+
+def apportion(total: int, weights: Sequence[float]) -> list[int]:
+    """Splits a whole number in proportion to weights, by largest remainders; each positive weight gets at least 1."""
+    shares = np.asarray(weights, np.float64)
+    exact = total * shares / shares.sum()
+    counts = np.floor(exact).astype(np.int64)
+    remainder = exact - counts
+    remainder[shares == 0] = -1
+    counts[np.argsort(-remainder, kind="stable")[: total - int(counts.sum())]] += 1
+    return np.where(shares > 0, np.maximum(counts, 1), 0).tolist()
+
+
+class StepSampler(Sampler[list[int]]):
+    """Batches of sample counters for one process: a pure function of the position, so that a resume is exact.
+
+    Micro-batch ``m`` of all processes together holds the counters ``m * batch_size ... (m + 1) * batch_size - 1``; each
+    process takes a contiguous slice. Use it as ``DataLoader(batch_sampler=...)`` and count accumulation in
+    micro-batches.
+
+    Args:
+        batch_size: Samples per micro-batch over all processes.
+        rank: This process, from 0.
+        world: Number of processes; divides ``batch_size``.
+        start: First micro-batch.
+        stop: One past the last micro-batch.
+    """
+
+    def __init__(self, batch_size: int, rank: int, world: int, start: int, stop: int) -> None:
+        if batch_size < 1 or batch_size % world:
+            raise UserError(f"train.batch_size: {batch_size} cannot be shared evenly by {world} processes")
+        if not 0 <= rank < world:
+            raise ValueError(f"rank {rank} of {world}")
+        self.batch_size, self.rank, self.world, self.start, self.stop = batch_size, rank, world, start, stop
+
+    def __len__(self) -> int:
+        return max(0, self.stop - self.start)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        share = self.batch_size // self.world
+        for step in range(self.start, self.stop):
+            first = step * self.batch_size + self.rank * share
+            yield list(range(first, first + share))

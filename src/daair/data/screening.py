@@ -1,0 +1,110 @@
+"""Which pictures can be trained on: what cannot be is refused or left out, by name and with a remedy."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from daair.data.decoded import Decoded
+from daair.data.sources import Picture
+from daair.data.tasks import Task
+from daair.errors import UserError
+
+SKIP = "or leave out what cannot be used with mix.on_bad_file=skip"
+
+
+class Screen:
+    """Looks at the pictures of tasks before they are trained on.
+
+    Args:
+        decoded: Reads the pictures.
+        skip: Leave out what cannot be used, instead of refusing it.
+
+    Attributes:
+        skipped: Files that were left out, and why.
+    """
+
+    def __init__(self, decoded: Decoded, skip: bool) -> None:
+        self.decoded, self.skip = decoded, skip
+        self.skipped: dict[Path, str] = {}
+
+    def decode(self, tasks: Sequence[Task], progress: Callable[[str, int], Any] | None = None) -> None:
+        """Decodes the files of tasks, clean and degraded ones apart, so that tasks with the same ones share them."""
+        lists: dict[tuple[Path, ...], None] = {}
+        for task in tasks:
+            for column in zip(*task.pictures(), strict=True):
+                lists[tuple(dict.fromkeys(picture for picture in column if isinstance(picture, Path)))] = None
+        total = sum(map(len, lists))
+        with progress("decode", total) if progress is not None else contextlib.nullcontext() as bar:
+            for files in lists:
+                self.decoded.fill(files, *([] if bar is None else [bar.advance]))
+
+    def usable(self, task: Task, patch: int, key: str) -> Task:
+        """Returns the task with the images that can be used.
+
+        Args:
+            task: Its files are decoded.
+            patch: Height and width of the crops that are cut out of the images.
+            key: Config key of ``patch``.
+
+        Raises:
+            UserError: An image cannot be used and is not to be skipped, or none can be.
+        """
+        kept, small = [], []
+        for position, pictures in enumerate(task.pictures()):
+            fault = self._fault(pictures)
+            if fault is not None:
+                self._refuse(*fault)
+            elif min(self.decoded.shape(pictures[0])) < patch:
+                small.append(position)
+            else:
+                kept.append(position)
+        if small:
+            self._refuse_small(task, small, patch, key, any_left=bool(kept))
+        if not kept:
+            raise UserError(f"{task.origin}: none of {len(task)} images can be used ({self._first_skipped()})")
+        return task if len(kept) == len(task) else task.keep(kept)
+
+    def refuse_lone(self, files: Sequence[Path], explain: Callable[[], str]) -> None:
+        """Leaves out inputs without a target, or refuses them with an explanation."""
+        if not self.skip:
+            raise UserError(f"{explain()}, {SKIP}")
+        self.skipped |= dict.fromkeys(files, "half a pair: it has no clean image")
+
+    def _fault(self, pictures: tuple[Picture, ...]) -> tuple[Path, str] | None:
+        """A file that cannot be used, and why; None if all can be."""
+        for picture in pictures:
+            if isinstance(picture, Path) and picture in self.decoded.errors:
+                return picture, self.decoded.errors[picture]
+        if len(pictures) == 2:
+            clean, degraded = (self.decoded.shape(picture) for picture in pictures)
+            if clean != degraded:
+                sizes = f"{degraded[1]}x{degraded[0]} pixels, but its clean image {pictures[0]} {clean[1]}x{clean[0]}"
+                return pictures[1], f"{sizes}; replace or remove the pair"
+        return None
+
+    def _refuse(self, file: Path, why: str) -> None:
+        if not self.skip:
+            others = len(self.decoded.errors) - 1 if file in self.decoded.errors else 0
+            more = f" ({others} more files cannot be read)" if others else ""
+            raise UserError(f"{file}: {why}, {SKIP}{more}")
+        self.skipped[file] = why
+
+    def _refuse_small(self, task: Task, small: Sequence[int], patch: int, key: str, any_left: bool) -> None:
+        names, pictures = task.names(), list(task.pictures())
+        smallest = min(small, key=lambda i: min(self.decoded.shape(pictures[i][0])))
+        height, width = self.decoded.shape(pictures[smallest][0])
+        if not self.skip or not any_left:
+            which = "training" if key == "mix.patch" else "validation"
+            raise UserError(
+                f"{key}: {patch} is larger than the smallest {which} image ({names[smallest]}, {width}x{height}); "
+                f"the largest patch that fits is {min(height, width)}" + (f"; {SKIP}" if any_left else "")
+            )
+        for position in small:
+            picture = pictures[position][0]
+            height, width = self.decoded.shape(picture)
+            file = picture if isinstance(picture, Path) else Path(names[position])
+            self.skipped[file] = f"{width}x{height} pixels, less than {key}={patch}"
+
+    def _first_skipped(self) -> str:
+        return next((f"{file}: {why}" for file, why in self.skipped.items()), "there are none")

@@ -1,0 +1,58 @@
+"""What a run is trained on, told at its start, and the same after a resume."""
+
+from collections.abc import Iterator
+
+from daair.data.mix import Mix
+from daair.errors import UserError
+from daair.runs.record import Record
+
+SHOWN = 3  # skipped files that are named
+
+
+def data_lines(mix: Mix, batch: int, steps: int) -> Iterator[str]:
+    """Says what each degradation is trained on and what an epoch is, a line each.
+
+    Args:
+        mix: Prepared.
+        batch: Samples of an update.
+        steps: Updates of the training.
+    """
+    summary = mix.summary()
+    epoch = summary["epoch"]
+    for label, data in summary["degradations"].items():
+        what = f"{data['images']} pairs of" if data["source"] == "paired" else f"{data['images']} clean images of"
+        share = f"{data['samples']} samples an epoch ({data['samples'] / epoch:.1%})"
+        note = f" ({data['note']})" if data["note"] else ""
+        yield f"data: {label}: {data['source']}, {what} {data['origin']}{note}; {share}"
+    length = epoch / batch
+    yield f"data: an epoch is {epoch} samples, {length:.1f} updates; {steps} updates are {steps / length:.1f} epochs"
+    skipped = summary["skipped"]
+    for one in skipped[:SHOWN]:
+        yield f"warning: left out {one['file']}: {one['why']}"
+    if len(skipped) > SHOWN:
+        yield f"warning: {len(skipped)} files were left out; data.json in the run's folder lists all"
+
+
+def check_same_data(record: Record, mix: Mix) -> None:
+    """Refuses to go on with a run that was begun on other data, under another ``mix.root`` for instance.
+
+    Raises:
+        UserError: The data differ; the text says how.
+    """
+    before = record.data().get("degradations")
+    if not before or (record.status().step == 0 and record.status().state != "done"):
+        return
+    now = mix.summary()["degradations"]
+    for label in before | now:
+        old, new = before.get(label), now.get(label)
+        if old is None or new is None or any(old[key] != new[key] for key in ("source", "images", "samples", "digest")):
+            raise UserError(
+                f"{record.folder} was begun on other data: {label} was {_words(old)}, now it is {_words(new)}; "
+                "set mix.root to the former folder, or begin a new run with another study=NAME"
+            )
+
+
+def _words(data: dict | None) -> str:
+    if data is None:
+        return "nothing"
+    return f"{data['source']} ({data['images']} images of {data['origin']}, {data['digest']})"

@@ -1,0 +1,187 @@
+"""What a degradation is trained on: pairs where they are, else clean photographs; told, and the same crop for both."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from daair.data.degradations import haze, rain
+from daair.data.mix import Mix
+from daair.data.paired import PairedFolders, PairedSet
+from daair.data.sources import CleanSet, DeadLeaves, Folder
+from daair.errors import UserError
+
+SIZE = 40
+
+
+def picture(seed, size=SIZE):
+    return np.random.default_rng(seed).integers(0, 200, (size, size + 4, 3), dtype=np.uint8)
+
+
+def write_pairs(folder, count, inputs="rainy", targets="gt", names="rain-{}"):
+    """Inputs are 50 grey levels above their targets, so that a sample shows which pixels it was cut from."""
+    for part in (inputs, targets):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        clean = picture(i)
+        Image.fromarray(clean).save(folder / targets / f"no{names.format(i)}.png")
+        Image.fromarray(clean + 50).save(folder / inputs / f"{names.format(i)}.png")
+
+
+@pytest.fixture(scope="module")
+def papers(tmp_path_factory):
+    """PromptIR's folders: 3 photographs, 6 pairs of rain."""
+    root = tmp_path_factory.mktemp("papers")
+    (root / "Train" / "Denoise").mkdir(parents=True)
+    for i in range(3):
+        Image.fromarray(picture(100 + i)).save(root / "Train" / "Denoise" / f"{i}.png")
+    write_pairs(root / "Train" / "Derain", 6)
+    return root
+
+
+def make(root, /, **changes):
+    settings = {
+        "train": [CleanSet("clean/train")],
+        "val": [DeadLeaves(count=2, size=32)],
+        "degradations": {"rain": rain, "haze": haze},
+        "weights": {"rain": 1, "haze": 1},
+        "pairs": {"rain": PairedSet("rain100l/train"), "haze": PairedSet("ots/train")},
+        "repeats": {"clean": 4, "rain": 5, "haze": 1},
+        "min_pairs": 5,
+        "patch": 16,
+        "val_patch": 32,
+        "val_crops": 2,
+        "root": str(root),
+    }
+    return Mix(**(settings | changes))
+
+
+def test_auto_takes_pairs_where_they_are(papers):
+    mix = make(papers)
+    summary = mix.summary()
+    rain_, haze_ = summary["degradations"]["rain"], summary["degradations"]["haze"]
+    assert rain_["source"] == "paired" and rain_["origin"] == "rain100l/train (promptir layout)"
+    assert (rain_["images"], haze_["source"], haze_["images"]) == (6, "synthetic", 3)
+    assert summary["balance"] == "equal" and rain_["samples"] == haze_["samples"] == (6 * 5 + 3 * 4) // 2
+    assert len(mix.clean_files()) == 9
+
+
+def test_repeats_of_the_papers_hold_where_all_is_paired(papers):
+    mix = make(papers, pairs={"rain": PairedSet("rain100l/train")}, repeats={"clean": 3, "rain": 120})
+    assert mix.balance_used() == "repeats"
+    assert mix.samples() == {"rain": 6 * 120, "haze": 3 * 3}
+    assert make(papers, balance="repeats").samples() == {"rain": 30, "haze": 12}
+    halved = make(papers, balance="repeats", weights={"rain": 0.5, "haze": 1}).samples()
+    assert halved["rain"] / halved["haze"] == pytest.approx(15 / 12, rel=0.1)
+
+
+def test_few_pairs_are_told_and_passed_over(papers):
+    mix = make(papers, min_pairs=7)
+    assert mix.tasks["rain"].source == "synthetic"
+    assert mix.summary()["degradations"]["rain"]["note"] == "rain100l/train has 6 pairs, fewer than mix.min_pairs"
+    assert make(papers, min_pairs=7, source={"rain": "paired"}).tasks["rain"].source == "paired"
+    assert make(papers, source="synthetic").tasks["rain"].source == "synthetic"
+
+
+def test_both_of_a_pair_are_cut_and_turned_alike(papers):
+    dataset = make(papers, weights={"rain": 1, "haze": 0}).train_dataset(0)
+    seen = set()
+    for k in range(30):
+        sample = dataset[k]
+        assert np.allclose(sample["input"] * 255, sample["target"] * 255 + 50, atol=1e-3) and sample["label"] == 0
+        seen.add(sample["target"].numpy().tobytes())
+    assert len(seen) == 30
+    assert np.array_equal(
+        dataset[7]["input"], make(papers, weights={"rain": 1, "haze": 0}).train_dataset(0)[7]["input"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"source": {"haze": "paired"}}, "mix.source.haze: paired, but ots/train: nothing in "),
+        ({"source": {"haze": "paired"}}, "; mix.source.haze=synthetic does without"),
+        ({"degradations": {"rain": rain, "haze": None}}, "mix.source.haze: paired, but ots/train: nothing in "),
+        ({"pairs": {}, "source": {"rain": "paired"}}, "mix.pairs.rain: missing, but mix.source.rain asks for pairs"),
+        ({"source": {"rian": "auto"}}, "mix.source.rian: unknown; did you mean mix.source.rain?"),
+        ({"repeats": {"clean": 1, "rain": 1}}, "mix.repeats.haze: missing"),
+        ({"repeats": {"rain": 1, "haze": 1}}, "mix.repeats.clean: missing"),
+        ({"pairs": {}, "degradations": {"rain": rain, "haze": None}}, "mix.pairs.haze: missing; mix.degradations.haze"),
+        ({"root": "/no/such/place"}, "mix.root: /no/such/place: no such folder"),
+        ({"root": None}, "mix.root: needed by mix=mix; the folder with train/clean and val/clean"),
+    ],
+)
+def test_what_does_not_go_together(papers, changes, text):
+    with pytest.raises(UserError) as caught:
+        make(papers, **changes).tasks  # noqa: B018
+    assert text in str(caught.value)
+
+
+def folders(root, /, **changes):
+    settings = {
+        "degradations": {"mine": None},
+        "weights": {"mine": 1},
+        "pairs": {"mine": PairedFolders("a", "b", rule="rain")},
+        "repeats": {"clean": 1, "mine": 1},
+        "val_patch": 16,
+    }
+    return make(root, **(settings | changes))
+
+
+def test_any_two_folders(tmp_path):
+    write_pairs(tmp_path, 10, "a", "b")
+    mix = folders(tmp_path, holdout=0.2)
+    summary = mix.summary()
+    assert summary["degradations"]["mine"]["images"] == 8 and summary["validation"]["mine"]["images"] == 2
+    assert summary["degradations"]["mine"]["origin"] == "a and b (own layout)"
+    trained, held = (set(task.names()) for task in (mix._ready[0]["mine"], mix._ready[1]["mine"]))
+    assert not trained & held
+    sample = mix.val_dataset()[0]
+    assert np.allclose(sample["input"] * 255, sample["target"] * 255 + 50, atol=1e-3)
+    absolute = PairedFolders(str(tmp_path / "a"), str(tmp_path / "b"), rule="rain")
+    assert folders(None, pairs={"mine": absolute}, root=None, holdout=0.2).summary()["epoch"] == 8
+
+
+def test_folders_that_are_not_there(tmp_path):
+    write_pairs(tmp_path, 1, "a", "b")
+    with pytest.raises(UserError, match=r"mix.pairs.mine.input: .*/c: no such folder"):
+        folders(tmp_path, pairs={"mine": PairedFolders("c", "b")}).tasks  # noqa: B018
+    with pytest.raises(UserError, match="mix.pairs.mine: .* is the only clean image; two are needed"):
+        folders(tmp_path).prepare()
+    (tmp_path / "e").mkdir()
+    with pytest.raises(UserError, match="e: holds no images; put files of these kinds there"):
+        folders(tmp_path, pairs={"mine": PairedFolders("a", "e")}).tasks  # noqa: B018
+
+
+def test_half_a_pair(tmp_path):
+    write_pairs(tmp_path, 5, "a", "b")
+    (tmp_path / "b" / "norain-3.png").unlink()
+    with pytest.raises(UserError) as caught:
+        folders(tmp_path).tasks  # noqa: B018
+    assert str(caught.value) == (
+        f"{tmp_path}/a/rain-3.png: no clean image 'norain-3' in {tmp_path}/b; restore the pair, "
+        "or leave out what cannot be used with mix.on_bad_file=skip"
+    )
+    summary = folders(tmp_path, on_bad_file="skip").summary()
+    assert summary["degradations"]["mine"]["images"] + summary["validation"]["mine"]["images"] == 4
+    assert summary["skipped"] == [
+        {"file": str(tmp_path / "a" / "rain-3.png"), "why": "half a pair: it has no clean image"}
+    ]
+
+
+def test_sizes_of_a_pair_that_differ(tmp_path):
+    write_pairs(tmp_path, 4, "a", "b")
+    Image.fromarray(picture(9, size=50)).save(tmp_path / "b" / "norain-2.png")
+    with pytest.raises(UserError) as caught:
+        folders(tmp_path).prepare()
+    assert f"a/rain-2.png: 44x40 pixels, but its clean image {tmp_path}/b/norain-2.png 54x50" in str(caught.value)
+    assert len(folders(tmp_path, on_bad_file="skip").summary()["skipped"]) == 1
+
+
+def test_other_data_have_another_digest(tmp_path):
+    write_pairs(tmp_path, 4, "a", "b")
+    before = folders(tmp_path).summary()
+    assert folders(tmp_path).summary() == before
+    for part in ("a", "b"):
+        Image.fromarray(picture(9, size=50)).save(tmp_path / part / ("norain-2.png" if part == "b" else "rain-2.png"))
+    assert folders(tmp_path).summary() != before
+    assert Folder("x").needs_root

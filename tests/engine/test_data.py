@@ -1,0 +1,73 @@
+"""What a run is trained on is told at its start, written down, and the same when it goes on."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from daair.data.degradations import haze, noise
+from daair.data.mix import Mix
+from daair.data.sources import DeadLeaves, Folder
+from daair.engine.data import check_same_data, data_lines
+from daair.errors import UserError
+from daair.runs.record import Record
+
+
+def make(root, **changes):
+    settings = {
+        "train": [Folder("clean")],
+        "val": [DeadLeaves(count=1, size=32)],
+        "degradations": {"noise": lambda image, rng: noise(image, rng, sigma=25), "haze": haze},
+        "weights": {"noise": 1, "haze": 3},
+        "repeats": {"clean": 4},
+        "patch": 32,
+        "val_patch": 32,
+        "root": str(root),
+    }
+    return Mix(**(settings | changes))
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name, count in (("here/clean", 5), ("there/clean", 4)):
+        (tmp_path / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = np.random.default_rng(i).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
+    return tmp_path
+
+
+def test_lines(root):
+    lines = list(data_lines(make(root / "here"), batch=4, steps=100))
+    assert lines == [
+        "data: noise: synthetic, 5 clean images of clean; 10 samples an epoch (25.0%)",
+        "data: haze: synthetic, 5 clean images of clean; 30 samples an epoch (75.0%)",
+        "data: an epoch is 40 samples, 10.0 updates; 100 updates are 10.0 epochs",
+    ]
+    for i in range(4):
+        (root / "here" / "clean" / f"{i}.png").write_text("no picture")
+    *_, first, _, _, last = data_lines(make(root / "here", on_bad_file="skip"), batch=4, steps=100)
+    assert first.startswith(f"warning: left out {root}/here/clean/0.png: not a readable PNG")
+    assert last == "warning: 4 files were left out; data.json in the run's folder lists all"
+
+
+def test_a_run_goes_on_with_the_data_that_it_began_with(root, tmp_path):
+    record, mix = Record(tmp_path / "run"), make(root / "here")
+    record.folder.mkdir()
+    check_same_data(record, make(root / "there"))  # nothing is known of it
+    record.note_data(mix.summary())
+    assert record.data() == mix.summary() == json.loads((tmp_path / "run" / "data.json").read_text())
+    check_same_data(record, make(root / "there"))  # nothing was trained yet
+    record.update(step=3)
+    check_same_data(record, mix)
+    check_same_data(Record(tmp_path / "run", writer=False), mix)
+    (root / "here").rename(root / "moved")
+    check_same_data(record, make(root / "moved"))
+    with pytest.raises(UserError) as caught:
+        check_same_data(record, make(root / "there"))
+    text = str(caught.value)
+    assert text.startswith(f"{record.folder} was begun on other data: noise was synthetic (5 images of clean, ")
+    assert "now it is synthetic (4 images of clean, " in text and "study=NAME" in text
+    with pytest.raises(UserError, match="haze was synthetic .*, now it is nothing"):
+        check_same_data(record, make(root / "moved", weights={"noise": 1, "haze": 0}, repeats={"clean": 2}))
