@@ -25,7 +25,7 @@ import torch
 
 import daair
 from daair.data import degradations
-from daair.data.sources import Photographs
+from daair.data.sources import Photographs, read_rgb
 from daair.information import normalised_mutual_information
 from daair.metrics import PROTOCOLS
 from daair.models.router import Routing
@@ -90,7 +90,7 @@ plt.show()
 
 # %%
 model = daair.load(RUN)
-scenes = [image[:SIDE, :SIDE] for _, image in Photographs(["astronaut", "chelsea", "coffee"]).load()]
+scenes = [read_rgb(file)[:SIDE, :SIDE] for _, file in Photographs(["astronaut", "chelsea", "coffee"]).pictures()]
 WORSEN = {
     "noise, sigma 15": lambda image, rng: degradations.noise(image, rng, sigma=15),
     "noise, sigma 50": lambda image, rng: degradations.noise(image, rng, sigma=50),

@@ -25,7 +25,7 @@ from PIL import Image, ImageOps
 
 import daair
 from daair.data import degradations
-from daair.data.sources import Photographs
+from daair.data.sources import Photographs, read_rgb
 from daair.metrics import PROTOCOLS
 
 RUN = Path(os.environ.get("DAAIR_RUN") or next(Path("../runs/demo").glob("*/seed*")))  # or a .safetensors file
@@ -51,8 +51,8 @@ if IMAGE:
     picture.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
     degraded = np.asarray(picture)
 else:
-    ((_, photograph),) = Photographs(["coffee"]).load()
-    clean = np.ascontiguousarray(photograph[:LARGEST, :LARGEST])
+    ((_, file),) = Photographs(["coffee"]).pictures()
+    clean = np.ascontiguousarray(read_rgb(file)[:LARGEST, :LARGEST])
     degraded = degradations.noise(clean, np.random.default_rng(0), sigma=25)
 degraded.shape
 
