@@ -120,7 +120,7 @@ def test_curves_are_the_mean_and_the_range_of_the_seeds(study, kept: dict, tmp_p
     loss, psnr = kept["curves"].axes
     assert loss.get_yscale() == "log" and psnr.get_ylabel() == "validation PSNR / dB" and psnr.get_xlabel() == "updates"
     values = pd.DataFrame({
-        run: {line["step"]: line["val/psnr"] for line in study.metrics[run] if "val/psnr" in line}
+        run: {line["step"]: line["val/psnr"] for line in study.metrics(run) if "val/psnr" in line}
         for run in study.runs_of("rank2-00000002")["run"]
     })  # fmt: skip
     np.testing.assert_allclose(psnr.lines[0].get_ydata(), values.mean(axis=1))
@@ -131,7 +131,7 @@ def test_curves_are_the_mean_and_the_range_of_the_seeds(study, kept: dict, tmp_p
 def test_long_curves_are_averaged_in_parts(study) -> None:
     lines = [{"step": step, "train/loss": float(step)} for step in range(1, 1001)]
     study = figures.study.Study(study.runs.head(1), study.images, study.folder, (), ())
-    study.__dict__["metrics"] = {str(study.runs["run"].iloc[0]): lines}
+    study._metrics[str(study.runs["run"].iloc[0])] = lines
     band = curves._band(study, "rank2-00000002", "train/loss")
     assert len(band) == curves.POINTS and band["mean"].mean() == pytest.approx(500.5, abs=5)
     np.testing.assert_allclose(band.index, band["mean"])
@@ -140,7 +140,7 @@ def test_long_curves_are_averaged_in_parts(study) -> None:
 def test_routing_shows_the_last_matrix_of_each_learner(study, kept: dict, tmp_path: Path) -> None:
     drawn = list(routing.routing(study, tmp_path))
     assert [one.name for one in drawn] == ["routing_rank-2", "routing_rank-4", "routing_rank-8"]
-    lines = study.metrics["rank/rank2-00000002/seed0"]
+    lines = study.metrics("rank/rank2-00000002/seed0")
     shares = np.array(lines[-1]["routing/utilisation"]["learners"])
     *panels, _ = kept["routing_rank-2"].axes
     for axis, share in zip(panels, shares, strict=True):

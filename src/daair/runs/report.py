@@ -130,15 +130,17 @@ def _link(path: Path, folder: Path) -> str:
 
 def _variants(study: "Study", folder: Path, commands: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """Each variant with the values of its differing keys, its runs and its command."""
+    few_columns = study.runs[["variant", "run", "seed", "state", *study.keys]].sort_values("seed", kind="stable")
+    groups = {str(variant): runs for variant, runs in few_columns.groupby("variant", observed=True, sort=False)}
     for variant, name in study.names.items():
-        runs = study.runs_of(variant)
+        runs = groups[variant]
         yield {
             "name": name,
             "is_reference": variant == study.reference,
             "values": [_value(runs[key].iloc[0]) for key in study.keys],
             "runs": [
                 {"seed": run.seed, "state": run.state, "href": f"{_link(study.folder / run.run, folder)}/"}
-                for run in runs[["run", "seed", "state"]].itertuples()
+                for run in runs[["run", "seed", "state"]].itertuples(index=False)
             ],
             "command": commands.get(variant, ""),
         }

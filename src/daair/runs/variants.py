@@ -3,6 +3,7 @@
 `runs` is everywhere a row per run with its facts and config keys as columns, see `daair.runs.collate`.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
@@ -14,9 +15,10 @@ def differing(runs: pd.DataFrame, keys: Iterable[str]) -> list[str]:
     A group whose option differs stands for the keys below it: `router` for `router.noise`.
     """
     texts = runs[list(keys)].astype("string").fillna("null")
+    texts = texts.loc[:, texts.nunique() > 1]
     groups = texts.groupby(runs["variant"].astype(str), sort=False)
     constant = groups.nunique().max() == 1
-    found = [name for name in texts if constant[name] and texts[name].nunique() > 1]
+    found = [name for name in texts if constant[name]]
     return [name for name in found if "." not in name or name.partition(".")[0] not in found]
 
 
@@ -33,9 +35,9 @@ def names(runs: pd.DataFrame, rows: Sequence[str]) -> dict[str, str]:
     for row in first.to_dict("records"):
         parts = [_named(short[name], row[name]) for name in rows if not pd.isna(row[name])]
         called[str(row["variant"])] = ", ".join(parts) or str(row["label"])
-    given = list(called.values())
+    given = Counter(called.values())
     ids = dict(zip(first["variant"].astype(str), first["id"].astype(str), strict=True))
-    return {v: name if given.count(name) == 1 else f"{name} ({ids[v]})" for v, name in called.items()}
+    return {v: name if given[name] == 1 else f"{name} ({ids[v]})" for v, name in called.items()}
 
 
 def _named(key: str, value: object) -> str:

@@ -58,7 +58,7 @@ def _band(study: Study, variant: str, value: str) -> pd.DataFrame | None:
     """Mean, low and high over the seeds by step; None if there are not two steps."""
     columns = {}
     for run in study.runs_of(variant)["run"].astype(str):
-        points = {line["step"]: line[value] for line in study.metrics.get(run, ()) if line.get(value) is not None}
+        points = {line["step"]: line[value] for line in study.metrics(run) if line.get(value) is not None}
         columns[run] = pd.Series(points, dtype=float).sort_index()
     table = pd.DataFrame(columns).dropna()  # steps that all seeds have reached
     if len(table) > POINTS:

@@ -23,7 +23,7 @@ def routing(study: Study, folder: Path) -> Iterator[Drawn]:
     drawn = False
     for variant in study.few():
         for row in study.runs_of(variant).to_dict("records"):
-            last = last_routing(study.metrics.get(str(row["run"]), []))
+            last = last_routing(study.metrics(str(row["run"])))
             if last is not None:
                 yield _draw(study, variant, row, *last, folder)
                 drawn = True
@@ -105,7 +105,7 @@ def _over_seeds(study: Study, variant: str) -> str:
     """`0.41 ± 0.03 (3 seeds)` of the logged information."""
     values = []
     for run in study.runs_of(variant)["run"].astype(str):
-        logged = [line.get("routing/mutual_information") for line in study.metrics.get(run, ())]
+        logged = [line.get("routing/mutual_information") for line in study.metrics(run)]
         values += [value for value in logged if value is not None][-1:]
     series = pd.Series(values, dtype=float)
     spread = series.std()

@@ -39,7 +39,8 @@ def against(study: Study, what: str, metric: str, folder: Path) -> Drawn:
         return Drawn(name, reason=f"no run was measured with {metric}")
     if column not in study.runs or study.runs[column].isna().all():
         return Drawn(name, reason=f"no run says its {column}")
-    values = pd.to_numeric(study.runs.groupby(study.runs["variant"].astype(str))[column].first(), errors="coerce")
+    values = pd.to_numeric(study.runs.groupby("variant", observed=True)[column].first(), errors="coerce")
+    values.index = values.index.astype(str)
     values = values[[variant for variant in study.names if variant in values]].dropna() * factor
     if values.nunique() < 2:
         same = f" ({values.iloc[0]:.4g})" if len(values) else ""

@@ -45,7 +45,7 @@ def strips(study: Study, folder: Path) -> Drawn:
 
 
 def pick(study: Study) -> tuple[dict, list[Sample]]:
-    """A run with sample pictures and these pictures: of the reference, else of the best variant, else of any.
+    """A run with sample pictures and these pictures: of the reference, else of the best variant, else of another.
 
     Returns:
         The run's row with its variant's `name`, and samples in the order of the study's benchmarks; ({}, []) if no run
@@ -53,7 +53,7 @@ def pick(study: Study) -> tuple[dict, list[Sample]]:
     """
     order = {name: i for i, name in enumerate(study.benchmarks)}
     first = [variant for variant in (study.reference, study.best()) if variant in study.names]
-    for variant in dict.fromkeys([*first, *study.names]):
+    for variant in dict.fromkeys([*first, *study.few()]):
         for row in study.runs_of(variant).to_dict("records"):
             found = [s for s in samples.found(study.record(str(row["run"])).samples) if s.benchmark in order]
             if found:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from daair.runs import variants
@@ -49,20 +50,26 @@ class Study:
     @cached_property
     def benchmarks(self) -> list[str]:
         """Names, in the order of the results."""
-        return list(dict.fromkeys(self.images["benchmark"].astype(str)))
+        return [str(name) for name in self.images["benchmark"].unique()]
 
     @cached_property
     def protocols(self) -> list[str]:
         """Names of the metric protocols."""
-        return list(dict.fromkeys(self.images["protocol"].astype(str)))
+        return [str(name) for name in self.images["protocol"].unique()]
+
+    @cached_property
+    def means(self) -> pd.DataFrame:
+        """A row per run and benchmark, a column per metric: means over the images."""
+        keys = [name for name in METRICS if name in self.images]
+        return self.images.groupby(["run", "benchmark"], observed=True, sort=False)[keys].mean()
 
     def scores(self, metric: str) -> pd.DataFrame:
         """A row per variant and seed, a column per benchmark: means over the images, NaN where a run has none."""
-        keys = [self.images["run"].astype(str), self.images["benchmark"].astype(str)]
-        means = self.images[metric].groupby(keys).mean().unstack().reindex(columns=self.benchmarks)
-        owners = self.runs.set_index(self.runs["run"].astype(str)).loc[means.index]
-        means.index = pd.MultiIndex.from_arrays([owners["variant"].astype(str), owners["seed"]])
-        return means
+        scores = self.means[metric].unstack("benchmark")
+        scores.columns = scores.columns.astype(str)
+        owners = self.runs.set_index("run").loc[scores.index]
+        scores.index = pd.MultiIndex.from_arrays([owners["variant"].astype(str), owners["seed"]])
+        return scores[self.benchmarks]
 
     def averages(self, metric: str) -> pd.Series:
         """The mean over all benchmarks by variant and seed; only of runs that were measured on all of them."""
@@ -90,24 +97,34 @@ class Study:
             "" if total <= SEVERAL else f" Shown: {reference}the best by average PSNR, {SEVERAL} of {total} variants."
         )
 
+    @cached_property
+    def _places(self) -> dict[str, np.ndarray]:
+        """Positions in `runs` of each variant's runs."""
+        groups = self.runs.groupby("variant", observed=True, sort=False).indices
+        return {str(variant): places for variant, places in groups.items()}
+
     def runs_of(self, variant: str) -> pd.DataFrame:
         """The rows of a variant's runs, by seed."""
-        return self.runs[self.runs["variant"].astype(str) == variant].sort_values("seed")
+        return self.runs.iloc[self._places[variant]].sort_values("seed")
 
     def record(self, run: str) -> Record:
         """The folder of a run."""
         return Record(self.folder / run)
 
     @cached_property
-    def metrics(self) -> dict[str, list[dict]]:
-        """The lines of metrics.jsonl by run; a run of which there are none is not in it."""
-        read = {str(run): self.record(str(run)).metrics() for run in self.runs["run"]}
-        return {run: lines for run, lines in read.items() if lines}
+    def _metrics(self) -> dict[str, list[dict]]:
+        return {}
+
+    def metrics(self, run: str) -> list[dict]:
+        """The lines of a run's metrics.jsonl; read once, and only of runs that are shown."""
+        if run not in self._metrics:
+            self._metrics[run] = self.record(run).metrics()
+        return self._metrics[run]
 
     def seeds_note(self) -> str:
         """`3 seeds`, `2 to 3 seeds`, `seed 0 only`."""
-        measured = self.runs[self.runs["run"].astype(str).isin(set(self.images["run"].astype(str)))]
-        counts = measured.groupby(measured["variant"].astype(str))["seed"].nunique()
+        measured = self.runs[self.runs["run"].isin(self.images["run"].unique())]
+        counts = measured.groupby("variant", observed=True)["seed"].nunique()
         low, high = int(counts.min()), int(counts.max())
         if high == 1:
             return "one seed, so no spread is known"
@@ -117,8 +134,8 @@ class Study:
 def one_protocol(images: pd.DataFrame, wanted: Sequence[str] | None = None) -> pd.DataFrame:
     """Rows of one protocol per benchmark: of `wanted`, else the one with the most rows, the first of equals."""
     if wanted:
-        return images[images["protocol"].astype(str).isin(list(wanted))]
-    benchmark, protocol = images["benchmark"].astype(str), images["protocol"].astype(str)
-    counts = protocol.groupby([benchmark, protocol], sort=False).size()
-    best = counts.groupby(level=0, sort=False).idxmax()
-    return images[[best[b][1] == p for b, p in zip(benchmark, protocol, strict=True)]]
+        return images[images["protocol"].isin(list(wanted))]
+    counts = images.groupby(["benchmark", "protocol"], observed=True, sort=False).size()
+    best = set(counts.groupby(level=0, observed=True, sort=False).idxmax())
+    numbers = images.groupby(["benchmark", "protocol"], observed=True, sort=False).ngroup()
+    return images[numbers.isin([i for i, pair in enumerate(counts.index) if pair in best])]
