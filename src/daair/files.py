@@ -1,12 +1,15 @@
 """Files that appear whole or not at all: written beside their place, flushed to disk, then renamed."""
 
 import contextlib
+import errno
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from daair.errors import UserError
 
 LONGEST = 80  # characters of a name; leaves room for what is added to it, within the 255 of a component
 RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]", re.IGNORECASE)
@@ -19,39 +22,73 @@ def replacing(path: Path) -> Iterator[Path]:
 
     If the block raises, `path` stays as it was and the temporary file is removed. The suffix is kept, for writers that
     choose the format by it. The folder is made when missing.
+
+    Raises:
+        UserError: the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = None
     try:
-        yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files
-        _sync(temporary)
-        os.replace(temporary, path)
-        _sync(path.parent)
+        with telling_full_disk(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+            os.close(handle)
+            temporary = Path(name)
+            yield temporary
+            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files
+            _sync(temporary)
+            os.replace(temporary, path)
+            _sync(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """The same for a folder; `path` must not exist yet."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
     try:
-        yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                _sync(file)
-        os.replace(temporary, path)
-        _sync(path.parent)
+        with telling_full_disk(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _sync(file)
+            os.replace(temporary, path)
+            _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def telling_full_disk(path: Path) -> Iterator[None]:
+    """Whatever a writer of `path` raises for want of space becomes one line that says so.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _is_full(error, path):
+            raise
+        text = f"{path}: no space left on its disk; make room, then give the same command again"
+        raise UserError(text) from error
+
+
+def _is_full(error: Exception, path: Path) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, UserError):
+        return False
+    # Libraries that write by themselves (safetensors, PyTorch) have errors of their own, with and without the reason.
+    with contextlib.suppress(OSError):
+        return "No space left" in str(error) or shutil.disk_usage(path.parent).free < 1 << 16
+    return False
 
 
 def write_text(path: Path, text: str) -> None:

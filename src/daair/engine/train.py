@@ -4,6 +4,7 @@ The loop is a function of the step: which samples, which noise and which learnin
 number alone. That is why a killed run, started again, ends with the same weights to the last bit (on a CPU).
 """
 
+import contextlib
 import math
 import signal
 from collections import Counter
@@ -68,7 +69,8 @@ def train(cfg: Config) -> int:
             return exit_code
         except BaseException as error:
             state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            record.update(state=state, message=reason(error))
+            with contextlib.suppress(UserError, OSError):  # on a full disk not even that can be noted
+                record.update(state=state, message=reason(error))
             raise
         finally:
             mirror.keep(record.collated, record.root)

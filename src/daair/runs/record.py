@@ -32,7 +32,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from daair.errors import UserError
-from daair.files import safe_name, write_text
+from daair.files import safe_name, telling_full_disk, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -254,7 +254,7 @@ class Record:
         if not self.writer:
             return
         row = {"step": step, "time": _now(), **values}
-        with open(self.metrics_file, "a", encoding="utf-8") as file:
+        with telling_full_disk(self.metrics_file), open(self.metrics_file, "a", encoding="utf-8") as file:
             file.write(json.dumps(_jsonable(row), allow_nan=False) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
