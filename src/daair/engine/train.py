@@ -20,7 +20,7 @@ from daair.config import run_folder
 from daair.data.mix import Mix
 from daair.data.order import StepSampler
 from daair.engine import checkpoints
-from daair.engine.data import check_same_data, data_lines
+from daair.engine.data import Waiting, check_same_data, data_lines
 from daair.engine.devices import describe
 from daair.engine.evaluate import finish
 from daair.engine.profile import costs
@@ -136,14 +136,15 @@ class Run:
         """All updates from the newest checkpoint to `train.steps`; returns the exit status."""
         cfg, accelerator, stop = self.cfg.train, self.accelerator, Stop(self.accelerator)
         first = self.resume()
-        batches = iter(self.loader(first))
+        self.batches = Waiting(self.loader(first))
         tracked: list[dict[str, Tensor]] = []
         with stop.listening(), self.reporter.progress("train", cfg.steps, first) as bar:
             for step in range(first, cfg.steps):
                 self.network.train()
                 for micro in range(cfg.accumulation):
                     batch = {
-                        name: value.to(accelerator.device, non_blocking=True) for name, value in next(batches).items()
+                        name: value.to(accelerator.device, non_blocking=True)
+                        for name, value in next(self.batches).items()
                     }
                     reseed(self.cfg.seed, step, micro, accelerator.process_index)
                     with accelerator.accumulate(self.network):
@@ -203,6 +204,7 @@ class Run:
         if step % cfg.log_every == 0 or last:
             values = {f"train/{name}": value for name, value in _means(tracked).items()}
             values |= {"train/lr": self.learning_rate, "train/images_per_second": bar.rate}
+            values["train/waiting"] = self.batches.share()  # part of the time since the last line
             values["train/epoch"] = step * cfg.batch_size * cfg.accumulation / self.epoch
             tracked.clear()
             self.record.log(step, values)
