@@ -175,3 +175,10 @@ def test_many_variants_show_the_best_and_the_reference(tmp_path: Path, kept: dic
     assert [study.names[variant] for variant in study.few()] == ["rank 1", *(f"rank {i}" for i in range(4, 10))]
     assert "7 of 9 variants" in scores.gain(study, tmp_path).caption
     assert len(kept["gain"].axes[0].get_legend_handles_labels()[1]) == 7
+
+
+def test_figures_are_of_one_protocol_for_each_benchmark() -> None:
+    pairs = [("a", "x"), ("a", "y"), ("a", "y"), ("b", "x"), ("b", "y")]
+    images = pd.DataFrame(pairs, columns=["benchmark", "protocol"]).astype("category")
+    assert list(figures.study.one_protocol(images).itertuples(index=False, name=None)) == [pairs[1], pairs[2], pairs[3]]
+    assert list(figures.study.one_protocol(images, ["x"]).index) == [0, 3]

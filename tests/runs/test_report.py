@@ -97,6 +97,14 @@ def test_a_study_without_results_has_a_page_too(tmp_path: Path) -> None:
     assert "0 of 1 run done, 1 variant, 1 seed" in text and "nothing yet" in text and "(queued)" in text
 
 
+def test_a_run_that_has_no_folder_here_has_no_link(tmp_path: Path) -> None:
+    Record(tmp_path / "new" / "a-00000001" / "seed0").queue({"seed": 0, "study": "new", "train": {"steps": 3}}, steps=3)
+    collated = collate.frame(tmp_path, "new")
+    page = report.write(collated, tmp_path / "out", runs=tmp_path / "elsewhere", table="")
+    links = Links(page.read_text())
+    assert "seed0" in " ".join(links.text) and all(url.startswith("#") for url in links.linked)
+
+
 # What a visitor does, in two frames: one as wide as a desk, one as a phone.
 VISIT = """
 const done = (frame) => {

@@ -209,7 +209,7 @@ class Record:
         """
         if not self.config_file.is_file():
             raise UserError(f"{self.folder} is not a run folder: it has no {self.config_file.name}")
-        return yaml.safe_load(self.config_file.read_text())
+        return yaml.load(self.config_file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
     def environment(self) -> dict[str, Any]:
         """What the latest attempt noted of its machine, see `daair.runs.environment`; {} where there is nothing.

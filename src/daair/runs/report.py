@@ -128,6 +128,11 @@ def _link(path: Path, folder: Path) -> str:
     return Path(os.path.relpath(path, folder)).as_posix()
 
 
+def _folder(path: Path, folder: Path) -> str:
+    """A link to a run's folder; empty where there is none, as for a run that was read from elsewhere."""
+    return f"{_link(path, folder)}/" if path.is_dir() else ""
+
+
 def _variants(study: "Study", folder: Path, commands: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """Each variant with the values of its differing keys, its runs and its command."""
     few_columns = study.runs[["variant", "run", "seed", "state", *study.keys]].sort_values("seed", kind="stable")
@@ -139,7 +144,7 @@ def _variants(study: "Study", folder: Path, commands: Mapping[str, str]) -> Iter
             "is_reference": variant == study.reference,
             "values": [_value(runs[key].iloc[0]) for key in study.keys],
             "runs": [
-                {"seed": run.seed, "state": run.state, "href": f"{_link(study.folder / run.run, folder)}/"}
+                {"seed": run.seed, "state": run.state, "href": _folder(study.folder / run.run, folder)}
                 for run in runs[["run", "seed", "state"]].itertuples(index=False)
             ],
             "command": commands.get(variant, ""),
