@@ -242,7 +242,8 @@ def test_id_does_not_depend_on_order_or_spelling(composer, data):
     ["paths.runs=x", "logger.mode=disabled", "device=cpu", "launch.num_processes=2", "train.workers=0", "seed=9",
      "train.log_every=1", "train.checkpoint_every=7", "train.keep=1", "train.validate_every=3", "train.threads=1",
      "study=s", "label=l", "checkpoint=c", "input=i", "output=o", "benchmarks=[demo_rain]", "restore.tile=64",
-     "profile.size=64", "mix.root=/data", "mix.benchmarks=[]", "task=profile"],
+     "profile.size=64", "mix.root=/data", "mix.benchmarks=[]", "task=profile",
+     "mix.cache=null", "mix.cache_gb=1", "mix.on_bad_file=skip"],
 )  # fmt: skip
 def test_id_ignores_what_cannot_change_the_network(composer, override):
     assert config_id(validate(composer.compose([override]))) == config_id(validate(composer.compose([])))
@@ -252,10 +253,20 @@ def test_id_ignores_what_cannot_change_the_network(composer, override):
     "override",
     ["experts.rank=4", "model.channels=16", "router=soft", "control.momentum=0.9", "loss=l2", "optimizer.lr=1e-3",
      "schedule.warmup=0.1", "train.steps=10", "train.batch_size=8", "train.precision=bf16", "train.ema_decay=0.9",
-     "train.accumulation=2", "mix.patch=32", "mix.degradations.noise15.sigma=10", "train.compile=true"],
+     "train.accumulation=2", "mix.patch=32", "mix.degradations.noise15.sigma=10", "train.compile=true",
+     "mix.source.rain=paired", "mix.source=auto", "mix.repeats.clean=2", "mix.weights.rain=2", "mix.balance=repeats",
+     "mix.pairs.rain.name=rain100h/train", "mix.min_pairs=5"],
 )  # fmt: skip
 def test_id_changes_with_what_can(composer, override):
     assert config_id(validate(composer.compose([override]))) != config_id(validate(composer.compose([])))
+
+
+def test_id_takes_the_names_of_folders_and_not_their_places(composer):
+    def of(place, name):
+        folders = (f"mix.pairs.paired.input={place}/{name}", f"mix.pairs.paired.target={place}/gt")
+        return config_id(validate(composer.compose(["mix=paired", *folders])))
+
+    assert of("/data", "rainy") == of("/elsewhere/data", "rainy") != of("/data", "snowy")
 
 
 def test_id_changes_with_a_default_in_the_files_and_with_the_order_of_labels(composer):

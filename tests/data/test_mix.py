@@ -241,6 +241,43 @@ def test_the_pack_trains_all_five(data_root):
     assert four.tasks["rain"].source == "synthetic"  # not there
 
 
+PROMPTIR = {
+    "rain": ("Train/Derain/rainy/rain-{}.png", "Train/Derain/gt/norain-{}.png"),
+    "haze": ("Train/Dehaze/synthetic/part1/{}_0.8_0.1.jpg", "Train/Dehaze/original/{}.png"),
+    "blur": ("Train/Deblur/blur/{}.png", "Train/Deblur/sharp/{}.png"),
+    "lowlight": ("Train/Enhance/low/{}.png", "Train/Enhance/gt/{}.png"),
+    None: ("Train/Denoise/{}.png",),
+}
+MOCEIR = {
+    "rain": ("deraining/RainTrainL/rainy/rain-{}.png", "deraining/RainTrainL/gt/norain-{}.png"),
+    "haze": ("dehazing/RESIDE/part2/{}_0.8_0.1.jpg", "dehazing/RESIDE/clear/{}.png"),
+    "blur": ("deblurring/GoPro/crop/train/input_crops/{}.png", "deblurring/GoPro/crop/train/target_crops/{}.png"),
+    "lowlight": ("llie/LOLv1/Train/input/{}.png", "llie/LOLv1/Train/target/{}.png"),
+    None: ("denoising/BSD400/{}.png", "denoising/WaterlooED/1{}.png"),
+}
+
+
+@pytest.mark.parametrize("layout", [PROMPTIR, MOCEIR], ids=["promptir", "moceir"])
+def test_the_papers_folders_train_the_papers_mix(tmp_path, layout):
+    """As they are: all but the noise on pairs, in the papers' proportions."""
+    numbers = {"rain": 2, "haze": 4, "blur": 3, "lowlight": 1, None: 2}
+    for label, names in layout.items():
+        for name in names:
+            for i in range(numbers[label]):
+                file = tmp_path / name.format(i)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.full((24, 24, 3), 10 * i, np.uint8)).save(file)
+    changes = {"root": str(tmp_path), "patch": 16, "val_patch": 16, "min_pairs": 1}
+    mix = instantiate(conf("aio5") | changes, _convert_="all")
+    photographs = 2 * len(layout[None])
+    assert mix.balance_used() == "repeats"
+    wanted = {"noise25": 3 * photographs, "rain": 2 * 120, "haze": 4, "blur": 3 * 5, "lowlight": 20}
+    assert mix.samples() == wanted
+    assert {label: task.source for label, task in mix.tasks.items() if label != "noise25"} == dict.fromkeys(
+        ("rain", "haze", "blur", "lowlight"), "paired"
+    )
+
+
 def test_demo_validates_on_photographs_that_it_does_not_train_on():
     node = conf("demo")
     train = {name for source in node["train"] for name in source.get("names", ())}
