@@ -1,6 +1,9 @@
 """Config errors' texts, and what makes two configs the same."""
 
 import json
+import os
+import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -325,3 +328,16 @@ def test_a_run_keeps_its_folder_whatever_its_label_becomes(composer, tmp_path):
         "t",
         f"daair_tiny-demo-{first.parent.name[-8:]}",
     )
+
+
+def test_id_is_the_same_in_another_process(composer, tmp_path):
+    overrides = [f"{key}={values[0]}" for key, values in SPELLINGS.items()]
+    code = (
+        "import sys; from daair.cli import conf_dir; from daair.config import config_id, validate; "
+        "from daair.preflight import Composer; print(config_id(validate(Composer(conf_dir()).compose(sys.argv[1:]))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "paths.runs=elsewhere", *reversed(overrides)], cwd=tmp_path, text=True,
+        capture_output=True, timeout=120, env={**os.environ, "PYTHONHASHSEED": "7", "LC_ALL": "C", "TZ": "Asia/Tokyo"},
+    )  # fmt: skip
+    assert done.stdout.strip() == config_id(validate(composer.compose(overrides))), done.stderr

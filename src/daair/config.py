@@ -48,7 +48,7 @@ COMPONENTS = ("experts", "router", "control", "model", "mix", "loss", "optimizer
 NEEDS = {"restore": ("checkpoint", "input", "output")}
 """Root keys that a task cannot do without; for task=evaluate see `check_checkpoint`."""
 
-READS_RUNS = ("status",)
+READS_RUNS = ("status", "collate")
 """Tasks that look at recorded runs and at nothing else of the config: its components are not even imported for them."""
 
 _ALIAS = re.compile(r"\$\{([\w.]+)\}")
@@ -371,7 +371,7 @@ def _combinations(cfg: Config) -> Iterator[Problem]:
     task = cfg.task.get("name")
     if not isinstance(cfg.task.get("_target_"), str):
         yield Problem("task._target_", "missing; choose a task with task=NAME")
-    if cfg.study is None and task not in READS_RUNS:
+    if cfg.study is None and task != "status":
         yield Problem("study", f"missing; task={task} needs study=...")
     for key in cfg.task.keys() - {"_target_", "name", "study"}:
         yield Problem(f"task.{key}", UNKNOWN)
