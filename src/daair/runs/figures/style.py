@@ -1,5 +1,6 @@
 """How all figures look: sizes of a two-column paper, colours that colour-blind readers can tell apart, files."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,6 +76,7 @@ class Drawn:
 @contextmanager
 def styled() -> Iterator[None]:
     """Figures that are made inside look like this."""
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it narrates every font that goes into a PDF
     with matplotlib.rc_context(RC):
         yield
 
