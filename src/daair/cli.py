@@ -72,6 +72,11 @@ def main() -> int:
     return max(_statuses, default=0)
 
 
+def note(status: int) -> None:
+    """Remember how a job ended; the command's own exit status is the highest of all."""
+    _statuses.append(status)
+
+
 def spell_out(argument: str) -> str:
     """`benchmarks.mine.input=DIR` as Hydra wants it, `++benchmarks.mine.input=DIR`: the names below are the user's."""
     return f"++{argument}" if re.match(r"benchmarks\.[^=]+=", argument) else argument
@@ -97,7 +102,7 @@ def _job(cfg: DictConfig) -> int:
         report(error)
     if status > SIGNALLED:  # the user stopped this job, and with it the sweep it belongs to
         raise SystemExit(status)
-    _statuses.append(status)
+    note(status)
     return status
 
 

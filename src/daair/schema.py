@@ -96,9 +96,17 @@ class Paths(Section):
 
 
 class Launch(Section):
-    """How a run is started."""
+    """How runs are started."""
 
     num_processes: Positive
+    devices: Annotated[tuple[Annotated[int, Ge(0)] | Text, ...], MinLen(1)] | None
+    runs_per_device: Positive
+    slots: Positive | None
+    rerun: Literal["failed", "all", "none"]
+    retries: Annotated[int, Ge(0)]
+    timeout: Annotated[float, Gt(0)] | None
+    grace: Annotated[float, Gt(0)]
+    dry_run: bool
 
 
 class Restore(Section):

@@ -3,6 +3,7 @@
     <paths.runs>/<study>/<label>-<config id>/seed<k>/
         config.yaml          the frozen config
         status.json          state, attempt, who works on it, since when (see `Status`)
+        output.log           what its processes printed, all attempts, when a launcher started it
         environment.json     commit, machine, versions of the latest attempt; changes.patch when the tree was dirty
         summary.json         what the run cost: parameters, MACs, speed (see `Record.summarise`)
         data.json            what each degradation is trained on, sizes and sources; files that were left out
@@ -98,6 +99,7 @@ class Record:
         self.environment_file = self.folder / "environment.json"
         self.summary_file = self.folder / "summary.json"
         self.data_file = self.folder / "data.json"
+        self.log_file = self.folder / "output.log"
         self.metrics_file = self.folder / "metrics.jsonl"
         self.results_file = self.folder / "results.csv"
         self.weights_file = self.folder / "model.safetensors"

@@ -1,0 +1,175 @@
+"""The devices of a sweep: GPUs as this process sees them, or slots of the CPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from daair.errors import UserError
+
+if TYPE_CHECKING:
+    from daair.schema import Config
+
+MASK = "CUDA_VISIBLE_DEVICES"
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+"""Environment variables by which the libraries of a process learn how many threads to use."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """Devices that were taken for one run; `alone` when nothing else may run there meanwhile."""
+
+    devices: tuple[str, ...]
+    alone: bool = False
+
+
+@dataclass
+class Pool:
+    """Devices, and how many runs each of them holds.
+
+    Attributes:
+        kind: what they are.
+        devices: their names; of GPUs as they stand in CUDA_VISIBLE_DEVICES.
+        room: runs that a device can hold at a time.
+        threads: CPU threads for each process of a run; None leaves it to the libraries.
+        load: runs that each device holds now.
+    """
+
+    kind: Literal["cpu", "gpu"]
+    devices: tuple[str, ...]
+    room: int = 1
+    threads: int | None = None
+    load: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.load = self.load or dict.fromkeys(self.devices, 0)
+
+    def copy(self) -> Pool:
+        """The same devices, all free."""
+        return Pool(self.kind, self.devices, self.room, self.threads)
+
+    def check(self, processes: int, name: str) -> None:
+        """Whether a run of so many processes can ever be started.
+
+        Raises:
+            UserError: it cannot.
+        """
+        if processes > len(self.devices):
+            raise UserError(f"launch.num_processes: {name} asks for {processes} of {self}; {self._remedy()}")
+        if processes > 1 and any(device.startswith("MIG-") for device in self.devices):
+            raise UserError(f"launch.num_processes: {name} asks for {processes}, but MIG devices form no group")
+
+    def take(self, count: int, alone: bool = False) -> Share | None:
+        """`count` different devices with room, those with the least load first; None while there are not so many."""
+        limit = 0 if alone else self.room - 1
+        free = sorted((d for d in self.devices if self.load[d] <= limit), key=lambda device: self.load[device])
+        if len(free) < count:
+            return None
+        share = Share(tuple(sorted(free[:count], key=self.devices.index)), alone)
+        for device in share.devices:
+            self.load[device] += self.room if alone else 1
+        return share
+
+    def give_back(self, share: Share) -> None:
+        """End of `take`."""
+        for device in share.devices:
+            self.load[device] -= self.room if share.alone else 1
+
+    def environment(self, share: Share) -> dict[str, str]:
+        """Environment variables of a run on these devices. Threads that the user has set stay."""
+        threads = {} if self.threads is None else {name: os.environ.get(name, str(self.threads)) for name in THREADS}
+        return {MASK: ",".join(share.devices) if self.kind == "gpu" else "", **threads}
+
+    def __str__(self) -> str:
+        count = len(self.devices)
+        if self.kind == "gpu":
+            several = f", {self.room} runs on each" if self.room > 1 else ""
+            return f"{count} GPU{'s' * (count > 1)} ({', '.join(self.devices)}){several}"
+        return f"{count} CPU slot{'s' * (count > 1)}" + (f" of {self.threads} threads" if self.threads else "")
+
+    def _remedy(self) -> str:
+        if self.kind == "gpu":
+            return "launch.devices and CUDA_VISIBLE_DEVICES say which ones the sweep has"
+        return f"launch.slots=N makes more ({cores()} cores are here)"
+
+
+def cores() -> int:
+    """Logical cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def find_pool(configs: Sequence[Config]) -> Pool:
+    """The pool for runs with these configs.
+
+    Raises:
+        UserError: there is no such device, or the runs want different pools.
+    """
+    first = configs[0]
+    for key in ("devices", "runs_per_device", "slots", "rerun", "dry_run"):
+        if any(getattr(config.launch, key) != getattr(first.launch, key) for config in configs):
+            raise UserError(f"launch.{key}: belongs to the whole sweep and cannot differ between its runs")
+    if any(config.device != first.device for config in configs):
+        raise UserError("device: belongs to the whole sweep and cannot differ between its runs")
+    if first.device != "cpu":
+        gpus = visible_gpus(os.environ)
+        if gpus or first.device == "cuda" or first.launch.devices:
+            chosen = choose_gpus(gpus, first.launch.devices, masked=MASK in os.environ)
+            return Pool("gpu", chosen, first.launch.runs_per_device)
+    elif first.launch.devices:
+        raise UserError("launch.devices: names GPUs, and device=cpu uses none")
+    return cpu_pool(configs, cores(), first.launch.slots)
+
+
+def cpu_pool(configs: Sequence[Config], available: int, slots: int | None) -> Pool:
+    """Slots such that the processes of the runs and their loaders have a core for each of their threads.
+
+    A run of several processes is worth some crowding, up to one for each core. The number depends on what is asked for,
+    not on what is left to do: the same command gives the same threads, and with them the same result to the last bit.
+    """
+    loaders = max(config.train.workers for config in configs)
+    if slots is None:
+        threads = max(config.train.threads or 1 for config in configs)
+        processes = [config.launch.num_processes for config in configs]
+        slots = max(1, min(sum(processes), available // (threads + loaders)), min(max(processes), available))
+    return Pool("cpu", tuple(str(i) for i in range(slots)), threads=max(1, available // slots - loaders))
+
+
+def visible_gpus(environment: Mapping[str, str]) -> list[str]:
+    """Names of the GPUs that CUDA gives this process, as they stand in CUDA_VISIBLE_DEVICES.
+
+    Names are numbers, `GPU-<uuid>` or `MIG-<uuid>`; a mask ends at its first entry that names no device.
+    """
+    import torch
+
+    count = torch.cuda.device_count()  # asks the driver; takes no memory on any device
+    mask = environment.get(MASK)
+    if mask is None:
+        return [str(i) for i in range(count)]
+    return [name.strip() for name in mask.split(",") if name.strip()][:count]
+
+
+def choose_gpus(visible: Sequence[str], chosen: Sequence[int | str] | None, masked: bool = False) -> tuple[str, ...]:
+    """The GPUs that `launch.devices` picks: numbers count within the mask, if any; other names are the driver's.
+
+    Raises:
+        UserError: there is none, or not that one.
+    """
+    if not visible:
+        raise UserError("device: cuda is asked for, but this machine has no CUDA device that torch can use")
+    if chosen is None:
+        return tuple(visible)
+    names = []
+    for item in chosen:
+        if isinstance(item, int):
+            if item >= len(visible):
+                raise UserError(f"launch.devices: no device {item}; CUDA shows {len(visible)}, counted from 0")
+            names.append(visible[item])
+        elif masked and item not in visible:
+            raise UserError(f"launch.devices: {item} is not in {MASK} ({', '.join(visible)})")
+        else:
+            names.append(item)
+    if len(set(names)) < len(names):
+        raise UserError(f"launch.devices: {', '.join(names)} names a device twice")
+    return tuple(names)

@@ -1,0 +1,168 @@
+"""One attempt at a run: its processes, from the command line to the last survivor.
+
+Every process of an attempt carries a token in its environment. So all of them are found again, whoever their parent is
+by then: ranks and loader workers live in sessions of their own, and outlive a front end that is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from daair.launch.parents import name_as_parent
+
+TOKEN = "DAAIR_ATTEMPT"
+"""Environment variable that marks the processes of one attempt."""
+
+FOREIGN = ("RANK", "LOCAL_", "GROUP_", "ROLE_", "WORLD_SIZE", "MASTER_", "ACCELERATE_", "TORCHELASTIC_")
+"""Beginnings of environment variables by which launchers talk to processes; those of another one would mislead ours."""
+
+
+def command(folder: Path, processes: int) -> list[str]:
+    """The command line of the run in `folder`; several processes are started by `accelerate launch`."""
+    worker = ["-m", "daair.launch.worker", str(folder)]
+    if processes == 1:
+        return [sys.executable, *worker]
+    flags = {
+        "--config_file": str(Path(__file__).with_name("accelerate.yaml")),  # not the user's own
+        "--num_processes": str(processes),
+        "--num_machines": "1",
+        "--machine_rank": "0",
+        "--mixed_precision": "no",  # the run's own config decides
+        "--dynamo_backend": "no",
+        "--num_cpu_threads_per_process": os.environ.get("OMP_NUM_THREADS", "1"),
+        "--main_process_port": "0",  # a free one
+    }
+    arguments = [word for flag in flags.items() for word in flag]
+    return [sys.executable, "-m", "daair.launch.ranks", "--multi_gpu", *arguments, *worker]
+
+
+def environment(devices: Mapping[str, str], cpu: bool, token: str) -> dict[str, str]:
+    """What the processes of an attempt find in their environment.
+
+    Args:
+        devices: variables that say what they may use, see `Pool.environment`.
+        cpu: keeps Accelerate from taking ranks without a GPU for single processes.
+        token: marks them.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    source = str(Path(__file__).resolve().parents[2])  # src/ of a checkout, or site-packages
+    path = [source, *filter(None, [kept.get("PYTHONPATH")])]
+    return {
+        **kept,
+        **devices,
+        **name_as_parent(),
+        **({"ACCELERATE_USE_CPU": "true"} if cpu else {}),
+        TOKEN: token,
+        "PYTHONPATH": os.pathsep.join(path),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+class Attempt:
+    """Processes at work on one run.
+
+    `poll` moves it on: a process past its time, or told to stop, gets SIGTERM and, `grace` seconds later, SIGKILL with
+    everything that belongs to it; what is left behind by one that died is ended in the same way.
+
+    Args:
+        folder: the run's folder.
+        log: file that gets all output, behind that of earlier attempts.
+        processes: how many.
+        devices: see `environment`.
+        cpu: likewise.
+        timeout: seconds until it is stopped; None for no limit.
+        grace: seconds between the two signals.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        log: Path,
+        processes: int,
+        devices: Mapping[str, str],
+        *,
+        cpu: bool,
+        timeout: float | None,
+        grace: float,
+    ) -> None:
+        self.token, self.grace, self.timeout = uuid.uuid4().hex, grace, timeout
+        self.timed_out = False
+        self.begun = time.monotonic()
+        self._kill_at: float | None = None
+        self._look_at = 0.0
+        line = command(folder, processes)
+        with open(log, "ab") as output:
+            self.log_begin = output.tell()
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+            where = " ".join(f"{name}={value}" for name, value in devices.items())
+            output.write(f"== {stamp} {where} {' '.join(line[1:])}\n".encode())
+            output.flush()
+            self.process = subprocess.Popen(
+                line,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment(devices, cpu, self.token),
+                start_new_session=True,  # the terminal's Ctrl-C is ours to pass on
+            )
+
+    def poll(self) -> int | None:
+        """The exit status once nothing of it is left (-n: ended by signal n); None while it works."""
+        now = time.monotonic()
+        if self.timeout is not None and self._kill_at is None and now > self.begun + self.timeout:
+            self.timed_out = True
+            self.stop()
+        status = self.process.poll()
+        if self._kill_at is not None and now > self._kill_at:
+            self.kill()
+        if status is None or status == 0 and self._kill_at is None:
+            return status
+        if now < self._look_at:  # the table of processes is not read at every turn
+            return None
+        self._look_at = now + 0.3
+        left = self.survivors()
+        if left and self._kill_at is None:
+            self._kill_at = now + self.grace
+            for process in left:
+                _signal(process, signal.SIGTERM)
+        return None if left else status
+
+    def stop(self) -> None:
+        """Ask for a checkpoint and an end. Only the first process is told: a front end tells its ranks itself."""
+        if self._kill_at is None:
+            self._kill_at = time.monotonic() + self.grace
+            if self.process.poll() is None:
+                self.process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End all of it now."""
+        for process in self.survivors():
+            _signal(process, signal.SIGKILL)
+        if self.process.poll() is None:
+            self.process.kill()
+
+    def survivors(self) -> list[psutil.Process]:
+        """All processes of this attempt that are alive."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(TOKEN) == self.token and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (psutil.Error, OSError):  # gone meanwhile, or another user's
+                continue
+        return found
+
+
+def _signal(process: psutil.Process, number: int) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(number)

@@ -1,0 +1,202 @@
+"""A sweep on this machine: everything is queued first, then started as devices become free, until nothing is left.
+
+One thread, one loop: it starts what fits, looks whether anything has ended, and shows how it goes. Whatever kills this
+process, no run outlives it (`daair.launch.parents`), and the same command goes on with what is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from daair.errors import UserError, reason
+from daair.launch.causes import Ending, ending, tail
+from daair.launch.plan import Job, Plan, first_fit, jobs_of, make_plan
+from daair.launch.pool import Pool, Share, find_pool
+from daair.launch.processes import Attempt
+from daair.launch.view import View
+from daair.runs.record import Record
+from daair.schema import Config
+
+TICK = 0.05  # seconds between two looks at the processes
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def sweep(configs: Sequence[Config]) -> int:
+    """Run what is missing of these configs on this machine's devices.
+
+    Returns:
+        The exit status: 0 all done, 1 something is not, 128 + n stopped by signal n.
+
+    Raises:
+        UserError: the devices do not suffice, or a folder cannot be written.
+    """
+    jobs, pool = jobs_of(configs), find_pool(configs)
+    plan = make_plan(jobs, pool, configs[0].launch.rerun, lambda job: Record(job.folder).status())
+    view = View(pool)
+    if configs[0].launch.dry_run:
+        view.plan(plan, pool)
+        return 0
+    plan = queue(plan, anew=configs[0].launch.rerun == "all")
+    view.skipped(plan.skipped)
+    scheduler = Scheduler(plan.runs, pool, view)
+    scheduler.run()
+    view.summary(scheduler.endings)
+    if scheduler.signal:
+        return 128 + scheduler.signal
+    return int(any(end.state != "done" for end in scheduler.endings.values()))
+
+
+def queue(plan: Plan, anew: bool = False) -> Plan:
+    """Freeze the config of every run of the plan; returns the plan without the runs that others are working on.
+
+    Args:
+        plan: what is to be run.
+        anew: runs that are done begin from the start; what they left is kept aside, in a hidden folder.
+
+    Raises:
+        UserError: a folder cannot be written.
+    """
+    runs, busy = [], []
+    for job in plan.runs:
+        record = Record(job.folder)
+        try:
+            with record.lock():
+                if anew and record.status().state == "done":
+                    job.folder.rename(job.folder.with_name(f".{job.folder.name}-{time.strftime('%Y%m%dT%H%M%S')}"))
+                    job.folder.mkdir()
+                record.queue(job.config.to_dict(), job.config.train.steps)
+            runs.append(job)
+        except UserError as error:
+            busy.append((job.name, str(error).partition(";")[0]))
+        except OSError as error:
+            raise UserError(f"{job.folder}: cannot be written ({error.strerror})") from error
+    return Plan(tuple(runs), (*plan.skipped, *busy))
+
+
+@dataclass
+class Running:
+    """A run at work."""
+
+    job: Job
+    share: Share
+    attempt: Attempt
+
+
+class Scheduler:
+    """Starts runs as devices become free, and sees them to their end.
+
+    Args:
+        jobs: queued runs, in the order in which they should start.
+        pool: the devices.
+        view: shows how it goes.
+    """
+
+    def __init__(self, jobs: Sequence[Job], pool: Pool, view: View) -> None:
+        self.waiting, self.pool, self.view = list(jobs), pool, view
+        self.running: list[Running] = []
+        self.endings: dict[str, Ending] = {}
+        self.attempts: Counter[str] = Counter()
+        self.alone: set[str] = set()  # ran out of memory beside others
+        self.signal = 0  # the first that came
+        self._signals, self._told = 0, False  # signals that nothing was done about yet; whether runs were told to stop
+
+    def run(self) -> None:
+        """Until nothing waits or runs."""
+        with self._listening(), self.view.live(len(self.waiting)):
+            try:
+                while self.waiting or self.running:
+                    self._obey()
+                    self._start()
+                    self._reap()
+                    self.view.update(self.running, self.waiting, self.endings)
+                    time.sleep(TICK)
+            except BaseException:  # a bug of ours: nothing goes on unseen
+                for run in self.running:
+                    run.attempt.kill()
+                raise
+
+    def _obey(self) -> None:
+        """Do what signals asked for. Not in their handler, which may come between the start of a run and its entry."""
+        count, self._signals = self._signals, 0
+        if count:
+            first = not self._told
+            self._told = True
+            self.waiting.clear()
+            for run in self.running:
+                run.attempt.stop() if first else run.attempt.kill()
+            self.view.stopping(self.signal, first)
+
+    def _start(self) -> None:
+        while (fit := first_fit(self.waiting, self.pool, self.alone)) is not None:
+            job, share = fit
+            launch, record = job.config.launch, Record(job.folder)
+            try:
+                attempt = Attempt(
+                    job.folder,
+                    record.log_file,
+                    job.processes,
+                    self.pool.environment(share),
+                    cpu=self.pool.kind == "cpu",
+                    timeout=launch.timeout,
+                    grace=launch.grace,
+                )
+            except OSError as error:  # the disk is full, no more processes, ...
+                self.pool.give_back(share)
+                self._end(job, Ending("failed", reason(error)))
+                continue
+            self.attempts[job.name] += 1
+            self.running.append(Running(job, share, attempt))
+            self.view.started(job, share)
+
+    def _reap(self) -> None:
+        for run in list(self.running):
+            if (code := run.attempt.poll()) is None:
+                continue
+            self.running.remove(run)
+            self.pool.give_back(run.share)
+            record = Record(run.job.folder)
+            log = tail(record.log_file, run.attempt.log_begin)
+            limit = run.attempt.timeout if run.attempt.timed_out else None
+            end = ending(record.status(), code, log, timeout=limit, stopped=bool(self.signal))
+            self._note(record, end)
+            if end.transient and not self.signal and self.attempts[run.job.name] <= run.job.config.launch.retries:
+                self._again(run.job, end)
+            else:
+                self._end(run.job, end, time.monotonic() - run.attempt.begun)
+
+    def _again(self, job: Job, end: Ending) -> None:
+        if end.out_of_memory:
+            self.alone.add(job.name)
+        self.waiting.insert(0, job)
+        self.view.again(job, end)
+
+    def _end(self, job: Job, end: Ending, seconds: float = 0.0) -> None:
+        self.endings[job.name] = end
+        self.view.ended(job, end, seconds)
+
+    def _note(self, record: Record, end: Ending) -> None:
+        """Record what a run that was killed could not record itself."""
+        status = record.status()
+        unknown = status.state in ("queued", "running")
+        if unknown or (end.state == "failed" and (status.state, status.message) != (end.state, end.cause)):
+            with contextlib.suppress(UserError, OSError), record.lock():
+                record.update(state=end.state, message=end.cause)
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[None]:
+        """The first signal lets all runs write checkpoints and stop; one more ends them at once."""
+
+        def note(number: int, frame: object) -> None:
+            self.signal, self._signals = self.signal or number, self._signals + 1
+
+        old = {number: signal.signal(number, note) for number in STOPPING}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)

@@ -1,0 +1,216 @@
+"""What a sweep shows: one line per run at work, counts, time left. Plain lines where there is no terminal.
+
+Everything is read from the runs' folders; the runs know nothing of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from daair.launch.causes import Ending, last_lines, tail
+from daair.launch.plan import Job, Plan, makespan, schedule
+from daair.launch.pool import Pool, Share
+from daair.runs.record import Record
+
+if TYPE_CHECKING:
+    from daair.launch.sweep import Running
+
+LINE_EVERY = 30.0  # seconds between plain lines about the runs at work
+LOOK_EVERY = 1.0  # seconds between two looks into the folders
+WIDTH = 120  # columns where there is no terminal
+NAMED = 8  # skipped runs that are named; more are counted
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        step, steps: updates made, and the budget.
+        rate: images per second; 0 before the first line of metrics.
+        left: seconds of training that are left; None before they can be told.
+    """
+
+    step: int
+    steps: int
+    rate: float
+    left: float | None
+
+
+def progress_of(job: Job) -> Progress:
+    """Read how far a run is."""
+    record, train = Record(job.folder), job.config.train
+    step, rate = record.status().step, 0.0
+    for line in reversed(tail(record.metrics_file).splitlines()):
+        with contextlib.suppress(json.JSONDecodeError, TypeError):
+            row = json.loads(line)
+            if rate := row.get("train/images_per_second") or 0.0:
+                step = max(step, row["step"])
+                break
+    images = (train.steps - step) * train.batch_size * train.accumulation
+    return Progress(step, train.steps, rate, images / rate if rate else None)
+
+
+class View:
+    """The face of a sweep.
+
+    Args:
+        pool: where the runs work.
+        console: where to show; default the terminal or standard output.
+    """
+
+    def __init__(self, pool: Pool, console: Console | None = None) -> None:
+        self.pool = pool
+        self.console = console or Console(highlight=False)
+        if not self.console.is_terminal:
+            self.console = console or Console(highlight=False, width=WIDTH)
+        self._live: Live | None = None
+        self._total, self._ended = 0, 0
+        self._look_at, self._line_at = 0.0, time.monotonic() + LINE_EVERY
+        self._speeds: list[float] = []  # seconds per unit of cost of runs that were done
+        self._jobs: dict[str, Job] = {}
+
+    def say(self, line: str) -> None:
+        """Print a line, above what is live."""
+        self.console.print(line, markup=False, soft_wrap=True)
+
+    def skipped(self, skipped: Sequence[tuple[str, str]]) -> None:
+        """One line for each reason."""
+        reasons: dict[str, list[str]] = {}
+        for name, why in skipped:
+            reasons.setdefault(why, []).append(name)
+        for why, names in reasons.items():
+            more = f", and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            self.say(f"skipped {len(names)} ({why}): {', '.join(names[:NAMED])}{more}")
+
+    def plan(self, plan: Plan, pool: Pool) -> None:
+        """The table of a dry run: what would start in which order, where; durations in parts of the whole."""
+        self.skipped(plan.skipped)
+        total = makespan(plan.runs, pool)
+        table = Table(title=f"{len(plan.runs)} runs on {pool}", title_justify="left")
+        for name, justify in (("run", "left"), ("processes", "right"), ("device", "left"), ("from", "right")):
+            table.add_column(name, justify=justify, overflow="fold")
+        table.add_column("to", justify="right")
+        for slot in schedule(plan.runs, pool):
+            times = (f"{100 * moment / total:.0f} %" for moment in (slot.begin, slot.end))
+            table.add_row(slot.job.name, str(slot.job.processes), " ".join(slot.share.devices), *times)
+        self.console.print(table)
+        self.say("launch.dry_run: nothing was started")
+
+    @contextlib.contextmanager
+    def live(self, total: int) -> Iterator[None]:
+        """Around the sweep of `total` runs."""
+        self._total, self._began = total, time.monotonic()
+        if total:
+            self.say(f"{total} run{'s' * (total > 1)} on {self.pool}")
+        if not self.console.is_terminal:
+            yield
+            return
+        with Live(console=self.console, refresh_per_second=4, transient=True) as self._live:
+            yield
+        self._live = None
+
+    def started(self, job: Job, share: Share) -> None:
+        """A run has begun."""
+        self._jobs[job.name] = job
+        if self._live is None:
+            kind = "slot" if self.pool.kind == "cpu" else "GPU"
+            self.say(f"started {job.name} on {kind} {' '.join(share.devices)}")
+
+    def again(self, job: Job, end: Ending) -> None:
+        """A run is tried once more."""
+        self.say(f"again   {job.name}: {end.cause}")
+
+    def ended(self, job: Job, end: Ending, seconds: float) -> None:
+        """A run has ended."""
+        self._jobs[job.name] = job
+        self._ended += 1
+        if end.state == "done" and seconds:
+            self._speeds.append(seconds / job.cost * job.processes)
+        why = f": {end.cause}" if end.cause else ""
+        self.say(f"[{self._ended}/{self._total}] {end.state} {job.name} after {clock(seconds)}{why}")
+
+    def stopping(self, number: int, first: bool) -> None:
+        """A signal came."""
+        self.say("stopping: runs write their checkpoints (once more to kill them)" if first else "killing all runs")
+
+    def update(self, running: Sequence[Running], waiting: Sequence[Job], endings: Mapping[str, Ending]) -> None:
+        """Called all the time; looks and shows now and then."""
+        now = time.monotonic()
+        if now < self._look_at or (self._live is None and now < self._line_at):
+            return
+        self._look_at, self._line_at = now + LOOK_EVERY, now + LINE_EVERY
+        seen = [(run, progress_of(run.job)) for run in running]
+        counts = self._counts(seen, waiting, endings)
+        if self._live is None:
+            self.say(counts)
+            for run, progress in seen:
+                self.say(f"  {run.job.name}  {_numbers(progress)}")
+            return
+        table = Table.grid(padding=(0, 2))
+        for run, progress in seen:
+            done = progress.step / max(1, progress.steps)
+            bar = "━" * round(24 * done)
+            table.add_row(run.job.name, f"{bar:<24}", _numbers(progress))
+        self._live.update(Group(table, Text(counts)))
+
+    def _counts(self, seen: Sequence, waiting: Sequence[Job], endings: Mapping[str, Ending]) -> str:
+        states = Counter(end.state for end in endings.values())
+        others = states.total() - states["done"]
+        left = self._left(seen, waiting)
+        text = f"running {len(seen)}, queued {len(waiting)}, done {states['done']}, failed {others}"
+        return text if left is None else f"{text}, about {clock(left)} left"
+
+    def _left(self, seen: Sequence[tuple[Running, Progress]], waiting: Sequence[Job]) -> float | None:
+        """Seconds until all is done, by the speed of the runs of this sweep; None before that can be told."""
+        lefts = [progress.left for _, progress in seen if progress.left is not None]
+        speeds = self._speeds or [
+            p.left / (run.job.duration * (1 - p.step / p.steps))
+            for run, p in seen
+            if p.left is not None and p.step < p.steps
+        ]
+        if len(lefts) < len(seen) or (waiting and not speeds):
+            return None
+        work = sum(left * run.job.processes for (run, _), left in zip(seen, lefts, strict=True))
+        work += sum(job.cost for job in waiting) * (sum(speeds) / len(speeds) if speeds else 0.0)
+        return max([*lefts, work / (len(self.pool.devices) * self.pool.room)], default=0.0)
+
+    def summary(self, endings: Mapping[str, Ending]) -> None:
+        """What was done; of what was not, a table of causes with the end of each log."""
+        states = Counter(end.state for end in endings.values())
+        bad = {name: end for name, end in endings.items() if end.state != "done"}
+        if bad:
+            table = Table(title=f"{len(bad)} of {self._total} runs are not done", title_justify="left", show_lines=True)
+            for column in ("run", "state", "cause and end of the log"):
+                table.add_column(column, overflow="fold")
+            for name, end in bad.items():
+                log = Record(self._jobs[name].folder).log_file
+                lines = [] if end.state == "interrupted" else last_lines(tail(log), end.cause)
+                table.add_row(Text(name), end.state, Text("\n".join([end.cause, *lines, str(log)])))
+            self.console.print(table)
+        if endings:
+            counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+            remedy = "; the same command goes on with the others" if bad else ""
+            self.say(f"{counts} in {clock(time.monotonic() - self._began)}{remedy}")
+
+
+def _numbers(progress: Progress) -> str:
+    rate = f"{progress.rate:.1f} images/s" if progress.rate else "starting"
+    left = "" if progress.left is None else f"left {clock(progress.left)}"
+    return f"{progress.step}/{progress.steps}  {rate}  {left}".rstrip()
+
+
+def clock(seconds: float) -> str:
+    """`h:mm:ss`."""
+    return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"

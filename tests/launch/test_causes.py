@@ -1,0 +1,55 @@
+"""Why a run ended, told from its status, its exit status and its log."""
+
+import pytest
+
+from daair.launch.causes import ending, last_lines, tail
+from daair.runs.record import Status
+
+RANK_KILLED = """
+[rank0]: RuntimeError: [gloo] Connection closed by peer
+  exitcode  : -9 (pid: 4)
+  traceback : Signal 9 (SIGKILL) received by PID 4
+"""
+RUNNING = Status(state="running", step=7)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "log", "state", "cause", "transient"),
+    [
+        (Status(state="done"), 1, "", "done", "", False),  # an abort while leaving does not undo results
+        (Status(state="failed", message="training diverged at step 3"), 1, "", "failed", "training diverged", False),
+        (Status(state="failed", message="RuntimeError: CUDA out of memory"), 1, "", "failed", "RuntimeError: C", True),
+        (Status(state="failed", message="MemoryError"), 1, "", "failed", "MemoryError", True),
+        (Status(state="interrupted", message="stopped by SIGTERM"), 143, "", "interrupted", "stopped by SIG", False),
+        (RUNNING, -9, "", "failed", "killed by SIGKILL (by the system, for lack of memory?)", False),
+        (RUNNING, -11, "", "failed", "killed by SIGSEGV", False),
+        (RUNNING, 137, "", "failed", "killed by SIGKILL", False),
+        (RUNNING, 1, RANK_KILLED, "failed", "a process was killed by SIGKILL", False),
+        (
+            Status(state="failed", message="RuntimeError: [gloo] Connection closed by peer"), 1, RANK_KILLED,
+            "failed", "a process was killed by SIGKILL", False,
+        ),
+        (RUNNING, 1, "x\nOSError: [Errno 28] No space left on device\ny", "failed", "OSError: [Errno 28] No sp", False),
+        (RUNNING, 1, "RuntimeError: The server socket: EADDRINUSE, address already in use", "failed", "Runtime", True),
+        (RUNNING, 3, "nothing", "failed", "ended with exit status 3", False),
+    ],
+)  # fmt: skip
+def test_causes(status, code, log, state, cause, transient):
+    end = ending(status, code, log)
+    assert (end.state, end.transient) == (state, transient)
+    assert end.cause.startswith(cause)
+
+
+def test_what_the_sweep_did_itself():
+    assert ending(RUNNING, 143, "", timeout=60.0).cause == "took longer than launch.timeout, 60 s; stopped after step 7"
+    assert ending(RUNNING, 143, "", stopped=True).state == "interrupted"
+    assert ending(Status(state="done"), 143, "", stopped=True).state == "done"
+
+
+def test_the_tail_of_a_log(tmp_path):
+    log = tmp_path / "output.log"
+    log.write_bytes(b"old\n" + b"new \xff\n")
+    assert tail(log, begin=4) == "new \ufffd\n"
+    assert tail(log, size=4) == "w \ufffd\n"
+    assert tail(tmp_path / "none") == ""
+    assert last_lines("a\n\n====\nW1125 elastic\nb\nerror: why\nc\n", "why", 2) == ["b", "c"]

@@ -1,0 +1,275 @@
+"""Sweeps with real processes: killed, stopped, failing in every way, and typed again."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from helpers import RUN, SMALL, alive, environment, make_photographs, run
+
+from daair.runs.record import Record
+
+# Six runs of different sizes, one of them on two processes.
+SIX = """
+# @package _global_
+defaults:
+  - override /hydra/launcher: accelerate
+study: six
+launch: {slots: 2, grace: 60}
+train: {steps: 12, checkpoint_every: 3, validate_every: 6, accumulation: 4}
+hydra:
+  mode: MULTIRUN
+  sweeper:
+    variants:
+      a: {experts.rank: 1}
+      b: {experts.rank: 2}
+      c: {experts.rank: 3}
+      d: {experts.rank: 4}
+      e: {experts.rank: 5}
+      pair: {experts.rank: 8, launch.num_processes: 2}
+"""
+
+# What goes wrong and how, by the run's label; once the file `mended` is there, nothing does.
+TROUBLE = """
+import os, resource, signal
+from pathlib import Path
+from daair.config import run_name
+from daair.runs.record import Record
+
+def work(config):
+    with open("begun.txt", "a") as file:
+        print(config.label, file=file)
+    if Path("mended").exists():
+        record = Record(f"{config.paths.runs}/{run_name(config)}")
+        with record.lock():
+            record.update(state="done")
+        return 0
+    if config.label == "bug":
+        print("about to fail")
+        raise RuntimeError("a bug in the data")
+    if config.label == "memory":
+        bytearray(1 << 62)
+    if config.label == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if config.label == "disk":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # no file grows beyond: as good as a full disk
+    if config.label == "slow":
+        while True:
+            signal.pause()
+    from daair.engine.train import train
+    return train(config)
+"""
+TROUBLES = """
+# @package _global_
+defaults:
+  - override /hydra/launcher: accelerate
+study: trouble
+task: {_target_: trouble.work}
+launch: {slots: 2, retries: 1}
+train: {steps: 2}
+hydra:
+  mode: MULTIRUN
+  sweeper:
+    variants:
+      bug: {experts.rank: 1}
+      memory: {experts.rank: 2}
+      killed: {experts.rank: 3}
+      nan: {experts.rank: 4, optimizer.lr: 1e30, schedule.warmup: 0, train.steps: 50}
+      slow: {experts.rank: 5, launch.timeout: 4}
+      disk: {experts.rank: 6}
+      fine: {experts.rank: 7}
+"""
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Path:
+    """A directory with photographs and studies to sweep over."""
+    make_photographs(tmp_path / "photographs")
+    studies = tmp_path / "conf" / "experiment"
+    studies.mkdir(parents=True)
+    (studies / "six.yaml").write_text(SIX)
+    (studies / "trouble.yaml").write_text(TROUBLES)
+    (tmp_path / "trouble.py").write_text(TROUBLE)
+    return tmp_path
+
+
+def command(lab: Path, study: str, *more: str) -> list[str]:
+    given = [o for o in SMALL if not o.startswith(("experts.", "benchmarks"))]
+    mine = f"benchmarks.mine.target={lab}/photographs/val/clean"
+    return [
+        *("--config-dir", str(lab / "conf"), f"experiment={study}", *given, f"mix.root={lab}/photographs"),
+        *(mine, "benchmarks.mine.degrade=sigma25", *more),
+    ]
+
+
+class Sweep:
+    """A sweep in a process of its own, with what it printed and all that it has started."""
+
+    def __init__(self, lab: Path, *overrides: str) -> None:
+        self.output = lab / "output.txt"
+        with open(self.output, "wb") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, RUN, *overrides], cwd=lab, stdout=file, stderr=file,
+                env=environment(), start_new_session=True,
+            )  # fmt: skip
+
+    def wait(self) -> str:
+        self.process.wait(280)
+        return self.output.read_text()
+
+    def until(self, happened: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 280
+        while not happened():
+            assert self.process.poll() is None, self.output.read_text()
+            assert time.monotonic() < deadline, self.output.read_text()
+            time.sleep(0.02)
+
+    def descendants(self) -> list[int]:
+        return [process.pid for process in psutil.Process(self.process.pid).children(recursive=True)]
+
+
+@pytest.fixture
+def start(lab: Path) -> Iterator[Callable[..., Sweep]]:
+    """Start sweeps; what a failed test leaves of them is killed."""
+    sweeps = []
+
+    def begin(*overrides: str) -> Sweep:
+        sweeps.append(Sweep(lab, *overrides))
+        return sweeps[-1]
+
+    yield begin
+    for sweep in sweeps:
+        if sweep.process.poll() is None:
+            for pid in [*sweep.descendants(), sweep.process.pid]:
+                os.kill(pid, signal.SIGKILL)
+
+
+def records(runs: Path) -> dict[str, Record]:
+    """All runs below a folder, by the names of their variants."""
+    return {file.parts[-3]: Record(file.parent) for file in sorted(runs.glob("*/*/seed*/status.json"))}
+
+
+def in_the_middle(record: Record) -> bool:
+    """Whether a run trains, past a checkpoint and before its end."""
+    status = record.status()
+    return status.state == "running" and 0 < status.step < status.steps
+
+
+def trail(record: Record) -> list[dict]:
+    """A run's metrics, without what the clock says."""
+    return [{k: v for k, v in row.items() if k not in ("time", "train/images_per_second")} for row in record.metrics()]
+
+
+def gone(pids: list[int], seconds: float = 30.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while any(alive(pid) for pid in pids):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.mark.timeout(900)
+def test_killed_sweep_ends_as_if_nothing_had_been(lab, start):
+    """SIGKILL of the parent in the middle, twice: nobody is left, and the same command does what is missing, only."""
+    # Undisturbed: the single processes one after the other in one, then the run of two.
+    basic = ["hydra/launcher=basic", f"paths.runs={lab}/whole"]
+    code, output = run(command(lab, "six", *basic, "hydra.sweeper.only=[a,b,c,d,e]"))
+    assert code == 0, output
+    pair = ["hydra.mode=RUN", "label=pair", "experts.rank=8", "launch.num_processes=2"]
+    code, output = run(command(lab, "six", *basic, *pair), 2)
+    assert code == 0, output
+    whole = records(lab / "whole")
+    assert [name[0] for name in whole] == ["a", "b", "c", "d", "e", "p"]
+
+    finished: set[str] = set()
+    for wanted in ("", "pair"):  # the first in the middle of any run, the second in that of the two processes
+        sweep = start(*command(lab, "six"))
+        sweep.until(
+            lambda wanted=wanted: (
+                any(name.startswith(wanted) and in_the_middle(record) for name, record in records(lab / "runs").items())
+                and any(record.status().state == "done" for record in records(lab / "runs").values())
+            )
+        )
+        processes = sweep.descendants()
+        assert len(processes) >= (3 if wanted else 1), "the front end and two ranks"
+        sweep.process.kill()
+        assert gone(processes)
+        killed = records(lab / "runs")
+        assert len(killed) == 6, "all were queued before the first was started"
+        states = {name: record.status().state for name, record in killed.items()}
+        assert "running" not in states.values() and "interrupted" in states.values(), states
+        finished |= {name for name, state in states.items() if state == "done"}
+
+    sweep = start(*command(lab, "six"))
+    output = sweep.wait()
+    assert sweep.process.returncode == 0, output
+    assert f"skipped {len(finished)} (done already)" in output
+    ended = records(lab / "runs")
+    assert ended.keys() == whole.keys()
+    for name, record in ended.items():
+        assert record.status().state == "done"
+        assert record.weights_file.read_bytes() == whole[name].weights_file.read_bytes(), name
+        assert record.results_file.read_bytes() == whole[name].results_file.read_bytes(), name
+        assert trail(record) == trail(whole[name]), f"{name}: updates were lost, or made twice"
+    attempts = {name: record.status().attempt for name, record in ended.items()}
+    assert sum(attempts.values()) <= 6 + 3, "none but those in the middle (two of the first time) began again"
+
+
+@pytest.mark.timeout(600)
+def test_ctrl_c_stops_all_and_the_same_command_goes_on(lab, start):
+    endless = ["hydra.sweeper.only=[a,pair,b]", "train.steps=100000", "train.checkpoint_every=100000", "launch.slots=3"]
+    sweep = start(*command(lab, "six", *endless))
+    sweep.until(lambda: sum(len(record.metrics()) > 2 for record in records(lab / "runs").values()) == 2)
+    processes = sweep.descendants()
+    os.kill(sweep.process.pid, signal.SIGINT)
+    output = sweep.wait()
+    assert sweep.process.returncode == 128 + signal.SIGINT, output
+    assert gone(processes, seconds=2)
+    runs = records(lab / "runs")
+    states = sorted(record.status().state for record in runs.values())
+    assert states == ["interrupted", "interrupted", "queued"], output
+    for record in runs.values():
+        if record.status().state == "interrupted":
+            (checkpoint,) = record.checkpoints.iterdir()
+            assert record.status().step == int(checkpoint.name.removeprefix("step-")) > 0
+
+
+@pytest.mark.timeout(900)
+def test_trouble_stops_nobody_else_and_is_told(lab, start):
+    arguments = command(lab, "trouble")
+    sweep = start(*arguments)
+    output = sweep.wait()
+    assert sweep.process.returncode == 1, output
+    table = output[output.index("6 of 7 runs are not done") :]
+    for cause in (
+        "RuntimeError: a bug in the data",
+        "MemoryError",
+        "killed by SIGKILL",
+        "training diverged at step",
+        "took longer than launch.timeout, 4 s",
+        "File too large",
+        "about to fail",  # the end of a log
+    ):
+        assert cause in table, output
+    assert "1 done, 6 failed" in table
+    begun = (lab / "begun.txt").read_text().split()
+    assert sorted(begun) == ["bug", "disk", "fine", "killed", "memory", "memory", "nan", "slow"], (
+        "memory is retried"
+    )
+    states = {name.rpartition("-")[0]: record.status().state for name, record in records(lab / "runs").items()}
+    assert states == dict.fromkeys(("bug", "disk", "killed", "memory", "nan", "slow"), "failed") | {"fine": "done"}
+
+    (lab / "mended").touch()
+    (lab / "begun.txt").unlink()
+    left_alone = start(*arguments, "launch.rerun=none")
+    assert "failed before, and launch.rerun=none" in left_alone.wait() and left_alone.process.returncode == 0
+    again = start(*arguments)
+    output = again.wait()
+    assert again.process.returncode == 0 and "skipped 1 (done already): trouble/fine-" in output, output
+    assert sorted((lab / "begun.txt").read_text().split()) == ["bug", "disk", "killed", "memory", "nan", "slow"]
