@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -96,8 +97,8 @@ def test_random_grids(base, grid, devices, room, random):
 
 def test_the_largest_comes_first_only_where_that_ends_sooner(base):
     small, large = variation(base, {"train.steps": 10}), variation(base, {"train.steps": 40})
-    jobs = [Job(f"s/small-{i}", small) for i in range(4)] + [Job("s/large", large)]
-    assert [job.name for job in ordered(jobs, pool_of(2))][0] == "s/large"
+    jobs = [Job(Path(f"s/small-{i}/seed0"), small) for i in range(4)] + [Job(Path("s/large-0/seed0"), large)]
+    assert [job.name for job in ordered(jobs, pool_of(2))][0] == "s/large-0/seed0"
     assert [job.name for job in ordered(jobs, pool_of(1))] == [job.name for job in jobs], "one device: all the same"
 
 
@@ -113,12 +114,12 @@ def test_a_request_above_the_pool_is_refused(base):
 )
 def test_what_is_run_again(base, rerun, run):
     states = ["queued", "running", "interrupted", "failed", "done"]
-    jobs = [Job(state, variation(base, {})) for state in states]
-    plan = make_plan(jobs, pool_of(1), rerun, lambda job: Status(state=job.name))
-    assert [job.name for job in plan.runs] == run
-    assert [name for name, _ in plan.skipped] == [state for state in states if state not in run]
-    everything = make_plan(jobs, pool_of(1), "all", lambda job: Status(state=job.name))
-    assert [job.name for job in everything.runs] == states
+    jobs = [Job(Path("s/v-0", state), variation(base, {})) for state in states]
+    plan = make_plan(jobs, pool_of(1), rerun, lambda job: Status(state=job.folder.name))
+    assert [job.folder.name for job in plan.runs] == run
+    assert [name.rpartition("/")[2] for name, _ in plan.skipped] == [state for state in states if state not in run]
+    everything = make_plan(jobs, pool_of(1), "all", lambda job: Status(state=job.folder.name))
+    assert [job.folder.name for job in everything.runs] == states
 
 
 def test_only_trainings_are_launched(base):

@@ -259,9 +259,7 @@ def test_trouble_stops_nobody_else_and_is_told(lab, start):
         assert cause in table, output
     assert "1 done, 6 failed" in table
     begun = (lab / "begun.txt").read_text().split()
-    assert sorted(begun) == ["bug", "disk", "fine", "killed", "memory", "memory", "nan", "slow"], (
-        "memory is retried"
-    )
+    assert sorted(begun) == ["bug", "disk", "fine", "killed", "memory", "memory", "nan", "slow"], "memory is retried"
     states = {name.rpartition("-")[0]: record.status().state for name, record in records(lab / "runs").items()}
     assert states == dict.fromkeys(("bug", "disk", "killed", "memory", "nan", "slow"), "failed") | {"fine": "done"}
 

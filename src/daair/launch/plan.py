@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from daair.config import Config, run_name
+from daair.config import Config, run_folder
 from daair.errors import UserError
 from daair.launch.pool import Pool, Share
 from daair.runs.record import Status
@@ -21,17 +21,23 @@ class Job:
     """One run that a sweep asks for.
 
     Attributes:
-        name: `<study>/<label>-<config id>/seed<k>`.
+        folder: the run's folder.
         config: the run's config.
     """
 
-    name: str
+    folder: Path
     config: Config
 
     @property
-    def folder(self) -> Path:
-        """The run's folder."""
-        return Path(self.config.paths.runs, self.name)
+    def name(self) -> str:
+        """`<study>/<label>-<config id>/seed<k>`."""
+        return "/".join(self.folder.parts[-3:])
+
+    @property
+    def run(self) -> tuple[Path, str, str]:
+        """What makes it the run that it is; the label does not."""
+        study, variant, seed = self.folder.parents[1], self.folder.parent.name, self.folder.name
+        return study, variant.rpartition("-")[2], seed
 
     @property
     def processes(self) -> int:
@@ -74,7 +80,7 @@ def jobs_of(configs: Iterable[Config]) -> list[Job]:
     for config in configs:
         if (name := config.task.get("name")) != "train":
             raise UserError(f"hydra/launcher: task={name} is no training; add hydra/launcher=basic to do it here")
-        jobs.append(Job(run_name(config), config))
+        jobs.append(Job(run_folder(config), config))
     return jobs
 
 
@@ -82,7 +88,7 @@ def make_plan(jobs: Sequence[Job], pool: Pool, rerun: Rerun, status: Callable[[J
     """Choose and order what is to be run.
 
     Args:
-        jobs: what is asked for; jobs with the same folder are the same run.
+        jobs: what is asked for; several may ask for the same run.
         pool: the devices.
         rerun: `failed` runs everything that is not done, `none` leaves those alone that failed, `all` does also the
             finished ones again.
@@ -93,18 +99,18 @@ def make_plan(jobs: Sequence[Job], pool: Pool, rerun: Rerun, status: Callable[[J
     """
     for job in jobs:
         pool.check(job.processes, job.name)
-    runs: dict[str, Job] = {}
+    runs: dict[tuple, Job] = {}
     skipped = []
     for job in jobs:
         state = status(job).state
-        if job.name in runs:
-            skipped.append((job.name, "the same run is asked for twice"))
+        if job.run in runs:
+            skipped.append((job.name, f"the same run as {runs[job.run].name}"))
         elif state == "done" and rerun != "all":
             skipped.append((job.name, "done already"))
         elif state == "failed" and rerun == "none":
             skipped.append((job.name, "failed before, and launch.rerun=none"))
         else:
-            runs[job.name] = job
+            runs[job.run] = job
     return Plan(ordered(list(runs.values()), pool), tuple(skipped))
 
 

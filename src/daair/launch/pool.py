@@ -86,13 +86,18 @@ class Pool:
         count = len(self.devices)
         if self.kind == "gpu":
             several = f", {self.room} runs on each" if self.room > 1 else ""
-            return f"{count} GPU{'s' * (count > 1)} ({', '.join(self.devices)}){several}"
-        return f"{count} CPU slot{'s' * (count > 1)}" + (f" of {self.threads} threads" if self.threads else "")
+            return f"{count} GPU{_s(count)} ({', '.join(self.devices)}){several}"
+        threads = f" with {self.threads} thread{_s(self.threads)} each" if self.threads else ""
+        return f"{count} CPU slot{_s(count)}{threads}"
 
     def _remedy(self) -> str:
         if self.kind == "gpu":
             return "launch.devices and CUDA_VISIBLE_DEVICES say which ones the sweep has"
         return f"launch.slots=N makes more ({cores()} cores are here)"
+
+
+def _s(count: int) -> str:
+    return "s" if count > 1 else ""
 
 
 def cores() -> int:

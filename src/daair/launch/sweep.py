@@ -45,7 +45,7 @@ def sweep(configs: Sequence[Config]) -> int:
     view.skipped(plan.skipped)
     scheduler = Scheduler(plan.runs, pool, view)
     scheduler.run()
-    view.summary(scheduler.endings)
+    view.summary(scheduler.endings, stopped=scheduler.signal != 0)
     if scheduler.signal:
         return 128 + scheduler.signal
     return int(any(end.state != "done" for end in scheduler.endings.values()))

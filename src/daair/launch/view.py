@@ -6,11 +6,10 @@ Everything is read from the runs' folders; the runs know nothing of it.
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -21,6 +20,8 @@ from rich.text import Text
 from daair.launch.causes import Ending, last_lines, tail
 from daair.launch.plan import Job, Plan, makespan, schedule
 from daair.launch.pool import Pool, Share
+from daair.runs import store
+from daair.runs.progress import Progress, progress
 from daair.runs.record import Record
 
 if TYPE_CHECKING:
@@ -30,36 +31,6 @@ LINE_EVERY = 30.0  # seconds between plain lines about the runs at work
 LOOK_EVERY = 1.0  # seconds between two looks into the folders
 WIDTH = 120  # columns where there is no terminal
 NAMED = 8  # skipped runs that are named; more are counted
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is.
-
-    Attributes:
-        step, steps: updates made, and the budget.
-        rate: images per second; 0 before the first line of metrics.
-        left: seconds of training that are left; None before they can be told.
-    """
-
-    step: int
-    steps: int
-    rate: float
-    left: float | None
-
-
-def progress_of(job: Job) -> Progress:
-    """Read how far a run is."""
-    record, train = Record(job.folder), job.config.train
-    step, rate = record.status().step, 0.0
-    for line in reversed(tail(record.metrics_file).splitlines()):
-        with contextlib.suppress(json.JSONDecodeError, TypeError):
-            row = json.loads(line)
-            if rate := row.get("train/images_per_second") or 0.0:
-                step = max(step, row["step"])
-                break
-    images = (train.steps - step) * train.batch_size * train.accumulation
-    return Progress(step, train.steps, rate, images / rate if rate else None)
 
 
 class View:
@@ -151,18 +122,17 @@ class View:
         if now < self._look_at or (self._live is None and now < self._line_at):
             return
         self._look_at, self._line_at = now + LOOK_EVERY, now + LINE_EVERY
-        seen = [(run, progress_of(run.job)) for run in running]
+        seen = [(run, progress(store.read(run.job.folder), datetime.now(UTC))) for run in running]
         counts = self._counts(seen, waiting, endings)
         if self._live is None:
             self.say(counts)
-            for run, progress in seen:
-                self.say(f"  {run.job.name}  {_numbers(progress)}")
+            for run, look in seen:
+                self.say(f"  {run.job.name}  {_numbers(run.job, look)}")
             return
         table = Table.grid(padding=(0, 2))
-        for run, progress in seen:
-            done = progress.step / max(1, progress.steps)
-            bar = "━" * round(24 * done)
-            table.add_row(run.job.name, f"{bar:<24}", _numbers(progress))
+        for run, look in seen:
+            bar = "━" * round(24 * look.step / run.job.config.train.steps)
+            table.add_row(Text(run.job.name), f"{bar:<24}", _numbers(run.job, look))
         self._live.update(Group(table, Text(counts)))
 
     def _counts(self, seen: Sequence, waiting: Sequence[Job], endings: Mapping[str, Ending]) -> str:
@@ -174,22 +144,24 @@ class View:
 
     def _left(self, seen: Sequence[tuple[Running, Progress]], waiting: Sequence[Job]) -> float | None:
         """Seconds until all is done, by the speed of the runs of this sweep; None before that can be told."""
-        lefts = [progress.left for _, progress in seen if progress.left is not None]
-        speeds = self._speeds or [
-            p.left / (run.job.duration * (1 - p.step / p.steps))
-            for run, p in seen
-            if p.left is not None and p.step < p.steps
-        ]
+        lefts = [look.left for _, look in seen if look.left is not None]
+        rests = [run.job.duration * (1 - look.step / run.job.config.train.steps) for run, look in seen]
+        speeds = self._speeds or [left / rest for left, rest in zip(lefts, rests, strict=False) if rest > 0]
         if len(lefts) < len(seen) or (waiting and not speeds):
             return None
         work = sum(left * run.job.processes for (run, _), left in zip(seen, lefts, strict=True))
         work += sum(job.cost for job in waiting) * (sum(speeds) / len(speeds) if speeds else 0.0)
         return max([*lefts, work / (len(self.pool.devices) * self.pool.room)], default=0.0)
 
-    def summary(self, endings: Mapping[str, Ending]) -> None:
-        """What was done; of what was not, a table of causes with the end of each log."""
+    def summary(self, endings: Mapping[str, Ending], stopped: bool) -> None:
+        """What was done; of what was not, a table of causes with the end of each log.
+
+        Args:
+            endings: how each run ended, by name.
+            stopped: the user stopped the sweep, so that interrupted runs need no explanation.
+        """
         states = Counter(end.state for end in endings.values())
-        bad = {name: end for name, end in endings.items() if end.state != "done"}
+        bad = {n: end for n, end in endings.items() if end.state not in ("done", "interrupted" if stopped else "done")}
         if bad:
             table = Table(title=f"{len(bad)} of {self._total} runs are not done", title_justify="left", show_lines=True)
             for column in ("run", "state", "cause and end of the log"):
@@ -201,14 +173,21 @@ class View:
             self.console.print(table)
         if endings:
             counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-            remedy = "; the same command goes on with the others" if bad else ""
+            remedy = "; the same command goes on with the others" if bad or stopped else ""
             self.say(f"{counts} in {clock(time.monotonic() - self._began)}{remedy}")
 
 
-def _numbers(progress: Progress) -> str:
-    rate = f"{progress.rate:.1f} images/s" if progress.rate else "starting"
-    left = "" if progress.left is None else f"left {clock(progress.left)}"
-    return f"{progress.step}/{progress.steps}  {rate}  {left}".rstrip()
+def _numbers(job: Job, look: Progress) -> str:
+    """`300/900  41.2 images/s  24.71 dB  left 0:00:58`, as far as it is known."""
+    rates = (row.get("train/images_per_second") for row in Record(job.folder).newest())
+    rate = next(filter(None, rates), None)
+    parts = [
+        f"{look.step}/{job.config.train.steps}",
+        "starting" if rate is None else f"{rate:.1f} images/s",
+        "" if look.psnr is None else f"{look.psnr:.2f} dB",
+        "" if look.left is None else f"left {clock(look.left)}",
+    ]
+    return "  ".join(filter(None, parts))
 
 
 def clock(seconds: float) -> str:
