@@ -173,6 +173,12 @@ def test_a_launched_process_does_not_sweep(monkeypatch, folder, arguments, name)
         preflight(cli.conf_dir(), arguments)
 
 
+def test_a_dry_run_without_a_plan_starts_nothing(monkeypatch, folder, capsys):
+    assert run(monkeypatch, "-m", "task._target_=chores.note", "seed=1,2", "launch.dry_run=true") == 1
+    assert capsys.readouterr().err.startswith("error: launch.dry_run: only a sweep with hydra/launcher=accelerate")
+    assert not (folder / "jobs.txt").exists()
+
+
 def test_exit_status_of_tasks(monkeypatch, folder, capsys):
     assert run(monkeypatch, "task._target_=chores.odd", "seed=1") == 0
     assert run(monkeypatch, "task._target_=chores.odd", "seed=3") == 3

@@ -97,6 +97,8 @@ def _job(cfg: DictConfig) -> int:
     status = 1
     try:
         config = validate(cfg, choices_of(HydraConfig.instance().cfg))
+        if config.launch.dry_run:  # a launcher with a plan would not have come here
+            raise UserError("launch.dry_run: only a sweep with hydra/launcher=accelerate has a plan; nothing was started")
         status = get_method(config.task["_target_"])(config) or 0
     except UserError as error:
         report(error)

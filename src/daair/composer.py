@@ -127,7 +127,7 @@ class Composer:
         if "RANK" in os.environ or "WORLD_SIZE" in os.environ:
             raise UserError(
                 "--multirun: RANK or WORLD_SIZE is set, so this is one process of a launched run; sweep from an "
-                "unlaunched parent (python run.py -m ... launch.num_processes=N) instead"
+                "unlaunched parent instead: python run.py -m ... hydra/launcher=accelerate launch.num_processes=N"
             )
         self.fixed = tuple(master.hydra.overrides.hydra)
         grid = self._grid(master)
