@@ -98,7 +98,7 @@ def _job(cfg: DictConfig) -> int:
     try:
         config = validate(cfg, choices_of(HydraConfig.instance().cfg))
         if config.launch.dry_run:  # a launcher with a plan would not have come here
-            raise UserError("launch.dry_run: only a sweep with hydra/launcher=accelerate has a plan; nothing was started")
+            raise UserError("launch.dry_run: only a sweep with hydra/launcher=accelerate has a plan")
         status = get_method(config.task["_target_"])(config) or 0
     except UserError as error:
         report(error)
