@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from daair import preflight
 from daair.cli import conf_dir
 from daair.config import config_id, validate
+from daair.errors import UserError
 from daair.preflight import Composer, checked
 from daair.problems import ConfigError
 
@@ -83,3 +84,10 @@ def test_a_problem_names_the_job_and_not_its_label(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(ConfigError, match=r"\(in the sweep's job experts.rank=0\)$"):
         preflight.preflight(conf_dir(), ["-m", "experts.rank=4,0", "train.steps=10"])
+
+
+@pytest.mark.parametrize("task", ["status", "collate"])
+def test_a_look_at_runs_is_not_swept(monkeypatch, task):
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(UserError, match=f"^task={task} is done once for a study, not swept: write study=rank instead"):
+        preflight.preflight(conf_dir(), [f"task={task}", "experiment=rank", "hydra/launcher=basic"])

@@ -54,6 +54,7 @@ class Composer:
         config_dir: a further folder, searched last (Hydra's `--config-dir`).
 
     Attributes:
+        sweep: whether the command is a sweep (after `points`).
         fixed: overrides of Hydra's own keys, which all jobs of a sweep have (after `points`).
     """
 
@@ -71,6 +72,7 @@ class Composer:
                 anchor=SearchPathQuery(provider="schema"),
             )
         self.loader = ConfigLoaderImpl(config_search_path=search_path)
+        self.sweep = False
         self.fixed: tuple[str, ...] = ()
         self._parsed: dict[str, Override] = {}
         self._shared: dict[tuple[str, ...], DictConfig] = {}
@@ -129,6 +131,7 @@ class Composer:
                 "--multirun: RANK or WORLD_SIZE is set, so this is one process of a launched run; sweep from an "
                 "unlaunched parent instead: python run.py -m ... hydra/launcher=accelerate launch.num_processes=N"
             )
+        self.sweep = True
         self.fixed = tuple(master.hydra.overrides.hydra)
         grid = self._grid(master)
         common = set(grid[0]).intersection(*grid)

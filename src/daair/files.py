@@ -100,7 +100,8 @@ def write_text(path: Path, text: str) -> None:
 def safe_name(text: str) -> str:
     """`text` as one component of a path on any file system: letters, digits, `.`, `_`, `-`, at most 80 of them."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:LONGEST].strip("-.") or "unnamed"
-    return f"{name}_" if RESERVED.fullmatch(name.partition(".")[0]) else name
+    stem, dot, rest = name.partition(".")
+    return f"{stem}_{dot}{rest}" if RESERVED.fullmatch(stem) else name
 
 
 def _umask() -> int:

@@ -67,10 +67,18 @@ class Command:
 
     def check(self, point: Point) -> Config:
         """Compose and check one job; a problem is told with what makes this job differ from the others."""
+        from daair.config import READS_RUNS
+
         try:
             config = check(self.composer.compose_job(point.overrides), self.composer.options, self.seen)
         except ConfigError as error:
             raise ConfigError(error.problems, point.text) from None
+        task = config.task.get("name")
+        if self.composer.sweep and task in READS_RUNS:
+            raise UserError(
+                f"task={task} is done once for a study, not swept: write study={config.study} instead of "
+                "experiment=..., without -m"
+            )
         self.configs[point.job] = config
         return config
 
