@@ -90,4 +90,4 @@ def test_a_problem_names_the_job_and_not_its_label(monkeypatch):
 def test_a_look_at_runs_is_not_swept(monkeypatch, task):
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(UserError, match=f"^task={task} is done once for a study, not swept: write study=rank instead"):
-        preflight.preflight(conf_dir(), [f"task={task}", "experiment=rank", "hydra/launcher=basic"])
+        preflight.preflight(conf_dir(), [f"task={task}", "experiment=rank"])

@@ -27,7 +27,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def jobs(composer: Composer, *overrides: str) -> list[Config]:
-    points = list(composer.points([*overrides, "hydra/launcher=basic"], multirun=False))
+    points = list(composer.points(overrides, multirun=False))
     return [validate(composer.compose_job(point.overrides)) for point in points]
 
 
