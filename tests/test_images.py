@@ -324,3 +324,22 @@ def test_damaged_exif_does_not_cost_the_picture(tmp_path):
     path = tmp_path / "a.jpg"
     Image.fromarray(samples("RGB")).save(path, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + bytes(range(60)))
     assert images.read(again(path)).size == (9, 13)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".webp"])
+def test_pixels_alone_are_those_of_the_picture(tmp_path, suffix, mode, orientation):
+    """The short way for usual files and the long way for all others agree."""
+    noise = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
+    image = Image.fromarray(noise[..., 0].astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(noise)
+    path = tmp_path / f"a{suffix}"
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = orientation
+    try:
+        (image if mode == "I;16" else image.convert(mode)).save(path, exif=turned)
+    except (OSError, ValueError, KeyError):
+        pytest.skip("there is no such file")
+    pixels = images.read_rgb(path)
+    assert pixels.dtype == np.uint8 and pixels.flags.writeable and pixels.flags.c_contiguous
+    assert np.array_equal(pixels, np.rint(images.read(path).rgb * 255).astype(np.uint8))

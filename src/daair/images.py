@@ -24,7 +24,9 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +35,7 @@ from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, UnidentifiedImageErr
 from daair.errors import UserError
 from daair.files import replacing
 
+T = TypeVar("T")
 JPEG_QUALITY = 95
 WEBP_QUALITY = 95
 
@@ -96,13 +99,26 @@ def read(path: str | Path) -> Picture:
     Raises:
         UserError: The file is missing, truncated, no picture, too large, or of a kind that is refused.
     """
+    return _read(path, _decode)
+
+
+def read_rgb(path: str | Path) -> NDArray[np.uint8]:
+    """Reads the pixels of a picture alone, as uint8 RGB ``(H, W, 3)``, upright: grey becomes RGB, 16 bits become 8.
+
+    Raises:
+        UserError: As :func:`read`.
+    """
+    return _read(path, _decode_rgb)
+
+
+def _read(path: str | Path, decode: Callable[[bytes], T]) -> T:
     try:
         data = Path(path).read_bytes()
         if not data:
             raise ValueError("the file is empty")
         with warnings.catch_warnings():  # Pillow warns of odd EXIF and of large pictures; neither stops the work
             warnings.simplefilter("ignore")
-            return _decode(data)
+            return decode(data)
     except UnidentifiedImageError:
         raise UserError(f"{path}: not a readable PNG, JPEG, BMP, TIFF or WebP picture") from None
     except OSError as error:
@@ -139,9 +155,22 @@ def write(path: str | Path, picture: Picture, format: str | None = None) -> None
 # ------------------------------------------------------------------------------------------------------------ reading
 
 
-def _decode(data: bytes) -> Picture:
+def _open(data: bytes) -> Image.Image:
     # From memory: by path, Pillow 13 maps uncompressed grey TIFF and mixes up height and width of turned ones.
-    image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "BMP", "TIFF", "WEBP"))
+    return Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "BMP", "TIFF", "WEBP"))
+
+
+def _decode_rgb(data: bytes) -> NDArray[np.uint8]:
+    """What :func:`_decode` finds, rounded to 8 bits; for the usual file in a third of the time."""
+    image = _open(data)
+    plain = image.mode in ("RGB", "L") and image.format in ("JPEG", "PNG", "BMP") and not _is_16_bit_colour(image, data)
+    if plain and getattr(image, "n_frames", 1) == 1 and image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+        return np.array(image.convert("RGB"))
+    return np.rint(_decode(data).rgb * np.float32(255)).astype(np.uint8)
+
+
+def _decode(data: bytes) -> Picture:
+    image = _open(data)
     kind = "JPEG" if image.format == "MPO" else image.format  # MPO: a phone's JPEG followed by further pictures
     if kind != "JPEG" and getattr(image, "n_frames", 1) > 1:
         raise ValueError(f"holds {image.n_frames} pictures (pages or frames); only single pictures are restored")

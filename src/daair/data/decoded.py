@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -166,7 +167,8 @@ class Decoded:
 
     def _build(self, chunk: _Chunk) -> bool:
         """Decodes a chunk, in a pool of threads (decoders release the interpreter's lock), and keeps it if it fits."""
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        # The reader's own filter of warnings is not made for threads: restore it here, once.
+        with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             results = list(pool.map(_decode, chunk.files))
         for file, result in zip(chunk.files, results, strict=True):
             if isinstance(result, str):

@@ -160,7 +160,6 @@ def read_rgb(path: str | Path) -> Image:
         UserError: The file cannot be read; the message names it and says what to do.
     """
     try:
-        picture = images.read(path)
+        return images.read_rgb(path)
     except UserError as error:
         raise UserError(f"{error}; replace or remove the file") from None
-    return np.rint(picture.rgb * np.float32(255)).astype(np.uint8)
