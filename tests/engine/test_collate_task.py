@@ -13,7 +13,7 @@ from daair.errors import UserError
 from daair.preflight import Composer, preflight
 from daair.runs.collate import frame
 
-TABLES = {"runs.parquet", "runs.csv", "table.md", "table.tex", "table.csv", "table.html"}
+TABLES = {"runs.parquet", "runs.csv", "table.md", "table.tex", "table.csv", "table.html", "report.html"}
 
 
 @pytest.fixture

@@ -5,10 +5,12 @@
         table.md, table.tex, table.html              the table, with what must be known to read it
         table.csv                                    every number in it, intervals and tests too (runs/pivot.py)
         figures/*.pdf, *.png                         what the data supports (runs/figures)
+        report.html                                  all of it on one page (runs/report.py)
 
 The runs' folders are only read. The frame is written even if the figures do not compare and the table is refused.
 """
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +19,13 @@ import pyarrow.csv
 import pyarrow.parquet
 from rich.console import Console
 
+from daair import reproduce
 from daair.cli import conf_dir
 from daair.engine.progress import Reporter
+from daair.errors import UserError
 from daair.files import replacing, safe_name, write_text
 from daair.runs import collate as source
-from daair.runs import figures, pivot, published, tables, writers
+from daair.runs import figures, pivot, published, report, tables, writers
 from daair.runs.collate import Collated
 from daair.runs.pivot import Plan, Study
 from daair.runs.record import Record
@@ -31,6 +35,9 @@ if TYPE_CHECKING:
 
 LISTED = 10
 """Folders left out that are printed; the count says how many more there are."""
+
+MANY = 100
+"""Variants up to which there are figures and a report: beyond, no picture would show them."""
 
 WIDE = 250
 """Columns of a table in a file or pipe; none is wider than it needs."""
@@ -57,8 +64,13 @@ def collate(cfg: "Config") -> int:
     files = write_frame(collated, folder)
     tell_left_out(collated, reporter)
     study = pivot.study_table(collated, plan(cfg, asked), cfg.study, asked["question"])
-    files += write_table(study, methods, folder, reporter)
-    files += draw(study, collated, runs, folder, reporter)
+    blocks, notes = layout(study, methods)
+    files += write_table(study, blocks, notes, folder)
+    show(study, blocks, notes, reporter)
+    if collated.runs["variant"].nunique() <= MANY:
+        files += illustrate(study, collated, blocks, notes, runs, folder, reporter)
+    else:
+        reporter.say(f"more than {MANY} variants: no figures and no report")
     reporter.say("\n".join(str(file) for file in files))
     return 0
 
@@ -110,11 +122,14 @@ def write_frame(collated: Collated, folder: Path) -> list[Path]:
     return files
 
 
-def write_table(study: Study, methods: list[published.Method], folder: Path, reporter: Reporter) -> list[Path]:
-    """Write the table in all formats and print it."""
+def layout(study: Study, methods: list[published.Method]) -> tuple[list[writers.Block], list[str]]:
+    """The blocks of the table and the sentences below it."""
     beside, left_out = published.beside(study, methods)
-    blocks = tables.study_blocks(study, beside)
-    notes = [*tables.notes(study), *left_out]
+    return tables.study_blocks(study, beside), [*tables.notes(study), *left_out]
+
+
+def write_table(study: Study, blocks: list[writers.Block], notes: list[str], folder: Path) -> list[Path]:
+    """Write the table in all formats."""
     title = study.question or study.name
     texts = {
         "table.md": writers.to_markdown(blocks, notes, title),
@@ -124,29 +139,49 @@ def write_table(study: Study, methods: list[published.Method], folder: Path, rep
     }
     for name, text in texts.items():
         write_text(folder / name, text)
-    reporter.say(title)
+    return [folder / name for name in texts]
+
+
+def show(study: Study, blocks: list[writers.Block], notes: list[str], reporter: Reporter) -> None:
+    """Print the table."""
+    reporter.say(study.question or study.name)
     for block in blocks:
         writers.show(block, reporter.console if reporter.console.is_terminal else Console(width=WIDE))
     for note in notes:
         reporter.say(note)
-    return [folder / name for name in texts]
 
 
-def draw(study: Study, collated: Collated, runs: Path, folder: Path, reporter: Reporter) -> list[Path]:
-    """Draw the figures that the study supports."""
-    drawn = figures.draw(
-        collated,
-        folder / "figures",
-        runs=runs,
-        rows=study.plan.rows,
-        reference=study.reference_variant,
-        metrics=study.plan.metrics,
-        protocols=study.plan.protocols,
-    )
-    without = [str(one) for one in drawn if one.reason]
-    if without:
+def illustrate(
+    study: Study,
+    collated: Collated,
+    blocks: list[writers.Block],
+    notes: list[str],
+    runs: Path,
+    folder: Path,
+    reporter: Reporter,
+) -> list[Path]:
+    """Draw the figures that the study supports, and write the report."""
+    shown = {"runs": runs, "rows": study.plan.rows, "reference": study.reference_variant}
+    protocols, metrics = study.plan.protocols, study.plan.metrics
+    drawn = figures.draw(collated, folder / "figures", metrics=metrics, protocols=protocols, **shown)
+    if without := [str(one) for one in drawn if one.reason]:
         reporter.say(f"not drawn: {'; '.join(without)}")
-    return [file for one in drawn for file in one.files]
+    how = commands(collated, runs)
+    page = report.write(
+        collated, folder, table=writers.to_html(blocks), drawn=drawn, notes=notes, commands=how, **shown
+    )
+    return [folder / "figures", page] if any(one.files for one in drawn) else [page]
+
+
+def commands(collated: Collated, runs: Path) -> dict[str, str]:
+    """For each variant the command that makes its runs again; none where conf/ has changed too much for one."""
+    found = {}
+    for variant, group in collated.runs.groupby("variant", observed=True):
+        with contextlib.suppress(UserError):
+            found[str(variant)] = reproduce.command(
+                Record(runs / group["run"].iloc[0]).config(), group["seed"].tolist()
+            )
+    return found
 
 
 def tell_left_out(collated: Collated, reporter: Reporter) -> None:

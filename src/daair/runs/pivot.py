@@ -179,9 +179,9 @@ def _with_protocol(images: pd.DataFrame, columns: list[str]) -> list[str]:
     pairs = images[["run", "benchmark", "protocol"]].drop_duplicates()
     several = False
     for benchmark, group in pairs.groupby("benchmark", observed=True):
-        sets = group.groupby("run", observed=True)["protocol"].agg(frozenset)
-        several |= any(len(one) > 1 for one in sets)
-        if not frozenset.intersection(*sets):
+        several |= bool(group["run"].duplicated().any())
+        if group["protocol"].value_counts().max() < group["run"].nunique():  # none that all have
+            sets = group.groupby("run", observed=True)["protocol"].agg(frozenset)
             first, other = sets.index[0], next(run for run in sets.index if sets[run] != sets.iloc[0])
             texts = [f"{', '.join(sorted(sets[run]))} in {run}" for run in (first, other)]
             raise UserError(
@@ -325,16 +325,18 @@ def _cells(
         runs = table.groupby(["row", "seed"], sort=False)
         means = runs[list(metrics)].mean().assign(images=np.nan, column=-1)[runs.size() == len(columns)]
         table = pd.concat([table, means.reset_index()])
-    groups = {key: group for key, group in table.groupby(["row", "column"], sort=False)}
+    groups = table.groupby(["row", "column"], sort=False)
+    sizes, images = groups.size().to_dict(), groups["images"].first().to_dict()
     for metric in metrics:
         _, _, digits, more = MEASURES[metric]
+        means, spreads = groups[metric].mean().to_dict(), groups[metric].std(ddof=1).to_dict()
         for column in (*range(len(columns)), *([-1] if average else [])):
             cells = []
             for i, row in enumerate(rows):
                 cell = {"row": i, "column": column, "metric": metric, "seeds": 0, "expected": expected}
-                if (group := groups.get((row, column))) is not None:
-                    values = {"mean": group[metric].mean(), "sd": group[metric].std(ddof=1)}
-                    cell |= {**values, "seeds": len(group), "images": group["images"].iloc[0]}
+                if (place := (row, column)) in sizes:
+                    values = {"mean": means[place], "sd": spreads[place], "images": images[place]}
+                    cell |= {**values, "seeds": sizes[place]}
                 cells.append(cell)
             _rank(cells, digits, more)
             yield from cells
@@ -399,10 +401,13 @@ def _costs(
     for cost in COSTS:
         if measured[cost].isna().all() or (cost == "images_per_second" and measured["hardware"].nunique() > 1):
             continue
+        found = measured[cost].groupby(position).agg(["mean", "std", "count"])
         for i in range(len(names)):
-            values = measured[cost][position == i].dropna()
-            cell = {"row": i, "column": COSTS_COLUMN, "metric": cost, "seeds": len(values), "expected": expected}
-            yield {**cell, "mean": values.mean(), "sd": values.std(ddof=1)}
+            cell = {"row": i, "column": COSTS_COLUMN, "metric": cost, "seeds": 0, "expected": expected}
+            if i in found.index:
+                mean, sd, seeds = found.loc[i]
+                cell |= {"mean": mean, "sd": sd, "seeds": int(seeds)}
+            yield cell
 
 
 def _notes(runs: pd.DataFrame, images: pd.DataFrame, numbers: pd.DataFrame) -> Iterator[str]:
