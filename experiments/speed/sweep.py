@@ -1,4 +1,4 @@
-"""What does the launcher add to a run? A sweep of 200 one-step runs against the same runs started by hand.
+"""What does the launcher add to a run? A sweep of one-step runs against the same runs started by hand.
 
     .venv/bin/python experiments/speed/sweep.py [count]    writes experiments/speed/sweep.csv; half an hour for 200
 
