@@ -1,6 +1,6 @@
 """What do many runs cost before and after they run? Composing and checking 1,000 jobs; the status of 10,000 runs.
 
-    .venv/bin/python experiments/speed/store.py          writes experiments/speed/store.csv, about a minute
+    .venv/bin/python experiments/speed/store.py          writes experiments/speed/store.csv, 80 s of a core
 
 Each row is a process of its own, as a user would start it. Processor seconds (user and system) depend little on what
 else the machine does, wall seconds do, and the machine of store.csv was crowded: read the ratios. The rows `start` show
