@@ -196,13 +196,11 @@ def assemble(sources: Iterable[Source], left_out: Iterable[LeftOut] = ()) -> Col
     sources = [sources[i] for i in kept]
     order = [source.run for source in sources]
     rows["run"] = pd.Categorical.from_codes(np.searchsorted(kept, rows["run"]), categories=order)
-    configs = [_split(source.config) for source in sources]
     facts = [_facts(source) for source in sources]
     columns = {name: [row[name] for row in facts] for name in FACTS}
-    for part in (0, 1):
-        for name in dict.fromkeys(key for config in configs for key in config[part]):
-            if name not in columns:  # `study`, `label` and `seed` are facts: as the folder says
-                columns[name] = [config[part].get(name) for config in configs]
+    for key, name in _config_columns(source.config for source in sources):
+        if name not in columns:  # `study`, `label` and `seed` are facts: as the folder says
+            columns[name] = [source.config.get(key) for source in sources]
     runs = pd.DataFrame({name: column(values) for name, values in columns.items()})
     runs["run"] = pd.Categorical(order, categories=order)
     return Collated(runs, rows, left_out)
@@ -210,16 +208,17 @@ def assemble(sources: Iterable[Source], left_out: Iterable[LeftOut] = ()) -> Col
 
 def column(values: list[Any]) -> pd.Series:
     """A column of the narrowest type that holds all values; None is an empty cell, texts are categories."""
-    kinds = {type(value) for value in values} - {type(None)}
-    empty = None in values
+    kinds = set(map(type, values))
+    empty = type(None) in kinds
+    kinds.discard(type(None))
     if kinds == {bool}:
         return pd.Series(values, dtype="boolean" if empty else bool)
     if kinds == {int} and not empty:
         return pd.Series(values, dtype="int64")
     if kinds and kinds <= {int, float}:
         return pd.Series([np.nan if value is None else value for value in values], dtype="float64")
-    texts = [value if value is None or isinstance(value, str) else str(value) for value in values]
-    known = sorted({text for text in texts if text is not None}, key=store.natural)
+    texts = values if kinds <= {str} else [value if value is None else str(value) for value in values]
+    known = sorted(set(texts) - {None}, key=store.natural)
     return pd.Series(pd.Categorical(texts, categories=pd.Index(known, dtype="str")))
 
 
@@ -251,15 +250,12 @@ def _hardware(status: Status, environment: Mapping[str, Any]) -> str | None:
     return environment.get("processor")
 
 
-def _split(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Group choices by the group's name, and all other keys."""
-    choices, keys = {}, {}
-    for key, value in config.items():
-        if not key.startswith("choices."):
-            keys[key] = value
-        elif "@" not in key and key != "choices.experiment":
-            choices[key.removeprefix("choices.")] = value
-    return choices, keys
+def _config_columns(configs: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Keys of configs and the names of their columns: group choices first, by the group's name."""
+    keys = dict.fromkeys(key for config in configs for key in config)
+    choices = [key for key in keys if key.startswith("choices.") and "@" not in key and key != "choices.experiment"]
+    named = [(key, key.removeprefix("choices.")) for key in choices]
+    return named + [(key, key) for key in keys if not key.startswith("choices.")]
 
 
 def _foreign(runs: Path, study: str) -> Iterator[LeftOut]:

@@ -39,10 +39,15 @@ def read_flat(text: str) -> dict[str, Any]:
     """
     try:
         # An anchor may be needed in another piece; our own files have none.
-        pairs = _whole(text) if _REFERENCE.search(text) else _items(text if text.endswith("\n") else text + "\n", "")
+        pairs = _whole(text) if _shares(text) else _items(text if text.endswith("\n") else text + "\n", "")
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from None
-    return {key: value for key, value in pairs if not key.startswith(REPEATED)}
+    return dict(pairs)
+
+
+def _shares(text: str) -> bool:
+    """Whether YAML text has anchors; most has not even the signs for it, which is found out ten times as fast."""
+    return ("&" in text or "*" in text) and _REFERENCE.search(text) is not None
 
 
 @lru_cache(maxsize=1 << 16)
@@ -57,6 +62,8 @@ def _items(text: str, prefix: str) -> tuple[tuple[str, Any], ...]:
     nested = _NESTED.fullmatch(text)
     if nested is None or prefix + nested[1] in AS_TEXT:
         return _whole(text, prefix)
+    if f"{prefix}{nested[1]}." in REPEATED:
+        return ()
     return _items(re.sub(r"^  ", "", nested[2], flags=re.MULTILINE), f"{prefix}{nested[1]}.")
 
 
@@ -64,7 +71,7 @@ def _whole(text: str, prefix: str = "") -> tuple[tuple[str, Any], ...]:
     config = yaml.load(text, Loader)
     if not isinstance(config, dict):
         raise ValueError("not a mapping")
-    return tuple(_flat(config, prefix))
+    return tuple(pair for pair in _flat(config, prefix) if not pair[0].startswith(REPEATED))
 
 
 def _flat(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

@@ -401,12 +401,11 @@ def _costs(
     for cost in COSTS:
         if measured[cost].isna().all() or (cost == "images_per_second" and measured["hardware"].nunique() > 1):
             continue
-        found = measured[cost].groupby(position).agg(["mean", "std", "count"])
+        found = measured[cost].groupby(position).agg(["mean", "std", "count"]).to_dict("index")
         for i in range(len(names)):
             cell = {"row": i, "column": COSTS_COLUMN, "metric": cost, "seeds": 0, "expected": expected}
-            if i in found.index:
-                mean, sd, seeds = found.loc[i]
-                cell |= {"mean": mean, "sd": sd, "seeds": int(seeds)}
+            if i in found:
+                cell |= {"mean": found[i]["mean"], "sd": found[i]["std"], "seeds": found[i]["count"]}
             yield cell
 
 
