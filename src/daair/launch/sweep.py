@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from daair.errors import UserError, reason
+from daair.launch.afterwards import make_tables
 from daair.launch.causes import Ending, ending, tail
 from daair.launch.plan import Job, Plan, first_fit, jobs_of, make_plan
 from daair.launch.pool import Pool, Share, find_pool
@@ -48,6 +49,7 @@ def sweep(configs: Sequence[Config]) -> int:
     view.summary(scheduler.endings, stopped=scheduler.signal != 0)
     if scheduler.signal:
         return 128 + scheduler.signal
+    make_tables(configs)
     return int(any(end.state != "done" for end in scheduler.endings.values()))
 
 
