@@ -88,24 +88,27 @@ def report(error: UserError) -> None:
         print("error:", " ".join(str(error).split()), file=sys.stderr, flush=True)
 
 
-def _job(cfg: DictConfig) -> int:
-    """One job of the command: the task, with its checked config."""
+def _job(cfg: DictConfig) -> int | float | None:
+    """One job of the command: the task, with its checked config. Returns what a sweeper gets, None for a refusal."""
     from hydra.utils import get_method
 
     from daair.config import choices_of, validate
+    from daair.launch.outcome import outcome
 
-    status = 1
+    hydra_cfg, status, result = HydraConfig.instance().cfg, 1, None
     try:
-        config = validate(cfg, choices_of(HydraConfig.instance().cfg))
+        config = validate(cfg, choices_of(hydra_cfg))
         if config.launch.dry_run:  # a launcher with a plan would not have come here
-            raise UserError("launch.dry_run: only a sweep with hydra/launcher=accelerate has a plan")
+            raise UserError("launch.dry_run: only a sweep with hydra/launcher=accelerate or slurm has a plan")
         status = get_method(config.task["_target_"])(config) or 0
+        result = outcome(config, status, hydra_cfg.hydra.sweeper._target_)
     except UserError as error:
         report(error)
+        status, result = 1, None
     if status > SIGNALLED:  # the user stopped this job, and with it the sweep it belongs to
         raise SystemExit(status)
     note(status)
-    return status
+    return result
 
 
 if __name__ == "__main__":

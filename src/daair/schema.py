@@ -107,6 +107,7 @@ class Launch(Section):
     timeout: Annotated[float, Gt(0)] | None
     grace: Annotated[float, Gt(0)]
     dry_run: bool
+    objective: Text
 
 
 class Restore(Section):

@@ -27,6 +27,15 @@ class StudySweeper(BasicSweeper):
         self.variants = variants
         self.only = only
 
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run the jobs; the status of each counts for that of the command, also where it ran in another process."""
+        from daair import cli
+
+        returns = super().sweep(arguments)
+        for job in (job for batch in returns for job in batch):
+            cli.note(1 if job.return_value is None else int(job.return_value))
+        return returns
+
     def split_arguments(self, overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
         """The sweep's jobs as override texts, in batches of at most `max_batch_size`."""
         return list(self.split_overrides_to_chunks(points(overrides, self.variants, self.only), max_batch_size))
