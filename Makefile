@@ -10,11 +10,11 @@ RUN := .venv/bin/python
 # Four minutes on two cores.
 DEMO := train.steps=1200 train.batch_size=4 train.workers=1 train.validate_every=400 train.checkpoint_every=200 optimizer.lr=2e-3
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test test-slurm lint clean
 
 help: ## show this list
 	@echo "DaAIR Lab. Targets:"
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 	@echo "Everything else: .venv/bin/python run.py --help (after make setup)"
 
 setup: .venv/.ok ## create or renew .venv; the other targets do it by themselves
@@ -24,6 +24,10 @@ demo: .venv/.ok ## train a small network on embedded images, evaluate it, print 
 
 test: .venv/.ok ## run all tests (minutes); make test ARGS="-k config" runs some
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n 2 --durations=10 $(ARGS)
+
+test-slurm: .venv/.ok ## run sweeps on a Slurm cluster that this machine plays; installs Slurm if root (minutes)
+	@tests/slurm/install.sh
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -q tests/slurm --durations=10 $(ARGS)
 
 lint: .venv/.ok ## check style and formatting
 	@$(RUN) -m ruff check .

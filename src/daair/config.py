@@ -378,10 +378,11 @@ def _combinations(cfg: Config) -> Iterator[Problem]:
     for key in NEEDS.get(task, ()):
         if getattr(cfg, key) is None:
             yield Problem(key, f"missing; task={task} needs {key}=...")
-    if cfg.train.batch_size % cfg.launch.num_processes:
+    if cfg.train.batch_size % cfg.launch.world_size:
         yield Problem(
             "train.batch_size",
-            f"must be a multiple of launch.num_processes ({cfg.launch.num_processes}), got {cfg.train.batch_size}",
+            f"must be a multiple of launch.nodes x launch.num_processes ({cfg.launch.world_size}), "
+            f"got {cfg.train.batch_size}",
         )
     if cfg.restore.tile is not None and cfg.restore.overlap >= cfg.restore.tile:
         yield Problem("restore.overlap", f"must be below restore.tile ({cfg.restore.tile}), got {cfg.restore.overlap}")

@@ -95,9 +95,28 @@ class Paths(Section):
     runs: Text
 
 
+class Slurm(Section):
+    """What is asked of Slurm for each run."""
+
+    partition: Text | None
+    account: Text | None
+    qos: Text | None
+    time: Positive
+    memory: Annotated[float, Gt(0)] | None
+    cpus: Positive | None
+    gpus: Annotated[int, Ge(0)] | None
+    notice: Positive
+    max_timeouts: Annotated[int, Ge(0)]
+    parallel: Positive
+    poll: Annotated[float, Gt(0)]
+    setup: tuple[str, ...]
+    parameters: Node
+
+
 class Launch(Section):
     """How runs are started."""
 
+    nodes: Positive
     num_processes: Positive
     devices: Annotated[tuple[Annotated[int, Ge(0)] | Text, ...], MinLen(1)] | None
     runs_per_device: Positive
@@ -108,6 +127,13 @@ class Launch(Section):
     grace: Annotated[float, Gt(0)]
     dry_run: bool
     objective: Text
+    wait: bool
+    slurm: Slurm
+
+    @property
+    def world_size(self) -> int:
+        """Processes of a run on all its machines together."""
+        return self.nodes * self.num_processes
 
 
 class Restore(Section):

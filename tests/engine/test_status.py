@@ -80,6 +80,22 @@ def test_of_many_runs_those_that_are_not_done_come_first(runs: Path, capsys: pyt
     assert "rank2-" not in text and "rank32-" in text and "... and 1 more (status.rows=null shows all)" in text
 
 
+def test_jobs_of_slurm_are_told(runs: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    found = [read(folder) for folder in run_folders(runs, "rank")]
+    for number, run in enumerate(found[:5]):  # queued, done, failed, interrupted, running
+        Record(run.folder).hand_over(f"7_{number}")
+    for jobs, words in [
+        ({"7_0": "PENDING (Priority)", "7_3": "PENDING"}, ["7_0: PENDING (Priority)", "7_3: PENDING", "7_4 is gone"]),
+        (None, ["Slurm job 7_0", "Slurm job 7_4"]),
+    ]:
+        monkeypatch.setattr(status.queue, "jobs", lambda jobs=jobs: jobs)
+        status.detail(found, Console(width=300), rows=None)
+        text = capsys.readouterr().out
+        assert all(word in text for word in words) and text.count("Slurm job") == len(words), text
+
+
 def test_looking_changes_nothing(runs: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("*")}
     printed(runs, "study=rank")

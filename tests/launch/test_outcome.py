@@ -46,7 +46,7 @@ def sweep(folder: Path, *arguments: str) -> tuple[int, str]:
     path = os.pathsep.join([str(Path(RUN).parent / "src"), str(folder)])  # what other processes import from
     done = subprocess.run(
         [sys.executable, RUN, "-m", "task._target_=scores.score", "study=own", *arguments],
-        cwd=folder, env={**os.environ, "PYTHONPATH": path}, text=True, timeout=240,
+        cwd=folder, env={**os.environ, "PYTHONPATH": path}, text=True, timeout=600,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     return done.returncode, done.stdout
@@ -67,6 +67,7 @@ def test_outcome_is_the_status_or_the_last_value_of_the_objective(tmp_path, monk
     assert [outcome(config, status, STUDY) for status in (0, 3)] == [0, 3]
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 def test_own_launchers_of_hydra_fill_the_same_store(tmp_path, launcher):
     plugin = {"joblib": "hydra_joblib_launcher", "submitit_local": "hydra_submitit_launcher"}[launcher]
@@ -78,6 +79,7 @@ def test_own_launchers_of_hydra_fill_the_same_store(tmp_path, launcher):
     assert code == 1, "the failed jobs count, in whichever process they ran"
 
 
+@pytest.mark.timeout(600)
 def test_optuna_searches_by_the_objective(tmp_path):
     pytest.importorskip("optuna", reason="optuna is not installed (extra `optuna`)")
     search = ["hydra/sweeper=optuna", "hydra/sweeper/sampler=grid", "hydra.sweeper.direction=maximize"]

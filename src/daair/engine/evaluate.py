@@ -51,7 +51,7 @@ def evaluate(cfg: Config) -> int:
     Raises:
         UserError: nothing to load, unknown benchmarks, missing data.
     """
-    accelerator = make_accelerator(device=cfg.device, num_processes=cfg.launch.num_processes, threads=cfg.train.threads)
+    accelerator = make_accelerator(device=cfg.device, num_processes=cfg.launch.world_size, threads=cfg.train.threads)
     reporter = Reporter(accelerator.is_main_process)
     benchmarks = benchmarks_of(cfg)
     if not benchmarks:

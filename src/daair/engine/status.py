@@ -4,6 +4,7 @@ Imports no torch: it answers while the machine is busy.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -13,8 +14,9 @@ from daair.engine.progress import Reporter
 from daair.errors import UserError
 from daair.files import safe_name
 from daair.problems import nearest
+from daair.runs import queue
 from daair.runs.progress import progress
-from daair.runs.record import STATES
+from daair.runs.record import STATES, Record
 from daair.runs.store import Run, read, run_folders, studies
 from daair.schema import Config
 
@@ -71,8 +73,10 @@ def detail(runs: list[Run], console: Console, rows: int | None) -> None:
         table.add_column(heading, justify="right")
     table.add_column("where")
     table.add_column("message", overflow="fold")
+    numbers = {run: Record(run.folder).job() for run in shown if run.state != "done"}
+    jobs = queue.jobs() if any(numbers.values()) else None
     for run in shown:
-        table.add_row(*_cells(run, now))
+        table.add_row(*_cells(run, now, _job(run, numbers.get(run), jobs)))
     told = ", ".join(f"{counts[state]} {state}" for state in (*STATES, "unreadable") if counts[state])
     console.print(f"{runs[0].study}: {len(runs)} runs: {told}", markup=False, soft_wrap=True)
     console.print(table)
@@ -80,7 +84,19 @@ def detail(runs: list[Run], console: Console, rows: int | None) -> None:
         console.print(f"... and {len(runs) - len(shown)} more (status.rows=null shows all)", markup=False)
 
 
-def _cells(run: Run, now: datetime) -> list[str]:
+def _job(run: Run, number: str | None, jobs: Mapping[str, str] | None) -> str:
+    """Where a run stands that was handed over to Slurm; empty for others, and where Slurm knows nothing of it."""
+    if number is None:
+        return ""
+    if jobs is None:
+        return f"Slurm job {number}" if run.state in ("queued", "running") else ""
+    if number in jobs:
+        return f"Slurm job {number}: {jobs[number]}"
+    gone = f"its Slurm job {number} is gone; the same command submits it again"
+    return gone if run.state in ("queued", "running") else ""
+
+
+def _cells(run: Run, now: datetime, job: str) -> list[str]:
     stored, look = run.status, progress(run, now)
     share = f" {100 * look.step // stored.steps:3d}%" if stored.steps else ""
     message = run.problem or stored.message
@@ -88,6 +104,7 @@ def _cells(run: Run, now: datetime) -> list[str]:
         message = f"its process {stored.pid} is gone; the same command goes on with it"
     elif run.state == "running" and look.silent is not None and look.silent > SILENT:
         message = f"silent for {_duration(look.silent)}"
+    message = "; ".join(filter(None, (job, message)))
     return [
         run.variant,
         str(run.seed),

@@ -41,7 +41,7 @@ def train(cfg: Config) -> int:
         device=cfg.device,
         precision=cfg.train.precision,
         accumulation=cfg.train.accumulation,
-        num_processes=cfg.launch.num_processes,
+        num_processes=cfg.launch.world_size,
         batch_size=cfg.train.batch_size,
         threads=cfg.train.threads,
     )

@@ -1,6 +1,8 @@
 """What a job hands back to Hydra's sweeper: its exit status, or the number that a search wants to improve."""
 
-from daair.config import Config, run_name
+from collections.abc import Sequence
+
+from daair.config import Config, run_folder
 from daair.errors import UserError
 from daair.runs.record import Record
 
@@ -33,10 +35,18 @@ def objective(cfg: Config) -> float:
     Raises:
         UserError: the run has no such metric.
     """
-    name, record = cfg.launch.objective, Record(f"{cfg.paths.runs}/{run_name(cfg)}")
+    name, record = cfg.launch.objective, Record(run_folder(cfg))
     rows = record.metrics()
     for row in reversed(rows):
         if isinstance(value := row.get(name), int | float):
             return float(value)
     known = sorted({key for row in rows for key, value in row.items() if isinstance(value, int | float)} - {"step"})
     raise UserError(f"launch.objective: {record.folder} has no metric {name} (it has {', '.join(known) or 'none'})")
+
+
+def outcomes(configs: Sequence[Config], status: int, sweeper: str) -> list[int | float | None]:
+    """The same for the jobs of a launcher that runs them elsewhere, which gives `status` for all of them together."""
+    if sweeper.endswith(GRIDS):
+        return [status] * len(configs)
+    states = [Record(run_folder(cfg)).status().state for cfg in configs]
+    return [outcome(cfg, int(state != "done"), sweeper) for cfg, state in zip(configs, states, strict=True)]

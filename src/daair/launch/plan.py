@@ -85,20 +85,34 @@ def jobs_of(configs: Iterable[Config]) -> list[Job]:
 
 
 def make_plan(jobs: Sequence[Job], pool: Pool, rerun: Rerun, status: Callable[[Job], Status]) -> Plan:
-    """Choose and order what is to be run.
-
-    Args:
-        jobs: what is asked for; several may ask for the same run.
-        pool: the devices.
-        rerun: `failed` runs everything that is not done, `none` leaves those alone that failed, `all` does also the
-            finished ones again.
-        status: how a job's run stands.
+    """Choose and order what is to be run on the devices of `pool`; see `missing`.
 
     Raises:
         UserError: a job asks for more than the pool has.
     """
     for job in jobs:
+        if job.config.launch.nodes > 1:
+            nodes = job.config.launch.nodes
+            raise UserError(f"launch.nodes: {job.name} asks for {nodes} machines; hydra/launcher=slurm has them")
         pool.check(job.processes, job.name)
+    runs, skipped = missing(jobs, rerun, status)
+    return Plan(ordered(runs, pool), tuple(skipped))
+
+
+def missing(
+    jobs: Sequence[Job], rerun: Rerun, status: Callable[[Job], Status]
+) -> tuple[list[Job], list[tuple[str, str]]]:
+    """Choose what is to be run.
+
+    Args:
+        jobs: what is asked for; several may ask for the same run.
+        rerun: `failed` runs everything that is not done, `none` leaves those alone that failed, `all` does also the
+            finished ones again.
+        status: how a job's run stands.
+
+    Returns:
+        Each run once, in its order; names of the others and why.
+    """
     runs: dict[tuple, Job] = {}
     skipped = []
     for job in jobs:
@@ -111,7 +125,7 @@ def make_plan(jobs: Sequence[Job], pool: Pool, rerun: Rerun, status: Callable[[J
             skipped.append((job.name, "failed before, and launch.rerun=none"))
         else:
             runs[job.run] = job
-    return Plan(ordered(list(runs.values()), pool), tuple(skipped))
+    return list(runs.values()), skipped
 
 
 def ordered(jobs: Sequence[Job], pool: Pool) -> tuple[Job, ...]:

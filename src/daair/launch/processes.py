@@ -23,24 +23,33 @@ from daair.launch.parents import name_as_parent
 TOKEN = "DAAIR_ATTEMPT"
 """Environment variable that marks the processes of one attempt."""
 
-FOREIGN = ("RANK", "LOCAL_", "GROUP_", "ROLE_", "WORLD_SIZE", "MASTER_", "ACCELERATE_", "TORCHELASTIC_")
+TORCH = ("RANK", "LOCAL_", "GROUP_", "ROLE_", "WORLD_SIZE", "MASTER_", "ACCELERATE_", "TORCHELASTIC_")
+MPI = ("PMI_", "PMIX_", "OMPI_", "MV2_")
+FOREIGN = (*TORCH, *MPI)
 """Beginnings of environment variables by which launchers talk to processes; those of another one would mislead ours."""
 
+ONE_MACHINE = {"--num_machines": "1", "--machine_rank": "0", "--main_process_port": "0"}  # a free port
+"""How the processes of a run on one machine find each other, as flags of `accelerate launch`."""
 
-def command(folder: Path, processes: int) -> list[str]:
-    """The command line of the run in `folder`; several processes are started by `accelerate launch`."""
+
+def command(folder: Path, processes: int, meeting: Mapping[str, str] = ONE_MACHINE) -> list[str]:
+    """The command line of the run in `folder`; several processes are started by `accelerate launch`.
+
+    Args:
+        folder: the run's folder.
+        processes: how many, on all its machines.
+        meeting: how they find each other.
+    """
     worker = ["-m", "daair.launch.worker", str(folder)]
     if processes == 1:
         return [sys.executable, *worker]
     flags = {
         "--config_file": str(Path(__file__).with_name("accelerate.yaml")),  # not the user's own
         "--num_processes": str(processes),
-        "--num_machines": "1",
-        "--machine_rank": "0",
+        **meeting,
         "--mixed_precision": "no",  # the run's own config decides
         "--dynamo_backend": "no",
         "--num_cpu_threads_per_process": os.environ.get("OMP_NUM_THREADS", "1"),
-        "--main_process_port": "0",  # a free one
     }
     arguments = [word for flag in flags.items() for word in flag]
     return [sys.executable, "-m", "daair.launch.ranks", "--multi_gpu", *arguments, *worker]
@@ -77,11 +86,12 @@ class Attempt:
     Args:
         folder: the run's folder.
         log: file that gets all output, behind that of earlier attempts.
-        processes: how many.
+        processes: how many, on all its machines.
         devices: see `environment`.
         cpu: likewise.
         timeout: seconds until it is stopped; None for no limit.
         grace: seconds between the two signals.
+        meeting: see `command`.
     """
 
     def __init__(
@@ -94,13 +104,14 @@ class Attempt:
         cpu: bool,
         timeout: float | None,
         grace: float,
+        meeting: Mapping[str, str] = ONE_MACHINE,
     ) -> None:
         self.token, self.grace, self.timeout = uuid.uuid4().hex, grace, timeout
         self.timed_out = False
         self.begun = time.monotonic()
         self._kill_at: float | None = None
         self._look_at = 0.0
-        line = command(folder, processes)
+        line = command(folder, processes, meeting)
         with open(log, "ab") as output:
             self.log_begin = output.tell()
             stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
@@ -137,11 +148,15 @@ class Attempt:
                 _signal(process, signal.SIGTERM)
         return None if left else status
 
-    def stop(self) -> None:
-        """Ask for a checkpoint and an end. Only the first process is told: a front end tells its ranks itself."""
+    def stop(self, told: bool = False) -> None:
+        """Ask for a checkpoint and an end. Only the first process is told: a front end tells its ranks itself.
+
+        Args:
+            told: somebody else has told it already.
+        """
         if self._kill_at is None:
             self._kill_at = time.monotonic() + self.grace
-            if self.process.poll() is None:
+            if not told and self.process.poll() is None:
                 self.process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:

@@ -3,6 +3,7 @@
     <paths.runs>/<study>/<label>-<config id>/seed<k>/
         config.yaml          the frozen config
         status.json          state, attempt, who works on it, since when (see `Status`)
+        slurm.json           the job that the run was handed over to, when it went to Slurm
         output.log           what its processes printed, all attempts, when a launcher started it
         environment.json     commit, machine, versions of the latest attempt; changes.patch when the tree was dirty
         summary.json         what the run cost: parameters, MACs, speed (see `Record.summarise`)
@@ -99,6 +100,7 @@ class Record:
         self.environment_file = self.folder / "environment.json"
         self.summary_file = self.folder / "summary.json"
         self.data_file = self.folder / "data.json"
+        self.job_file = self.folder / "slurm.json"
         self.log_file = self.folder / "output.log"
         self.metrics_file = self.folder / "metrics.jsonl"
         self.results_file = self.folder / "results.csv"
@@ -148,6 +150,17 @@ class Record:
             return
         self._freeze(config)
         self.update(state="queued", queued=_now(), steps=steps, message="")
+
+    def hand_over(self, job: str) -> None:
+        """Note the number of the Slurm job that is to do this run. Not in status.json: the job may be writing it."""
+        write_text(self.job_file, json.dumps({"job": job, "submitted": _now()}) + "\n")
+
+    def job(self) -> str | None:
+        """The number of the Slurm job that the run was handed over to last, None if there was none."""
+        try:
+            return str(json.loads(self.job_file.read_text())["job"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
 
     def start(
         self, config: Mapping[str, Any], environment: Mapping[str, Any], changes: str, steps: int, device: str = ""

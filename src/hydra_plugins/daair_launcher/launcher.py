@@ -16,21 +16,30 @@ class AccelerateLauncher(Launcher):
     """Gives all jobs of a batch to `daair.launch.sweep`."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Nothing: `daair.preflight` has the configs, composed and checked."""
+        """Keep who asks; `daair.preflight` has the configs, composed and checked."""
+        self.sweeper = config.hydra.sweeper._target_
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs with these overrides; returns one result each, in their order.
 
         Raises:
-            SystemExit: a signal stopped the sweep.
+            SystemExit: a signal stopped the sweep, or it was refused.
         """
         from daair import cli
+        from daair.errors import UserError
+        from daair.launch.outcome import outcomes
         from daair.launch.sweep import sweep
         from daair.preflight import checked
 
         jobs = [list(overrides) for overrides in job_overrides]
-        status = sweep([checked(overrides) for overrides in jobs])
+        configs = [checked(overrides) for overrides in jobs]
+        try:
+            status = sweep(configs)
+        except UserError as error:  # Hydra would print where it comes from
+            cli.report(error)
+            raise SystemExit(1) from None
         if status > cli.SIGNALLED:
             raise SystemExit(status)
         cli.note(status)  # told already; the command ends with it when all batches have had their turn
-        return [JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=status) for overrides in jobs]
+        values = outcomes(configs, status, self.sweeper)
+        return [JobReturn(o, status=JobStatus.COMPLETED, _return_value=v) for o, v in zip(jobs, values, strict=True)]

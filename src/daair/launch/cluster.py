@@ -1,0 +1,160 @@
+"""A sweep on a cluster: what is missing and not in Slurm's hands yet is submitted; then, if asked to, waited for.
+
+Nothing here has to stay alive. Which job does which run stands in the runs' folders, so the same command, given again,
+finds what is queued and what runs, submits the rest and waits for all of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from daair.errors import UserError
+from daair.launch import slurm
+from daair.launch.causes import Ending
+from daair.launch.plan import Job, Plan, jobs_of, missing
+from daair.launch.sweep import queue
+from daair.launch.view import View
+from daair.runs.queue import jobs as slurm_jobs
+from daair.runs.record import Record
+from daair.schema import Config
+
+INTERRUPTED = 130  # exit status after Ctrl-C
+
+
+def sweep(configs: Sequence[Config]) -> int:
+    """Have Slurm run what is missing of these configs.
+
+    Returns:
+        The exit status: 0 all done (or submitted, with launch.wait=false), 1 something is not, 130 after Ctrl-C.
+
+    Raises:
+        UserError: Slurm does not answer or refuses, or a folder cannot be written.
+    """
+    launch, jobs = configs[0].launch, jobs_of(configs)
+    held = in_queue(jobs)
+    runs, skipped = missing(jobs, launch.rerun, lambda job: Record(job.folder).status())
+    waiting = [job for job in runs if job.name in held]
+    skipped += [(job.name, f"with Slurm already, job {held[job.name].partition('_')[0]}") for job in waiting]
+    plan = Plan(tuple(job for job in runs if job.name not in held), tuple(skipped))
+    view = View(Cluster())
+    if launch.dry_run:
+        view.skipped(plan.skipped)
+        for job in plan.runs:
+            view.say(f"would be submitted: {job.name}: {request(job.config)}")
+        return 0
+    plan = queue(plan, anew=launch.rerun == "all")
+    view.skipped(plan.skipped)
+    numbers = slurm.submit({job.folder: job.config for job in plan.runs})
+    for job in plan.runs:
+        view.say(f"submitted {job.name} as Slurm job {numbers[job.folder]}")
+    if not launch.wait:
+        view.say(f"python run.py task=status study={configs[0].study} shows how they stand")
+        return 0
+    watch = Watch([*waiting, *plan.runs], held | {job.name: numbers[job.folder] for job in plan.runs}, view)
+    return watch.run(launch.slurm.poll)
+
+
+def in_queue(jobs: Sequence[Job]) -> dict[str, str]:
+    """Names of the runs that a job of Slurm waits with or works on, and its number.
+
+    Raises:
+        UserError: Slurm does not answer.
+    """
+    states = slurm_jobs()
+    if states is None:
+        raise UserError(
+            "hydra/launcher=slurm: squeue does not answer; give this command on a login node of the cluster"
+        )
+    numbers = {job.name: Record(job.folder).job() for job in jobs}
+    return {name: number for name, number in numbers.items() if number in states}
+
+
+def request(cfg: Config) -> str:
+    """What a run asks for, in words."""
+    asked = slurm.resources(cfg)
+    machines = f"{cfg.launch.nodes} machine{'s' * (cfg.launch.nodes > 1)}"
+    each = f"{cfg.launch.num_processes} processes, {asked['cpus_per_task']} CPUs, {asked.get('gpus_per_node', 0)} GPUs"
+    return f"{machines} with {each} for {cfg.launch.slurm.time} minutes"
+
+
+@dataclass
+class Cluster:
+    """Stands for the devices in what a sweep shows."""
+
+    kind: str = "slurm"
+    devices: tuple[str, ...] = ("",)
+    room: int = 1
+
+    def __str__(self) -> str:
+        return "Slurm"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A run that a job of Slurm works on."""
+
+    job: Job
+
+
+class Watch:
+    """Waits until Slurm has let go of all runs.
+
+    Args:
+        jobs: the runs.
+        numbers: their names -> the numbers of their jobs.
+        view: shows how it goes.
+    """
+
+    def __init__(self, jobs: Sequence[Job], numbers: Mapping[str, str], view: View) -> None:
+        self.left, self.numbers, self.view = list(jobs), numbers, view
+        self.endings: dict[str, Ending] = {}
+
+    def run(self, poll: float) -> int:
+        """Look every `poll` seconds; returns the exit status."""
+        begun, answered = time.monotonic(), True
+        try:
+            with self.view.live(len(self.left)):
+                while self.left:
+                    states = slurm_jobs()
+                    if answered != (answered := states is not None):
+                        self.view.say("Slurm answers again" if answered else "Slurm does not answer; asking again")
+                    if states is not None:
+                        self._look(states, begun)
+                    if self.left:
+                        time.sleep(poll)
+        except KeyboardInterrupt:
+            arrays = {self.numbers[job.name].partition("_")[0] for job in self.left}
+            self.view.say(
+                f"{len(self.left)} runs stay with Slurm; the same command waits for them again, "
+                f"scancel {' '.join(sorted(arrays, key=int))} ends them"
+            )
+            return INTERRUPTED
+        self.view.summary(self.endings, stopped=False)
+        return int(any(end.state != "done" for end in self.endings.values()))
+
+    def _look(self, states: Mapping[str, str], begun: float) -> None:
+        for job in [job for job in self.left if self.numbers[job.name] not in states]:
+            self.left.remove(job)
+            self.endings[job.name] = end = ending(job, self.numbers[job.name])
+            self.view.ended(job, end, time.monotonic() - begun)
+        running = [Running(job) for job in self.left if states[self.numbers[job.name]].startswith("RUNNING")]
+        busy = {run.job.name for run in running}
+        self.view.pool = replace(self.view.pool, devices=("",) * max(1, len(running)))
+        self.view.update(running, [job for job in self.left if job.name not in busy], self.endings)
+
+
+def ending(job: Job, number: str) -> Ending:
+    """How a run stands whose job is gone; what the run could not record itself is recorded now."""
+    record = Record(job.folder)
+    status = record.status()
+    if status.state == "done":
+        return Ending("done")
+    if status.state in ("failed", "interrupted"):
+        return Ending(status.state, status.message)
+    cause = f"Slurm job {number} ended before the run did: cancelled, killed, or out of its time; see {record.log_file}"
+    with contextlib.suppress(UserError, OSError), record.lock():
+        record.update(state="interrupted", message=cause)
+    return Ending("interrupted", cause)

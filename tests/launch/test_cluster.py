@@ -1,0 +1,183 @@
+"""Sweeps on Slurm, with a stand-in for its commands: what is submitted, what is not, what is asked for, what is told.
+
+The real thing is in tests/slurm.
+"""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from daair import cli
+from daair.config import validate
+from daair.errors import UserError
+from daair.launch import cluster, slurm
+from daair.launch.plan import Job, jobs_of
+from daair.preflight import Composer
+from daair.runs import queue
+from daair.runs.record import Record
+
+SBATCH = """#!/bin/sh
+cp "$1" "$(dirname "$0")/submitted"
+[ -e "$(dirname "$0")/refuse" ] && { echo "sbatch: error: $(cat "$(dirname "$0")/refuse")" >&2; exit 1; }
+echo "Submitted batch job 7"
+"""
+SQUEUE = """#!/bin/sh
+exec cat "$(dirname "$0")/queue"
+"""
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the stand-ins: `queue` is what squeue prints, `refuse` what sbatch says, `submitted` its script."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, text in {"sbatch": SBATCH, "squeue": SQUEUE, "srun": "#!/bin/sh\n"}.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    (folder / "queue").write_text("")
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def configs():
+    """Makes the configs of two seeds."""
+    composer = Composer(cli.conf_dir())
+
+    def make(*overrides: str, seeds: int = 2):
+        fixed = ["model=daair_tiny", "study=s", "device=cpu", "launch.wait=false", *overrides]
+        return [validate(composer.compose([*fixed, f"seed={seed}"])) for seed in range(seeds)]
+
+    return make
+
+
+def options(commands: Path) -> dict[str, str]:
+    """What the submitted script asks for."""
+    lines = [line.removeprefix("#SBATCH --") for line in (commands / "submitted").read_text().splitlines()]
+    return dict(line.partition("=")[::2] for line in lines)
+
+
+def test_what_is_missing_and_not_with_slurm_is_submitted(commands, configs, capsys):
+    pytest.importorskip("submitit")
+    three = configs(seeds=3)
+    records = [Record(job.folder) for job in jobs_of(three)]
+    records[0].queue({}, 1)
+    records[0].update(state="done")
+    assert cluster.sweep([*three, three[1]]) == 0
+    assert [record.job() for record in records] == [None, "7_0", "7_1"]
+    assert [record.status().state for record in records] == ["done", "queued", "queued"]
+    text = capsys.readouterr().out
+    assert "skipped 1 (done already)" in text and "skipped 1 (the same run as s/" in text
+    assert "as Slurm job 7_1" in text and "task=status study=s" in text
+    assert options(commands)["array"] == "0-1%2"
+
+    (commands / "submitted").unlink()
+    (commands / "queue").write_text("7_0|RUNNING|None\n7_1|PENDING|Priority\n")
+    assert cluster.sweep(three) == 0
+    assert not (commands / "submitted").exists()
+    assert "skipped 1 (with Slurm already, job 7)" in capsys.readouterr().out.replace("skipped 2", "skipped 1")
+
+    (commands / "queue").write_text("7_0|RUNNING|None\n")
+    assert cluster.sweep(three) == 0
+    assert [record.job() for record in records] == [None, "7_0", "7"], "the one whose job is gone, as a job of its own"
+
+
+def test_waiting_ends_when_slurm_has_let_go(commands, configs, capsys, monkeypatch):
+    pytest.importorskip("submitit")
+    two = configs("launch.wait=true", "launch.slurm.poll=0.01")
+    done, gone = (Record(job.folder) for job in jobs_of(two))
+
+    def answers():
+        yield {}  # asked before the submission
+        yield {"7_0": "RUNNING", "7_1": "RUNNING"}
+        yield None  # Slurm's controller is restarted
+        done.update(state="done")
+        gone.update(state="running")
+        yield {"7_1": "RUNNING"}
+        yield {}
+
+    monkeypatch.setattr(cluster, "slurm_jobs", answers().__next__)
+    assert cluster.sweep(two) == 1
+    assert (gone.status().state, done.status().state) == ("interrupted", "done")
+    assert gone.status().message.startswith("Slurm job 7_1 ended before the run did")
+    text = capsys.readouterr().out
+    assert "Slurm does not answer; asking again" in text and "Slurm answers again" in text
+    assert "1 of 2 runs are not done" in text and "1 done, 1 interrupted" in text
+
+
+def test_leaving_the_waiting_leaves_the_jobs(commands, configs, capsys, monkeypatch):
+    pytest.importorskip("submitit")
+
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cluster.time, "sleep", interrupt)
+    monkeypatch.setattr(cluster, "slurm_jobs", iter([{}, {"7_0": "RUNNING", "7_1": "RUNNING"}]).__next__)
+    assert cluster.sweep(configs("launch.wait=true")) == 130
+    assert "2 runs stay with Slurm" in (text := capsys.readouterr().out) and "scancel 7 ends them" in text
+
+
+def test_refusals(commands, configs):
+    pytest.importorskip("submitit")
+    (commands / "refuse").write_text("invalid partition specified: nowhere")
+    with pytest.raises(UserError, match=r"^launch.slurm: sbatch: error: invalid partition specified: nowhere$"):
+        cluster.sweep(configs())
+    (commands / "refuse").write_text("Invalid generic resource (gres) specification")
+    with pytest.raises(UserError, match=r"without GPUs: device=cpu or launch.slurm.gpus=0$"):
+        cluster.sweep(configs("device=auto"))
+    (commands / "squeue").write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(UserError, match="squeue does not answer"):
+        cluster.sweep(configs())
+
+
+def test_dry_run(commands, configs, capsys):
+    assert cluster.sweep(configs("launch.dry_run=true", "launch.nodes=2", "launch.num_processes=4", "device=auto")) == 0
+    assert "2 machines with 4 processes, 12 CPUs, 4 GPUs for 1440 minutes" in capsys.readouterr().out
+    assert not (commands / "submitted").exists() and not Path("runs").exists()
+
+
+def test_resources(commands, configs):
+    pytest.importorskip("submitit")
+    slurm_keys = ["partition=long", "account=lab", "time=90", "memory=32", "gpus=2", "notice=60", "parallel=1"]
+    more = ["setup=['module load cuda']"]
+    extra = "+launch.slurm.parameters.constraint=a100"
+    cfgs = configs(
+        extra, *(f"launch.slurm.{key}" for key in [*slurm_keys, *more]), "launch.num_processes=2", "launch.nodes=2"
+    )
+    cluster.sweep(cfgs)
+    asked = options(commands)
+    assert {key: asked[key] for key in ("partition", "account", "time", "mem", "gpus-per-node", "constraint")} == {
+        "partition": "long", "account": "lab", "time": "90", "mem": "32GB", "gpus-per-node": "2", "constraint": "a100"
+    }  # fmt: skip
+    assert (asked["nodes"], asked["ntasks-per-node"], asked["cpus-per-task"]) == ("2", "1", "6")
+    assert asked["signal"] == "USR2@60" and "requeue" in asked and asked["array"] == "0-1%1"
+    assert "module load cuda" in (commands / "submitted").read_text()
+
+
+def test_processes_of_several_machines_meet_on_the_first_host(configs):
+    (cfg,) = configs("launch.nodes=2", "launch.num_processes=2", seeds=1)
+    node = SimpleNamespace(node=1, hostnames=["gpu7", "gpu9"], raw_job_id="123456")
+    flags = slurm.Task.of(Path("run"), cfg).meeting(node)
+    assert flags == {
+        "--num_machines": "2", "--machine_rank": "1", "--main_process_ip": "gpu7", "--main_process_port": "23456"
+    }  # fmt: skip
+
+
+def test_queue_reads_squeue(commands):
+    (commands / "queue").write_text("12_3|PENDING|Priority\n13|RUNNING|None\n")
+    assert queue.jobs() == {"12_3": "PENDING (Priority)", "13": "RUNNING"}
+    (commands / "queue").unlink()
+    assert queue.jobs() is None and queue.state("13") == ""
+
+
+def test_no_machine_alone_takes_a_run_of_two(configs):
+    from daair.launch.plan import make_plan
+    from daair.launch.pool import Pool
+    from daair.runs.record import Status
+
+    jobs: list[Job] = jobs_of(configs("launch.nodes=2", seeds=1))
+    with pytest.raises(UserError, match="launch.nodes: .* asks for 2 machines; hydra/launcher=slurm has them"):
+        make_plan(jobs, Pool("cpu", ("0", "1")), "failed", lambda job: Status())
