@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from daair.errors import UserError
 from daair.launch import slurm
+from daair.launch.afterwards import make_tables
 from daair.launch.causes import Ending
 from daair.launch.plan import Job, Plan, jobs_of, missing
 from daair.launch.sweep import queue
@@ -54,7 +55,10 @@ def sweep(configs: Sequence[Config]) -> int:
         view.say(f"python run.py task=status study={configs[0].study} shows how they stand")
         return 0
     watch = Watch([*waiting, *plan.runs], held | {job.name: numbers[job.folder] for job in plan.runs}, view)
-    return watch.run(launch.slurm.poll)
+    status = watch.run(launch.slurm.poll)
+    if status != INTERRUPTED:
+        make_tables(configs)
+    return status
 
 
 def in_queue(jobs: Sequence[Job]) -> dict[str, str]:
