@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from daair.errors import UserError
+from daair.errors import UserError, reason
 from daair.schema import Config
 
 
@@ -22,3 +22,6 @@ def make_tables(configs: Sequence[Config]) -> None:
             collate(config)
         except UserError as error:
             print(f"no table of {config.study}: {error}", file=sys.stderr, flush=True)
+        except Exception as error:  # a bug of ours must not make a sweep fail that did not
+            text = f"{reason(error)}; task=collate study={config.study} tells more"
+            print(f"no table of {config.study}: {text}", file=sys.stderr, flush=True)
