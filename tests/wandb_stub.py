@@ -78,6 +78,12 @@ class WandbStub:
         """Variables for a process that shall talk to this server."""
         return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": KEY, "WANDB_MODE": "online"}
 
+    def add(self, run: StoredRun) -> StoredRun:
+        """A run, as if it had been logged."""
+        run.touch()
+        self.runs[run.id] = run
+        return run
+
     def refuse(self, status: int, times: int) -> None:
         """Answer the next `times` queries with `status`."""
         self._refusals += [status] * times
@@ -259,12 +265,14 @@ def _one_run(stub: WandbStub, given: dict) -> dict:
 
 def _list_files(stub: WandbStub, given: dict) -> dict:
     run = stub.runs[given["name"]]
-    names = [name for name in run.files if not given.get("fileNames") or name in given["fileNames"]]
+    names = sorted(run.files)
+    first = int(given.get("fileCursor") or 0)
+    last = min(first + (given.get("fileLimit") or 50), len(names))
     files = {
-        "edges": [{"node": _file(stub, run, name), "cursor": str(i)} for i, name in enumerate(names)],
-        "pageInfo": {"endCursor": "", "hasNextPage": False},
+        "edges": [{"node": _file(stub, run, names[i]), "cursor": str(i + 1)} for i in range(first, last)],
+        "pageInfo": {"endCursor": str(last), "hasNextPage": last < len(names)},
     }
-    return {"project": {"internalId": "1", "run": {"fileCount": len(run.files), "files": files}}}
+    return {"project": {"internalId": "1", "run": {"fileCount": len(names), "files": files}}}
 
 
 def _file(stub: WandbStub, run: StoredRun, name: str) -> dict:

@@ -378,6 +378,10 @@ def _combinations(cfg: Config) -> Iterator[Problem]:
     for key in NEEDS.get(task, ()):
         if getattr(cfg, key) is None:
             yield Problem(key, f"missing; task={task} needs {key}=...")
+    if cfg.collate.source != "folders" and cfg.collate.project is None:
+        yield Problem(
+            "collate.project", f"missing; collate.source={cfg.collate.source} needs collate.project=ENTITY/NAME"
+        )
     if cfg.train.batch_size % cfg.launch.world_size:
         yield Problem(
             "train.batch_size",

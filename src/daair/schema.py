@@ -171,6 +171,8 @@ class Preview(Section):
 class Collate(Section):
     """Options of task=collate; what a study's file says of them is frozen into its runs."""
 
+    source: Literal["folders", "wandb", "both"]
+    project: Text | None
     rows: Annotated[tuple[Text, ...], MinLen(1)] | None
     columns: Annotated[tuple[Text, ...], MinLen(1)] | None
     metrics: Annotated[tuple[Literal["psnr", "ssim", "gain", "lpips", "dists"], ...], MinLen(1)] | None

@@ -15,6 +15,7 @@ def sign_in() -> None:
 
     if not hasattr(wandb, "init"):  # a folder named wandb that Python takes for the package
         raise UserError("the package wandb is not installed")
+    os.environ.setdefault("WANDB_SILENT", "true")  # it tells who is logged in, otherwise
     mode = os.environ.get("WANDB_MODE", "online")
     if mode != "online":
         raise UserError(f"WANDB_MODE={mode} is set")

@@ -151,7 +151,7 @@ class Mirror:
             return
 
         def send() -> None:
-            for file in files:
+            for file in files if self.images else (file for file in files if file.suffix != ".png"):
                 self.run.save(str(file), base_path=str(root), policy="now", glob=False)
 
         self._guarded(send)

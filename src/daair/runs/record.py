@@ -115,9 +115,10 @@ class Record:
 
     @property
     def collated(self) -> list[Path]:
-        """The files that collation reads, as far as they are there: small ones, no weights."""
+        """The files that collation and its figures read, as far as they are there: small ones, no weights."""
         facts = (self.config_file, self.status_file, self.environment_file, self.summary_file, self.data_file)
-        return [file for file in (*facts, self.results_file, self.metrics_file) if file.is_file()]
+        files = [file for file in (*facts, self.results_file, self.metrics_file) if file.is_file()]
+        return files + sorted(self.samples.glob("*/*.png"))
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
