@@ -12,7 +12,11 @@ import wandb
 from synthetic import make_run, rows
 from wandb_stub import ENTITY, StoredRun, WandbStub
 
+from daair.cli import conf_dir
+from daair.config import validate
+from daair.engine import collate as task
 from daair.errors import UserError
+from daair.preflight import Composer
 from daair.runs import collate, mirror, wandb_source
 from daair.runs.record import Record
 from daair.runs.wandb_source import gather
@@ -68,6 +72,17 @@ def test_same_frame_as_from_the_folders(server: WandbStub, elsewhere: Path, tmp_
     assert Record(folder / "rank" / ID / "seed0").config() == Record(elsewhere / "rank" / ID / "seed0").config()
     both, _ = gather("wandb", PROJECT, tmp_path / "here")
     pd.testing.assert_frame_equal(both.frame, collate.frame(elsewhere).frame)
+
+
+def test_same_tables_as_from_the_folders(server: WandbStub, elsewhere: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(task.figures, "draw", lambda *_, **__: [])
+    upload_all(server, elsewhere)[2].state = "running"
+    tables = []
+    for runs, *source in ((elsewhere,), (tmp_path / "here", "collate.source=wandb", f"collate.project={PROJECT}")):
+        composed = Composer(conf_dir()).compose(["task=collate", "study=rank", f"paths.runs={runs}", *source])
+        assert task.collate(validate(composed)) == 0
+        tables.append({name: (runs / "rank" / name).read_text() for name in ("runs.csv", "table.csv", "table.md")})
+    assert tables[0] == tables[1]
 
 
 def test_only_what_changed_is_fetched_again(server: WandbStub, elsewhere: Path, tmp_path: Path) -> None:

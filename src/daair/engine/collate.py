@@ -24,11 +24,11 @@ from daair.cli import conf_dir
 from daair.engine.progress import Reporter
 from daair.errors import UserError
 from daair.files import replacing, safe_name, write_text
-from daair.runs import collate as source
 from daair.runs import figures, pivot, published, report, tables, writers
 from daair.runs.collate import Collated
 from daair.runs.pivot import Plan, Study
 from daair.runs.record import Record
+from daair.runs.wandb_source import gather
 
 if TYPE_CHECKING:
     from daair.schema import Config
@@ -56,11 +56,11 @@ def collate(cfg: "Config") -> int:
         UserError: there are no runs, or figures that do not compare; the text says which and what to do.
     """
     reporter = Reporter()
-    runs = Path(cfg.paths.runs)
-    collated = source.frame(runs, cfg.study)
+    where = cfg.collate
+    collated, runs = gather(where.source, where.project, cfg.paths.runs, cfg.study, reporter.progress)
     asked = settings(cfg, collated, runs)
     methods = published.load(asked["published"], Path(conf_dir()) / "reference")
-    folder = Path(cfg.collate.output or runs / safe_name(cfg.study))
+    folder = Path(cfg.collate.output or f"{cfg.paths.runs}/{safe_name(cfg.study)}")
     files = write_frame(collated, folder)
     tell_left_out(collated, reporter)
     study = pivot.study_table(collated, plan(cfg, asked), cfg.study, asked["question"])
