@@ -7,8 +7,6 @@ SHELL := /bin/sh
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 RUN := .venv/bin/python
-# Four minutes on two cores.
-DEMO := train.steps=1200 train.batch_size=4 train.workers=1 train.validate_every=400 train.checkpoint_every=200 optimizer.lr=2e-3
 
 .PHONY: help setup demo test test-slurm lint clean
 
@@ -19,8 +17,8 @@ help: ## show this list
 
 setup: .venv/.ok ## create or renew .venv; the other targets do it by themselves
 
-demo: .venv/.ok ## train a small network on embedded images, evaluate it, print a table (some minutes)
-	@$(RUN) run.py study=demo model=daair_tiny mix=demo $(DEMO)
+demo: .venv/.ok ## a small study on embedded images: three networks, their table and figures (some minutes)
+	@$(RUN) run.py experiment=demo
 
 test: .venv/.ok ## run all tests (minutes); make test ARGS="-k config" runs some
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n 2 --durations=10 $(ARGS)
