@@ -161,7 +161,8 @@ def in_the_middle(record: Record) -> bool:
 
 def trail(record: Record) -> list[dict]:
     """A run's metrics, without what the clock says."""
-    return [{k: v for k, v in row.items() if k not in ("time", "train/images_per_second")} for row in record.metrics()]
+    clock = ("time", "train/images_per_second", "train/waiting")
+    return [{name: value for name, value in row.items() if name not in clock} for row in record.metrics()]
 
 
 def gone(pids: list[int], seconds: float = 30.0) -> bool:
