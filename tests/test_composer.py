@@ -91,3 +91,9 @@ def test_a_look_at_runs_is_not_swept(monkeypatch, task):
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(UserError, match=f"^task={task} is done once for a study, not swept: write study=rank instead"):
         preflight.preflight(conf_dir(), [f"task={task}", "experiment=rank"])
+
+
+def test_a_sweep_without_points_is_refused(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(UserError, match="^--multirun: the sweep has no points"):
+        preflight.preflight(conf_dir(), ["-m", "experts.rank=range(0,0)"])

@@ -134,6 +134,8 @@ class Composer:
         self.sweep = True
         self.fixed = tuple(master.hydra.overrides.hydra)
         grid = self._grid(master)
+        if not grid:
+            raise UserError("--multirun: the sweep has no points (an empty range, glob or hydra.sweeper.only)")
         common = set(grid[0]).intersection(*grid)
         for point in grid:
             swept = [override for override in point if override not in common and not override.startswith("label=")]

@@ -31,6 +31,8 @@ RUNNING = Status(state="running", step=7)
         ),
         (RUNNING, 1, "x\nOSError: [Errno 28] No space left on device\ny", "failed", "OSError: [Errno 28] No sp", False),
         (RUNNING, 1, "RuntimeError: The server socket: EADDRINUSE, address already in use", "failed", "Runtime", True),
+        (RUNNING, 255, "", "failed", "ended with exit status 255", False),  # sys.exit(-1), no signal
+        (RUNNING, -40, "", "failed", "killed by ", False),  # a real-time signal has no name
         (RUNNING, 3, "nothing", "failed", "ended with exit status 3", False),
     ],
 )  # fmt: skip

@@ -93,9 +93,12 @@ def test_other_launchers_variables_are_not_passed_on(monkeypatch):
     assert environment({}, cpu=True, token="t")["ACCELERATE_USE_CPU"] == "true"
 
 
-def test_only_several_processes_go_through_accelerate():
+def test_only_several_processes_go_through_accelerate(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert command(Path("a run"), 1)[1:] == ["-m", "daair.launch.worker", "a run"]
     line = command(Path("a run"), 2)
     assert line[1:4] == ["-m", "daair.launch.ranks", "--multi_gpu"]
     assert line[-3:] == ["-m", "daair.launch.worker", "a run"]
     assert Path(line[line.index("--config_file") + 1]).is_file()
+    assert line[line.index("--num_cpu_threads_per_process") + 1] == "5"
+    assert "7" in command(Path("a run"), 2, threads="7"), "what the pool gives it, not what this process has"

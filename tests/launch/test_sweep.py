@@ -12,7 +12,14 @@ import psutil
 import pytest
 from helpers import RUN, SMALL, alive, environment, make_photographs, run
 
-from daair.runs.record import Record
+from daair.cli import conf_dir
+from daair.config import validate
+from daair.errors import UserError
+from daair.launch.plan import Plan, jobs_of, make_plan
+from daair.launch.pool import Pool
+from daair.launch.sweep import queue
+from daair.preflight import Composer
+from daair.runs.record import Record, Status
 
 # Six runs of different sizes, one of them on two processes.
 SIX = """
@@ -174,6 +181,27 @@ def gone(pids: list[int], seconds: float = 30.0) -> bool:
     return True
 
 
+def test_queueing_leaves_out_what_others_work_on_or_have_done(tmp_path, monkeypatch):
+    composed = [Composer(conf_dir()).compose([f"seed={seed}", f"paths.runs={tmp_path}"]) for seed in range(4)]
+    plan = make_plan(
+        jobs_of([validate(config) for config in composed]), Pool("cpu", ("0",), 1), "failed", lambda job: Status()
+    )
+    free, busy, done, full = (Record(job.folder) for job in sorted(plan.runs, key=lambda job: job.name))
+    done.update(state="done")  # after the plan was made
+    with busy.lock():
+        busy.update(state="running")
+        queued = queue(Plan(tuple(job for job in plan.runs if job.folder != full.folder), plan.skipped))
+    assert [job.folder for job in queued.runs] == [free.folder] and free.status().state == "queued"
+    assert [reason for _, reason in queued.skipped] == [
+        f"{busy.folder} is being written by process 0 on  (since )",
+        "done already",
+    ]
+    assert done.status().state == "done", "nothing was written into it"
+    monkeypatch.setattr(Record, "queue", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(UserError, match=r"seed3: cannot be written \(No space left on device\)"):
+        queue(Plan(tuple(job for job in plan.runs if job.folder == full.folder), ()))
+
+
 @pytest.mark.timeout(900)
 def test_killed_sweep_ends_as_if_nothing_had_been(lab, start):
     """SIGKILL of the parent in the middle, twice: nobody is left, and the same command does what is missing, only."""
@@ -238,6 +266,18 @@ def test_ctrl_c_stops_all_and_the_same_command_goes_on(lab, start):
         if record.status().state == "interrupted":
             (checkpoint,) = record.checkpoints.iterdir()
             assert record.status().step == int(checkpoint.name.removeprefix("step-")) > 0
+
+
+@pytest.mark.timeout(600)
+def test_a_reader_that_goes_away_takes_no_run_along(lab):
+    """`| head -1`, or `| tee` after Ctrl-C: nobody reads what is printed, and all is done none the less."""
+    (lab / "mended").touch()
+    arguments = [sys.executable, RUN, *command(lab, "trouble", "hydra.sweeper.only=[bug,fine,killed]")]
+    with subprocess.Popen(arguments, cwd=lab, stdout=subprocess.PIPE, env=environment(), text=True) as sweep:
+        assert sweep.stdout.readline().startswith("3 runs on 2 CPU slots")
+        sweep.stdout.close()
+    assert sweep.returncode == 0
+    assert [record.status().state for record in records(lab / "runs").values()] == ["done"] * 3
 
 
 @pytest.mark.timeout(900)

@@ -150,6 +150,21 @@ def test_nothing_to_collate(tmp_path: Path) -> None:
     (folder / "status.json").write_text("{")
     with pytest.raises(UserError, match="no run can be read; rank/a-00000001/seed0: status.json"):
         frame(tmp_path, "rank")
+    make_run(tmp_path, "a-00000001", 1)
+    (tmp_path / "rank" / "a-00000001" / "seed1" / "results.csv").write_text("benchmark\n")
+    with pytest.raises(UserError, match="no run can be read; "):
+        frame(tmp_path, "rank")
+
+
+def test_copies_under_another_label_count_once(tmp_path: Path) -> None:
+    make_run(tmp_path, "a-00000001", 0, status={"state": "interrupted"})
+    make_run(tmp_path, "b-00000001", 0, status={"finished": "2026-11-02T11:00:00+00:00"})
+    make_run(tmp_path, "c-00000001", 0)
+    make_run(tmp_path, "a-00000002", 0)
+    collated = frame(tmp_path, "rank")
+    assert collated.runs["run"].tolist() == ["rank/a-00000002/seed0", "rank/b-00000001/seed0"]
+    assert [one.path for one in collated.left_out] == ["rank/a-00000001/seed0", "rank/c-00000001/seed0"]
+    assert collated.left_out[0].reason == "has the config and seed of rank/b-00000001/seed0, which counts"
 
 
 def test_results_of_different_ages_come_together(tmp_path: Path) -> None:

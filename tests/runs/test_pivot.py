@@ -67,6 +67,23 @@ def test_less_is_better_for_perceptual_distances(tmp_path: Path) -> None:
         table_of(tmp_path, metrics=("dists",))
 
 
+def test_runs_that_lack_a_metric_are_counted_and_not_averaged_over(tmp_path: Path) -> None:
+    for rank in (1, 2):
+        for seed in range(3):
+            measured = {"lpips": "" if (rank, seed) == (2, 1) else 0.1 * rank}
+            some = {"lpips": "" if (rank, seed) == (2, 2) else 0.3}  # of one image of two
+            table = (
+                rows([30.0], **measured) + rows([31.0], "rain100l", **measured) + rows({"x": 31.0}, "rain100l", **some)
+            )
+            make_run(tmp_path, f"a-{rank:08x}", seed, table, experts={"rank": rank})
+    study = table_of(tmp_path, metrics=("lpips", "psnr"))
+    assert [cell(study, 0, column, "lpips")["seeds"] for column in (0, 1, -1)] == [3, 3, 3]
+    assert [cell(study, 1, column, "lpips")["seeds"] for column in (0, 1, -1)] == [2, 1, 1]
+    assert [cell(study, row, 0, "lpips")["rank"] for row in (0, 1)] == [1, 0]
+    assert cell(study, 1, 0, "lpips")["mean"] == pytest.approx(0.2)
+    assert cell(study, 1, 0)["seeds"] == 3 and "lack seeds" in " ".join(study.notes)
+
+
 def test_gain_is_over_the_input(tmp_path: Path) -> None:
     ranked(tmp_path, {4: [0.0]})
     assert cell(table_of(tmp_path, metrics=("gain",)), 0, 0, "gain")["mean"] == pytest.approx(12.5)

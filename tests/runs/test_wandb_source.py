@@ -117,6 +117,19 @@ def test_both_count_a_run_once_as_its_folder_says(server: WandbStub, elsewhere: 
     assert collate.frame(here).runs["seed"].tolist() == [0, 7], "what was fetched is not among the user's own runs"
 
 
+def test_a_run_counts_once_whatever_it_is_called(server: WandbStub, elsewhere: Path, tmp_path: Path) -> None:
+    """The label is for people: config id and seed tell what a run is."""
+    upload_all(server, elsewhere)
+    here, renamed = tmp_path / "here", ID.replace("rank4", "r4")
+    make_run(here, renamed, 0, rows([20.0, 20.0]))
+    found, _ = gather("both", PROJECT, here, "rank")
+    assert found.runs["run"].tolist() == [f"rank/{renamed}/seed0", f"rank/{ID}/seed1", f"rank/{ID}/seed2"]
+    make_run(elsewhere, renamed, 1, rows([50.0, 50.0]))
+    upload(server, elsewhere / "rank" / renamed / "seed1")
+    found, _ = gather("wandb", PROJECT, tmp_path / "there", "rank")
+    assert found.frame.query("seed == 1")["psnr"].tolist() == [50.0, 50.0]
+
+
 def test_killed_run_counts_as_interrupted(server: WandbStub, elsewhere: Path, tmp_path: Path) -> None:
     upload_all(server, elsewhere)[2].state = "crashed"
     found, _ = gather("wandb", PROJECT, tmp_path / "here", "rank")

@@ -11,6 +11,7 @@ The runs' folders are only read. The frame is written even if the figures do not
 """
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,7 +163,9 @@ def illustrate(
 ) -> list[Path]:
     """Draw the figures that the study supports, and write the report."""
     shown = {"runs": runs, "rows": study.plan.rows, "reference": study.reference_variant}
-    protocols, metrics = study.plan.protocols, study.plan.metrics
+    protocols, metrics, wanted = study.plan.protocols, study.plan.metrics, study.plan.benchmarks
+    if wanted is not None:
+        collated = replace(collated, images=collated.images[collated.images["benchmark"].isin(wanted)])
     drawn = figures.draw(collated, folder / "figures", metrics=metrics, protocols=protocols, **shown)
     if without := [str(one) for one in drawn if one.reason]:
         reporter.say(f"not drawn: {'; '.join(without)}")

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from daair.stdout import Lasting
+
 LINE_EVERY = 10.0  # seconds between plain lines
 WIDTH = 120  # columns of tables in files and pipes, which have no width of their own
 
@@ -20,9 +22,9 @@ class Reporter:
 
     def __init__(self, active: bool = True) -> None:
         self.active = active
-        self.console = Console(highlight=False)
+        self.console = Console(file=Lasting(), highlight=False)
         if not self.console.is_terminal:
-            self.console = Console(highlight=False, width=WIDTH)
+            self.console = Console(file=Lasting(), highlight=False, width=WIDTH)
 
     def say(self, line: str) -> None:
         """Print a line, above the bar if there is one."""

@@ -16,9 +16,9 @@ def make_tables(configs: Sequence[Config]) -> None:
     """
     studies = {(config.paths.runs, config.study): config for config in configs if "experiment" in config.choices}
     for config in studies.values():
-        from daair.engine.collate import collate
-
         try:
+            from daair.engine.collate import collate
+
             collate(config)
         except UserError as error:
             print(f"no table of {config.study}: {error}", file=sys.stderr, flush=True)

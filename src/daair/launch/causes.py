@@ -13,6 +13,7 @@ from daair.runs.record import State, Status
 OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|ALLOC_FAILED|\bMemoryError\b")
 PORT_IN_USE = re.compile(r"address already in use|EADDRINUSE", re.IGNORECASE)
 NOISE = re.compile(r"^\s*$|^[-=]+|elastic|torch/distributed|^\s+[\^~]+$|^[WEI]\d{4} ")
+SIGNALS = frozenset(signal.Signals)
 TAIL = 64 * 1024  # bytes at the end of a log that are looked at
 
 
@@ -52,8 +53,9 @@ def ending(status: Status, code: int, log: str, *, timeout: float | None = None,
         state, cause = "failed", f"a process was {_killed(killed[0])}"
     elif status.state in ("failed", "interrupted"):
         state, cause = status.state, status.message or status.state
-    elif code < 0 or code > 128:
-        state, cause = "failed", _killed(signal.Signals(-code if code < 0 else code - 128).name)
+    elif code < 0 or code - 128 in SIGNALS:  # other statuses above 128 are what a program chose: sys.exit(-1) is 255
+        number = -code if code < 0 else code - 128
+        state, cause = "failed", _killed(signal.Signals(number).name if number in SIGNALS else f"signal {number}")
     else:
         state, cause = "failed", last_error(log) or f"ended with exit status {code}"
     if state == "failed" and (OUT_OF_MEMORY.search(cause) or status.state != "failed" and OUT_OF_MEMORY.search(log)):

@@ -32,13 +32,16 @@ ONE_MACHINE = {"--num_machines": "1", "--machine_rank": "0", "--main_process_por
 """How the processes of a run on one machine find each other, as flags of `accelerate launch`."""
 
 
-def command(folder: Path, processes: int, meeting: Mapping[str, str] = ONE_MACHINE) -> list[str]:
+def command(
+    folder: Path, processes: int, meeting: Mapping[str, str] = ONE_MACHINE, threads: str | None = None
+) -> list[str]:
     """The command line of the run in `folder`; several processes are started by `accelerate launch`.
 
     Args:
         folder: the run's folder.
         processes: how many, on all its machines.
         meeting: how they find each other.
+        threads: of each process on the CPU, which `accelerate launch` wants to be told; None for those of this process.
     """
     worker = ["-m", "daair.launch.worker", str(folder)]
     if processes == 1:
@@ -49,7 +52,7 @@ def command(folder: Path, processes: int, meeting: Mapping[str, str] = ONE_MACHI
         **meeting,
         "--mixed_precision": "no",  # the run's own config decides
         "--dynamo_backend": "no",
-        "--num_cpu_threads_per_process": os.environ.get("OMP_NUM_THREADS", "1"),
+        "--num_cpu_threads_per_process": threads or os.environ.get("OMP_NUM_THREADS", "1"),
     }
     arguments = [word for flag in flags.items() for word in flag]
     return [sys.executable, "-m", "daair.launch.ranks", "--multi_gpu", *arguments, *worker]
@@ -111,7 +114,7 @@ class Attempt:
         self.begun = time.monotonic()
         self._kill_at: float | None = None
         self._look_at = 0.0
-        line = command(folder, processes, meeting)
+        line = command(folder, processes, meeting, devices.get("OMP_NUM_THREADS"))
         with open(log, "ab") as output:
             self.log_begin = output.tell()
             stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")

@@ -20,7 +20,7 @@ from daair.launch.plan import Job, Plan, first_fit, jobs_of, make_plan
 from daair.launch.pool import Pool, Share, find_pool
 from daair.launch.processes import Attempt
 from daair.launch.view import View
-from daair.runs.record import Record
+from daair.runs.record import Busy, Record
 from daair.schema import Config
 
 TICK = 0.05  # seconds between two looks at the processes
@@ -63,21 +63,25 @@ def queue(plan: Plan, anew: bool = False) -> Plan:
     Raises:
         UserError: a folder cannot be written.
     """
-    runs, busy = [], []
+    runs, skipped = [], []
     for job in plan.runs:
         record = Record(job.folder)
         try:
             with record.lock():
-                if anew and record.status().state == "done":
+                done = record.status().state == "done"
+                if done and not anew:  # meanwhile, by somebody else
+                    skipped.append((job.name, "done already"))
+                    continue
+                if done:
                     job.folder.rename(job.folder.with_name(f".{job.folder.name}-{time.strftime('%Y%m%dT%H%M%S')}"))
                     job.folder.mkdir()
                 record.queue(job.config.to_dict(), job.config.train.steps)
             runs.append(job)
-        except UserError as error:
-            busy.append((job.name, str(error).partition(";")[0]))
+        except Busy as error:
+            skipped.append((job.name, str(error).partition(";")[0]))
         except OSError as error:
             raise UserError(f"{job.folder}: cannot be written ({error.strerror})") from error
-    return Plan(tuple(runs), (*plan.skipped, *busy))
+    return Plan(tuple(runs), (*plan.skipped, *skipped))
 
 
 @dataclass
@@ -117,9 +121,8 @@ class Scheduler:
                     self._reap()
                     self.view.update(self.running, self.waiting, self.endings)
                     time.sleep(TICK)
-            except BaseException:  # a bug of ours: nothing goes on unseen
-                for run in self.running:
-                    run.attempt.kill()
+            except BaseException:  # a bug of ours: nothing goes on unseen, and nothing is lost
+                self._abandon()
                 raise
 
     def _obey(self) -> None:
@@ -132,6 +135,17 @@ class Scheduler:
             for run in self.running:
                 run.attempt.stop() if first else run.attempt.kill()
             self.view.stopping(self.signal, first)
+
+    def _abandon(self) -> None:
+        """End all runs, with their checkpoints; at once when a signal comes meanwhile."""
+        self._signals = 0
+        for run in self.running:
+            run.attempt.stop()
+        while [run for run in self.running if run.attempt.poll() is None]:
+            if self._signals:
+                for run in self.running:
+                    run.attempt.kill()
+            time.sleep(TICK)
 
     def _start(self) -> None:
         while (fit := first_fit(self.waiting, self.pool, self.alone)) is not None:
@@ -174,6 +188,12 @@ class Scheduler:
     def _again(self, job: Job, end: Ending) -> None:
         if end.out_of_memory:
             self.alone.add(job.name)
+        record = Record(job.folder)
+        with (
+            contextlib.suppress(UserError, OSError),
+            record.lock(),
+        ):  # else the next attempt's end might be told by this
+            record.update(state="queued", message="")
         self.waiting.insert(0, job)
         self.view.again(job, end)
 

@@ -23,6 +23,7 @@ from daair.launch.pool import Pool, Share
 from daair.runs import store
 from daair.runs.progress import Progress, progress
 from daair.runs.record import Record
+from daair.stdout import Lasting
 
 if TYPE_CHECKING:
     from daair.launch.sweep import Running
@@ -43,9 +44,9 @@ class View:
 
     def __init__(self, pool: Pool, console: Console | None = None) -> None:
         self.pool = pool
-        self.console = console or Console(highlight=False)
+        self.console = console or Console(file=Lasting(), highlight=False)
         if not self.console.is_terminal:
-            self.console = console or Console(highlight=False, width=WIDTH)
+            self.console = console or Console(file=Lasting(), highlight=False, width=WIDTH)
         self._live: Live | None = None
         self._total, self._ended = 0, 0
         self._look_at, self._line_at = 0.0, time.monotonic() + LINE_EVERY

@@ -149,7 +149,10 @@ def frame(runs: str | Path, study: str | None = None) -> Collated:
                 left_out.append(LeftOut(folder.relative_to(runs).as_posix(), _reason(error, folder)))
     if not sources:
         raise UserError(_nothing(runs, study, left_out))
-    return assemble(sources, left_out)
+    collated = assemble(sources, left_out)
+    if collated.runs.empty:
+        raise UserError(_nothing(runs, study, list(collated.left_out)))
+    return collated
 
 
 def read_path(path: str | Path) -> Collated:
@@ -186,12 +189,13 @@ def assemble(sources: Iterable[Source], left_out: Iterable[LeftOut] = ()) -> Col
     """Put runs into tables. Runs with results that cannot be read are left out as a whole.
 
     Args:
-        sources: runs, from folders or from elsewhere, each once.
+        sources: runs, from folders or from elsewhere.
         left_out: what was left out before.
     """
     sources = sorted(sources, key=lambda source: [store.natural(part) for part in source.run.split("/")])
+    sources, twice = _once(sources)
     rows, damaged = results.parse([source.results for source in sources])
-    left_out = (*left_out, *(LeftOut(sources[i].run, reason) for i, reason in damaged.items()))
+    left_out = (*left_out, *twice, *(LeftOut(sources[i].run, reason) for i, reason in damaged.items()))
     kept = [i for i in range(len(sources)) if i not in damaged]
     sources = [sources[i] for i in kept]
     order = [source.run for source in sources]
@@ -204,6 +208,19 @@ def assemble(sources: Iterable[Source], left_out: Iterable[LeftOut] = ()) -> Col
     runs = pd.DataFrame({name: column(values) for name, values in columns.items()})
     runs["run"] = pd.Categorical(order, categories=order)
     return Collated(runs, rows, left_out)
+
+
+def _once(sources: list[Source]) -> tuple[list[Source], list[LeftOut]]:
+    """Without copies: of runs of the same study, config and seed the finished one that ended last."""
+    best: dict[tuple[str, ...], Source] = {}
+    for source in sorted(sources, key=lambda source: (source.status.state == "done", source.status.finished or "")):
+        best[store.identity(source.run)] = source
+    left_out = [
+        LeftOut(source.run, f"has the config and seed of {kept.run}, which counts")
+        for source in sources
+        if (kept := best[store.identity(source.run)]) is not source
+    ]
+    return [source for source in sources if best[store.identity(source.run)] is source], left_out
 
 
 def column(values: list[Any]) -> pd.Series:

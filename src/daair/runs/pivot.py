@@ -266,7 +266,7 @@ def _figures(
 ) -> pd.DataFrame:
     """A line per run and column: `row` and `column` as texts, `seed`, the number of images, and the metrics."""
     groups = images.groupby(["run", "benchmark", "protocol"], observed=True, sort=False)
-    means = groups[list(metrics)].mean()
+    means = _mean(groups, metrics)
     means["images"] = groups.size()
     means = means.reset_index()
     facts = runs.set_index("run").loc[means["run"]].reset_index()
@@ -277,10 +277,15 @@ def _figures(
     means["part"] = facts["benchmark"] + "\0" + facts["protocol"]
     parts = means.groupby("column")["part"].nunique()
     grouped = means.groupby(["row", "column", "seed", "run"], observed=True, sort=False)
-    table = grouped[list(metrics)].mean()
+    table = _mean(grouped, metrics)
     table["images"], found = grouped["images"].sum(), grouped["part"].nunique()
     table = table[found.to_numpy() == parts.loc[table.index.get_level_values("column")].to_numpy()]
     return table.reset_index()
+
+
+def _mean(groups: Any, metrics: Sequence[str]) -> pd.DataFrame:
+    """The mean of each metric over each group's lines; empty where a line lacks it, instead of over fewer."""
+    return groups[list(metrics)].mean().where(groups[list(metrics)].count().eq(groups.size(), axis=0))
 
 
 def _column_order(table: pd.DataFrame, columns: Sequence[str]) -> list[tuple[str, ...]]:
@@ -323,18 +328,19 @@ def _cells(
     table = table.assign(column=table["column"].map(position))
     if average:
         runs = table.groupby(["row", "seed"], sort=False)
-        means = runs[list(metrics)].mean().assign(images=np.nan, column=-1)[runs.size() == len(columns)]
+        means = _mean(runs, metrics).assign(images=np.nan, column=-1)[runs.size() == len(columns)]
         table = pd.concat([table, means.reset_index()])
     groups = table.groupby(["row", "column"], sort=False)
-    sizes, images = groups.size().to_dict(), groups["images"].first().to_dict()
+    images = groups["images"].first().to_dict()
     for metric in metrics:
         _, _, digits, more = MEASURES[metric]
         means, spreads = groups[metric].mean().to_dict(), groups[metric].std(ddof=1).to_dict()
+        sizes = groups[metric].count().to_dict()  # not of the rows: a run may lack a metric that others have
         for column in (*range(len(columns)), *([-1] if average else [])):
             cells = []
             for i, row in enumerate(rows):
                 cell = {"row": i, "column": column, "metric": metric, "seeds": 0, "expected": expected}
-                if (place := (row, column)) in sizes:
+                if sizes.get(place := (row, column)):
                     values = {"mean": means[place], "sd": spreads[place], "images": images[place]}
                     cell |= {**values, "seeds": sizes[place]}
                 cells.append(cell)

@@ -85,6 +85,10 @@ class DamagedRecord(UserError):
     """A file of a run's folder is not what its version wrote."""
 
 
+class Busy(UserError):
+    """Another process is working on the run."""
+
+
 class Record:
     """Reads and writes a run's folder. A writer holds `lock()`; readers need nothing.
 
@@ -125,7 +129,7 @@ class Record:
         """Hold the folder; the operating system lets go of it when the holder dies, however it dies.
 
         Raises:
-            UserError: another process holds it; the text says which.
+            Busy: another process holds it; the text says which.
         """
         if not self.writer:
             yield
@@ -136,7 +140,7 @@ class Record:
             lock.acquire()
         except Timeout:
             held = self.status()
-            raise UserError(
+            raise Busy(
                 f"{self.folder} is being written by process {held.pid} on {held.host} (since {held.started}); "
                 "wait for it or stop it, then give the same command again"
             ) from None

@@ -74,6 +74,12 @@ class Run:
             return True
 
 
+def identity(run: str) -> tuple[str, ...]:
+    """What `<study>/<label>-<config id>/seed<k>` is a run of: study, config id and seed, whatever the label."""
+    study, variant, seed = run.split("/")
+    return study, variant.rpartition("-")[2], seed
+
+
 def studies(runs: str | Path) -> list[str]:
     """Names of the studies with at least one run, in natural order."""
     return [name for name in _subfolders(Path(runs)) if next(run_folders(runs, name), None) is not None]

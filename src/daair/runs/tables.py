@@ -75,7 +75,7 @@ def _run_block(table: pd.DataFrame, title: str = "") -> Block:
 
     def text(name: str, value: object) -> str:
         if name == "gain":
-            return f"{value:+.2f}"
+            return f"{value:+z.2f}"
         return f"{value:.{DIGITS.get(name, 4)}f}" if isinstance(value, float) else str(value)
 
     rows = [[Cell(text(name, row[name])) for name in names] for _, row in table.iterrows()]
@@ -152,7 +152,7 @@ def _figure(line, study: Study) -> Cell:
         return Cell(f"–{count}")
     mark = "*" if line.p_holm < study.plan.alpha else ""
     spread = f" ± {line.sd:.{digits}f}" if line.seeds > 1 else ""
-    return Cell(f"{line.mean:.{digits}f}{mark}{spread}{count}", line.rank == 1, line.rank == 2, line.mean)
+    return Cell(f"{line.mean:z.{digits}f}{mark}{spread}{count}", line.rank == 1, line.rank == 2, line.mean)
 
 
 def _delta(line, study: Study) -> Cell:
@@ -160,7 +160,7 @@ def _delta(line, study: Study) -> Cell:
         return Cell("ref.")
     if pd.isna(line.delta):
         return Cell("–")
-    return Cell(f"{line.delta:+.{MEASURES[line.metric][2]}f}".replace("-", "−"), value=line.delta)
+    return Cell(f"{line.delta:+z.{MEASURES[line.metric][2]}f}".replace("-", "−"), value=line.delta)
 
 
 def _cost(line, name: str) -> Cell:

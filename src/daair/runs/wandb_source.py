@@ -124,7 +124,7 @@ def fetch(
     Args:
         project, study, progress: see `gather`.
         cache: folder for the runs of this project.
-        known: runs that are not fetched, `<study>/<label>-<config id>/seed<k>`.
+        known: runs that are not fetched, `<study>/<label>-<config id>/seed<k>`; labels do not matter.
 
     Returns:
         Those runs of the project that are in the cache, without the known ones; and what was left out.
@@ -135,16 +135,18 @@ def fetch(
     found = {run.id: run for run in _runs(project, study)}
     listed, failed = _all(lambda id: _listed(found[id], cache), found, "look at", progress)
     left_out = [LeftOut(f"{project}/{id}", reason) for id, reason in failed.items()]
-    newest: dict[str, Listed] = {}
+    newest: dict[tuple[str, ...], Listed] = {}
     for one in sorted(listed.values(), key=lambda one: one.heartbeat):
         if not one.run:
             left_out.append(LeftOut(f"{project}/{one.id}", "not a run of DaAIR Lab's: it holds no config and status"))
             continue
-        if one.run in newest:
+        same = store.identity(one.run)
+        if same in newest:
             reason = f"{project}/{one.id} is the same run, and newer"
-            left_out.append(LeftOut(f"{project}/{newest[one.run].id}", reason))
-        newest[one.run] = one
-    wanted = {run: one for run, one in newest.items() if run not in known}
+            left_out.append(LeftOut(f"{project}/{newest[same].id}", reason))
+        newest[same] = one
+    here = {store.identity(run) for run in known}
+    wanted = {one.run: one for same, one in newest.items() if same not in here}
     stale = [run for run, one in wanted.items() if _note(cache / run / NOTE) != asdict(one)]
     _, failed = _all(lambda run: _download(found[wanted[run].id], wanted[run], cache), stale, "fetch", progress)
     left_out += [LeftOut(f"{project}/{wanted[run].id}", reason) for run, reason in failed.items()]

@@ -32,14 +32,14 @@ class AccelerateLauncher(Launcher):
         from daair.preflight import checked
 
         jobs = [list(overrides) for overrides in job_overrides]
-        configs = [checked(overrides) for overrides in jobs]
         try:
+            configs = [checked(overrides) for overrides in jobs]
             status = sweep(configs)
+            if status > cli.SIGNALLED:
+                raise SystemExit(status)
+            cli.note(status)  # told already; the command ends with it when all batches have had their turn
+            values = outcomes(configs, status, self.sweeper)
         except UserError as error:  # Hydra would print where it comes from
             cli.report(error)
             raise SystemExit(1) from None
-        if status > cli.SIGNALLED:
-            raise SystemExit(status)
-        cli.note(status)  # told already; the command ends with it when all batches have had their turn
-        values = outcomes(configs, status, self.sweeper)
         return [JobReturn(o, status=JobStatus.COMPLETED, _return_value=v) for o, v in zip(jobs, values, strict=True)]
