@@ -8,8 +8,9 @@ import pytest
 from synthetic import make_run, rows
 
 from daair.errors import UserError
+from daair.runs.cells import COSTS_COLUMN
 from daair.runs.collate import frame
-from daair.runs.pivot import COSTS_COLUMN, Plan, Study, study_table
+from daair.runs.pivot import Plan, Study, study_table
 
 SIX = (30.0, 31.0, 32.0, 33.0, 34.0, 35.0)
 

@@ -1,8 +1,7 @@
-"""From runs to the numbers of a table: means over seeds, ranks, comparisons, what is missing.
+"""From runs to a table: which rows, columns and runs it has, in what order, and what is missing.
 
-A run's figure in a column is the mean over images of each benchmark, and the mean over benchmarks if a column holds
-several. A cell is the mean and the standard deviation (n - 1) of these figures over seeds. Nothing is averaged over
-anything else: rows and columns that do not tell two variants apart are refused.
+The numbers are those of `daair.runs.cells`. Nothing is averaged over anything but images, benchmarks of one column and
+seeds: rows and columns that do not tell two variants apart are refused.
 
 The average column is the papers': the mean over the columns, each benchmark (each noise level) with the same weight.
 """
@@ -11,39 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from daair.errors import UserError
 from daair.problems import nearest
 from daair.runs import comparable, store, variants
+from daair.runs.cells import COSTS_COLUMN, NUMBERS, add_comparisons, cells_of, costs, figures, names_of, text
 from daair.runs.collate import FACTS, Collated
 from daair.runs.record import STATES
-from daair.runs.statistics import compare, holm
-
-AVERAGE = "average"
-COSTS_COLUMN = -2  # in place of a column's position
-MEASURES = {
-    "psnr": ("PSNR", "dB", 2, True),
-    "ssim": ("SSIM", "", 4, True),
-    "gain": ("gain", "dB", 2, True),
-    "lpips": ("LPIPS", "", 4, False),
-    "dists": ("DISTS", "", 4, False),
-}
-"""Metrics: heading, unit, digits, whether more is better."""
-
-COSTS = {
-    "parameters": ("params", "M", 2, 1e6),
-    "macs": ("MACs", "G", 2, 1e9),
-    "images_per_second": ("images/s", "", 1, 1),
-}
-"""Costs of a row: heading, unit, digits, divisor."""
-
-NUMBERS = (
-    "row", "column", "metric", "mean", "sd", "seeds", "expected", "images", "rank", "delta", "delta_low", "delta_high",
-    "p", "p_holm", "seeds_agreeing", "paired_images", "paired_seeds",
-)  # fmt: skip
-"""Columns of `Study.numbers`."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +83,7 @@ class Study:
         """The reference's `variant`, if it is one: a row of a table with config keys as columns has several."""
         if self.reference is None:
             return None
-        named = pd.Series(_names(self.runs, self.plan.rows), index=self.runs.index)
+        named = pd.Series(names_of(self.runs, self.plan.rows), index=self.runs.index)
         found = self.runs["variant"][named == self.rows[self.reference]].unique()
         return str(found[0]) if len(found) == 1 else None
 
@@ -139,15 +113,16 @@ def study_table(collated: Collated, plan: Plan, name: str = "", question: str = 
     comparable.check_columns(images, runs.set_index("run")["steps"])
 
     row_names = _natural_order(runs, rows)
-    table = _figures(images, runs, rows, columns, plan.metrics)
+    table = figures(images, runs, rows, columns, plan.metrics)
     column_names = _column_order(table, columns)
     reference = _reference(plan.reference, rows, row_names)
     seeds = sorted(runs["seed"].unique().tolist())
     average = len(column_names) > 1 and set(columns) == {"benchmark"} and images["protocol"].nunique() == 1
-    cells = list(_cells(table, row_names, column_names, plan.metrics, len(seeds), average))
+    cells = list(cells_of(table, row_names, column_names, plan.metrics, len(seeds), average))
     if reference is not None:
-        _compare(cells, images, runs, (rows, row_names), (columns, column_names), reference, plan)
-    cells += _costs(runs, rows, row_names, len(seeds))
+        named = (rows, row_names), (columns, column_names)
+        add_comparisons(cells, images, runs, *named, reference, plan.metrics, plan.alpha, plan.resamples)
+    cells += costs(runs, rows, row_names, len(seeds))
     numbers = pd.DataFrame(cells, columns=list(NUMBERS))
     plan = Plan(**{**plan.__dict__, "rows": rows, "columns": columns})
     notes = list(_notes(runs, images, numbers))
@@ -242,50 +217,8 @@ def _check_distinct(runs: pd.DataFrame, keys: Sequence[str]) -> None:
 
 
 def _natural_order(runs: pd.DataFrame, keys: Sequence[str]) -> list[tuple[str, ...]]:
-    names = set(_names(runs, keys))
+    names = set(names_of(runs, keys))
     return sorted(names, key=lambda texts: [store.natural(text) for text in texts])
-
-
-def _names(table: pd.DataFrame, keys: Sequence[str]) -> list[tuple[str, ...]]:
-    """The values of `keys` in each line, as texts."""
-    columns = [[text(value) for value in table[key]] for key in keys]
-    return list(zip(*columns, strict=True)) if columns else [()] * len(table)
-
-
-def text(value: Any) -> str:
-    """A value as a table shows it."""
-    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
-        return "none"
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _figures(
-    images: pd.DataFrame, runs: pd.DataFrame, rows: Sequence[str], columns: Sequence[str], metrics: Sequence[str]
-) -> pd.DataFrame:
-    """A line per run and column: `row` and `column` as texts, `seed`, the number of images, and the metrics."""
-    groups = images.groupby(["run", "benchmark", "protocol"], observed=True, sort=False)
-    means = _mean(groups, metrics)
-    means["images"] = groups.size()
-    means = means.reset_index()
-    facts = runs.set_index("run").loc[means["run"]].reset_index()
-    facts["benchmark"], facts["protocol"] = means["benchmark"].astype(str), means["protocol"].astype(str)
-    means["row"], means["column"] = _names(facts, rows), _names(facts, columns)
-    means["seed"] = facts["seed"]
-    # A column of several benchmarks counts only where all of them were measured.
-    means["part"] = facts["benchmark"] + "\0" + facts["protocol"]
-    parts = means.groupby("column")["part"].nunique()
-    grouped = means.groupby(["row", "column", "seed", "run"], observed=True, sort=False)
-    table = _mean(grouped, metrics)
-    table["images"], found = grouped["images"].sum(), grouped["part"].nunique()
-    table = table[found.to_numpy() == parts.loc[table.index.get_level_values("column")].to_numpy()]
-    return table.reset_index()
-
-
-def _mean(groups: Any, metrics: Sequence[str]) -> pd.DataFrame:
-    """The mean of each metric over each group's lines; empty where a line lacks it, instead of over fewer."""
-    return groups[list(metrics)].mean().where(groups[list(metrics)].count().eq(groups.size(), axis=0))
 
 
 def _column_order(table: pd.DataFrame, columns: Sequence[str]) -> list[tuple[str, ...]]:
@@ -313,106 +246,6 @@ def _reference(wanted: Mapping[str, Any] | None, rows: Sequence[str], names: Seq
         has = "; ".join(" ".join(name) for name in names)
         raise UserError(f"collate.reference: {said} names {len(found) or 'no'} rows, one is needed (rows: {has})")
     return found[0]
-
-
-def _cells(
-    table: pd.DataFrame,
-    rows: Sequence[tuple[str, ...]],
-    columns: Sequence[tuple[str, ...]],
-    metrics: Sequence[str],
-    expected: int,
-    average: bool,
-) -> Iterator[dict[str, Any]]:
-    """Means and deviations over seeds, and their ranks."""
-    position = {name: i for i, name in enumerate(columns)}
-    table = table.assign(column=table["column"].map(position))
-    if average:
-        runs = table.groupby(["row", "seed"], sort=False)
-        means = _mean(runs, metrics).assign(images=np.nan, column=-1)[runs.size() == len(columns)]
-        table = pd.concat([table, means.reset_index()])
-    groups = table.groupby(["row", "column"], sort=False)
-    images = groups["images"].first().to_dict()
-    for metric in metrics:
-        _, _, digits, more = MEASURES[metric]
-        means, spreads = groups[metric].mean().to_dict(), groups[metric].std(ddof=1).to_dict()
-        sizes = groups[metric].count().to_dict()  # not of the rows: a run may lack a metric that others have
-        for column in (*range(len(columns)), *([-1] if average else [])):
-            cells = []
-            for i, row in enumerate(rows):
-                cell = {"row": i, "column": column, "metric": metric, "seeds": 0, "expected": expected}
-                if sizes.get(place := (row, column)):
-                    values = {"mean": means[place], "sd": spreads[place], "images": images[place]}
-                    cell |= {**values, "seeds": sizes[place]}
-                cells.append(cell)
-            _rank(cells, digits, more)
-            yield from cells
-
-
-def _rank(cells: list[dict[str, Any]], digits: int, more: bool) -> None:
-    """Rank the rounded means of complete cells; equal ones share a rank, the next value is the second."""
-    rounded = {i: round(cell["mean"], digits) for i, cell in enumerate(cells) if cell["seeds"] == cell["expected"]}
-    ordered = sorted(set(rounded.values()), reverse=more)[:2]
-    for i, cell in enumerate(cells):
-        cell["rank"] = ordered.index(rounded[i]) + 1 if rounded.get(i) in ordered else 0
-
-
-def _compare(
-    cells: list[dict[str, Any]],
-    images: pd.DataFrame,
-    runs: pd.DataFrame,
-    rows: tuple[Sequence[str], Sequence[tuple[str, ...]]],
-    columns: tuple[Sequence[str], Sequence[tuple[str, ...]]],
-    reference: int,
-    plan: Plan,
-) -> None:
-    """Add comparisons with the reference row to the cells; Holm's correction is over all of them together."""
-    facts = runs.set_index("run").loc[images["run"]].reset_index()
-    facts["benchmark"], facts["protocol"] = (images[name].astype(str).to_numpy() for name in ("benchmark", "protocol"))
-    picture = facts["benchmark"] + "/" + images["image"].astype(str).to_numpy()
-    figures = images[list(plan.metrics)].set_index(pd.MultiIndex.from_arrays([picture, facts["seed"]]))
-    names = [
-        pd.Series(_names(facts, keys)).map({name: i for i, name in enumerate(known)}) for keys, known in (rows, columns)
-    ]
-    groups = {key: figures.iloc[where] for key, where in names[0].groupby([names[0], names[1]]).indices.items()}
-    tested = []
-    for cell in cells:
-        mine, other = (groups.get((row, cell["column"])) for row in (cell["row"], reference))
-        if cell["row"] != reference and mine is not None and other is not None:
-            metric = cell["metric"]
-            found = compare(mine[metric], other[metric], alpha=plan.alpha, resamples=plan.resamples)
-            cell |= {
-                "delta": found.delta, "delta_low": found.low, "delta_high": found.high, "p": found.p,
-                "seeds_agreeing": found.seeds_agreeing, "paired_images": found.images, "paired_seeds": found.seeds,
-            }  # fmt: skip
-            tested.append(cell)
-    for cell, p in zip(tested, holm([cell["p"] for cell in tested]), strict=True):
-        cell["p_holm"] = p
-    for metric in plan.metrics:  # of averages the difference alone: their images repeat each other's pictures
-        mine = [cell for cell in cells if cell["column"] == -1 and cell["metric"] == metric]
-        parts = [
-            [c.get("delta") for c in cells if c["row"] == i and c["metric"] == metric and c["column"] >= 0]
-            for i in range(len(rows[1]))
-        ]
-        for cell in mine:
-            if cell["seeds"] and None not in parts[cell["row"]]:
-                cell["delta"] = float(np.mean(parts[cell["row"]]))
-
-
-def _costs(
-    runs: pd.DataFrame, rows: Sequence[str], names: Sequence[tuple[str, ...]], expected: int
-) -> Iterator[dict[str, Any]]:
-    """Parameters, MACs and speed of each row, where they are known; speed only where the hardware is the same."""
-    measured = runs[runs["state"] == "done"]
-    position = pd.Series(_names(measured, rows), index=measured.index).map({name: i for i, name in enumerate(names)})
-    for cost in COSTS:
-        if measured[cost].isna().all() or (cost == "images_per_second" and measured["hardware"].nunique() > 1):
-            continue
-        found = measured[cost].groupby(position).agg(["mean", "std", "count"]).to_dict("index")
-        for i in range(len(names)):
-            cell = {"row": i, "column": COSTS_COLUMN, "metric": cost, "seeds": 0, "expected": expected}
-            if i in found:
-                cell |= {"mean": found[i]["mean"], "sd": found[i]["std"], "seeds": found[i]["count"]}
-            yield cell
 
 
 def _notes(runs: pd.DataFrame, images: pd.DataFrame, numbers: pd.DataFrame) -> Iterator[str]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from daair.errors import UserError
 from daair.problems import nearest
-from daair.runs.pivot import AVERAGE, Study
+from daair.runs.cells import AVERAGE
+from daair.runs.pivot import Study
 
 METRICS = {"psnr": "psnr_db", "ssim": "ssim"}
 """Metrics that papers print, and their columns in the files."""

@@ -7,7 +7,8 @@ import pandas as pd
 from rich.console import Console
 
 from daair.runs import writers
-from daair.runs.pivot import AVERAGE, COSTS, COSTS_COLUMN, MEASURES, Study
+from daair.runs.cells import AVERAGE, COSTS, COSTS_COLUMN, MEASURES
+from daair.runs.pivot import Study
 from daair.runs.published import Beside
 from daair.runs.writers import Block, Cell
 
