@@ -1,0 +1,84 @@
+"""README.md: its commands compose, its tables are those of committed result files, its links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from helpers import ROOT, make_photographs
+
+from daair.composer import Composer
+from daair.config import validate
+from daair.runs import cells, tables
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    " ".join(line.split("  ")[0].split())
+    for line in re.findall(r"^ {4}(python run\.py\b.*(?:\\\n.*)*)$", README, re.MULTILINE)
+]
+MEASURED = sorted(file.parent.name for file in (ROOT / "experiments").glob("*/results.csv"))
+STUDIES = sorted(file.parent.name for file in (ROOT / "experiments").glob("*/table.csv"))
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_photographs(tmp_path_factory.mktemp("photographs"), count=1, size=128)
+
+
+def test_there_are_commands_and_tables() -> None:
+    assert len(COMMANDS) > 10 and len(MEASURED) >= 2 and "demo" in STUDIES
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if "--help" not in command])
+def test_commands_compose(command: str, photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    words = shlex.split(re.sub(r"\[(restore\.tile=512)\]", r"\1", command))[2:]
+    overrides = [re.sub(r"\bDIR\b", str(photographs), word) for word in words if word != "-m"]
+    composer = Composer(str(ROOT / "conf"))
+    points = list(composer.points(overrides, multirun="-m" in words))
+    assert points
+    for point in points[:: max(1, len(points) // 2)]:
+        validate(composer.compose_job(point.overrides))
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_tables_of_runs_are_those_of_their_rows(name: str) -> None:
+    folder = ROOT / "experiments" / name
+    table = tables.to_markdown(tables.per_benchmark(pd.read_csv(folder / "results.csv"))).strip()
+    assert table in (folder / "README.md").read_text(), f"experiments/{name}/README.md should have\n{table}"
+    if f"experiments/{name}/README.md" in README:
+        assert table in README, f"README.md should have\n{table}"
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_tables_of_studies_are_those_of_their_numbers(name: str) -> None:
+    folder = ROOT / "experiments" / name
+    numbers = pd.read_csv(folder / "table.csv")
+    keys = list(numbers.columns[: numbers.columns.get_loc("column")])
+    shown = [_table(README, keys, "average")] if f"experiments/{name}/README.md" in README else []
+    shown.append(_table((folder / "README.md").read_text(), keys, "average"))
+    psnr = numbers[(numbers["metric"] == "psnr") & numbers["mean"].notna()]
+    digits = cells.MEASURES["psnr"][2]
+    for table in shown:
+        assert len(table) == numbers.drop_duplicates(keys).shape[0]
+        for row in psnr.to_dict("records"):
+            spread = f" ± {row['sd']:.{digits}f}" if row["seeds"] > 1 else ""
+            assert table[tuple(str(row[key]) for key in keys)][row["column"]] == f"{row['mean']:.{digits}f}{spread}"
+
+
+def test_links_lead_somewhere() -> None:
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("experiments/*/README.md")):
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if not re.match(r"[a-z]+:", target):
+                assert (page.parent / target).exists(), f"{page.relative_to(ROOT)}: {target}"
+
+
+def _table(text: str, keys: list[str], column: str) -> dict[tuple[str, ...], dict[str, str]]:
+    """The first Markdown table that has these keys and this column: its rows by their keys, without marks."""
+    for block in re.findall(r"(?:^\|.*\n)+", text + "\n", re.MULTILINE):
+        lines = [[re.sub(r"</?u>|\*", "", cell.strip()) for cell in line.strip("| \n").split("|")] for line in
+                 block.splitlines()]  # fmt: skip
+        if lines[0][: len(keys)] == keys and column in lines[0]:
+            return {tuple(line[: len(keys)]): dict(zip(lines[0], line, strict=True)) for line in lines[2:]}
+    raise AssertionError(f"no table with {', '.join(keys)} and {column}")
