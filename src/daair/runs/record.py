@@ -89,6 +89,16 @@ class Busy(UserError):
     """Another process is working on the run."""
 
 
+class _Place:
+    """A file or folder in a run's folder, by its name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, record: "Record", owner: type) -> Path:
+        return record.folder / self.name
+
+
 class Record:
     """Reads and writes a run's folder. A writer holds `lock()`; readers need nothing.
 
@@ -97,20 +107,21 @@ class Record:
         writer: false makes everything that writes do nothing: for all processes of a run but the main one.
     """
 
+    config_file = _Place("config.yaml")
+    status_file = _Place("status.json")
+    environment_file = _Place("environment.json")
+    summary_file = _Place("summary.json")
+    data_file = _Place("data.json")
+    job_file = _Place("slurm.json")
+    log_file = _Place("output.log")
+    metrics_file = _Place("metrics.jsonl")
+    results_file = _Place("results.csv")
+    weights_file = _Place("model.safetensors")
+    checkpoints = _Place("checkpoints")
+    samples = _Place("samples")
+
     def __init__(self, folder: str | Path, writer: bool = True) -> None:
         self.folder, self.writer = Path(folder), writer
-        self.config_file = self.folder / "config.yaml"
-        self.status_file = self.folder / "status.json"
-        self.environment_file = self.folder / "environment.json"
-        self.summary_file = self.folder / "summary.json"
-        self.data_file = self.folder / "data.json"
-        self.job_file = self.folder / "slurm.json"
-        self.log_file = self.folder / "output.log"
-        self.metrics_file = self.folder / "metrics.jsonl"
-        self.results_file = self.folder / "results.csv"
-        self.weights_file = self.folder / "model.safetensors"
-        self.checkpoints = self.folder / "checkpoints"
-        self.samples = self.folder / "samples"
 
     @property
     def root(self) -> Path:
