@@ -1,9 +1,11 @@
 """What a job hands back to Hydra's sweeper: its exit status, or the number that a search wants to improve."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from daair import cli
 from daair.config import Config, run_folder
 from daair.errors import UserError
+from daair.preflight import checked
 from daair.runs.record import Record
 
 GRIDS = ("daair_sweeper.sweeper.StudySweeper", "basic_sweeper.BasicSweeper")
@@ -44,8 +46,32 @@ def objective(cfg: Config) -> float:
     raise UserError(f"launch.objective: {record.folder} has no metric {name} (it has {', '.join(known) or 'none'})")
 
 
-def outcomes(configs: Sequence[Config], status: int, sweeper: str) -> list[int | float | None]:
-    """The same for the jobs of a launcher that runs them elsewhere, which gives `status` for all of them together."""
+def batch(
+    jobs: Sequence[Sequence[str]], sweep: Callable[[Sequence[Config]], int], sweeper: str
+) -> list[int | float | None]:
+    """Run a launcher's jobs, and hand back the outcome of each, in their order.
+
+    Args:
+        jobs: their overrides.
+        sweep: runs them all; returns one exit status.
+        sweeper: `_target_` of Hydra's sweeper.
+
+    Raises:
+        SystemExit: a signal ended it, or it was refused; said in one line, since Hydra would print where it comes from.
+    """
+    try:
+        configs = [checked(overrides) for overrides in jobs]
+        status = sweep(configs)
+        if status > cli.SIGNALLED:
+            raise SystemExit(status)
+        cli.note(status)  # told already; the command ends with it when all batches have had their turn
+        return _outcomes(configs, status, sweeper)
+    except UserError as error:
+        cli.report(error)
+        raise SystemExit(1) from None
+
+
+def _outcomes(configs: Sequence[Config], status: int, sweeper: str) -> list[int | float | None]:
     if sweeper.endswith(GRIDS):
         return [status] * len(configs)
     states = [Record(run_folder(cfg)).status().state for cfg in configs]

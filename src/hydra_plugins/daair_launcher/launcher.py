@@ -25,21 +25,9 @@ class AccelerateLauncher(Launcher):
         Raises:
             SystemExit: a signal stopped the sweep, or it was refused.
         """
-        from daair import cli
-        from daair.errors import UserError
-        from daair.launch.outcome import outcomes
+        from daair.launch.outcome import batch
         from daair.launch.sweep import sweep
-        from daair.preflight import checked
 
         jobs = [list(overrides) for overrides in job_overrides]
-        try:
-            configs = [checked(overrides) for overrides in jobs]
-            status = sweep(configs)
-            if status > cli.SIGNALLED:
-                raise SystemExit(status)
-            cli.note(status)  # told already; the command ends with it when all batches have had their turn
-            values = outcomes(configs, status, self.sweeper)
-        except UserError as error:  # Hydra would print where it comes from
-            cli.report(error)
-            raise SystemExit(1) from None
+        values = batch(jobs, sweep, self.sweeper)
         return [JobReturn(o, status=JobStatus.COMPLETED, _return_value=v) for o, v in zip(jobs, values, strict=True)]

@@ -26,21 +26,9 @@ class SlurmLauncher(Launcher):
         Raises:
             SystemExit: a signal ended the waiting, or Slurm refused.
         """
-        from daair import cli
-        from daair.errors import UserError
         from daair.launch.cluster import sweep
-        from daair.launch.outcome import outcomes
-        from daair.preflight import checked
+        from daair.launch.outcome import batch
 
         jobs = [list(overrides) for overrides in job_overrides]
-        try:
-            configs = [checked(overrides) for overrides in jobs]
-            status = sweep(configs)
-            if status > cli.SIGNALLED:
-                raise SystemExit(status)
-            cli.note(status)
-            values = outcomes(configs, status, self.sweeper)
-        except UserError as error:  # Hydra would print where it comes from
-            cli.report(error)
-            raise SystemExit(1) from None
+        values = batch(jobs, sweep, self.sweeper)
         return [JobReturn(o, status=JobStatus.COMPLETED, _return_value=v) for o, v in zip(jobs, values, strict=True)]
