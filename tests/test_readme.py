@@ -77,7 +77,7 @@ def test_links_lead_somewhere() -> None:
 def _table(text: str, keys: list[str], column: str) -> dict[tuple[str, ...], dict[str, str]]:
     """The first Markdown table that has these keys and this column: its rows by their keys, without marks."""
     for block in re.findall(r"(?:^\|.*\n)+", text + "\n", re.MULTILINE):
-        lines = [[re.sub(r"</?u>|\*", "", cell.strip()) for cell in line.strip("| \n").split("|")] for line in
+        lines = [[re.sub(r"</?u>|[\\*]", "", cell.strip()) for cell in line.strip("| \n").split("|")] for line in
                  block.splitlines()]  # fmt: skip
         if lines[0][: len(keys)] == keys and column in lines[0]:
             return {tuple(line[: len(keys)]): dict(zip(lines[0], line, strict=True)) for line in lines[2:]}
