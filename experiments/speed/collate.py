@@ -4,8 +4,8 @@
 
 RUNS runs (9,999) of a third as many configs, three seeds each; IMAGES images (3) on each of five benchmarks. A run's
 folder holds what a training leaves there: the whole frozen config, status, environment, summary, results. Steps:
-`read`, the folders to two tables; `write and table`, runs.parquet and runs.csv, and meanwhile the table in all formats,
-as `task=collate` does it. No reference, and no figures, which a study has only up to 100 variants.
+`read`, the folders to two tables; `write`, runs.parquet and runs.csv; `table`, the study's table with its refusals, as
+Markdown and CSV. No reference, and no figures, which a study has only up to 100 variants.
 """
 
 import hashlib
@@ -25,9 +25,9 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from daair.cli import conf_dir  # noqa: E402
 from daair.config import validate  # noqa: E402
-from daair.engine.collate import write_all  # noqa: E402
+from daair.engine.collate import write_frame  # noqa: E402
 from daair.preflight import Composer  # noqa: E402
-from daair.runs import collate, pivot  # noqa: E402
+from daair.runs import collate, pivot, tables, writers  # noqa: E402
 from daair.runs.environment import git_state, processor  # noqa: E402
 
 BENCHMARKS = ("demo_noise15", "demo_noise25", "demo_noise50", "demo_rain", "demo_haze")
@@ -79,8 +79,14 @@ def main() -> None:
         make(runs, count, images)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         collated = timed("read", lambda: collate.frame(runs, "many"))
+        timed("write", lambda: write_frame(collated, runs / "out"))
         plan = pivot.Plan(rows=("experts.rank", "optimizer.lr"))
-        timed("write and table", lambda: write_all(collated, plan, "many", "", [], runs / "out"))
+
+        def table() -> str:
+            study = pivot.study_table(collated, plan, "many")
+            return writers.to_markdown(tables.study_blocks(study), [*tables.notes(study)]) + tables.numbers_csv(study)
+
+        timed("table", table)
     total = [sum(float(row[k]) for row in rows) for k in (1, 2)]
     rows.append(("all", *(f"{value:.2f}" for value in total), rows[-1][3]))
     git = git_state() or {"commit": "", "dirty": False}

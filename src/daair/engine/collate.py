@@ -11,7 +11,6 @@ The runs' folders are only read. The frame is written even if the figures do not
 """
 
 import contextlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,8 +62,11 @@ def collate(cfg: "Config") -> int:
     asked = settings(cfg, collated, runs)
     methods = published.load(asked["published"], Path(conf_dir()) / "reference")
     folder = Path(cfg.collate.output or f"{cfg.paths.runs}/{safe_name(cfg.study)}")
+    files = write_frame(collated, folder)
     tell_left_out(collated, reporter)
-    study, blocks, notes, files = write_all(collated, plan(cfg, asked), cfg.study, asked["question"], methods, folder)
+    study = pivot.study_table(collated, plan(cfg, asked), cfg.study, asked["question"])
+    blocks, notes = layout(study, methods)
+    files += write_table(study, blocks, notes, folder)
     show(study, blocks, notes, reporter)
     if collated.runs["variant"].nunique() <= MANY:
         files += illustrate(study, collated, blocks, notes, runs, folder, reporter)
@@ -103,24 +105,6 @@ def plan(cfg: "Config", asked: dict[str, Any]) -> Plan:
         alpha=cfg.collate.alpha,
         resamples=cfg.collate.resamples,
     )
-
-
-def write_all(
-    collated: Collated, plan: Plan, name: str, question: str, methods: list[published.Method], folder: Path
-) -> tuple[Study, list[writers.Block], list[str], list[Path]]:
-    """Write the frame, and the table in all formats; returns the table, its layout, and the files.
-
-    The frame is written even if the table is refused.
-
-    Raises:
-        UserError: figures do not compare.
-    """
-    with ThreadPoolExecutor(1) as beside:  # most of the writing is Arrow's, beside which the table can be made
-        writing = beside.submit(write_frame, collated, folder)
-        study = pivot.study_table(collated, plan, name, question)
-        blocks, notes = layout(study, methods)
-        files = write_table(study, blocks, notes, folder)
-    return study, blocks, notes, writing.result() + files
 
 
 def write_frame(collated: Collated, folder: Path) -> list[Path]:
