@@ -97,3 +97,10 @@ def test_a_sweep_without_points_is_refused(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(UserError, match="^--multirun: the sweep has no points"):
         preflight.preflight(conf_dir(), ["-m", "experts.rank=range(0,0)"])
+
+
+def test_a_list_of_benchmarks_with_keys_below_it_is_refused(composer):
+    with pytest.raises(
+        ConfigError, match=r"^benchmarks: is a list here, and cannot have keys too \(benchmarks.NAME=...\)"
+    ):
+        composer.compose(["benchmarks=[rain100l]", "benchmarks.mine.target=DIR"])

@@ -3,7 +3,7 @@
     .venv/bin/python experiments/speed/store.py          writes experiments/speed/store.csv, 80 s of a core
 
 Each row is a process of its own, as a user would start it. Processor seconds (user and system) depend little on what
-else the machine does, wall seconds do, and the machine of store.csv was crowded: read the ratios. The rows `start` show
+else the machine does, wall seconds do; nothing else ran beside store.csv's. The rows `start` show
 what the interpreter and its imports take of the rows below them; `jobs composed by hydra` composes 50 of the same jobs
 one by one, as Hydra does, and is to be read per job.
 """

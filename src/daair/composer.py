@@ -26,8 +26,9 @@ from yaml import YAMLError
 from daair.errors import UserError
 from daair.problems import UNKNOWN, ConfigError, Problem, nearest, nearest_key, one_line, unknown_option
 
-REFUSALS = (HydraException, ValueError, YAMLError)
-"""What Hydra raises on a config that it cannot compose; ValueError for a group override that is no text."""
+REFUSALS = (HydraException, ValueError, TypeError, YAMLError)
+"""What Hydra raises on a config that it cannot compose; ValueError for a group override that is no text,
+TypeError for a key below what another override made a list."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,9 @@ class Composer:
 
     def _explain(self, overrides: list[str], error: Exception, mode: RunMode) -> list[Problem]:
         """Find what is wrong with `overrides`, which Hydra refused with `error`."""
+        for key in [text.partition("=")[0] for text in overrides if "=[" in text]:
+            if isinstance(error, TypeError) and any(text.startswith(f"{key}.") for text in overrides):
+                return [Problem(key, f"is a list here, and cannot have keys too ({key}.NAME=...); name all in one way")]
         if isinstance(error, OverrideParseException):
             return [Problem(error.override, f"not valid as an override ({_first_line(error)})")]
         parsed = OverridesParser.create().parse_overrides(overrides)
