@@ -126,6 +126,25 @@ def test_foreign_state_dict(tmp_path: Path, wrap: str | None) -> None:
     assert torch.equal(model(x, torch.zeros(1)), source(x))
 
 
+@pytest.mark.parametrize("prefix", ["module.", "net."])
+def test_names_of_a_wrapper_are_taken_off_the_weights(tmp_path: Path, prefix: str) -> None:
+    """DataParallel and training classes put their own name before those of the network."""
+    net, other = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+    torch.save({prefix + name: value for name, value in net.state_dict().items()}, tmp_path / "x.pth")
+    checkpoint.load_weights(other, tmp_path / "x.pth")
+    assert torch.equal(net.weight, other.weight)
+    torch.save({prefix + "weight": net.weight, "bias": net.bias}, tmp_path / "y.pth")
+    with pytest.raises(UserError, match=rf"another network than the config describes; they differ in {prefix}weight"):
+        checkpoint.load_weights(other, tmp_path / "y.pth")
+
+
+def test_the_folder_above_a_run_is_not_taken_for_it(saved: Path) -> None:
+    (saved / "seed0").mkdir()
+    (saved / "model.safetensors").rename(saved / "seed0" / "model.safetensors")
+    with pytest.raises(UserError, match=r"holds no model.safetensors; did you mean .*seed0\?"):
+        checkpoint.find_weights(saved)
+
+
 def test_plain_network_of_ours_is_saved_and_loaded_without_its_wrapper(tmp_path: Path) -> None:
     config = {"_target_": "daair.models.layers.FeedForward", "channels": 3, "expansion": 2.0}
     model = checkpoint.build(config)

@@ -30,7 +30,7 @@ HEAVY = {
 # A task and a job that cost nothing, importable from the directory in which the program is started.
 TASKS = """
 from pathlib import Path
-from daair.config import run_name
+from daair.identity import run_name
 from daair.errors import UserError
 
 def note(config):

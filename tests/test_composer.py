@@ -7,8 +7,9 @@ from omegaconf import OmegaConf
 
 from daair import preflight
 from daair.cli import conf_dir
-from daair.config import config_id, validate
+from daair.config import validate
 from daair.errors import UserError
+from daair.identity import config_id
 from daair.preflight import Composer, checked
 from daair.problems import ConfigError
 

@@ -14,7 +14,8 @@ from pydantic import BaseModel
 
 from daair.cli import conf_dir
 from daair.components import Checker, locate
-from daair.config import Config, ConfigError, config_id, identity, run_folder, run_name, validate
+from daair.config import Config, ConfigError, validate
+from daair.identity import config_id, identity, run_folder, run_name
 from daair.preflight import Composer, check
 from daair.problems import explain_unknown
 from daair.schema import known_keys
@@ -335,7 +336,8 @@ def test_a_run_keeps_its_folder_whatever_its_label_becomes(composer, tmp_path):
 def test_id_is_the_same_in_another_process(composer, tmp_path):
     overrides = [f"{key}={values[0]}" for key, values in SPELLINGS.items()]
     code = (
-        "import sys; from daair.cli import conf_dir; from daair.config import config_id, validate; "
+        "import sys; from daair.cli import conf_dir; from daair.config import validate; "
+        "from daair.identity import config_id; "
         "from daair.preflight import Composer; print(config_id(validate(Composer(conf_dir()).compose(sys.argv[1:]))))"
     )
     done = subprocess.run(

@@ -5,7 +5,8 @@ import shlex
 import pytest
 
 from daair.cli import conf_dir, spell_out
-from daair.config import choices_of, config_id, run_name, validate
+from daair.config import choices_of, validate
+from daair.identity import config_id, run_name
 from daair.preflight import Composer
 from daair.reproduce import command
 from daair.schema import Config

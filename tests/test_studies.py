@@ -8,7 +8,8 @@ import yaml
 from helpers import ROOT, make_photographs
 
 from daair.composer import Composer
-from daair.config import benchmarks_of, check_buildable, config_id, run_name, validate
+from daair.config import benchmarks_of, check_buildable, validate
+from daair.identity import config_id, run_name
 from daair.schema import Config
 
 STUDIES = sorted(file.stem for file in (ROOT / "experiments").glob("*.yaml"))

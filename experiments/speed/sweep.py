@@ -22,8 +22,9 @@ from PIL import Image
 
 from daair.cli import conf_dir
 from daair.composer import Composer
-from daair.config import run_folder, validate
+from daair.config import validate
 from daair.files import replacing
+from daair.identity import run_folder
 from daair.runs.environment import git_state, processor
 from daair.runs.record import Record
 

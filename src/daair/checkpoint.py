@@ -8,7 +8,7 @@ through `torch.load(weights_only=True)`.)
 import importlib
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -149,9 +149,9 @@ def find_weights(path: str | Path) -> Path:
     if path.is_dir():
         path = path / WEIGHTS
         if not path.is_file():
-            raise UserError(
-                f"checkpoint: {path.parent} holds no {WEIGHTS}; is it a run folder that saved a checkpoint?"
-            )
+            seeds = sorted(file.parent for file in path.parent.glob(f"seed*/{WEIGHTS}"))
+            hint = f"did you mean {seeds[0]}?" if seeds else "is it a run folder that saved a checkpoint?"
+            raise UserError(f"checkpoint: {path.parent} holds no {WEIGHTS}; {hint}")
     return path
 
 
@@ -177,12 +177,21 @@ def load_weights(model: nn.Module, path: Path) -> None:
         state = inner
     net = _inner(model)
     expected = net.state_dict()
+    state = _without_wrapper(state, expected)
     wrong = sorted(expected.keys() ^ state.keys())
     wrong += [name for name in expected.keys() & state.keys() if expected[name].shape != state[name].shape]
     if wrong:
         shown = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
         raise UserError(f"{path}: weights of another network than the config describes; they differ in {shown}")
     net.load_state_dict(state)
+
+
+def _without_wrapper(state: Mapping[str, Tensor], expected: Collection[str]) -> Mapping[str, Tensor]:
+    """Names without what DataParallel (`module.`) or a trainer's class (`net.`) put before all of them."""
+    first = next(iter(state), "")
+    prefix = f"{first.partition('.')[0]}."
+    inner = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    return inner if len(inner) == len(state) and inner.keys() == set(expected) else state
 
 
 def refuse_foreign(config: Any, source: Path) -> None:

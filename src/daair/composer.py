@@ -173,9 +173,8 @@ class Composer:
 
     def _explain(self, overrides: list[str], error: Exception, mode: RunMode) -> list[Problem]:
         """Find what is wrong with `overrides`, which Hydra refused with `error`."""
-        for key in [text.partition("=")[0] for text in overrides if "=[" in text]:
-            if isinstance(error, TypeError) and any(text.startswith(f"{key}.") for text in overrides):
-                return [Problem(key, f"is a list here, and cannot have keys too ({key}.NAME=...); name all in one way")]
+        if isinstance(error, TypeError) and (key := _list_with_keys(overrides)):
+            return [Problem(key, f"is a list here, and cannot have keys too ({key}.NAME=...); name all in one way")]
         if isinstance(error, OverrideParseException):
             return [Problem(error.override, f"not valid as an override ({_first_line(error)})")]
         parsed = OverridesParser.create().parse_overrides(overrides)
@@ -298,6 +297,12 @@ def _not_a_sweep(override: Override) -> Problem:
     values = override.input_line.partition("=")[2]
     text = f"{values} is several values; write [{values}] for a list, or sweep over them with -m"
     return Problem(override.key_or_group, text)
+
+
+def _list_with_keys(overrides: Sequence[str]) -> str | None:
+    """The key that one override makes a list, and another one gives keys."""
+    lists = [text.partition("=")[0] for text in overrides if "=[" in text]
+    return next((key for key in lists if any(text.startswith(f"{key}.") for text in overrides)), None)
 
 
 def _first_line(error: BaseException) -> str:

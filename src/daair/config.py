@@ -1,4 +1,4 @@
-"""From a composed Hydra config to a checked `Config`, and from that to the run's identity.
+"""From a composed Hydra config to a checked `Config`.
 
 `validate` looks at every key: fixed ones by the schema, components by their targets' signatures, then at combinations.
 It builds nothing; `check_buildable` asks the constructors as well.
@@ -6,25 +6,20 @@ It builds nothing; `check_buildable` asks the constructors as well.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from pydantic import BaseModel
 
 from daair.components import Checker, build, is_foreign
 from daair.errors import UserError
-from daair.files import safe_name
 from daair.metrics import PROTOCOLS
 from daair.problems import UNKNOWN, ConfigError, Problem, explain_unknown, nearest, one_line
-from daair.runs.store import find_variant
-from daair.schema import NOT_IDENTITY, BenchmarkDefinition, Config, known_keys, parse
+from daair.schema import BenchmarkDefinition, Config, known_keys, parse
 
 if TYPE_CHECKING:
     from daair.data.benchmarks import Benchmark
@@ -35,10 +30,6 @@ __all__ = [
     "benchmarks_of",
     "check_buildable",
     "check_checkpoint",
-    "config_id",
-    "identity",
-    "run_folder",
-    "run_name",
     "validate",
 ]
 
@@ -230,67 +221,6 @@ def _try(name: str, construct: Callable[[], Any]) -> Any:
         if not text or key.split(".")[0] not in Config.model_fields:
             key, text = name, one_line(cause)
         raise ConfigError([Problem(key, text)]) from error
-
-
-def identity(cfg: Config) -> dict[str, Any]:
-    """What makes a trained network what it is, apart from the seed: the config without everything else.
-
-    Experts, router and control count as parts of `model`; a network that does not have them is not changed by them.
-    """
-    kept = _identity(cfg)
-    for name in ("experts", "router", "control"):
-        kept.pop(name)
-    for name, keys in NOT_IDENTITY.items():
-        kept[name] = {key: value for key, value in kept[name].items() if key not in keys}
-    # Where data lie does not count, what their folder is called does: /data/mine/rainy -> rainy.
-    for part in ("train", "pairs"):
-        if part in kept["mix"]:
-            kept["mix"][part] = _without_places(kept["mix"][part])
-    degradations = kept["mix"].get("degradations")
-    if isinstance(degradations, dict):  # their order numbers the labels, and so outlives the sorting of keys
-        kept["mix"]["degradations"] = [[name, node] for name, node in degradations.items()]
-    return kept
-
-
-def config_id(cfg: Config) -> str:
-    """Eight hexadecimal digits that name the config: equal for equal `identity`."""
-    text = json.dumps(identity(cfg), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def run_name(cfg: Config) -> str:
-    """`<study>/<label>-<config id>/seed<k>`: the folder of a new run, below `paths.runs`; see `run_folder`."""
-    label = cfg.label or "-".join(cfg.choices.get(group, "custom") for group in ("model", "mix"))
-    return f"{safe_name(cfg.study)}/{safe_name(label)}-{config_id(cfg)}/seed{cfg.seed}"
-
-
-def run_folder(cfg: Config) -> Path:
-    """The run's folder: where the study has its config already, under whatever label, else by `run_name`.
-
-    The id alone says which run it is. The label is for reading: it depends on what else a sweep varied when the config
-    first came up in the study, and on `label`; neither makes another run of it.
-    """
-    study, variant, seed = run_name(cfg).split("/")
-    variant = find_variant(cfg.paths.runs, study, config_id(cfg)) or variant
-    return Path(cfg.paths.runs, study, variant, seed)
-
-
-def _identity(section: BaseModel) -> dict[str, Any]:
-    kept = {}
-    for name, field in type(section).model_fields.items():
-        if (field.json_schema_extra or {}).get("identity", True):
-            value = getattr(section, name)
-            kept[name] = _identity(value) if isinstance(value, BaseModel) else value
-    return kept
-
-
-def _without_places(value: Any) -> Any:
-    """`value` with the last part of each absolute path in it."""
-    if isinstance(value, dict):
-        return {key: _without_places(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_places(item) for item in value]
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _args(node: Mapping[str, Any], checker: Checker) -> dict[str, Any]:

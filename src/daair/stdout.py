@@ -6,6 +6,16 @@ import os
 import sys
 from typing import Any, TextIO
 
+from rich.console import Console
+
+WIDTH = 120  # columns of tables in files and pipes, which have no width of their own
+
+
+def console() -> Console:
+    """Where everything is shown that may take long: the terminal, or plain text on standard output."""
+    shown = Console(file=Lasting(), highlight=False)
+    return shown if shown.is_terminal else Console(file=Lasting(), highlight=False, width=WIDTH)
+
 
 class Lasting:
     """A text stream whose reader may be gone: `| tee` after Ctrl-C, `| head`, the terminal of a lost connection.

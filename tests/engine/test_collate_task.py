@@ -77,6 +77,25 @@ def test_the_command_goes_before_the_studys_own(runs: Path) -> None:
     assert "| 4 | 30.9" in (runs / "rank" / "table.md").read_text()
 
 
+def test_what_was_measured_later_is_shown_only_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """task=evaluate adds rows to a run's own; its study's table stays that of the mix's benchmarks."""
+    monkeypatch.setattr(task.figures, "draw", lambda *_, **__: [])
+    mix = {"patch": 64, "root": None, "benchmarks": ["cbsd68_sigma25", "rain100l"]}
+    for rank in (4, 8):
+        later = rows([40.0], "mine") + rows([41.0], "mine", protocol="basicsr_y") if rank == 4 else []
+        table = rows([30.0]) + rows([25.0], "rain100l") + later
+        make_run(tmp_path, f"a-0000000{rank}", 0, table, experts={"rank": rank}, mix=mix)
+    assert collate(tmp_path) == 0
+    header = next(line for line in (tmp_path / "rank" / "table.md").read_text().splitlines() if line.startswith("|"))
+    assert header.startswith("| experts.rank | cbsd68_sigma25 | rain100l | average |")
+    assert collate(tmp_path, "benchmarks=[mine]") == 0
+    assert "40.00" in (tmp_path / "rank" / "table.md").read_text()
+    with pytest.raises(
+        UserError, match="no finished run was measured on what is to be shown; there is cbsd68_sigma25 by"
+    ):
+        collate(tmp_path, "benchmarks=[rain100h]")
+
+
 def test_a_refused_table_leaves_the_frame(runs: Path) -> None:
     make_run(runs, "b-00000010", 0, rows([30.0, 31.0], tile=512), experts={"rank": 16})
     with pytest.raises(UserError, match="tiles: whole in rank/a-00000004/seed0, tiles: 512 in rank/b-00000010/seed0"):

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from daair import cli
-from daair.config import config_id, validate
+from daair.config import validate
 from daair.errors import UserError
+from daair.identity import config_id
 from daair.launch.plan import Job, jobs_of, make_plan, makespan, ordered, schedule
 from daair.launch.pool import Pool
 from daair.preflight import Composer

@@ -45,7 +45,7 @@ hydra:
 TROUBLE = """
 import os, resource, signal
 from pathlib import Path
-from daair.config import run_name
+from daair.identity import run_name
 from daair.runs.record import Record
 
 def work(config):

@@ -11,7 +11,8 @@ import pytest
 from helpers import alive
 
 from daair import cli
-from daair.config import run_name, validate
+from daair.config import validate
+from daair.identity import run_name
 from daair.launch import worker
 from daair.preflight import Composer
 from daair.runs.record import Record

@@ -169,7 +169,11 @@ def half_a_pair(found: Found, pairs: Pairing) -> str:
     wanted = find_rule(rule).candidates(file.stem)[0]
     others = f" (nor for {len(pairs.lone_inputs) - 1} others)" if len(pairs.lone_inputs) > 1 else ""
     better = best_rule(found.input_files(), found.files())
-    remedy = "restore the pair" if better == rule else f"restore the pair, or set rule={better}"
+    remedy = (
+        "restore the pair"
+        if better == rule
+        else f"restore the pair, or name them by the rule of such files, .rule={better} beside its folders"
+    )
     return f"{file}: no clean image '{wanted}' in {found.targets[0]}{others}; {remedy}"
 
 

@@ -11,10 +11,12 @@ The runs' folders are only read. The frame is written even if the figures do not
 """
 
 import contextlib
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
@@ -89,8 +91,17 @@ def settings(cfg: "Config", collated: Collated, runs: Path) -> dict[str, Any]:
         asked[name] = DEFAULTS.get(name) if said is None else said
     asked["question"] = cfg.question or frozen.get("question") or ""
     benchmarks = cfg.benchmarks if cfg.benchmarks is not None else frozen.get("benchmarks")
-    asked["benchmarks"] = None if benchmarks is None else list(benchmarks)
+    asked["benchmarks"] = of_mixes(collated.runs) if benchmarks is None else list(benchmarks)
     return asked
+
+
+def of_mixes(runs: pd.DataFrame) -> list[str] | None:
+    """The benchmarks that the runs' mixes name, as a run has them that names none itself; None where mixes do not.
+
+    What a run was evaluated on later does not change its study's table unless it is asked for.
+    """
+    named = runs["mix.benchmarks"].dropna().unique() if "mix.benchmarks" in runs else []
+    return list(dict.fromkeys(name for text in named for name in json.loads(text))) or None
 
 
 def plan(cfg: "Config", asked: dict[str, Any]) -> Plan:

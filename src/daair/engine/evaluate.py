@@ -136,10 +136,12 @@ def summary(record: Record, reporter: Reporter, mirror: Mirror | None) -> None:
             mirror.summarise(scores)
             pictures = sorted(record.samples.glob("*.png"))
             mirror.log_images(record.status().step, {f"samples/{path.stem}": path for path in pictures})
+    places = {"pictures": record.samples / "comparison.png", "per image": record.results_file}
+    reporter.say(f"{'run folder':<13}{record.folder}")
+    for name, place in places.items():
+        if place.exists():  # without benchmarks there is neither
+            reporter.say(f"{name:<13}{place}")
     reporter.say(
-        f"run folder   {record.folder}\n"
-        f"pictures     {record.samples / 'comparison.png'}\n"
-        f"per image    {record.results_file}\n"
         f"restore your own:  python run.py task=restore checkpoint={record.folder} input=IMAGE_OR_DIR output=DIR"
     )
 

@@ -4,13 +4,11 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from daair.stdout import Lasting
+from daair import stdout
 
 LINE_EVERY = 10.0  # seconds between plain lines
-WIDTH = 120  # columns of tables in files and pipes, which have no width of their own
 
 
 class Reporter:
@@ -22,9 +20,7 @@ class Reporter:
 
     def __init__(self, active: bool = True) -> None:
         self.active = active
-        self.console = Console(file=Lasting(), highlight=False)
-        if not self.console.is_terminal:
-            self.console = Console(file=Lasting(), highlight=False, width=WIDTH)
+        self.console = stdout.console()
 
     def say(self, line: str) -> None:
         """Print a line, above the bar if there is one."""

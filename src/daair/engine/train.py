@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from daair import checkpoint, components
-from daair.config import run_folder
 from daair.data.mix import Mix
 from daair.data.order import StepSampler
 from daair.engine import checkpoints
@@ -29,6 +28,7 @@ from daair.engine.setup import Stop, ignore_signals, make_accelerator, reseed
 from daair.engine.validate import validate
 from daair.engine.verify import warn_of_leaks
 from daair.errors import UserError, reason
+from daair.identity import run_folder
 from daair.runs.environment import environment, git_diff
 from daair.runs.mirror import Mirror
 from daair.runs.record import Record

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from daair import cli
-from daair.config import Config, run_folder
+from daair.config import Config
 from daair.errors import UserError
+from daair.identity import run_folder
 from daair.preflight import checked
 from daair.runs.record import Record
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from daair.config import Config, run_folder
+from daair.config import Config
 from daair.errors import UserError
+from daair.identity import run_folder
 from daair.launch.pool import Pool, Share
 from daair.runs.record import Status
 

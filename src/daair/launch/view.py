@@ -17,20 +17,19 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from daair import stdout
 from daair.launch.causes import Ending, last_lines, tail
 from daair.launch.plan import Job, Plan, makespan, schedule
 from daair.launch.pool import Pool, Share
 from daair.runs import store
 from daair.runs.progress import Progress, progress
 from daair.runs.record import Record
-from daair.stdout import Lasting
 
 if TYPE_CHECKING:
     from daair.launch.sweep import Running
 
 LINE_EVERY = 30.0  # seconds between plain lines about the runs at work
 LOOK_EVERY = 1.0  # seconds between two looks into the folders
-WIDTH = 120  # columns where there is no terminal
 NAMED = 8  # skipped runs that are named; more are counted
 
 
@@ -44,9 +43,7 @@ class View:
 
     def __init__(self, pool: Pool, console: Console | None = None) -> None:
         self.pool = pool
-        self.console = console or Console(file=Lasting(), highlight=False)
-        if not self.console.is_terminal:
-            self.console = console or Console(file=Lasting(), highlight=False, width=WIDTH)
+        self.console = console or stdout.console()
         self._live: Live | None = None
         self._total, self._ended = 0, 0
         self._look_at, self._line_at = 0.0, time.monotonic() + LINE_EVERY

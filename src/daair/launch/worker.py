@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
 
 def _work(record: Record) -> int:
     from daair.components import locate
-    from daair.config import run_folder
+    from daair.identity import run_folder
     from daair.schema import Config
 
     config = Config.from_dict(record.config())

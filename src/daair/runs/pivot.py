@@ -132,10 +132,13 @@ def study_table(collated: Collated, plan: Plan, name: str = "", question: str = 
 def _chosen_images(images: pd.DataFrame, runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """Figures of finished runs on the chosen benchmarks."""
     done = runs.loc[runs["state"] == "done", "run"]
-    chosen = images[images["run"].isin(done)]
+    chosen = measured = images[images["run"].isin(done)]
     for name, wanted in (("benchmark", plan.benchmarks), ("protocol", plan.protocols)):
         if wanted is not None:
             chosen = chosen[chosen[name].isin(wanted)]
+    if chosen.empty and len(measured):
+        pairs = measured[["benchmark", "protocol"]].drop_duplicates().astype(str).agg(" by ".join, axis=1)
+        raise UserError(f"no finished run was measured on what is to be shown; there is {', '.join(pairs)}")
     if chosen.empty:
         counts = runs["state"].value_counts()
         states = ", ".join(f"{counts[state]} {state}" for state in STATES if counts.get(state))

@@ -114,10 +114,11 @@ def notes(study: Study) -> Iterator[str]:
     counts = images.groupby(["benchmark", "protocol"], observed=True, sort=False)["image"].nunique()
     sizes = ", ".join(f"{benchmark} {count}" for (benchmark, _), count in counts.items())
     seeds = sorted(runs["seed"].unique().tolist())
-    spread = (
-        f"mean ± standard deviation over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
-    )
-    yield f"Protocol {_listed(images['protocol'])}; {spread} of the mean over images ({sizes})."
+    if len(seeds) > 1:
+        figure = f"mean ± standard deviation over seeds {', '.join(map(str, seeds))} of the mean over images"
+    else:
+        figure = f"seed {seeds[0]}, mean over images"
+    yield f"Protocol {_listed(images['protocol'])}; {figure} ({sizes})."
     if study.has_average:
         yield "Average: mean over the columns."
     yield "Bold: best, underlined: second, of the rounded means; equal ones share a rank."
