@@ -19,6 +19,11 @@ setup: .venv/.ok ## create or renew .venv; the other targets do it by themselves
 
 demo: .venv/.ok ## a small study on embedded images: three networks, their table and figures (some minutes)
 	@$(RUN) run.py experiment=demo
+	@echo "next:  open runs/demo/report.html in a browser"
+	@echo "       source .venv/bin/activate"
+	@for run in runs/demo/n5_rank8-*/seed0; do \
+		echo "       python run.py task=restore checkpoint=$$run input=IMAGE_OR_DIR output=DIR"; done
+	@echo "       on real photographs: README.md"
 
 test: .venv/.ok ## run all tests (minutes); make test ARGS="-k config" runs some
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n 2 --durations=10 $(ARGS)
