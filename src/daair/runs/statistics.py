@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 SAME = 9
 """Decimals to which two differences, in dB or 1, may be the same: beyond it there is only rounding noise."""
@@ -81,6 +80,8 @@ def holm(p: Sequence[float]) -> list[float]:
 def _wilcoxon(differences: np.ndarray) -> float:
     if not differences.any():
         return 1.0
+    from scipy import stats  # takes a second, which trainings, whose tables have no tests, need not spend
+
     return float(stats.wilcoxon(differences).pvalue)
 
 
@@ -89,6 +90,8 @@ def _interval(differences: np.ndarray, alpha: float, resamples: int) -> tuple[fl
         return float("nan"), float("nan")
     if np.ptp(differences) == 0:
         return float(differences[0]), float(differences[0])
+    from scipy import stats
+
     rng = np.random.default_rng(0)
     found = stats.bootstrap((differences,), np.mean, confidence_level=1 - alpha, n_resamples=resamples, rng=rng)
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
