@@ -148,6 +148,13 @@ def test_rows_default_to_what_differs(tmp_path: Path) -> None:
     assert study.rows == [("soft", "1"), ("soft", "2"), ("top1", "1")]
 
 
+def test_values_that_a_table_would_show_alike_are_refused(tmp_path: Path) -> None:
+    for i, lr in enumerate((1e-4, 1.00000001e-4)):
+        make_run(tmp_path, f"a-{i:08x}", 0, rows([30.0 + i]), optimizer={"lr": lr})
+    with pytest.raises(UserError, match="collate.rows: optimizer.lr does not tell rank/a-00000000/seed0 from"):
+        table_of(tmp_path, rows=("optimizer.lr",))
+
+
 def test_columns_of_config_keys_average_benchmarks(tmp_path: Path) -> None:
     for count in (1, 5):
         for rank in (4, 8):

@@ -62,7 +62,11 @@ def figures(
 
 def names_of(table: pd.DataFrame, keys: Sequence[str]) -> list[tuple[str, ...]]:
     """The values of `keys` in each line, as texts."""
-    columns = [[text(value) for value in table[key]] for key in keys]
+    columns = []
+    for key in keys:  # each value is put into words once, not in each of many thousand lines
+        codes, values = pd.factorize(table[key], use_na_sentinel=False)
+        texts = [text(value) for value in values]
+        columns.append([texts[code] for code in codes.tolist()])
     return list(zip(*columns, strict=True)) if columns else [()] * len(table)
 
 

@@ -51,9 +51,9 @@ def check_columns(images: pd.DataFrame, steps: pd.Series) -> None:
     for (benchmark, protocol), rows in images.groupby(["benchmark", "protocol"], observed=True, sort=False):
         where = f"{benchmark}, {protocol}"
         ranges = rows.groupby("run", observed=True)[["tile", "step"]].agg(["min", "max"])
-        sides = ranges["tile"].apply(
-            lambda row: " and ".join(str(side or "whole") for side in sorted(set(row))), axis=1
-        )
+        pairs = list(zip(ranges["tile"]["min"], ranges["tile"]["max"], strict=True))
+        words = {pair: " and ".join(str(side or "whole") for side in sorted(set(pair))) for pair in set(pairs)}
+        sides = pd.Series([words[pair] for pair in pairs], index=ranges.index)
         _refuse(sides, where, "tiles: {}", "measure one of them again with the same evaluate.tile")
         budget = steps.reindex(ranges.index)
         early = (ranges["step"]["min"] < budget) | (ranges["step"]["max"] > budget)

@@ -208,7 +208,7 @@ NOT_TOLD = (
 def _check_distinct(runs: pd.DataFrame, keys: Sequence[str]) -> None:
     """Refuse rows and columns in which two configs would fall into one cell."""
     first = runs.drop_duplicates("id")
-    texts = first[list(keys)].astype(str).agg("\0".join, axis=1) if keys else pd.Series("", index=first.index)
+    texts = pd.Series(["\0".join(name) for name in names_of(first, keys)], index=first.index)  # as the table shows them
     if texts.duplicated().any():
         other = first[texts.duplicated()].iloc[0]
         one = first[texts == texts[other.name]].iloc[0]

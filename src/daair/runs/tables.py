@@ -224,4 +224,4 @@ def _origin(runs: pd.DataFrame) -> str:
 
 
 def _listed(values: pd.Series) -> str:
-    return ", ".join(dict.fromkeys(values.dropna().astype(str))) or "unknown"
+    return ", ".join(map(str, values.dropna().unique())) or "unknown"
