@@ -41,7 +41,8 @@ from daair.errors import UserError
 from daair.files import safe_name
 from daair.problems import nearest, one_line
 from daair.runs import results, store
-from daair.runs.flat import read_flat
+from daair.runs.columns import column, config_columns
+from daair.runs.flat import Piece, read_flat
 from daair.runs.record import Record, Status
 
 FACTS = (
@@ -77,7 +78,7 @@ class Source:
     Attributes:
         run: `<study>/<label>-<config id>/seed<k>`.
         status: how it stands.
-        config: its frozen config, flat (`daair.runs.flat.flatten`), with `choices.<group>`.
+        config: its frozen config, flat and in pieces (`daair.runs.flat.read_flat`), with `choices.<group>`.
         environment: contents of environment.json, or {}.
         summary: contents of summary.json (`Record.summarise`), or {}.
         results: text of results.csv, or None if it has none.
@@ -85,7 +86,7 @@ class Source:
 
     run: str
     status: Status
-    config: Mapping[str, Any]
+    config: tuple[Piece, ...]
     environment: Mapping[str, Any] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
     results: bytes | None = None
@@ -180,7 +181,7 @@ def read(folder: Path) -> Source:
     if text is None:
         raise ValueError(f"has no {record.config_file.name}")
     config = _named(record.config_file, lambda: read_flat(text.decode()))
-    if "seed" not in config and any(key.startswith("model.") for key in config):
+    if b"\nseed:" not in text and b"\nmodel:" in b"\n" + text:
         raise ValueError(f"{record.config_file.name}: ends before the seed")
     return Source(run, status, config, record.environment(), record.summary(), _text(record.results_file))
 
@@ -201,11 +202,10 @@ def assemble(sources: Iterable[Source], left_out: Iterable[LeftOut] = ()) -> Col
     order = [source.run for source in sources]
     rows["run"] = pd.Categorical.from_codes(np.searchsorted(kept, rows["run"]), categories=order)
     facts = [_facts(source) for source in sources]
-    columns = {name: [row[name] for row in facts] for name in FACTS}
-    for key, name in _config_columns(source.config for source in sources):
-        if name not in columns:  # `study`, `label` and `seed` are facts: as the folder says
-            columns[name] = [source.config.get(key) for source in sources]
-    runs = pd.DataFrame({name: column(values) for name, values in columns.items()})
+    columns = {name: column([row[name] for row in facts]) for name in FACTS}
+    for name, series in config_columns([source.config for source in sources]).items():
+        columns.setdefault(name, series)  # `study`, `label` and `seed` are facts: as the folder says
+    runs = pd.DataFrame(columns)
     runs["run"] = pd.Categorical(order, categories=order)
     return Collated(runs, rows, left_out)
 
@@ -221,22 +221,6 @@ def _once(sources: list[Source]) -> tuple[list[Source], list[LeftOut]]:
         if (kept := best[store.identity(source.run)]) is not source
     ]
     return [source for source in sources if best[store.identity(source.run)] is source], left_out
-
-
-def column(values: list[Any]) -> pd.Series:
-    """A column of the narrowest type that holds all values; None is an empty cell, texts are categories."""
-    kinds = set(map(type, values))
-    empty = type(None) in kinds
-    kinds.discard(type(None))
-    if kinds == {bool}:
-        return pd.Series(values, dtype="boolean" if empty else bool)
-    if kinds == {int} and not empty:
-        return pd.Series(values, dtype="int64")
-    if kinds and kinds <= {int, float}:
-        return pd.Series([np.nan if value is None else value for value in values], dtype="float64")
-    texts = values if kinds <= {str} else [value if value is None else str(value) for value in values]
-    known = sorted(set(texts) - {None}, key=store.natural)
-    return pd.Series(pd.Categorical(texts, categories=pd.Index(known, dtype="str")))
 
 
 def _facts(source: Source) -> dict[str, Any]:
@@ -265,14 +249,6 @@ def _hardware(status: Status, environment: Mapping[str, Any]) -> str | None:
     if gpus and not status.device:
         return gpus[0] if len(gpus) == 1 else f"{len(gpus)} x {gpus[0]}"
     return environment.get("processor")
-
-
-def _config_columns(configs: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Keys of configs and the names of their columns: group choices first, by the group's name."""
-    keys = dict.fromkeys(key for config in configs for key in config)
-    choices = [key for key in keys if key.startswith("choices.") and "@" not in key and key != "choices.experiment"]
-    named = [(key, key.removeprefix("choices.")) for key in choices]
-    return named + [(key, key) for key in keys if not key.startswith("choices.")]
 
 
 def _foreign(runs: Path, study: str) -> Iterator[LeftOut]:

@@ -15,6 +15,9 @@ import yaml
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+Piece = tuple[tuple[str, Any], ...]
+"""Dotted keys and values that stand together in a config."""
+
 AS_TEXT = ("benchmarks", "collate.reference")
 """Mappings whose keys are names of the user's; they stay one value, as JSON."""
 
@@ -31,18 +34,19 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return dict(_flat(config, prefix))
 
 
-def read_flat(text: str) -> dict[str, Any]:
-    """What `flatten` makes of a frozen config, without `REPEATED`.
+def read_flat(text: str) -> tuple[Piece, ...]:
+    """What `flatten` makes of a frozen config, without `REPEATED`, in pieces; equal texts give the same object.
 
     Raises:
         ValueError: `text` is not the YAML of a mapping.
     """
     try:
-        # An anchor may be needed in another piece; our own files have none.
-        pairs = _whole(text) if _shares(text) else _items(text if text.endswith("\n") else text + "\n", "")
+        if _shares(text):  # an anchor may be needed in another piece; our own files have none
+            return (_whole(text),)
+        text = text if text.endswith("\n") else text + "\n"
+        return tuple(_items(piece, "") for piece in _cut(text) or [text])
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from None
-    return dict(pairs)
 
 
 def _shares(text: str) -> bool:
@@ -50,14 +54,21 @@ def _shares(text: str) -> bool:
     return ("&" in text or "*" in text) and _REFERENCE.search(text) is not None
 
 
-@lru_cache(maxsize=1 << 16)
-def _items(text: str, prefix: str) -> tuple[tuple[str, Any], ...]:
-    """Dotted keys and values of YAML text; each piece of it is looked up among those seen before."""
+def _cut(text: str) -> list[str]:
+    """The text of each key of a mapping; nothing if it begins with something else."""
     starts = [match.start() for match in _KEY.finditer(text)]
     if not starts or text[: starts[0]].strip():
+        return []
+    return [text[a:b] for a, b in zip(starts, [*starts[1:], len(text)], strict=True)]
+
+
+@lru_cache(maxsize=1 << 16)
+def _items(text: str, prefix: str) -> Piece:
+    """Dotted keys and values of YAML text; each piece of it is looked up among those seen before."""
+    pieces = _cut(text)
+    if not pieces:
         return _whole(text, prefix)
-    if len(starts) > 1:
-        pieces = [text[a:b] for a, b in zip(starts, [*starts[1:], len(text)], strict=True)]
+    if len(pieces) > 1:
         return tuple(pair for piece in pieces for pair in _items(piece, prefix))
     nested = _NESTED.fullmatch(text)
     if nested is None or prefix + nested[1] in AS_TEXT:
@@ -67,7 +78,7 @@ def _items(text: str, prefix: str) -> tuple[tuple[str, Any], ...]:
     return _items(re.sub(r"^  ", "", nested[2], flags=re.MULTILINE), f"{prefix}{nested[1]}.")
 
 
-def _whole(text: str, prefix: str = "") -> tuple[tuple[str, Any], ...]:
+def _whole(text: str, prefix: str = "") -> Piece:
     config = yaml.load(text, Loader)
     if not isinstance(config, dict):
         raise ValueError("not a mapping")

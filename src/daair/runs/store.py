@@ -12,6 +12,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 from daair.errors import UserError
@@ -96,7 +97,7 @@ def run_folders(runs: str | Path, study: str | None = None) -> Iterator[Path]:
             if VARIANT.fullmatch(variant):
                 for seed in _subfolders(runs / name / variant):
                     if SEED.fullmatch(seed):
-                        yield runs / name / variant / seed
+                        yield Path(runs, name, variant, seed)
 
 
 def read(folder: str | Path) -> Run:
@@ -123,10 +124,11 @@ def find_variant(runs: str | Path, study: str, config_id: str) -> str | None:
     return next((name for name in names if (match := VARIANT.fullmatch(name)) and match["id"] == config_id), None)
 
 
-def natural(name: str) -> tuple[list[str | int], str]:
+@lru_cache(maxsize=1 << 16)
+def natural(name: str) -> tuple[tuple[str | int, ...], str]:
     """Sorting key: numbers within a name count as numbers."""
     parts = re.split(r"([0-9]+)", name.lower())
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+    return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), name
 
 
 def _subfolders(folder: Path) -> list[str]:
