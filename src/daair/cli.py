@@ -90,8 +90,7 @@ def report(error: UserError) -> None:
 
 def _job(cfg: DictConfig) -> int | float | None:
     """One job of the command: the task, with its checked config. Returns what a sweeper gets, None for a refusal."""
-    from hydra.utils import get_method
-
+    from daair.components import locate
     from daair.config import choices_of, validate
     from daair.launch.outcome import outcome
 
@@ -100,7 +99,7 @@ def _job(cfg: DictConfig) -> int | float | None:
         config = validate(cfg, choices_of(hydra_cfg))
         if config.launch.dry_run:  # a launcher with a plan would not have come here
             raise UserError("launch.dry_run: only a sweep with hydra/launcher=accelerate or slurm has a plan")
-        status = get_method(config.task["_target_"])(config) or 0
+        status = locate(config.task["_target_"])(config) or 0
         result = outcome(config, status, hydra_cfg.hydra.sweeper._target_)
     except UserError as error:
         report(error)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import gc
 import importlib
 import inspect
 import json
+import sys
 import types
 import typing
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -134,7 +136,7 @@ def locate(path: str) -> Callable[..., Any]:
     for used in range(1, len(parts) + 1):
         name = ".".join(parts[:used])
         try:
-            module, depth = importlib.import_module(name), used
+            module, depth = _import(name), used
         except ImportError as error:
             # Not a module: perhaps an attribute of the last one. Anything else failed inside of a module that exists.
             if isinstance(error, ModuleNotFoundError) and module is not None and (error.name or "") == name:
@@ -150,6 +152,18 @@ def locate(path: str) -> Callable[..., Any]:
     if not callable(found):
         raise ImportError(f"{path} is not a class or function")
     return found
+
+
+def _import(name: str) -> types.ModuleType:
+    """The module `name`. Importing makes a million objects that stay; looking for garbage among them takes a second."""
+    if name in sys.modules or not gc.isenabled():
+        return importlib.import_module(name)
+    gc.disable()
+    try:
+        return importlib.import_module(name)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @functools.cache

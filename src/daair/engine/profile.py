@@ -143,18 +143,19 @@ def measure(
     return pd.DataFrame(list(rows.values()), columns=columns)
 
 
-def costs(config: Mapping[str, Any], size: int = 224) -> dict[str, int | None]:
-    """What the network of a ``model`` config costs: ``parameters``, and ``macs`` of one image of ``size`` x ``size``.
+def costs(model: nn.Module, size: int = 224) -> dict[str, int | None]:
+    """What a model in eval mode costs: ``parameters``, and ``macs`` of one image of ``size`` x ``size``.
 
-    Nothing is computed: its tensors are fake and only have shapes. ``macs`` is None for a network that cannot do so.
+    Nothing is computed: tensors are fake and only have shapes. ``macs`` is None for a network that cannot do so.
     """
-    with FakeTensorMode(), torch.no_grad():
-        model = checkpoint.build(config).eval()
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():  # the weights are real, and looked at only
+        image, label = torch.empty(1, 3, size, size, device=device), torch.zeros(1, dtype=torch.long, device=device)
         try:
-            macs = count_macs(model, torch.empty(1, 3, size, size), torch.zeros(1, dtype=torch.long))
+            macs = count_macs(model, image, label)
         except Exception:  # whatever a network may do that needs numbers
             macs = None
-        return {"parameters": count_parameters(model), "macs": macs}
+    return {"parameters": count_parameters(model), "macs": macs}
 
 
 def interleaved_seconds(models: Mapping[str, nn.Module], x: Tensor, repeats: int) -> dict[str, list[float]]:

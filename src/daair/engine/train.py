@@ -63,8 +63,6 @@ def train(cfg: Config) -> int:
         record.summarise(training_data=mix.summary()["digest"])
         mirror, exit_code = mirror_of(cfg, record, reporter), 1
         try:
-            if record.writer and "parameters" not in record.summary():
-                record.summarise(**costs(cfg.model))
             exit_code = Run(cfg, mix, record, accelerator, reporter, mirror).complete()
             return exit_code
         except BaseException as error:
@@ -127,6 +125,8 @@ class Run:
 
     def complete(self) -> int:
         """Train what is missing, then evaluate; returns the exit status."""
+        if self.record.writer and "parameters" not in self.record.summary():
+            self.record.summarise(**costs(self.ema.module))
         exit_code = self.loop()
         if exit_code == 0:
             exit_code = finish(self.cfg, self.mix, self.record, self.accelerator, self.reporter, self.mirror)
