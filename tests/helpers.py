@@ -1,14 +1,13 @@
 """What several tests need: a folder of small photographs, and runs in processes of their own."""
 
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import psutil
 from PIL import Image
+from warm import Warm
 
 from daair.runs.record import Record
 
@@ -57,19 +56,10 @@ def environment() -> dict[str, str]:
     return env | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
 
 
-def start(overrides: list[str], processes: int = 1, cwd: Path | None = None) -> subprocess.Popen:
-    """Start `run.py` with `overrides`, in its own session; both outputs come out of `.stdout`."""
+def start(overrides: list[str], processes: int = 1, cwd: Path | None = None) -> Warm:
+    """Start `run.py` with `overrides`, in its own session; two processes by way of `accelerate launch`."""
     launcher = TWO_PROCESSES if processes == 2 else []
-    command = [sys.executable, *launcher, RUN, *overrides]
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment(),
-        cwd=cwd or ROOT,
-        start_new_session=True,
-    )
+    return Warm([*launcher, RUN, *overrides], cwd or ROOT, environment())
 
 
 def run(overrides: list[str], processes: int = 1, cwd: Path | None = None) -> tuple[int, str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from helpers import RUN, SMALL, alive, environment, make_photographs, run
+from warm import Warm
 
 from daair.cli import conf_dir
 from daair.config import validate
@@ -118,11 +119,8 @@ class Sweep:
 
     def __init__(self, lab: Path, *overrides: str) -> None:
         self.output = lab / "output.txt"
-        with open(self.output, "wb") as file:
-            self.process = subprocess.Popen(
-                [sys.executable, RUN, *overrides], cwd=lab, stdout=file, stderr=file,
-                env=environment(), start_new_session=True,
-            )  # fmt: skip
+        self.output.unlink(missing_ok=True)
+        self.process = Warm([RUN, *overrides], lab, environment(), self.output)
 
     def wait(self) -> str:
         self.process.wait(280)
