@@ -43,7 +43,7 @@ from daair.problems import nearest, one_line
 from daair.runs import results, store
 from daair.runs.columns import column, config_columns
 from daair.runs.flat import Piece, read_flat
-from daair.runs.record import Record, Status
+from daair.runs.record import Place, Record, Status
 
 FACTS = (
     "run", "study", "variant", "label", "id", "seed", "state", "attempt", "steps", "started", "finished", "commit",
@@ -177,13 +177,13 @@ def read(folder: Path) -> Source:
     record = Record(folder)
     run = "/".join(folder.parts[-3:])
     status = record.read_status()
-    text = _text(record.config_file)
+    text = _contents(record, Record.config_file)
     if text is None:
-        raise ValueError(f"has no {record.config_file.name}")
-    config = _named(record.config_file, lambda: read_flat(text.decode()))
+        raise ValueError(f"has no {Record.config_file.name}")
+    config = _named(Record.config_file, lambda: read_flat(text.decode()))
     if b"\nseed:" not in text and b"\nmodel:" in b"\n" + text:
-        raise ValueError(f"{record.config_file.name}: ends before the seed")
-    return Source(run, status, config, record.environment(), record.summary(), _text(record.results_file))
+        raise ValueError(f"{Record.config_file.name}: ends before the seed")
+    return Source(run, status, config, record.environment(), record.summary(), _contents(record, Record.results_file))
 
 
 def assemble(sources: Iterable[Source], left_out: Iterable[LeftOut] = ()) -> Collated:
@@ -270,14 +270,14 @@ def _visible(folder: str | Path) -> list[os.DirEntry]:
         return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
 
 
-def _text(file: Path) -> bytes | None:
+def _contents(record: Record, place: Place) -> bytes | None:
     try:
-        return file.read_bytes()
+        return record.contents(place)
     except FileNotFoundError:
         return None
 
 
-def _named(file: Path, read: Callable[[], Any]) -> Any:
+def _named(file: Place, read: Callable[[], Any]) -> Any:
     """What `read` returns; an error about the contents begins with the file's name."""
     try:
         return read()

@@ -28,7 +28,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 import yaml
 from filelock import FileLock, Timeout
@@ -89,14 +89,18 @@ class Busy(UserError):
     """Another process is working on the run."""
 
 
-class _Place:
-    """A file or folder in a run's folder, by its name."""
+class Place:
+    """A file or folder in a run's folder: of a record its path, of the class `Record` only its name."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def __get__(self, record: "Record", owner: type) -> Path:
-        return record.folder / self.name
+    @overload
+    def __get__(self, record: None, owner: type) -> "Place": ...
+    @overload
+    def __get__(self, record: "Record", owner: type) -> Path: ...
+    def __get__(self, record: "Record | None", owner: type) -> "Place | Path":
+        return self if record is None else record.folder / self.name
 
 
 class Record:
@@ -107,18 +111,18 @@ class Record:
         writer: false makes everything that writes do nothing: for all processes of a run but the main one.
     """
 
-    config_file = _Place("config.yaml")
-    status_file = _Place("status.json")
-    environment_file = _Place("environment.json")
-    summary_file = _Place("summary.json")
-    data_file = _Place("data.json")
-    job_file = _Place("slurm.json")
-    log_file = _Place("output.log")
-    metrics_file = _Place("metrics.jsonl")
-    results_file = _Place("results.csv")
-    weights_file = _Place("model.safetensors")
-    checkpoints = _Place("checkpoints")
-    samples = _Place("samples")
+    config_file = Place("config.yaml")
+    status_file = Place("status.json")
+    environment_file = Place("environment.json")
+    summary_file = Place("summary.json")
+    data_file = Place("data.json")
+    job_file = Place("slurm.json")
+    log_file = Place("output.log")
+    metrics_file = Place("metrics.jsonl")
+    results_file = Place("results.csv")
+    weights_file = Place("model.safetensors")
+    checkpoints = Place("checkpoints")
+    samples = Place("samples")
 
     def __init__(self, folder: str | Path, writer: bool = True) -> None:
         self.folder, self.writer = Path(folder), writer
@@ -134,6 +138,27 @@ class Record:
         facts = (self.config_file, self.status_file, self.environment_file, self.summary_file, self.data_file)
         files = [file for file in (*facts, self.results_file, self.metrics_file) if file.is_file()]
         return files + sorted(self.samples.glob("*/*.png"))
+
+    def contents(self, place: Place) -> bytes:
+        """What a file holds, as in `record.contents(Record.results_file)`; half the work of reading from a path.
+
+        Raises:
+            OSError: it is not there, or cannot be read.
+        """
+        with open(f"{self.folder}/{place.name}", "rb", buffering=0) as file:
+            return file.read()
+
+    def _object(self, place: Place) -> dict[str, Any]:
+        """The JSON object in a file; {} where there is none."""
+        try:
+            stored = json.loads(self.contents(place))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise DamagedRecord(f"{self.folder / place.name}: cannot be read ({error})") from error
+        if not isinstance(stored, dict):
+            raise DamagedRecord(f"{self.folder / place.name}: is not a JSON object")
+        return stored
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -213,7 +238,7 @@ class Record:
             UserError: a newer version wrote it.
         """
         try:
-            stored = json.loads(self.status_file.read_bytes())
+            stored = json.loads(self.contents(Record.status_file))
         except FileNotFoundError:
             return Status()
         except (OSError, ValueError) as error:
@@ -248,7 +273,7 @@ class Record:
         Raises:
             DamagedRecord: the file is torn.
         """
-        return _read_object(self.environment_file)
+        return self._object(Record.environment_file)
 
     def summarise(self, **values: Any) -> None:
         """Note numbers that tell of the run as a whole, in place of earlier ones of the same names.
@@ -265,7 +290,7 @@ class Record:
         Raises:
             DamagedRecord: the file is torn.
         """
-        return _read_object(self.summary_file)
+        return self._object(Record.summary_file)
 
     def note_data(self, summary: Mapping[str, Any]) -> None:
         """Write what is trained on, see `daair.data.mix.Mix.summary`."""
@@ -278,7 +303,7 @@ class Record:
         Raises:
             DamagedRecord: the file is torn.
         """
-        return _read_object(self.data_file)
+        return self._object(Record.data_file)
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Append one line of metrics. Numbers that JSON has no word for (nan, inf) are written as null."""
@@ -344,19 +369,6 @@ def _parse_status(stored: Any, file: Path) -> Status:
     if known.get("state") not in STATES:
         raise DamagedRecord(f"{file}: state: {known.get('state')!r} is not one of {', '.join(STATES)}")
     return Status(**known)
-
-
-def _read_object(file: Path) -> dict[str, Any]:
-    """The JSON object in a file; {} where there is none."""
-    try:
-        stored = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise DamagedRecord(f"{file}: cannot be read ({error})") from error
-    if not isinstance(stored, dict):
-        raise DamagedRecord(f"{file}: is not a JSON object")
-    return stored
 
 
 def _commit(environment: Mapping[str, Any]) -> str:
