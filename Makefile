@@ -40,11 +40,12 @@ clean: ## remove caches and build products; keeps .venv and runs
 	@rm -rf build dist .pytest_cache .ruff_cache .hypothesis
 	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamp is written last: a set-up that was interrupted is done again.
+# The stamp is written last: a set-up that was interrupted is done again. Python compiles what it imports, by itself:
+# compiling all of PyTorch beforehand would take a minute.
 .venv/.ok: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed (with venv); none was found. make PYTHON=/path/to/python3" >&2; exit 1; }
 	@rm -f $@
 	@echo "Setting up .venv (PyTorch and the rest, about 6 GB): a few minutes the first time, seconds when little changed ..."
 	@.venv/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear .venv
-	@.venv/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@.venv/bin/python -m pip install -q --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@

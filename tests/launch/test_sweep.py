@@ -29,7 +29,7 @@ defaults:
   - override /hydra/launcher: accelerate
 study: six
 launch: {slots: 2, grace: 60}
-train: {steps: 12, checkpoint_every: 3, validate_every: 6, accumulation: 4}
+train: {steps: 12, checkpoint_every: 3, validate_every: 6}
 hydra:
   mode: MULTIRUN
   sweeper:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,6 +101,18 @@ def test_online_without_a_network_is_one_line_and_goes_on_offline(tmp_path: Path
     run = mirror(tmp_path, "online", lines)
     run.finish(0)
     assert len(lines) == 1 and "no answer from http://127.0.0.1:9;" in lines[0] and "logged offline" in lines[0]
+    assert list((tmp_path / "wandb").glob("offline-run-*"))
+
+
+@pytest.mark.parametrize("teardown", [threading.Event().wait, sys.exit], ids=["waits for ever", "leaves"])
+def test_a_service_that_does_not_let_go_takes_no_run_along(tmp_path: Path, monkeypatch, teardown) -> None:
+    monkeypatch.setattr("daair.runs.mirror.TEARDOWN_TIMEOUT", 0.1)
+    lines: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(wandb, "teardown", teardown)
+        run = mirror(tmp_path, "online", lines)
+    assert len(lines) == 1 and "no API key found" in lines[0] and "logged offline" in lines[0]
+    run.finish(0)
     assert list((tmp_path / "wandb").glob("offline-run-*"))
 
 

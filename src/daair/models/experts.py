@@ -163,6 +163,8 @@ def reset_expert(project: Tensor, mix_in: Tensor, depthwise: Tensor, bias: Tenso
     With the usual fan-in initialisation the two nested products of a learner (gate and E_D * E_A) would begin as
     fourth powers of numbers far below one, and the learner would pass almost nothing on.
     """
+    if project.is_meta:
+        return  # it only has shapes, for which torch would take its time: config checks build many networks so
     rank, channels = project.shape
     project.normal_(std=channels**-0.5)
     mix_in.normal_(std=rank**-0.5)

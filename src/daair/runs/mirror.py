@@ -6,6 +6,7 @@ What collation reads of a run (`Record.collated`) is sent as files of the W&B ru
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from daair.runs.account import sign_in
 
 INIT_TIMEOUT = 20  # seconds to reach the server before going on offline; W&B's own default is 90
+TEARDOWN_TIMEOUT = 20  # seconds for W&B's service to let go of a run that did not begin; W&B waits for ever
 FINISH_TIMEOUT = 120  # seconds for what is still to be sent when a run ends; W&B's own default is to wait for ever
 
 
@@ -82,7 +84,11 @@ class Mirror:
                 return
             except Exception as error:
                 self._say(f"Weights & Biases: {_first_line(error)}; so this run is logged offline")
-                wandb.teardown()  # else the id counts as being in use
+                # Else the id counts as being in use. In a thread, which may be left behind: it can wait for ever, and
+                # ends with a SystemExit where the service failed.
+                letting_go = threading.Thread(target=wandb.teardown, daemon=True)
+                letting_go.start()
+                letting_go.join(TEARDOWN_TIMEOUT)
         self.run = wandb.init(mode="offline", settings=settings, **arguments)
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
