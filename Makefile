@@ -26,7 +26,7 @@ demo: .venv/.ok ## a small study on embedded images: three networks, their table
 	@echo "       on real photographs: README.md"
 
 test: .venv/.ok ## run all tests (minutes); make test ARGS="-k config" runs some
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n 2 --durations=10 $(ARGS)
+	@OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -q -n 2 --durations=10 $(ARGS)
 
 test-slurm: .venv/.ok ## run sweeps on a Slurm cluster that this machine plays; installs Slurm if root (minutes)
 	@tests/slurm/install.sh
@@ -40,12 +40,13 @@ clean: ## remove caches and build products; keeps .venv and runs
 	@rm -rf build dist .pytest_cache .ruff_cache .hypothesis
 	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamp is written last: a set-up that was interrupted is done again. Python compiles what it imports, by itself:
-# compiling all of PyTorch beforehand would take a minute.
+# The stamp is written last: a set-up that was interrupted is done again. What a training imports is compiled once here,
+# whatever the environment says of it; pip would compile all of PyTorch, which takes a minute.
 .venv/.ok: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed (with venv); none was found. make PYTHON=/path/to/python3" >&2; exit 1; }
 	@rm -f $@
 	@echo "Setting up .venv (PyTorch and the rest, about 6 GB): a few minutes the first time, seconds when little changed ..."
 	@.venv/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear .venv
 	@.venv/bin/python -m pip install -q --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@PYTHONDONTWRITEBYTECODE= $(RUN) -c 'import daair.engine.train, daair.engine.collate, daair.engine.restore'
 	@touch $@

@@ -80,7 +80,10 @@ def test_a_folder_of_odd_files(tmp_path, model, capsys):
 
     said = capsys.readouterr().out
     assert said.count("half.png") == 2 and said.count("text.png: not a readable") == 1
-    assert "skipped 2 files" in said and said.splitlines()[-1] == f"restored 7 of 9 pictures: {output}"
+    assert (
+        "skipped 2 files that are not pictures: .hidden.png, notes.txt\n" in said
+        and said.splitlines()[-1] == f"restored 7 of 9 pictures: {output}"
+    )
     written = sorted(str(p.relative_to(output)) for p in output.rglob("*") if p.is_file())
     assert written == sorted(
         ["a.png", "sub/grey ü ñ.PNG", "sub/deep/rgba.tif", "tiny.bmp", "turned.jpg", "web.webp", "wide.png"]

@@ -104,6 +104,7 @@ def test_online_without_a_network_is_one_line_and_goes_on_offline(tmp_path: Path
     assert list((tmp_path / "wandb").glob("offline-run-*"))
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("teardown", [threading.Event().wait, sys.exit], ids=["waits for ever", "leaves"])
 def test_a_service_that_does_not_let_go_takes_no_run_along(tmp_path: Path, monkeypatch, teardown) -> None:
     monkeypatch.setattr("daair.runs.mirror.TEARDOWN_TIMEOUT", 0.1)

@@ -28,7 +28,7 @@ def cosine(
     rising = round(warmup * steps)
     return CosineLRScheduler(
         optimizer,
-        t_initial=max(1, steps - rising),
+        t_initial=max(2, steps - rising),  # of a single update timm would warn that it has no effect
         lr_min=final * peak,
         warmup_t=rising,
         warmup_lr_init=peak / max(1, rising),

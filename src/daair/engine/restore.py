@@ -1,7 +1,7 @@
 """`task=restore`: picture files in, restored pictures of the same size and kind out.
 
 What "the same kind" means is told in :mod:`daair.images`. A folder is searched with its sub-folders, which the output
-mirrors; files whose names do not end like a picture's, and hidden ones, are skipped and counted. A file that cannot be
+mirrors; files whose names do not end like a picture's, and hidden ones, are skipped and named. A file that cannot be
 restored is reported and the others are still done.
 """
 
@@ -25,6 +25,9 @@ from daair.models.router import Oracle
 
 if TYPE_CHECKING:
     from daair.schema import Config
+
+LISTED = 5
+"""Skipped files that are named; the count says how many there are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +80,9 @@ def restore(cfg: "Config") -> int:
                 failed.append(str(job.source))
             bar.advance(job.source.name, images=1)
     if skipped:
-        print(f"skipped {skipped} {'file that is not a picture' if skipped == 1 else 'files that are not pictures'}")
+        what = "file that is not a picture" if len(skipped) == 1 else "files that are not pictures"
+        more = ", ..." if len(skipped) > LISTED else ""
+        print(f"skipped {len(skipped)} {what}: {', '.join(path.name for path in skipped[:LISTED])}{more}")
     if failed:
         print(f"not restored ({len(failed)}, reasons above):", *failed, sep="\n  ")
     where = jobs[0].target if jobs[0].by_suffix else output
@@ -192,7 +197,7 @@ def label_index(model: nn.Module, degradation: str | int | None) -> int | None:
     raise UserError(f"restore.degradation: '{degradation}' is unknown; must be {known}")
 
 
-def find_jobs(source: Path, output: Path) -> tuple[list[Job], int]:
+def find_jobs(source: Path, output: Path) -> tuple[list[Job], list[Path]]:
     """Pairs every picture to read with the file to write.
 
     Args:
@@ -200,12 +205,12 @@ def find_jobs(source: Path, output: Path) -> tuple[list[Job], int]:
         output: A folder; or, for a single file, a file name with an image suffix.
 
     Returns:
-        The jobs, folder by folder in the order of their names, and how many files of the folder are no pictures.
+        The jobs, folder by folder in the order of their names, and the files of the folder that are no pictures.
 
     Raises:
         UserError: There is nothing to restore, or a result would overwrite an input.
     """
-    skipped = 0
+    skipped: list[Path] = []
     if source.is_file():
         to_file = images.is_image_name(output) and not output.is_dir()
         jobs = [Job(source, output if to_file else output / source.name, by_suffix=to_file)]
@@ -225,8 +230,8 @@ def find_jobs(source: Path, output: Path) -> tuple[list[Job], int]:
     return jobs, skipped
 
 
-def _search(source: Path, output: Path) -> tuple[list[Job], int]:
-    jobs, skipped = [], 0
+def _search(source: Path, output: Path) -> tuple[list[Job], list[Path]]:
+    jobs, skipped = [], []
     nested = output.resolve() != source.resolve()  # earlier results in a folder below the input are no input
     for folder, subfolders, names in os.walk(source):
         here = Path(folder)
@@ -238,7 +243,7 @@ def _search(source: Path, output: Path) -> tuple[list[Job], int]:
             if images.is_image_name(name) and not name.startswith("."):
                 jobs.append(Job(here / name, output / here.relative_to(source) / name))
             else:
-                skipped += 1
+                skipped.append(here / name)
     return jobs, skipped
 
 
