@@ -153,10 +153,11 @@ def test_finished_run_is_not_trained_again(photographs: Path, tmp_path: Path) ->
     assert run(few)[0] == 0
     record = only_run(tmp_path)
     weights, trail = record.weights_file.stat().st_mtime_ns, record.metrics_file.read_bytes()
-    code, output = run([*few, "train.log_every=2", "benchmarks=[demo_noise25]"])
-    assert code == 0 and "demo_noise25" in output, output
+    mine = [f"benchmarks.mine.target={photographs}/val/clean", "benchmarks.mine.degrade=sigma25"]
+    code, output = run([o for o in few if o != "benchmarks=[]"] + ["train.log_every=2", *mine])
+    assert code == 0 and "mine" in output, output
     assert (record.weights_file.stat().st_mtime_ns, record.metrics_file.read_bytes()) == (weights, trail)
-    assert set(record.results()["benchmark"]) == {"demo_noise25"}, "what was missing is measured"
+    assert set(record.results()["benchmark"]) == {"mine"}, "what was missing is measured"
     assert json.loads(record.status_file.read_text())["state"] == "done"
     summary = record.summary()
     assert summary["parameters"] > 0 and summary["macs"] > 0

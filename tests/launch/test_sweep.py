@@ -97,19 +97,21 @@ hydra:
 def lab(tmp_path: Path) -> Path:
     """A directory with photographs and studies to sweep over."""
     make_photographs(tmp_path / "photographs")
-    studies = tmp_path / "conf" / "experiment"
-    studies.mkdir(parents=True)
-    (studies / "six.yaml").write_text(SIX)
-    (studies / "trouble.yaml").write_text(TROUBLES)
+    for group in ("experiment", "sweeps"):
+        studies = tmp_path / "conf" / group
+        studies.mkdir(parents=True)
+        (studies / "six.yaml").write_text(SIX)
+        (studies / "trouble.yaml").write_text(TROUBLES)
     (tmp_path / "trouble.py").write_text(TROUBLE)
     return tmp_path
 
 
-def command(lab: Path, study: str, *more: str) -> list[str]:
+def command(lab: Path, study: str, *more: str, group: str = "+sweeps") -> list[str]:
+    """A sweep over a study of the lab; as `experiment` it ends in tables and figures, which takes its time."""
     given = [o for o in SMALL if not o.startswith(("experts.", "benchmarks"))]
     mine = f"benchmarks.mine.target={lab}/photographs/val/clean"
     return [
-        *("--config-dir", str(lab / "conf"), f"experiment={study}", *given, f"mix.root={lab}/photographs"),
+        *("--config-dir", str(lab / "conf"), f"{group}={study}", *given, f"mix.root={lab}/photographs"),
         *(mine, "benchmarks.mine.degrade=sigma25", *more),
     ]
 
@@ -232,9 +234,10 @@ def test_killed_sweep_ends_as_if_nothing_had_been(lab, start):
         assert "running" not in states.values() and "interrupted" in states.values(), states
         finished |= {name for name, state in states.items() if state == "done"}
 
-    sweep = start(*command(lab, "six"))
+    sweep = start(*command(lab, "six", group="experiment"))
     output = sweep.wait()
     assert sweep.process.returncode == 0, output
+    assert (lab / "runs/six/table.md").is_file()
     assert f"skipped {len(finished)} (done already)" in output
     ended = records(lab / "runs")
     assert ended.keys() == whole.keys()
