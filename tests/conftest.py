@@ -1,5 +1,6 @@
 """Fixtures that several test folders share."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -13,3 +14,9 @@ def data_root() -> Path:
     if not (root / "train" / "clean").is_dir():
         pytest.skip(f"no data pack at {root} (set DAAIR_DATA)")
     return root
+
+
+def pytest_collection_finish() -> None:
+    """What the tests import stays: without this, a collection of garbage looks through all of it, again and again."""
+    gc.collect()
+    gc.freeze()
