@@ -1,6 +1,7 @@
 """What several tests need: a folder of small photographs, and runs in processes of their own."""
 
 import os
+import socket
 import time
 from pathlib import Path
 
@@ -67,6 +68,18 @@ def run(overrides: list[str], processes: int = 1, cwd: Path | None = None) -> tu
     process = start(overrides, processes, cwd)
     output = process.communicate(timeout=240)[0]
     return process.returncode, output
+
+
+def run_ranks(overrides: list[str], cwd: Path | None = None) -> tuple[int, str]:
+    """Run two ranks to the end, started as `accelerate launch` starts them, but warm; the output is the first one's."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    world = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    overrides = [*overrides, "launch.num_processes=2"]  # refused by ranks that do not find each other
+    ranks = [Warm([RUN, *overrides], cwd or ROOT, environment() | world | {"RANK": k, "LOCAL_RANK": k}) for k in "01"]
+    outputs = [rank.communicate(timeout=240)[0] for rank in ranks]
+    return max(rank.returncode for rank in ranks), outputs[0]
 
 
 def alive(pid: int) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import ROOT, run
+from helpers import ROOT, run, run_ranks
 from PIL import Image
 from torch import nn
 
@@ -61,7 +61,7 @@ def save_network(folder: Path, router: str = "Top1", labels: tuple[str, ...] = (
 
 def evaluate(checkpoint_path: Path, data: Path, *more: str, processes: int = 1, cwd: Path | None = None):
     task = ["task=evaluate", f"checkpoint={checkpoint_path}", f"mix.root={data}", "device=cpu", "train.threads=1"]
-    return run([*task, *more], processes, cwd)
+    return run_ranks([*task, *more], cwd) if processes == 2 else run([*task, *more], cwd=cwd)
 
 
 def test_rows_by_hand(data: Path, tmp_path: Path) -> None:

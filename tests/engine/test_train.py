@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from helpers import SMALL, kill_tree, make_photographs, run, start, wait_for_step
+from helpers import SMALL, kill_tree, make_photographs, run, run_ranks, start, wait_for_step
 
 from daair.engine import train
 from daair.runs.record import Record
@@ -59,8 +59,8 @@ def test_killed_and_resumed_run_ends_byte_identical(photographs: Path, tmp_path:
 
 def test_two_processes_train_like_one(photographs: Path, tmp_path: Path) -> None:
     """The same images make the same updates, whoever computes them (soft routing draws no noise)."""
-    for processes in (1, 2):
-        code, output = run(command(photographs, tmp_path / str(processes), "router=soft"), processes)
+    for processes, start_all in ((1, run), (2, run_ranks)):
+        code, output = start_all(command(photographs, tmp_path / str(processes), "router=soft"))
         assert code == 0, output
     one, two = (only_run(tmp_path / str(processes)) for processes in (1, 2))
     assert one.folder.name == two.folder.name and one.folder.parent.name == two.folder.parent.name
