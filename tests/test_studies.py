@@ -51,7 +51,7 @@ def test_every_point_can_be_trained_and_is_told_apart(composer, photographs, stu
 def test_the_header_says_what_it_costs_and_the_table_has_its_reference(composer, photographs, study, monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     text = (ROOT / "experiments" / f"{study}.yaml").read_text()
-    configs = jobs(composer, f"experiment={study}", f"mix.root={photographs}")
+    configs = jobs(composer, f"experiment={study}", "scale=tiny", f"mix.root={photographs}")
     assert re.search(rf"^#   python run.py experiment={study} .*two CPU cores: .* \({len(configs)} runs\)$", text, re.M)
     collate = yaml.safe_load(text)["collate"]
     assert set(collate["reference"]) <= set(collate["rows"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import wandb
-from helpers import SMALL, kill_tree, make_photographs, run, start, wait_for_step
+from helpers import SMALL, kill_tree, make_photographs, run_ranks, start, wait_for_step
 from PIL import Image
 from wandb_stub import WandbStub
 
@@ -182,7 +182,7 @@ def test_killed_run_goes_on_online_without_repeating_itself(tmp_path: Path, monk
         victim.communicate()
         (sent,) = server.runs.values()
         assert sent.state == "running"
-        code, output = run(command, processes=2)
+        code, output = run_ranks(command)
         assert code == 0 and "Weights & Biases" not in output, output
         assert list(server.runs) == [sent.id]
     (config,) = (tmp_path / "runs").glob("*/*/seed0/config.yaml")
