@@ -74,6 +74,7 @@ def _context() -> multiprocessing.context.BaseContext:
 
 
 def _child(arguments: list[str], cwd: str, env: dict[str, str], output: str) -> None:
+    atexit._clear()  # the server's are not its own: one removes W&B's folder for pictures, which all share
     os.setsid()
     os.chdir(cwd)
     os.environ.clear()
