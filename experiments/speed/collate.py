@@ -23,12 +23,14 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 
-from daair.cli import conf_dir  # noqa: E402
 from daair.components import locate  # noqa: E402
-from daair.config import validate  # noqa: E402
-from daair.preflight import Composer  # noqa: E402
 
-write_frame = locate("daair.engine.collate.write_frame")  # imports as the command line does
+locate("daair.engine.collate.collate")  # the imports, as the command line makes them
+
+from daair.cli import conf_dir  # noqa: E402
+from daair.config import validate  # noqa: E402
+from daair.engine.collate import write_frame  # noqa: E402
+from daair.preflight import Composer  # noqa: E402
 from daair.runs import collate, pivot, tables, writers  # noqa: E402
 from daair.runs.environment import git_state, processor  # noqa: E402
 

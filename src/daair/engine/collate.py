@@ -139,9 +139,10 @@ def write_frame(collated: Collated, folder: Path) -> list[Path]:
 
         with pa.parquet.ParquetWriter(parquet, schema) as columns, open(text, "wb") as lines, Threads(WRITERS) as pool:
             pa.csv.write_csv(plain.empty_table(), lines)
-            for table, part in pool.map(as_text, portions):
-                columns.write_table(table)
-                lines.write(part)
+            for first in range(0, len(portions), WRITERS):  # not all at once, or what is not yet written piles up
+                for table, part in pool.map(as_text, portions[first : first + WRITERS]):
+                    columns.write_table(table)
+                    lines.write(part)
     return files
 
 

@@ -181,7 +181,7 @@ def read(folder: Path) -> Source:
     if text is None:
         raise ValueError(f"has no {Record.config_file.name}")
     config = _named(Record.config_file, lambda: read_flat(text.decode()))
-    if b"\nseed:" not in text and b"\nmodel:" in b"\n" + text:
+    if b"\nseed:" not in b"\n" + text and b"\nmodel:" in b"\n" + text:
         raise ValueError(f"{Record.config_file.name}: ends before the seed")
     return Source(run, status, config, record.environment(), record.summary(), _contents(record, Record.results_file))
 
