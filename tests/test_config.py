@@ -125,6 +125,10 @@ def test_one_override(composer, override, text):
         (("restore.tile=32", "restore.overlap=32"), "restore.overlap: must be below restore.tile (32), got 32"),
         (("task=evaluate",), "checkpoint: missing; task=evaluate needs checkpoint=..."),
         (("task=restore", "checkpoint=x"), "input: missing; task=restore needs input=...; output: missing; task=res"),
+        (("checkpoint=x",), "checkpoint: unused by task=train; it is for task=evaluate, restore"),
+        (("task=profile", "output=x.csv"), "output: unused by task=profile; did you mean profile.output?"),
+        (("task=collate", "output=x"), "output: unused by task=collate; did you mean collate.output?"),
+        (("task=evaluate", "checkpoint=x", "input=x"), "input: unused by task=evaluate; it is for task=restore, pre"),
         (("router=oracle", "experts.count=1"), "experts.count: must be at least 5 with router=oracle (one expert per"),
         (("task=profile", "profile.models=[daair,smal]"), "profile.models: no smal; did you mean daair_small? ("),
         (("mix=aio3",), "mix.root: "),
@@ -236,12 +240,12 @@ def test_id_does_not_depend_on_order_or_spelling(composer, data):
     "override",
     ["paths.runs=x", "logger.mode=disabled", "device=cpu", "launch.num_processes=2", "train.workers=0", "seed=9",
      "train.log_every=1", "train.checkpoint_every=7", "train.keep=1", "train.validate_every=3", "train.threads=1",
-     "study=s", "label=l", "checkpoint=c", "input=i", "output=o", "benchmarks=[demo_rain]", "restore.tile=64",
+     "study=s", "label=l", "benchmarks=[demo_rain]", "restore.tile=64", "task=restore checkpoint=c input=i output=o",
      "profile.size=64", "mix.root=/data", "mix.benchmarks=[]", "task=profile",
      "mix.cache=null", "mix.cache_gb=1", "mix.on_bad_file=skip"],
 )  # fmt: skip
 def test_id_ignores_what_cannot_change_the_network(composer, override):
-    assert config_id(validate(composer.compose_job([override]))) == config_id(validate(composer.compose_job([])))
+    assert config_id(validate(composer.compose_job(override.split()))) == config_id(validate(composer.compose_job([])))
 
 
 @pytest.mark.parametrize(

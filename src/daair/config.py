@@ -39,6 +39,18 @@ COMPONENTS = ("experts", "router", "control", "model", "mix", "loss", "optimizer
 NEEDS = {"restore": ("checkpoint", "input", "output")}
 """Root keys that a task cannot do without; for task=evaluate see `check_checkpoint`."""
 
+TAKES = {
+    "train": (),
+    "evaluate": ("checkpoint", "output"),
+    "restore": ("checkpoint", "input", "output"),
+    "preview": ("input", "output"),
+    "verify": ("output",),
+    "profile": (),
+    "collate": (),
+    "status": (),
+}
+"""Which of the root keys checkpoint, input and output a task reads; it refuses the others rather than ignore them."""
+
 READS_RUNS = ("status", "collate")
 """Tasks that look at recorded runs and at nothing else of the config: its components are not even imported for them."""
 
@@ -308,6 +320,12 @@ def _combinations(cfg: Config) -> Iterator[Problem]:
     for key in NEEDS.get(task, ()):
         if getattr(cfg, key) is None:
             yield Problem(key, f"missing; task={task} needs {key}=...")
+    for key in ("checkpoint", "input", "output") if task in TAKES else ():
+        if getattr(cfg, key) is not None and key not in TAKES[task]:
+            own = hasattr(getattr(cfg, task, None), key)
+            readers = ", ".join(other for other, keys in TAKES.items() if key in keys)
+            hint = f"did you mean {task}.{key}?" if own else f"it is for task={readers}"
+            yield Problem(key, f"unused by task={task}; {hint}")
     if cfg.collate.source != "folders" and cfg.collate.project is None:
         yield Problem(
             "collate.project", f"missing; collate.source={cfg.collate.source} needs collate.project=ENTITY/NAME"

@@ -92,6 +92,13 @@ def test_two_processes_give_the_rows_of_one_and_new_rows_replace_old(data: Path,
     for first, second in zip(samples.found(one / "samples"), samples.found(two / "samples"), strict=True):
         assert (first.image, first.which, first.gain) == (second.image, second.which, second.gain)
         np.testing.assert_array_equal(first.strip, second.strip)
+    elsewhere = evaluate(
+        one, data, "benchmarks=[cbsd68_sigma50]", "evaluate.pictures=0", f"output={tmp_path / 'there'}"
+    )
+    assert elsewhere[0] == 0 and len(pd.read_csv(tmp_path / "there" / "results.csv")) == 3
+    assert (one / "results.csv").read_bytes() == (two / "results.csv").read_bytes(), (
+        "output= leaves the run's rows alone"
+    )
     assert evaluate(one, data, "benchmarks=[cbsd68_sigma50]")[0] == 0
     again = pd.read_csv(one / "results.csv")
     assert len(again) == 6 and not again.duplicated(["benchmark", "image"]).any()

@@ -45,8 +45,8 @@ from daair.schema import Config
 def evaluate(cfg: Config) -> int:
     """`task=evaluate`: measure `cfg.checkpoint` on `cfg.benchmarks`; returns the exit status.
 
-    The rows of a run folder are merged into its results.csv; those of a lone file go to `cfg.output`, by default
-    `<paths.runs>/evaluate/<file name>/`, and those of a method without weights to `<paths.runs>/evaluate/<its name>/`.
+    The rows go to the folder `cfg.output`. By default those of a run are merged into its own results.csv, those of
+    a lone file go to `<paths.runs>/evaluate/<file>/`, of a method without weights to `<paths.runs>/evaluate/<name>/`.
 
     Raises:
         UserError: nothing to load, unknown benchmarks, missing data.
@@ -89,7 +89,8 @@ def load_network(cfg: Config) -> tuple[nn.Module, Path]:
         checkpoint.load_weights(model, checkpoint.find_weights(source))
     else:
         model = checkpoint.load(source)
-    return model.eval(), source if source.is_dir() else Path(cfg.output or f"{cfg.paths.runs}/evaluate/{source.stem}")
+    default = source if source.is_dir() else f"{cfg.paths.runs}/evaluate/{source.stem}"
+    return model.eval(), Path(cfg.output or default)
 
 
 def with_data(benchmarks: Sequence[Benchmark], root: str | None, reporter: Reporter) -> list[Benchmark]:
