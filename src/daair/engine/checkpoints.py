@@ -1,24 +1,40 @@
-"""Checkpoints to go on from: Accelerate's state of model, optimizer and averaged weights, written whole or not at all.
+"""Checkpoints to go on from: Accelerate's state of model and optimizer, and the averaged weights; whole or not at all.
 
-checkpoints/step-00001500/    model.safetensors, optimizer.bin, custom_checkpoint_0.pkl (averaged weights), ...
+checkpoints/step-00001500/    model.safetensors, optimizer.bin, averaged.safetensors, ...
+
+The averaged weights are written here and not registered with Accelerate, which would pickle them and, on loading, run
+whatever such a file says. What is left of Accelerate's own it loads as plain data.
 """
 
 import shutil
 from pathlib import Path
 
 from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch import nn
 
-from daair.errors import UserError
+from daair.errors import UserError, reason
 from daair.files import replacing_folder
 
+AVERAGED = "averaged.safetensors"
 
-def save(accelerator: Accelerator, folder: Path, step: int, keep: int) -> Path:
-    """Write `folder/step-<step>` and remove all but the newest `keep`. All processes call this; one writes."""
+
+def save(accelerator: Accelerator, averaged: nn.Module, folder: Path, step: int, keep: int) -> Path:
+    """Write `folder/step-<step>` and remove all but the newest `keep`. All processes call this; one writes.
+
+    Args:
+        accelerator: knows model and optimizer.
+        averaged: the network with the averaged weights.
+        folder: of the checkpoints.
+        step: optimizer updates so far.
+        keep: how many checkpoints stay.
+    """
     path = folder / f"step-{step:08d}"
     # Ranks hold equal states and all randomness is keyed by the step (see engine/setup.py): one writer suffices.
     if accelerator.is_main_process and not path.exists():
         with replacing_folder(path) as temporary:
             accelerator.save_state(str(temporary))
+            save_file({name: value.contiguous() for name, value in averaged.state_dict().items()}, temporary / AVERAGED)
         for old in found(folder)[: -max(1, keep)]:
             shutil.rmtree(old, ignore_errors=True)
     accelerator.wait_for_everyone()
@@ -30,8 +46,8 @@ def found(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"))
 
 
-def resume(accelerator: Accelerator, folder: Path) -> int:
-    """Load the newest checkpoint; returns its step, 0 when there is none.
+def resume(accelerator: Accelerator, averaged: nn.Module, folder: Path) -> int:
+    """Load the newest checkpoint, `averaged` included; returns its step, 0 when there is none.
 
     Raises:
         UserError: the newest one cannot be read.
@@ -42,7 +58,8 @@ def resume(accelerator: Accelerator, folder: Path) -> int:
     newest = checkpoints[-1]
     try:
         accelerator.load_state(str(newest))
+        averaged.load_state_dict(load_file(newest / AVERAGED))
     except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{newest}: cannot be loaded ({reason}); remove it to go on from the one before") from error
+        text = f"{newest}: cannot be loaded ({reason(error)}); remove it to go on from the one before"
+        raise UserError(text) from error
     return int(newest.name.removeprefix("step-"))

@@ -12,7 +12,7 @@ from collections import Counter
 import torch
 from accelerate import Accelerator
 from timm.utils import ModelEmaV3
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from daair import checkpoint, components
@@ -52,6 +52,7 @@ def train(cfg: Config) -> int:
     with record.lock():
         check_same_data(record, mix)
         if record.status().state == "done":
+            reporter.say(f"{record.folder} is done, not trained again")
             return finish(cfg, mix, record, accelerator, reporter)
         reporter.say(f"run {record.folder}")
         for line in data_lines(mix, cfg.train.batch_size * cfg.train.accumulation, cfg.train.steps):
@@ -120,7 +121,6 @@ class Run:
         optimizer = components.build(cfg.optimizer)(p for p in self.model.parameters() if p.requires_grad)
         self.schedule = components.build(cfg.schedule)(optimizer, steps=cfg.train.steps)
         self.network, self.optimizer = accelerator.prepare(self.model, optimizer)
-        accelerator.register_for_checkpointing(self.ema)
         self.epoch = sum(mix.samples().values())  # samples in it
 
     def complete(self) -> int:
@@ -141,6 +141,7 @@ class Run:
         with stop.listening(), self.reporter.progress("train", cfg.steps, first) as bar:
             for step in range(first, cfg.steps):
                 self.network.train()
+                labels: list[Tensor] = []
                 for micro in range(cfg.accumulation):
                     batch = {
                         name: value.to(accelerator.device, non_blocking=True)
@@ -155,14 +156,16 @@ class Run:
                             norm = accelerator.clip_grad_norm_(self.model.parameters(), cfg.clip_grad or math.inf)
                         self.optimizer.step()
                         self.optimizer.zero_grad()
+                    labels.append(batch["label"])
                     tracked.append({"loss": loss.detach(), "aux": restored.aux.detach(), **_detached(parts)})
                 self.schedule.step_update(step + 1)
                 self.model.update_control()
                 self.ema.update(self.model, step + 1)
                 tracked[-1]["grad_norm"] = norm
-                signum, diverged = stop.agreed(bad=not torch.isfinite(loss.detach() + norm).item())
+                size = nn.utils.get_total_norm(self.model.parameters())  # no checkpoint shall hold what is not a number
+                signum, diverged = stop.agreed(bad=not torch.isfinite(loss.detach() + norm + size).item())
                 if diverged:
-                    raise UserError(self.explain_divergence(step + 1, loss.item(), norm.item(), batch["label"]))
+                    raise UserError(self.explain_divergence(step + 1, loss.item(), norm.item(), size.item(), labels))
                 bar.advance(f"loss {loss.item():.4f}  lr {self.learning_rate:.1e}", cfg.batch_size * cfg.accumulation)
                 self.after(step + 1, tracked, bar, stopping=signum != 0)
                 if signum:
@@ -189,7 +192,7 @@ class Run:
 
     def resume(self) -> int:
         """Go back to the newest checkpoint; returns its step."""
-        step = checkpoints.resume(self.accelerator, self.record.checkpoints)
+        step = checkpoints.resume(self.accelerator, self.ema.module, self.record.checkpoints)
         self.schedule.step_update(step)
         self.record.rewind(step)
         self.seconds = self.record.summary().get("seconds", 0.0) if step else 0.0  # in the loop, up to that checkpoint
@@ -216,7 +219,7 @@ class Run:
             # way round, one killed after its last checkpoint would be evaluated with the weights of the one before.
             if self.accelerator.is_main_process:
                 checkpoint.save(self.record.folder, self.ema.module, self.cfg.model, self.mix.labels, step)
-            checkpoints.save(self.accelerator, self.record.checkpoints, step, cfg.keep)
+            checkpoints.save(self.accelerator, self.ema.module, self.record.checkpoints, step, cfg.keep)
             self.record.update(step=step)
             seconds = self.seconds + bar.seconds
             images = step * cfg.batch_size * cfg.accumulation
@@ -229,14 +232,16 @@ class Run:
         self.reporter.say(f"{name}: stopped after step {step}, checkpoint written; the same command goes on from there")
         return 128 + signum
 
-    def explain_divergence(self, step: int, loss: float, norm: float, labels: Tensor) -> str:
-        """Which step, what was in the batch, what is left."""
-        names = Counter(self.mix.labels[i] for i in labels.tolist())
+    def explain_divergence(self, step: int, loss: float, norm: float, size: float, labels: list[Tensor]) -> str:
+        """Which step, what was in its batch (of all processes, which must all call this), what is left."""
+        everywhere = self.accelerator.gather(torch.cat(labels))
+        names = Counter(self.mix.labels[i] for i in everywhere.tolist())
         batch = ", ".join(f"{count} x {name}" for name, count in sorted(names.items()))
         saved = checkpoints.found(self.record.checkpoints)
         good = f"last good checkpoint: {saved[-1]}" if saved else "there is no checkpoint yet"
         return (
-            f"training diverged at step {step}: loss {loss}, gradient norm {norm} (batch: {batch}); {good}; "
+            f"training diverged at step {step}: loss {loss}, gradient norm {norm}, weight norm {size} "
+            f"(batch: {batch}); {good}; "
             "try a lower optimizer.lr, a longer schedule.warmup or a lower train.clip_grad"
         )
 
