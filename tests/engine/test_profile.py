@@ -16,11 +16,11 @@ from daair.preflight import Composer
 
 
 def convolution(channels: int = 8) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(3, channels, 3, padding=1), nn.Conv2d(channels, 3, 3, padding=1))
+    return checkpoint.Foreign(nn.Sequential(nn.Conv2d(3, channels, 3, padding=1), nn.Conv2d(channels, 3, 3, padding=1)))
 
 
 class Broken(nn.Module):
-    def forward(self, x):
+    def forward(self, x, labels):
         raise RuntimeError("does not run")
 
 
@@ -98,6 +98,12 @@ def test_a_model_that_fails_does_not_stop_the_others():
     table = task.measure({"bad": Broken(), "good": convolution()}, size=16, repeats=1)
     assert "does not run" in table.error[0] and pd.isna(table.latency_ms[0])
     assert table.latency_ms[1] > 0 and pd.isna(table.error[1])
+
+
+def test_an_oracle_is_told_a_label():
+    config = validate(Composer(conf_dir()).compose(["model=daair_tiny", "router=oracle"])).model
+    table = task.measure({"oracle": checkpoint.build(config)}, size=32, batch_size=2, repeats=1)
+    assert "error" not in table and table.latency_ms[0] > 0 and table.memory_mib[0] > 0
 
 
 def config(tmp_path, models, output=None):

@@ -76,8 +76,8 @@ def profile(cfg: "Config") -> int:
         write_text(path, table.to_csv(index=False))
     except OSError as error:
         raise UserError(f"profile.output: cannot write {path}: {error.strerror}") from None
-    print(f"profiled {len(models)} of {len(models) + len(failures)} models: {path}")
     broken = table["error"].dropna() if "error" in table else []
+    print(f"profiled {len(models) - len(broken)} of {len(models) + len(failures)} models: {path}")
     return 1 if failures or len(broken) else 0
 
 
@@ -108,7 +108,8 @@ def measure(
     """Measures models side by side.
 
     Args:
-        models: Name -> model that maps ``(B, 3, H, W)`` to the same shape; they are moved to the device, in eval mode.
+        models: Name -> model that maps images ``(B, 3, H, W)`` and labels ``(B,)``, here 0, to images of the same shape
+            (see ``checkpoint.Foreign``); they are moved to the device, in eval mode.
         size: Height and width of the input in pixels.
         batch_size: Images per forward pass.
         repeats: Rounds in which every model runs once, after one round of warm-up.
@@ -120,6 +121,7 @@ def measure(
     """
     device = torch.device(device)
     x = torch.rand(batch_size, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
+    labels = torch.zeros(batch_size, dtype=torch.long, device=device)  # for a router that must be told
     rows, running = {}, {}
     with torch.inference_mode():
         for name, model in models.items():
@@ -128,13 +130,13 @@ def measure(
                 rows[name] = {
                     "model": name,
                     "parameters_m": count_parameters(model) / 1e6,
-                    "gmacs": count_macs(model, x[:1]) / 1e9,
-                    "memory_mib": peak_memory(model, x) / 2**20,
+                    "gmacs": count_macs(model, x[:1], labels[:1]) / 1e9,
+                    "memory_mib": peak_memory(model, x, labels) / 2**20,
                 }
                 running[name] = model
             except Exception as error:
                 rows[name] = {"model": name, "error": f"{type(error).__name__}: {str(error).strip()}"}
-        times = interleaved_seconds(running, x, repeats)
+        times = interleaved_seconds(running, x, repeats, labels)
     for name, seconds in times.items():
         ordered = [1000 * s / batch_size for s in seconds]
         q1, median, q3 = statistics.quantiles(ordered, method="inclusive") if repeats > 1 else ordered * 3
@@ -158,14 +160,16 @@ def costs(model: nn.Module, size: int = 224) -> dict[str, int | None]:
     return {"parameters": count_parameters(model), "macs": macs}
 
 
-def interleaved_seconds(models: Mapping[str, nn.Module], x: Tensor, repeats: int) -> dict[str, list[float]]:
+def interleaved_seconds(
+    models: Mapping[str, nn.Module], x: Tensor, repeats: int, *further: Tensor
+) -> dict[str, list[float]]:
     """Seconds of ``repeats`` forward passes of each model on ``x`` (B, 3, H, W), the models taking turns."""
     times: dict[str, list[float]] = {name: [] for name in models}
     for number in range(repeats + 1):  # the first round warms up
         for name, model in models.items():
             _synchronize(x.device)
             began = time.perf_counter()
-            model(x)
+            model(x, *further)
             _synchronize(x.device)
             if number:
                 times[name].append(time.perf_counter() - began)
@@ -186,10 +190,10 @@ def count_macs(model: nn.Module, x: Tensor, *further: Tensor) -> int:
     return counter.get_total_flops() // 2  # a multiply-accumulate is two operations
 
 
-def peak_memory(model: nn.Module, x: Tensor) -> int:
+def peak_memory(model: nn.Module, x: Tensor, *further: Tensor) -> int:
     """Peak bytes of one forward pass on ``x`` (B, 3, H, W): the model itself plus what the pass allocates at most."""
     own = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
-    return own + peak_of_allocations(model, x)
+    return own + peak_of_allocations(lambda x: model(x, *further), x)
 
 
 def peak_of_allocations(model: Callable[[Tensor], Any], x: Tensor) -> int:
