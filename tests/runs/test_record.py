@@ -93,6 +93,15 @@ def test_metrics_skip_a_torn_line_and_rewind(tmp_path: Path) -> None:
     assert [row["step"] for row in record.metrics()] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "\x00\x01"])
+def test_results_of_another_make_are_named(tmp_path: Path, text: str) -> None:
+    record = Record(tmp_path)
+    assert record.results() is None
+    record.results_file.write_text(text)
+    with pytest.raises(UserError, match="results.csv: .*; remove it to measure again"):
+        record.results()
+
+
 def test_all_but_the_writer_leave_no_trace(tmp_path: Path) -> None:
     record = Record(tmp_path / "run", writer=False)
     with record.lock():

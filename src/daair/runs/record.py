@@ -320,7 +320,9 @@ class Record:
         rows = []
         for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
             with contextlib.suppress(json.JSONDecodeError):  # torn by a kill in the middle of a write
-                rows.append(json.loads(line))
+                row = json.loads(line)
+                if isinstance(row, dict) and "step" in row:
+                    rows.append(row)
         return rows
 
     def newest(self) -> Iterator[dict[str, Any]]:
@@ -334,13 +336,28 @@ class Record:
             return
         for line in reversed(lines if size <= TAIL else lines[1:]):
             with contextlib.suppress(ValueError):  # torn, or empty
-                yield json.loads(line)
+                row = json.loads(line)
+                if isinstance(row, dict):
+                    yield row
 
     def results(self) -> "pd.DataFrame | None":
-        """The per-image rows, or None before there are any."""
+        """The per-image rows, or None before there are any.
+
+        Raises:
+            DamagedRecord: the file holds something else.
+        """
         import pandas as pd
 
-        return pd.read_csv(self.results_file) if self.results_file.is_file() else None
+        if not self.results_file.is_file():
+            return None
+        try:
+            rows = pd.read_csv(self.results_file)
+        except ValueError as error:  # what pandas raises on an empty or torn file, and on bytes that are no text
+            raise DamagedRecord(f"{self.results_file}: holds no rows ({error}); remove it to measure again") from None
+        if missing := {"benchmark", "protocol", "image", "psnr", "ssim"} - set(rows):
+            text = f"{self.results_file}: has no column {', '.join(sorted(missing))}; remove it to measure again"
+            raise DamagedRecord(text)
+        return rows
 
     def sample_file(self, benchmark: str, which: str) -> Path:
         """The picture of a benchmark's image with the `largest` or `smallest` gain, see `daair.runs.samples`."""

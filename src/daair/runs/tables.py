@@ -119,6 +119,7 @@ def notes(study: Study) -> Iterator[str]:
     else:
         figure = f"seed {seeds[0]}, mean over images"
     yield f"Protocol {_listed(images['protocol'])}; {figure} ({sizes})."
+    yield from _of_inputs(images)
     if study.has_average:
         yield "Average: mean over the columns."
     yield "Bold: best, underlined: second, of the rounded means; equal ones share a rank."
@@ -128,6 +129,22 @@ def notes(study: Study) -> Iterator[str]:
     if "macs" in set(study.numbers["metric"]):
         yield "MACs of one 224 × 224 image; images/s: crops per second in training."
     yield from study.notes
+
+
+def _of_inputs(images: pd.DataFrame) -> Iterator[str]:
+    """What the degraded images have, against which every figure above is a gain or a loss."""
+    once = images.drop_duplicates(["benchmark", "protocol", "image"])
+    told = []
+    for name in ("psnr", "ssim"):
+        heading, unit, digits, _ = MEASURES[name]
+        if f"input_{name}" not in once or once[f"input_{name}"].isna().all():
+            continue
+        means = once.groupby(["benchmark", "protocol"], observed=True, sort=False)[f"input_{name}"].mean()
+        several = means.index.get_level_values("protocol").nunique() > 1
+        figures = [f"{' '.join(key) if several else key[0]} {mean:z.{digits}f}" for key, mean in means.items()]
+        told.append(f"{heading} {', '.join(figures)}{f' {unit}' if unit else ''}")
+    if told:
+        yield f"Degraded inputs: {'; '.join(told)}."
 
 
 def numbers_csv(study: Study) -> str:
