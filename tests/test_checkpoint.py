@@ -107,6 +107,29 @@ def test_damage_is_named(saved: Path) -> None:
         daair.load(saved)
 
 
+@pytest.mark.parametrize("text", ['{"model": 3}', '{"model": null}', '{"model": {}}', "[]", '{"labels": []}', ""])
+def test_an_odd_description_is_named(saved: Path, text: str) -> None:
+    (saved / "model.json").write_text(text)
+    with pytest.raises(UserError, match="model.json: damaged or not written by daair"):
+        daair.load(saved)
+
+
+@pytest.mark.parametrize("change", [{"chanels": 8}, {"channels": 15}, {"channels": "abc"}], ids=str)
+def test_a_description_of_no_network_is_named(saved: Path, change: dict) -> None:
+    describe(saved, **change)
+    with pytest.raises(UserError, match="model.json: describes no network") as caught:
+        daair.load(saved)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("stored", [None, [1, 2], {"state_dict": [1]}, {1: torch.zeros(1)}], ids=str)
+def test_files_without_a_state_dict(tmp_path: Path, stored: object) -> None:
+    file = tmp_path / "net.pth"
+    file.touch() if stored is None else torch.save(stored, file)
+    with pytest.raises(UserError, match="net.pth: (damaged or not a weights file|holds no state dict)"):
+        checkpoint.load_weights(nn.Linear(1, 1), file)
+
+
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist; give a run folder"):
         daair.load(tmp_path / "no")
@@ -154,6 +177,13 @@ def test_plain_network_of_ours_is_saved_and_loaded_without_its_wrapper(tmp_path:
     file = checkpoint.save(tmp_path, model, config, ["noise15"], 1)
     assert load_file(file).keys() == model.net.state_dict().keys()
     assert torch.equal(daair.load(tmp_path)(x), output.image)
+
+
+def test_what_is_no_network_or_returns_no_images() -> None:
+    with pytest.raises(UserError, match="model._target_: collections.Counter makes a Counter, not a torch.nn.Module"):
+        checkpoint.build({"_target_": "collections.Counter", "args": {}})
+    with pytest.raises(UserError, match="model: LSTM returns a tuple instead of images"):
+        checkpoint.Foreign(nn.LSTM(3, 3))(torch.zeros(1, 3, 3))
 
 
 def test_unbuildable_model_is_one_line() -> None:

@@ -46,6 +46,10 @@ def odd(config):
 
 def broken(config):
     raise RuntimeError("a bug")
+
+def shut(config):
+    Path("file").touch()
+    Path("file/inside").mkdir()
 """
 
 
@@ -190,6 +194,16 @@ def test_a_failed_job_fails_the_sweep_and_the_others_run(monkeypatch, folder, ca
     assert run(monkeypatch, "-m", "task._target_=chores.odd", "seed=0,1") == 1
     assert len((folder / "jobs.txt").read_text().splitlines()) == 2
     assert capsys.readouterr().err == "error: seed 0: is odd\n"
+
+
+def test_a_place_that_cannot_be_written_is_one_line(monkeypatch, folder, capsys):
+    assert run(monkeypatch, "task._target_=chores.shut") == 1
+    assert capsys.readouterr().err == "error: file/inside: Not a directory\n"
+
+
+def test_what_only_launchers_look_at_is_refused_without_one(monkeypatch, folder, capsys):
+    assert run(monkeypatch, "task._target_=chores.note", "launch.rerun=all") == 1
+    assert capsys.readouterr().err.startswith("error: launch.rerun: only a sweep with hydra/launcher=accelerate")
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch, folder, capsys):

@@ -106,6 +106,13 @@ def complaint(composer: Composer, *overrides: str) -> str:
         ("model._target_=nix.Net", "model._target_: cannot import nix.Net: No module named 'nix'"),
         ("model._target_=daair.models.daair.DaAR", "model._target_: cannot import daair.models.daair.DaAR: "),
         ("model=custom", "model._target_: missing; set model._target_=..."),
+        (
+            "router._target_=collections.OrderedDict",
+            "router._target_: collections.OrderedDict lies outside daair, so t",
+        ),
+        ("train.steps=${sed}", "train.steps: Interpolation key 'sed' not found"),
+        ("mix.benchmarks=[nope]", "mix.benchmarks: 'nope' is unknown; did you mean"),
+        ("schedule.foo=1", "schedule.foo: unknown; did you mean schedule.f"),
         ("task._target_=daair.engine.trian.train", "task._target_: cannot import daair.engine.trian.train: "),
     ],
 )

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from daair import components
-from daair.errors import UserError
+from daair.errors import UserError, reason
 from daair.files import replacing, write_text
 from daair.models.daair import Restored
 
@@ -44,8 +44,10 @@ def build(config: Mapping[str, Any]) -> nn.Module:
         model = components.build(config)
     except InstantiationException as error:
         cause = error.__cause__ or error
-        text = str(cause).splitlines()[0]
+        text = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
         raise UserError(text if isinstance(cause, ValueError) else f"model._target_: {text}") from error
+    if not isinstance(model, nn.Module):
+        raise UserError(f"model._target_: {config['_target_']} makes a {type(model).__name__}, not a torch.nn.Module")
     routed = not foreign and "with_routing" in inspect.signature(model.forward).parameters
     return model if routed else Foreign(model)
 
@@ -74,8 +76,14 @@ class Foreign(nn.Module):
         self.net = net
 
     def forward(self, x: Tensor, labels: Tensor | None = None, with_routing: bool = False) -> Tensor | Restored:
-        """Restore `x` (B, 3, H, W)."""
+        """Restore `x` (B, 3, H, W).
+
+        Raises:
+            UserError: the network returns something else than images.
+        """
         image = self.net(x)
+        if not isinstance(image, Tensor):
+            raise UserError(f"model: {type(self.net).__name__} returns a {type(image).__name__} instead of images")
         if not with_routing:
             return image
         return Restored(image, x.new_zeros((0, x.shape[0], 0), dtype=torch.float32), x.new_zeros(()).float())
@@ -125,15 +133,20 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> nn.Module:
         )
     try:
         stored = json.loads(description.read_text())
-        config = stored["model"]
+        config, labels = stored["model"], list(stored.get("labels", []))
+        if not isinstance(config, dict) or "_target_" not in config:
+            raise TypeError("its model has no _target_")
     except FileNotFoundError:
         raise UserError(f"{description} is missing: it says which network the weights beside it belong to") from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{description}: damaged or not written by daair ({error})") from None
     refuse_foreign(config, description)
-    model = build(config)
+    try:
+        model = build(config)
+    except Exception as error:  # a file may say anything
+        raise UserError(f"{description}: describes no network ({reason(error)})") from error
     load_weights(model, weights)
-    model.labels, model.step = list(stored.get("labels", [])), stored.get("step")
+    model.labels, model.step = labels, stored.get("step")
     return model.to(device).eval()
 
 
@@ -162,12 +175,15 @@ def load_weights(model: nn.Module, path: Path) -> None:
         UserError: damaged file, or keys and shapes that do not fit; names the first ones.
     """
     try:
+        path.open("rb").close()  # safetensors takes a file without permission for one that is not there
         if path.suffix == ".safetensors":
             state = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (SafetensorError, RuntimeError, OSError, EOFError) as error:
-        raise UserError(f"{path}: damaged or not a weights file ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{path}: damaged or not a weights file ({reason(error)})") from None
     except Exception as error:  # torch raises its pickle errors under several types
         raise UserError(f"{path}: refused, since it is not a plain state dict ({type(error).__name__})") from None
     while isinstance(state, dict) and len(state) and not all(isinstance(v, Tensor) for v in state.values()):
@@ -175,6 +191,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
         if inner is None:
             raise UserError(f"{path}: holds no state dict (its keys: {', '.join(map(str, list(state)[:5]))})")
         state = inner
+    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+        raise UserError(f"{path}: holds no state dict (but a {type(state).__name__})")
     net = _inner(model)
     expected = net.state_dict()
     state = _without_wrapper(state, expected)

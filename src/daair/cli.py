@@ -61,8 +61,8 @@ def main() -> int:
         folder = conf_dir()
         preflight(folder, sys.argv[1:])
         hydra.main(version_base=VERSION_BASE, config_path=folder, config_name="config")(_job)()
-    except UserError as error:
-        report(error)
+    except (UserError, OSError) as error:
+        report(told(error))
         return 1
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
@@ -82,6 +82,19 @@ def spell_out(argument: str) -> str:
     return f"++{argument}" if re.match(r"benchmarks\.[^=]+=", argument) else argument
 
 
+def told(error: UserError | OSError) -> UserError:
+    """A file or folder that cannot be used (permissions, a file where a folder should be) is told in one line.
+
+    Raises:
+        OSError: it is not about a file.
+    """
+    if isinstance(error, UserError):
+        return error
+    if error.filename is None:
+        raise error
+    return UserError(f"{error.filename}: {error.strerror}")
+
+
 def report(error: UserError) -> None:
     """Print one line; of several processes of one run, only the first does."""
     if os.environ.get("RANK", "0") == "0":
@@ -99,10 +112,12 @@ def _job(cfg: DictConfig) -> int | float | None:
         config = validate(cfg, choices_of(hydra_cfg))
         if config.launch.dry_run:  # a launcher with a plan would not have come here
             raise UserError("launch.dry_run: only a sweep with hydra/launcher=accelerate or slurm has a plan")
+        if config.launch.rerun != "failed":
+            raise UserError("launch.rerun: only a sweep with hydra/launcher=accelerate or slurm looks at it")
         status = locate(config.task["_target_"])(config) or 0
         result = outcome(config, status, hydra_cfg.hydra.sweeper._target_)
-    except UserError as error:
-        report(error)
+    except (UserError, OSError) as error:
+        report(told(error))
         status, result = 1, None
     if status > SIGNALLED:  # the user stopped this job, and with it the sweep it belongs to
         raise SystemExit(status)

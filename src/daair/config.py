@@ -120,7 +120,10 @@ def benchmarks_of(cfg: Config) -> list[Benchmark]:
     from daair.data.benchmarks import define, find
 
     if cfg.benchmarks is None:
-        return [find(name) for name in cfg.mix.get("benchmarks", ())]
+        try:
+            return [find(name) for name in cfg.mix.get("benchmarks", ())]
+        except UserError as error:
+            raise UserError(f"mix.{error}") from None
     benchmarks = []
     for name, definition in cfg.benchmarks.items():
         given = dict(definition)
@@ -168,6 +171,13 @@ def _check_network(cfg: Config) -> None:
     if is_foreign(cfg.model):
         text = "lies outside daair: it can be evaluated, restored with and profiled; to train it, see CONTRIBUTING.md"
         raise ConfigError([Problem("model._target_", f"{cfg.model['_target_']} {text}")])
+    for name in ("experts", "router", "control"):
+        part = getattr(cfg, name)
+        if is_foreign(part):
+            text = (
+                "lies outside daair, so that no checkpoint with it could be loaded; to add a part, see CONTRIBUTING.md"
+            )
+            raise ConfigError([Problem(f"{name}._target_", f"{part['_target_']} {text}")])
     with torch.device("meta"):
         model = _try("model", lambda: build(cfg.model))
     if not any(parameter.requires_grad for parameter in model.parameters()):
@@ -269,7 +279,8 @@ def _aliases(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, str]]:
         node = cfg._get_node(key)
         raw = node._value() if node is not None else None
         if isinstance(raw, str) and (match := _ALIAS.fullmatch(raw)):
-            yield path, match[1]
+            if OmegaConf.select(cfg._get_root(), match[1].rpartition(".")[0] or match[1], default=None) is not None:
+                yield path, match[1]
         elif isinstance(node, DictConfig) and isinstance(raw, dict):
             yield from _aliases(node, f"{path}.")
 

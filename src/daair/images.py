@@ -93,6 +93,11 @@ def is_image_name(path: str | Path) -> bool:
     return Path(path).suffix.lower() in SUFFIXES
 
 
+def is_foreign_name(path: str | Path) -> bool:
+    """Whether a file's name says that it is a picture of another kind, such as `.gif`."""
+    return not is_image_name(path) and Path(path).suffix.lower() in Image.registered_extensions()
+
+
 def read(path: str | Path) -> Picture:
     """Reads a picture file completely.
 
@@ -120,7 +125,7 @@ def _read(path: str | Path, decode: Callable[[bytes], T]) -> T:
             warnings.simplefilter("ignore")
             return decode(data)
     except UnidentifiedImageError:
-        raise UserError(f"{path}: not a readable PNG, JPEG, BMP, TIFF or WebP picture") from None
+        raise UserError(f"{path}: not a readable PNG, JPEG, BMP, TIFF or WebP picture of 8 or 16 bits") from None
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
     except Exception as error:  # decoders raise nearly anything on damaged files

@@ -73,8 +73,9 @@ def nearest_key(key: str, known: Collection[str]) -> str | None:
 
 
 def nearest_whole(key: str, known: Collection[str]) -> str | None:
-    """The known key most similar to all of `key`, such as `expert.rank` -> `experts.rank`."""
-    close = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.75)
+    """The known key most similar to all of `key`, such as `expert.rank` -> `experts.rank`; none that it is under."""
+    candidates = sorted(other for other in known if not key.startswith(f"{other}."))
+    close = difflib.get_close_matches(key, candidates, n=1, cutoff=0.75)
     return close[0] if close else None
 
 

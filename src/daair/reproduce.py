@@ -29,7 +29,7 @@ ELSEWHERE = frozenset({
 OPEN = ("mix.degradations.", "mix.weights.")
 """Mappings whose keys are the user's: a key that is missing there was taken out."""
 
-_PLAIN = re.compile(r"[A-Za-z_][\w./:-]*")
+_PLAIN = re.compile(r"[A-Za-z_/][\w./:-]*", re.ASCII)
 
 
 def command(config: Mapping[str, Any], seeds: Sequence[int] | None = None) -> str:
@@ -125,10 +125,10 @@ def text(value: Any) -> str:
         return f"[{','.join(map(text, value))}]"
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{text(key)}:{text(item)}" for key, item in value.items()) + "}"
-    return _quoted(str(value))
+    return quoted(str(value))
 
 
-def _quoted(word: str) -> str:
+def quoted(word: str) -> str:
     """A text, in quotes unless it is one word that could be nothing else."""
     if _PLAIN.fullmatch(word) and word.lower() not in {"null", "true", "false", "nan", "inf"}:
         return word

@@ -72,7 +72,7 @@ def small(file: Path) -> None:
 
 BAD = [
     (truncated, "2.png: .*truncated.*; replace or remove the file, or leave out .*{SKIP}"),
-    (text, "2.png: not a readable PNG, JPEG, BMP, TIFF or WebP picture; replace or remove the file"),
+    (text, "2.png: not a readable PNG, JPEG, BMP, TIFF or WebP picture of 8 or 16 bits; replace or remove the file"),
     (empty, "2.png: the file is empty; replace or remove the file"),
     (bomb, "2.png: .*400000000 pixels.*; replace or remove the file"),
     (one_pixel, r"mix.patch: 32 is larger than the smallest training image \(2.png, 1x1\); .*{SKIP}"),

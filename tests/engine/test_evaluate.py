@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from torch import nn
 from daair import checkpoint
 from daair.data.degradations import noise
 from daair.data.keyed import keyed_rng
+from daair.engine.evaluate import load_network
 from daair.metrics import PROTOCOLS
 from daair.runs import samples
 
@@ -120,6 +122,19 @@ def assert_samples_are_the_extremes(folder: Path, benchmarks: list[str]) -> None
         assert PROTOCOLS["promptir"].psnr(sample.pictures[0], clean) == pytest.approx(sample.input_psnr, abs=1e-9)
 
 
+def test_files_of_one_name_and_different_weights_do_not_share_a_folder(tmp_path: Path) -> None:
+    def place(folder: Path, **weights: float) -> Path:
+        file = save_network(folder) / "model.safetensors"
+        model = checkpoint.load(file)
+        for name, value in weights.items():
+            nn.init.constant_(model.get_parameter(f"out.{name}"), value)
+        checkpoint.save(folder, model, MODEL, ["noise15"], step=5)
+        config = SimpleNamespace(checkpoint=str(file), output=None, model=MODEL, paths=SimpleNamespace(runs="runs"))
+        return load_network(config)[1]
+
+    assert place(tmp_path / "a") == place(tmp_path / "b") != place(tmp_path / "c", weight=1.0)
+
+
 def test_foreign_network_with_a_state_dict(data: Path, tmp_path: Path) -> None:
     (tmp_path / "theirs.py").write_text(FOREIGN)
     scope: dict = {}
@@ -129,8 +144,9 @@ def test_foreign_network_with_a_state_dict(data: Path, tmp_path: Path) -> None:
     more = ["model=custom", "model._target_=theirs.Net", "model.args={width:6}", "benchmarks=[cbsd68_sigma25]"]
     code, output = evaluate(tmp_path / "theirs.pth", data, *more, "evaluate.pictures=0", cwd=tmp_path)
     assert code == 0, output
-    assert not list(samples.found(tmp_path / "runs" / "evaluate" / "theirs" / "samples"))
-    rows = pd.read_csv(tmp_path / "runs" / "evaluate" / "theirs" / "results.csv")
+    (folder,) = (tmp_path / "runs" / "evaluate").iterdir()
+    assert folder.name.startswith("theirs-") and not list(samples.found(folder / "samples"))
+    rows = pd.read_csv(folder / "results.csv")
     assert len(rows) == 3 and rows["psnr"].notna().all()
 
 

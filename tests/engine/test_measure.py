@@ -167,7 +167,8 @@ def test_a_network_that_nobody_here_wrote_is_measured_in_every_protocol(data_roo
          "checkpoint=smooth.pth", "benchmarks=[cbsd68_sigma25,rain100l]", f"protocols=[{','.join(PROTOCOLS)}]",
          "mix.root=data", "device=cpu", "train.threads=1"], cwd=tmp_path)  # fmt: skip
     assert code == 0, output
-    rows = pd.read_csv(tmp_path / "runs/evaluate/smooth/results.csv")
+    (folder,) = (tmp_path / "runs/evaluate").glob("smooth-*")
+    rows = pd.read_csv(folder / "results.csv")
     counts = rows.groupby(["benchmark", "protocol"], sort=False).size()
     assert list(counts.index) == [(b, p) for b in ("cbsd68_sigma25", "rain100l") for p in PROTOCOLS]
     assert set(counts) == {5} and np.isfinite(rows[["psnr", "ssim", "input_psnr", "input_ssim"]]).all(axis=None)

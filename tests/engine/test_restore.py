@@ -170,6 +170,14 @@ def test_a_file_in_the_way_of_the_output(tmp_path, model, capsys):
     assert "not restored" in capsys.readouterr().out
 
 
+def test_a_kind_of_picture_that_is_not_written_is_no_folder(tmp_path, model):
+    save(tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"output: .*b.gif: of no kind that is written here \(.png"):
+        task.restore(config(tmp_path / "a.png", tmp_path / "b.gif"))
+    assert task.restore(config(tmp_path / "a.png", tmp_path / "version.2")) == 0
+    assert (tmp_path / "version.2" / "a.png").is_file()
+
+
 def test_tiles_are_used_when_asked_for(tmp_path, model):
     values = save(tmp_path / "in" / "a.png", (100, 70, 3))
     assert task.restore(config(tmp_path / "in", tmp_path / "out", tile=32)) == 0

@@ -18,6 +18,8 @@ benchmark, protocol and image together are unique: a new evaluation replaces all
 Networks that want sides of a certain multiple get images that are padded by reflection; the figures are of the image.
 """
 
+import hashlib
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,8 +35,9 @@ from daair.engine.measure import Samples, measure
 from daair.engine.progress import Reporter
 from daair.engine.setup import make_accelerator
 from daair.errors import UserError
-from daair.files import replacing
+from daair.files import replacing, safe_name
 from daair.pictures import comparison
+from daair.reproduce import quoted
 from daair.runs import samples, tables
 from daair.runs.mirror import Mirror
 from daair.runs.record import Record
@@ -45,8 +48,9 @@ from daair.schema import Config
 def evaluate(cfg: Config) -> int:
     """`task=evaluate`: measure `cfg.checkpoint` on `cfg.benchmarks`; returns the exit status.
 
-    The rows go to the folder `cfg.output`. By default those of a run are merged into its own results.csv, those of
-    a lone file go to `<paths.runs>/evaluate/<file>/`, of a method without weights to `<paths.runs>/evaluate/<name>/`.
+    The rows go to the folder `cfg.output`. By default those of a run are merged into its own results.csv, those of a
+    lone file go to `<paths.runs>/evaluate/<file>-<digest>/`, of a method without weights to `.../<name>/`: one folder
+    for each network, however many files are called model.safetensors.
 
     Raises:
         UserError: nothing to load, unknown benchmarks, missing data.
@@ -81,7 +85,9 @@ def load_network(cfg: Config) -> tuple[nn.Module, Path]:
         model = checkpoint.build(cfg.model)
         if model.state_dict():
             raise UserError("checkpoint: missing; task=evaluate needs checkpoint=...")
-        name = cfg.choices.get("model") or str(cfg.model["_target_"]).rpartition(".")[2]
+        name = str(cfg.model["_target_"]).rpartition(".")[2].lower()
+        if arguments := {key: value for key, value in cfg.model.items() if key != "_target_" and value}:
+            name += f"-{_digest(repr(arguments).encode())}"
         return model.eval(), Path(cfg.output or f"{cfg.paths.runs}/evaluate/{name}")
     source = Path(cfg.checkpoint)
     if components.is_foreign(cfg.model):
@@ -89,8 +95,14 @@ def load_network(cfg: Config) -> tuple[nn.Module, Path]:
         checkpoint.load_weights(model, checkpoint.find_weights(source))
     else:
         model = checkpoint.load(source)
-    default = source if source.is_dir() else f"{cfg.paths.runs}/evaluate/{source.stem}"
-    return model.eval(), Path(cfg.output or default)
+    if source.is_dir():
+        return model.eval(), Path(cfg.output or source)
+    name = safe_name(f"{source.stem}-{_digest(source.read_bytes())}")
+    return model.eval(), Path(cfg.output or f"{cfg.paths.runs}/evaluate/{name}")
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:8]
 
 
 def with_data(benchmarks: Sequence[Benchmark], root: str | None, reporter: Reporter) -> list[Benchmark]:
@@ -142,9 +154,8 @@ def summary(record: Record, reporter: Reporter, mirror: Mirror | None) -> None:
     for name, place in places.items():
         if place.exists():  # without benchmarks there is neither
             reporter.say(f"{name:<13}{place}")
-    reporter.say(
-        f"restore your own:  python run.py task=restore checkpoint={record.folder} input=IMAGE_OR_DIR output=DIR"
-    )
+    this = shlex.quote(f"checkpoint={quoted(str(record.folder))}")
+    reporter.say(f"restore your own:  python run.py task=restore {this} input=IMAGE_OR_DIR output=DIR")
 
 
 def keep(record: Record, rows: pd.DataFrame, first: Samples, extremes: Sequence[Sample], reporter: Reporter) -> None:

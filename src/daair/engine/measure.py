@@ -164,7 +164,7 @@ class Restorer:
         labels = self._labels(crop.item)
         try:
             restored, tile = self._restore(images, labels, where)
-        except (RuntimeError, ValueError, AssertionError) as error:
+        except Exception as error:  # a foreign network may fail in any way
             text = next(iter(str(error).splitlines()), "") or type(error).__name__
             hint = "; try evaluate.tile=auto" if is_out_of_memory(error) and self.options.tile != "auto" else ""
             raise UserError(f"{where}: the network failed: {text}{hint}") from error

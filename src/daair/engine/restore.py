@@ -218,6 +218,8 @@ def find_jobs(source: Path, output: Path) -> tuple[list[Job], list[Path]]:
         jobs, skipped = _search(source, output)
     else:
         raise UserError(f"input: {source}: no such file or folder")
+    if source.is_file() and not jobs[0].by_suffix and images.is_foreign_name(output):
+        raise UserError(f"output: {output}: of no kind that is written here ({' '.join(images.SUFFIXES)})")
     if not jobs:
         raise UserError(f"input: {source}: holds no pictures ({' '.join(images.SUFFIXES)})")
     if output.exists() and not output.is_dir() and not jobs[0].by_suffix:
