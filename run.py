@@ -12,7 +12,7 @@
     python run.py task=profile profile.models=[daair,daair_small]    parameters, MACs, latency, peak memory
 
     python run.py --help                               options of every config group
-    python run.py --cfg job                            the whole configuration, as it would be used
+    python run.py --cfg job                            the whole configuration as composed (checked when it is used)
     python run.py --info defaults                      which files it is composed of
 
 A training that was stopped goes on with the same command. `python -m daair` and `daair` are the same program.

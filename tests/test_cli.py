@@ -146,6 +146,11 @@ def test_a_sweep_runs_every_combination(monkeypatch, folder):
     assert [path.name for path in (folder / "out").iterdir()] == [".hydra"]
 
 
+def test_the_flag_of_a_sweep_may_stand_anywhere(monkeypatch, folder):
+    assert run(monkeypatch, "task._target_=chores.note", "-m", "seed=1,2", "study=s") == 0
+    assert len((folder / "jobs.txt").read_text().splitlines()) == 2
+
+
 def test_no_job_of_a_sweep_starts_when_one_is_wrong(monkeypatch, folder, capsys):
     assert run(monkeypatch, "-m", "task._target_=chores.note", "seed=1,-1") == 1
     error = capsys.readouterr().err
@@ -204,6 +209,13 @@ def test_a_place_that_cannot_be_written_is_one_line(monkeypatch, folder, capsys)
 def test_what_only_launchers_look_at_is_refused_without_one(monkeypatch, folder, capsys):
     assert run(monkeypatch, "task._target_=chores.note", "launch.rerun=all") == 1
     assert capsys.readouterr().err.startswith("error: launch.rerun: only a sweep with hydra/launcher=accelerate")
+
+
+def test_a_checkpoint_brings_its_own_network(folder):
+    for task in (["task=evaluate", "benchmarks=[demo_rain]"], ["task=restore", "input=x", "output=y"]):
+        for override in ("router=soft", "experts.rank=4", "model=daair_small"):
+            with pytest.raises(UserError, match=r"^(router|experts.rank|model): unused; the network is the one of"):
+                preflight(cli.conf_dir(), [*task, "checkpoint=x", override])
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch, folder, capsys):

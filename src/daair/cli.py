@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -57,7 +58,7 @@ def main() -> int:
         sys.path.append(os.getcwd())
     _statuses.clear()
     try:
-        sys.argv[1:] = [spell_out(argument) for argument in sys.argv[1:]]
+        sys.argv[1:] = [spell_out(argument) for argument in flags_first(sys.argv[1:])]
         folder = conf_dir()
         preflight(folder, sys.argv[1:])
         hydra.main(version_base=VERSION_BASE, config_path=folder, config_name="config")(_job)()
@@ -75,6 +76,11 @@ def main() -> int:
 def note(status: int) -> None:
     """Remember how a job ended; the command's own exit status is the highest of all."""
     _statuses.append(status)
+
+
+def flags_first(arguments: Sequence[str]) -> list[str]:
+    """`seed=0,1 -m rank=4` with `-m` in front: among overrides, argparse would not know it."""
+    return sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))
 
 
 def spell_out(argument: str) -> str:

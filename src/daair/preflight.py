@@ -79,6 +79,8 @@ class Command:
                 f"task={task} is done once for a study, not swept: write study={config.study} instead of "
                 "experiment=..., without -m"
             )
+        if task in ("evaluate", "restore"):
+            _refuse_network(config, point.overrides)
         self.configs[point.job] = config
         return config
 
@@ -136,6 +138,18 @@ def check(cfg: DictConfig, options: Callable[[str], Sequence[str]], seen: set[st
     if task == "train":
         check_buildable(config, seen)
     return config
+
+
+def _refuse_network(config: Config, overrides: Sequence[str]) -> None:
+    """A checkpoint of ours brings its own network: what the command says of one would be ignored."""
+    from daair.components import is_foreign
+
+    if config.checkpoint is None or is_foreign(config.model):
+        return
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if key.partition(".")[0] in ("model", "experts", "router", "control"):
+            raise ConfigError([Problem(key, "unused; the network is the one of checkpoint=...")])
 
 
 def _check_names(key: str, names: Sequence[str], options: Sequence[str]) -> None:
