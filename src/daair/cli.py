@@ -92,11 +92,11 @@ def told(error: UserError | OSError) -> UserError:
     """A file or folder that cannot be used (permissions, a file where a folder should be) is told in one line.
 
     Raises:
-        OSError: it is not about a file.
+        OSError: it is not about a file, or HYDRA_FULL_ERROR asks for tracebacks.
     """
     if isinstance(error, UserError):
         return error
-    if error.filename is None:
+    if error.filename is None or os.environ.get("HYDRA_FULL_ERROR"):
         raise error
     return UserError(f"{error.filename}: {error.strerror}")
 

@@ -58,6 +58,14 @@ def test_a_pickle_in_a_checkpoint_is_not_run(tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "owned").exists()
 
 
+def test_a_checkpoint_without_averaged_weights_is_told(tmp_path: Path) -> None:
+    accelerator, _, averaged = a_training()
+    folder = checkpoints.save(accelerator, averaged, tmp_path, 1, keep=1)
+    (folder / checkpoints.AVERAGED).unlink()
+    with pytest.raises(UserError, match="step-00000001: has no averaged.safetensors"):
+        checkpoints.resume(accelerator, averaged, tmp_path)
+
+
 @pytest.mark.parametrize("name", ["averaged.safetensors", "model.safetensors", "optimizer.bin"])
 def test_an_empty_file_is_one_line_that_names_the_checkpoint(tmp_path: Path, name: str) -> None:
     accelerator, _, averaged = a_training()

@@ -56,6 +56,9 @@ def resume(accelerator: Accelerator, averaged: nn.Module, folder: Path) -> int:
     if not checkpoints:
         return 0
     newest = checkpoints[-1]
+    if not (newest / AVERAGED).is_file():
+        text = f"{newest}: has no {AVERAGED} (damaged, or of an earlier version)"
+        raise UserError(f"{text}; remove it to go on from the one before, or from the start")
     try:
         accelerator.load_state(str(newest))
         averaged.load_state_dict(load_file(newest / AVERAGED))
