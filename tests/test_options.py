@@ -9,7 +9,7 @@ from helpers import ROOT, SMALL, make_photographs
 from hydra import compose, initialize_config_dir
 
 from daair import checkpoint, components
-from daair.config import validate
+from daair.config import TAKES, validate
 from daair.schema import Config
 
 GROUPS = ("model", "experts", "router", "control", "mix", "degradation", "loss", "optimizer", "schedule", "train")
@@ -33,7 +33,7 @@ def config(group: str, option: str, root: Path) -> Config:
     if (group, option) == ("mix", "paired"):
         kept += ["mix.pairs.paired.input=train/clean", "mix.pairs.paired.target=train/clean"]
     if group == "task":
-        kept += ["checkpoint=x", "input=y", "output=z"]
+        kept += [f"{key}=x" for key in TAKES[option]]
     if (group, option) == ("control", "none"):
         kept += ["experts.agnostic=false"]  # together: the decoder needs no agnostic expert
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
