@@ -108,7 +108,7 @@ def complaint(composer: Composer, *overrides: str) -> str:
         ("model=custom", "model._target_: missing; set model._target_=..."),
         (
             "router._target_=collections.OrderedDict",
-            "router._target_: collections.OrderedDict lies outside daair, so t",
+            "router._target_: collections.OrderedDict is not of daair.models: no c",
         ),
         ("train.steps=${sed}", "train.steps: Interpolation key 'sed' not found"),
         ("mix.benchmarks=[nope]", "mix.benchmarks: 'nope' is unknown; did you mean"),

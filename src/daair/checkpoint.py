@@ -219,7 +219,7 @@ def refuse_foreign(config: Any, source: Path) -> None:
     """
     if isinstance(config, Mapping):
         for key, value in config.items():
-            if key == "_target_" and not _is_ours(value):
+            if key == "_target_" and not is_ours(value):
                 raise UserError(f"{source}: refused, since it names {value!r}, which is not a class of {TRUSTED[:-1]}")
             refuse_foreign(value, source)
     elif isinstance(config, list):
@@ -233,7 +233,8 @@ def _inner(model: nn.Module) -> nn.Module:
     return model.net if isinstance(model, Foreign) else model
 
 
-def _is_ours(target: Any) -> bool:
+def is_ours(target: Any) -> bool:
+    """Whether a stored `_target_` names a class of `daair.models`, so that a checkpoint with it can be loaded."""
     if not isinstance(target, str) or not target.startswith(TRUSTED):
         return False
     module, _, name = target.rpartition(".")

@@ -168,16 +168,16 @@ def check_buildable(cfg: Config, seen: set[str] | None = None) -> None:
 def _check_network(cfg: Config) -> None:
     import torch
 
+    from daair.checkpoint import is_ours
+
     if is_foreign(cfg.model):
         text = "lies outside daair: it can be evaluated, restored with and profiled; to train it, see CONTRIBUTING.md"
         raise ConfigError([Problem("model._target_", f"{cfg.model['_target_']} {text}")])
-    for name in ("experts", "router", "control"):
-        part = getattr(cfg, name)
-        if is_foreign(part):
-            text = (
-                "lies outside daair, so that no checkpoint with it could be loaded; to add a part, see CONTRIBUTING.md"
-            )
-            raise ConfigError([Problem(f"{name}._target_", f"{part['_target_']} {text}")])
+    for name, part in cfg.model.items():
+        if isinstance(part, Mapping) and "_target_" in part and not is_ours(part["_target_"]):
+            key = f"{name}._target_" if name in COMPONENTS else f"model.{name}._target_"
+            text = "is not of daair.models: no checkpoint with it could be loaded; to add a part, see CONTRIBUTING.md"
+            raise ConfigError([Problem(key, f"{part['_target_']} {text}")])
     with torch.device("meta"):
         model = _try("model", lambda: build(cfg.model))
     if not any(parameter.requires_grad for parameter in model.parameters()):

@@ -162,10 +162,10 @@ class Run:
                 self.model.update_control()
                 self.ema.update(self.model, step + 1)
                 tracked[-1]["grad_norm"] = norm
-                size = nn.utils.get_total_norm(self.model.parameters())  # no checkpoint shall hold what is not a number
-                signum, diverged = stop.agreed(bad=not torch.isfinite(loss.detach() + norm + size).item())
+                weight_norm = nn.utils.get_total_norm(self.model.parameters())  # a checkpoint holds finite weights
+                signum, diverged = stop.agreed(bad=not torch.isfinite(loss.detach() + norm + weight_norm).item())
                 if diverged:
-                    raise UserError(self.explain_divergence(step + 1, loss.item(), norm.item(), size.item(), labels))
+                    raise UserError(self.explain_divergence(step + 1, loss, norm, weight_norm, labels))
                 bar.advance(f"loss {loss.item():.4f}  lr {self.learning_rate:.1e}", cfg.batch_size * cfg.accumulation)
                 self.after(step + 1, tracked, bar, stopping=signum != 0)
                 if signum:
@@ -232,7 +232,9 @@ class Run:
         self.reporter.say(f"{name}: stopped after step {step}, checkpoint written; the same command goes on from there")
         return 128 + signum
 
-    def explain_divergence(self, step: int, loss: float, norm: float, size: float, labels: list[Tensor]) -> str:
+    def explain_divergence(
+        self, step: int, loss: Tensor, norm: Tensor, weight_norm: Tensor, labels: list[Tensor]
+    ) -> str:
         """Which step, what was in its batch (of all processes, which must all call this), what is left."""
         everywhere = self.accelerator.gather(torch.cat(labels))
         names = Counter(self.mix.labels[i] for i in everywhere.tolist())
@@ -240,7 +242,7 @@ class Run:
         saved = checkpoints.found(self.record.checkpoints)
         good = f"last good checkpoint: {saved[-1]}" if saved else "there is no checkpoint yet"
         return (
-            f"training diverged at step {step}: loss {loss}, gradient norm {norm}, weight norm {size} "
+            f"training diverged at step {step}: loss {loss}, gradient norm {norm}, weight norm {weight_norm} "
             f"(batch: {batch}); {good}; "
             "try a lower optimizer.lr, a longer schedule.warmup or a lower train.clip_grad"
         )

@@ -344,20 +344,11 @@ class Record:
         """The per-image rows, or None before there are any.
 
         Raises:
-            DamagedRecord: the file holds something else.
+            UserError: the file holds something else.
         """
-        import pandas as pd
+        from daair.runs import results
 
-        if not self.results_file.is_file():
-            return None
-        try:
-            rows = pd.read_csv(self.results_file)
-        except ValueError as error:  # what pandas raises on an empty or torn file, and on bytes that are no text
-            raise DamagedRecord(f"{self.results_file}: holds no rows ({error}); remove it to measure again") from None
-        if missing := {"benchmark", "protocol", "image", "psnr", "ssim"} - set(rows):
-            text = f"{self.results_file}: has no column {', '.join(sorted(missing))}; remove it to measure again"
-            raise DamagedRecord(text)
-        return rows
+        return results.load(self.results_file) if self.results_file.is_file() else None
 
     def sample_file(self, benchmark: str, which: str) -> Path:
         """The picture of a benchmark's image with the `largest` or `smallest` gain, see `daair.runs.samples`."""

@@ -7,11 +7,14 @@ and left out, with the reason.
 import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyarrow import csv
+
+from daair.errors import UserError
 
 KEYS = ("benchmark", "protocol", "image")
 MEASURED = ("input_psnr", "input_ssim", "psnr", "ssim")
@@ -54,6 +57,23 @@ def parse(texts: Sequence[bytes | None]) -> tuple[pd.DataFrame, dict[int, str]]:
     for reason, wrong in _wrong_rows(rows):
         damaged |= dict.fromkeys(rows["run"][wrong].unique().tolist(), reason)
     return rows[~rows["run"].isin(list(damaged))].reset_index(drop=True), damaged
+
+
+def load(file: Path) -> pd.DataFrame:
+    """The rows of one results.csv as they stand in it.
+
+    Raises:
+        UserError: it is torn, lacks columns, or is no table.
+    """
+    text = file.read_bytes()
+    wrong = _torn(text)
+    try:
+        rows = None if wrong else pd.read_csv(io.BytesIO(text))
+    except ValueError as error:  # what pandas raises on lines of unequal length and on bytes that are no text
+        wrong = f"{file.name}: {' '.join(str(error).split())}"
+    if wrong:
+        raise UserError(f"{file.parent}/{wrong}; remove it to measure again")
+    return rows
 
 
 def _torn(text: bytes) -> str | None:
