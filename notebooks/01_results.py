@@ -30,7 +30,7 @@ STUDY = Path(os.environ.get("DAAIR_STUDY", "../runs/demo"))  # the folder of a s
 # ## One frame
 #
 # A row per run, benchmark, protocol and image, with every key of the config as a column
-# (`help(daair.runs.collate)` tells what each column means). Runs that cannot be read are named, not dropped in silence.
+# (`help(daair.report.frame)` tells what each column means). Runs that cannot be read are named, not dropped in silence.
 
 # %%
 frame = daair.collate(STUDY)
@@ -70,7 +70,8 @@ pd.Series(cells, index=psnr.index).unstack(["benchmark", "protocol"]).fillna("â€
 # What tells the variants apart: config keys that differ between them, and only between them.
 
 # %%
-from daair.runs import collate, figures
+from daair.report import figures
+from daair.report import frame as collate
 
 collated = collate.read_path(STUDY)
 study = figures.study_of(collated, STUDY.resolve().parent)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from daair import cli
+from daair.config.jobs import Composer, preflight
 from daair.errors import UserError
-from daair.preflight import Composer, preflight
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {
@@ -30,7 +30,7 @@ HEAVY = {
 # A task and a job that cost nothing, importable from the directory in which the program is started.
 TASKS = """
 from pathlib import Path
-from daair.identity import run_name
+from daair.config.identity import run_name
 from daair.errors import UserError
 
 def note(config):

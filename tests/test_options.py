@@ -9,8 +9,8 @@ from helpers import ROOT, SMALL, make_photographs
 from hydra import compose, initialize_config_dir
 
 from daair import checkpoint, components
-from daair.config import TAKES, validate
-from daair.schema import Config
+from daair.config.schema import Config
+from daair.config.validate import TAKES, validate
 
 GROUPS = ("model", "experts", "router", "control", "mix", "degradation", "loss", "optimizer", "schedule", "train")
 GROUPS += ("logger", "task")

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from helpers import ROOT, make_photographs
 
-from daair.composer import Composer
-from daair.config import validate
-from daair.runs import cells, tables
+from daair.config.compose import Composer
+from daair.config.validate import validate
+from daair.report import cells, tables
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-IMPORTED = ["daair.engine.train", "daair.engine.collate", "daair.engine.restore", "hydra", "accelerate.commands.launch"]
+IMPORTED = ["daair.engine.train", "daair.tasks.collate", "daair.tasks.restore", "hydra", "accelerate.commands.launch"]
 
 
 class Warm:

@@ -16,18 +16,18 @@ from hydra import compose, initialize_config_dir
 
 from daair import components
 from daair.cli import conf_dir
-from daair.config import validate
+from daair.config.validate import validate
 from daair.data.benchmarks import Item
 from daair.data.datasets import Found, locate
 from daair.data.sources import read_rgb
 from daair.data.strength import strengths
 from daair.engine.measure import measure
-from daair.engine.preview import window
 from daair.engine.progress import Reporter
 from daair.files import replacing
 from daair.models.baselines.identity import Identity
-from daair.pictures import comparison
 from daair.runs.environment import git_state
+from daair.runs.pictures import comparison
+from daair.tasks.preview import window
 
 PROTOCOLS = ("promptir", "basicsr_y")
 IMITATES = {

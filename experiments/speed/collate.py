@@ -25,14 +25,15 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from daair.components import locate  # noqa: E402
 
-locate("daair.engine.collate.collate")  # the imports, as the command line makes them
+locate("daair.tasks.collate.collate")  # the imports, as the command line makes them
 
 from daair.cli import conf_dir  # noqa: E402
-from daair.config import validate  # noqa: E402
-from daair.engine.collate import write_frame  # noqa: E402
-from daair.preflight import Composer  # noqa: E402
-from daair.runs import collate, pivot, tables, writers  # noqa: E402
+from daair.config.jobs import Composer  # noqa: E402
+from daair.config.validate import validate  # noqa: E402
+from daair.report import frame as collate  # noqa: E402
+from daair.report import pivot, tables, writers  # noqa: E402
 from daair.runs.environment import git_state, processor  # noqa: E402
+from daair.tasks.collate import write_frame  # noqa: E402
 
 BENCHMARKS = ("demo_noise15", "demo_noise25", "demo_noise50", "demo_rain", "demo_haze")
 HEADER = "benchmark,protocol,image,width,height,tile,input_psnr,input_ssim,psnr,ssim,step\n"

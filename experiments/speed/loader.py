@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader
 
 from daair import checkpoint, components
 from daair.cli import conf_dir
-from daair.config import validate
+from daair.config.validate import validate
 from daair.data.mix import Mix
 from daair.data.order import StepSampler
 from daair.engine.data import Waiting

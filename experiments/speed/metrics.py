@@ -25,7 +25,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from daair import checkpoint
 from daair.cli import conf_dir
-from daair.config import validate
+from daair.config.validate import validate
 from daair.files import replacing
 from daair.metrics import PROTOCOLS
 from daair.runs.environment import git_state, processor

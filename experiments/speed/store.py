@@ -31,13 +31,13 @@ SWEEP = [
 PREFLIGHT = """
 import sys
 from daair.cli import conf_dir
-from daair.preflight import preflight
+from daair.config.jobs import preflight
 preflight(conf_dir(), sys.argv[1:])
 """
 HYDRA = """
 import itertools, sys
 from daair.cli import conf_dir
-from daair.preflight import Composer
+from daair.config.jobs import Composer
 composer = Composer(conf_dir())
 for point in itertools.islice(composer.points(sys.argv[2:], multirun=True), 50):
     composer.compose(point.overrides)

@@ -21,10 +21,10 @@ import numpy as np
 from PIL import Image
 
 from daair.cli import conf_dir
-from daair.composer import Composer
-from daair.config import validate
+from daair.config.compose import Composer
+from daair.config.identity import run_folder
+from daair.config.validate import validate
 from daair.files import replacing
-from daair.identity import run_folder
 from daair.runs.environment import git_state, processor
 from daair.runs.record import Record
 

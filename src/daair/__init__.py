@@ -27,7 +27,7 @@ def load(path: str | PathLike[str], device: str | torch.device = "cpu") -> nn.Mo
 
 
 def collate(path: str | PathLike[str]) -> pd.DataFrame:
-    """A study's runs as one tidy frame: a row per run, benchmark, protocol and image; see `daair.runs.collate`.
+    """Return a study's runs as one tidy frame: a row per run, benchmark, protocol and image; see `daair.report.frame`.
 
     Args:
         path: the folder of a study, such as `runs/rank`, or the folder of all studies.
@@ -38,7 +38,7 @@ def collate(path: str | PathLike[str]) -> pd.DataFrame:
     Raises:
         UserError: there is no run.
     """
-    from daair.runs.collate import read_path
+    from daair.report.frame import read_path
 
     collated = read_path(path)
     frame = collated.frame

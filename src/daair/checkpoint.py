@@ -53,7 +53,7 @@ def build(config: Mapping[str, Any]) -> nn.Module:
 
 
 def needs_weights(config: Mapping[str, Any]) -> bool:
-    """Whether the network of a `model` config has anything to load, unlike `model=identity`; builds it.
+    """Return whether the network of a `model` config has anything to load, unlike `model=identity`; builds it.
 
     Raises:
         UserError: the target cannot be built with these arguments.
@@ -151,7 +151,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> nn.Module:
 
 
 def find_weights(path: str | Path) -> Path:
-    """The weights file of a run folder, or `path` itself if it is a file.
+    """Return the weights file of a run folder, or `path` itself if it is a file.
 
     Raises:
         UserError: there is none.
@@ -205,7 +205,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def _without_wrapper(state: Mapping[str, Tensor], expected: Collection[str]) -> Mapping[str, Tensor]:
-    """Names without what DataParallel (`module.`) or a trainer's class (`net.`) put before all of them."""
+    """Return names without what DataParallel (`module.`) or a trainer's class (`net.`) put before all of them."""
     first = next(iter(state), "")
     prefix = f"{first.partition('.')[0]}."
     inner = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -18,8 +18,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from daair.config.jobs import preflight
 from daair.errors import UserError
-from daair.preflight import preflight
 
 VERSION_BASE = "1.3"
 SIGNALLED = 128  # exit statuses above it mean: ended by a signal
@@ -27,7 +27,7 @@ _statuses: list[int] = []
 
 
 def conf_dir() -> str:
-    """The folder of config files: that of the checkout, else the one shipped in the wheel."""
+    """Return the folder of config files: that of the checkout, else the one shipped in the wheel."""
     here = Path(__file__).resolve()
     for folder in (here.parents[2] / "conf", here.parent / "conf"):
         if (folder / "config.yaml").is_file():
@@ -89,7 +89,7 @@ def spell_out(argument: str) -> str:
 
 
 def told(error: UserError | OSError) -> UserError:
-    """A file or folder that cannot be used (permissions, a file where a folder should be) is told in one line.
+    """Return a file or folder that cannot be used (permissions, a file where a folder should be) is told in one line.
 
     Raises:
         OSError: it is not about a file, or HYDRA_FULL_ERROR asks for tracebacks.
@@ -110,7 +110,7 @@ def report(error: UserError) -> None:
 def _job(cfg: DictConfig) -> int | float | None:
     """One job of the command: the task, with its checked config. Returns what a sweeper gets, None for a refusal."""
     from daair.components import locate
-    from daair.config import choices_of, validate
+    from daair.config.validate import choices_of, validate
     from daair.launch.outcome import outcome
 
     hydra_cfg, status, result = HydraConfig.instance().cfg, 1, None

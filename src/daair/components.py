@@ -23,7 +23,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import SchemaError
 
-from daair.problems import UNKNOWN, Problem, from_pydantic, one_line
+from daair.config.problems import UNKNOWN, Problem, from_pydantic
+from daair.errors import one_line
 
 KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
 SPECIAL = frozenset({"_target_", "_partial_", "_convert_", "_recursive_"})
@@ -124,7 +125,7 @@ class Checker:
 
 
 def locate(path: str) -> Callable[..., Any]:
-    """The object that a dotted path names.
+    """Return the object that a dotted path names.
 
     Raises:
         ImportError: no such module or attribute, or the module failed to import; the message says which.
@@ -172,7 +173,7 @@ def _cached_adapter(hint: Any) -> TypeAdapter[Any]:
 
 
 def _adapter(hint: Any) -> TypeAdapter[Any]:
-    """The checker of an annotation; made once, as the jobs of a sweep repeat them."""
+    """Return the checker of an annotation; made once, as the jobs of a sweep repeat them."""
     return _cached_adapter(hint) if isinstance(hint, Hashable) else _cached_adapter.__wrapped__(hint)
 
 
@@ -194,12 +195,12 @@ def signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter],
 
 
 def is_foreign(node: Mapping[str, Any]) -> bool:
-    """Whether the node's target lies outside this package."""
+    """Return whether the node's target lies outside this package."""
     return not str(node.get("_target_", "")).startswith("daair.")
 
 
 def build(node: Mapping[str, Any], **supplied: Any) -> Any:
-    """The object that a checked node describes; `supplied` are the arguments that are not configuration."""
+    """Return the object that a checked node describes; `supplied` are the arguments that are not configuration."""
     from hydra.utils import instantiate
 
     if is_foreign(node) and set(node) == {"_target_", "args"}:  # a model from elsewhere, see conf/model/custom.yaml
@@ -232,7 +233,7 @@ def _is_node(value: Any) -> bool:
 
 
 def _holds_node(value: Any) -> bool:
-    """Whether a node lies somewhere within."""
+    """Return whether a node lies somewhere within."""
     items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
     return any(_is_node(item) or _holds_node(item) for item in items)
 
@@ -249,7 +250,7 @@ def _container(hint: Any) -> tuple[type | None, Any]:
 
 
 def _dataclass_in(hint: Any) -> type | None:
-    """The dataclass that `hint` is, or is optionally, or is with annotations."""
+    """Return the dataclass that `hint` is, or is optionally, or is with annotations."""
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return hint
     origin = typing.get_origin(hint)

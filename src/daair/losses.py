@@ -47,7 +47,7 @@ class RestorationLoss(nn.Module):
             raise ValueError(f"loss: every image term has weight 0; give one of {', '.join(self.weights)} a weight")
 
     def forward(self, restored: Tensor, target: Tensor, aux: Tensor | float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss to minimise, and its unweighted parts by name.
+        """Return the loss to minimise, and its unweighted parts by name.
 
         Args:
             restored, target: (B, 3, H, W).

@@ -37,7 +37,7 @@ class Window:
 
     @property
     def taps(self) -> NDArray[np.float64]:
-        """Its weights along one axis, ``(size,)``, with sum 1."""
+        """Its weights along one axis, `(size,)`, with sum 1."""
         distance = np.arange(self.size) - self.size // 2
         taps = np.ones(self.size) if self.sigma is None else np.exp(-0.5 * np.square(distance / self.sigma))
         return taps / taps.sum()
@@ -69,10 +69,10 @@ class Protocol:
     source: str
 
     def crop(self, image: NDArray) -> NDArray:
-        """Cuts an image of any dtype, (H, W, ...), to multiples of ``multiple``; odd remainders lose more at the end.
+        """Cut an image of any dtype, (H, W, ...), to multiples of `multiple`; odd remainders lose more at the end.
 
         Raises:
-            ValueError: The image is smaller than ``multiple`` or than SSIM's window.
+            ValueError: The image is smaller than `multiple` or than SSIM's window.
         """
         height, width = image.shape[:2]
         least = max(self.multiple, self.window.size)
@@ -83,13 +83,13 @@ class Protocol:
         return image[top : top + height - rest_y, left : left + width - rest_x]
 
     def psnr(self, image: NDArray, reference: NDArray) -> float:
-        """Peak signal-to-noise ratio in dB over all channels together; infinite for equal images."""
+        """Return peak signal-to-noise ratio in dB over all channels together; infinite for equal images."""
         image, reference = self._compared(image, reference)
         error = float(np.mean(np.square(image - reference)))
         return float("inf") if error == 0 else float(-10 * np.log10(error))
 
     def ssim(self, image: NDArray, reference: NDArray) -> float:
-        """Structural similarity (Wang et al., TIP 2004), averaged over positions and channels."""
+        """Return structural similarity (Wang et al., TIP 2004), averaged over positions and channels."""
         image, reference = self._compared(image, reference)
         if min(image.shape[:2]) < self.window.size:
             raise ValueError(f"{image.shape[1]}x{image.shape[0]} is smaller than SSIM's {self.window.size} pixels")
@@ -97,7 +97,7 @@ class Protocol:
         return float(np.mean([_ssim_of_plane(x, y, self.window) for x, y in planes]))
 
     def displayed(self, image: NDArray) -> NDArray[np.float64]:
-        """The image that is compared, RGB in [0, 1], before a channel is chosen.
+        """Return the image that is compared, RGB in [0, 1], before a channel is chosen.
 
         Raises:
             TypeError: It is neither uint8 nor floating point.
@@ -110,7 +110,7 @@ class Protocol:
         return np.rint(image * 255) / 255 if self.quantise else image
 
     def _compared(self, *images: NDArray) -> list[NDArray[np.float64]]:
-        """Returns them as (H, W, channels)."""
+        """Return them as (H, W, channels)."""
         shapes = [image.shape for image in images]
         if len(set(shapes)) > 1:
             raise ValueError(f"images of different shapes: {' and '.join(map(str, shapes))}")
@@ -159,7 +159,7 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def _ssim_of_plane(x: NDArray[np.float64], y: NDArray[np.float64], window: Window) -> float:
-    """Mean SSIM of two planes (H, W) in [0, 1]; equations 13 to 15 of Wang et al."""
+    """Return mean SSIM of two planes (H, W) in [0, 1]; equations 13 to 15 of Wang et al."""
     import cv2  # heavy; only those who measure pay for it
 
     taps, border = window.taps, window.size // 2

@@ -20,7 +20,7 @@ Distance = Callable[[NDArray, NDArray], float]
 
 
 def missing(name: str) -> str | None:
-    """Says in one line which files ``lpips`` or ``dists`` lacks and where they belong; None if they are there."""
+    """Say in one line which files `lpips` or `dists` lacks and where they belong; None if they are there."""
     folder, wanted = Path(torch.hub.get_dir()) / "checkpoints", _files(name)
     absent = [f"{file} ({origin})" for file, origin in wanted.items() if not (folder / file).is_file()]
     if not absent:
@@ -29,7 +29,7 @@ def missing(name: str) -> str | None:
 
 
 def load(name: str, device: torch.device | str = "cpu") -> Distance:
-    """Loads ``lpips`` or ``dists``.
+    """Load `lpips` or `dists`.
 
     Raises:
         UserError: Weights are missing or damaged.

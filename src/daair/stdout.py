@@ -12,7 +12,7 @@ WIDTH = 120  # columns of tables in files and pipes, which have no width of thei
 
 
 def console() -> Console:
-    """Where everything is shown that may take long: the terminal, or plain text on standard output."""
+    """Return where everything is shown that may take long: the terminal, or plain text on standard output."""
     shown = Console(file=Lasting(), highlight=False)
     return shown if shown.is_terminal else Console(file=Lasting(), highlight=False, width=WIDTH)
 

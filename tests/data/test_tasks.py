@@ -6,7 +6,7 @@ from PIL import Image
 
 from daair.data.degradations import haze, rain
 from daair.data.mix import Mix
-from daair.data.paired import PairedFolders, PairedSet
+from daair.data.pairs import PairedFolders, PairedSet
 from daair.data.sources import CleanSet, DeadLeaves, Folder
 from daair.errors import UserError
 

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from helpers import run
 from torch import Tensor, nn
 
+from daair.config.schema import Evaluate
 from daair.data.benchmarks import Item
 from daair.engine import measure as module
 from daair.engine.evaluate import keep
@@ -20,7 +21,6 @@ from daair.errors import UserError
 from daair.metrics import PROTOCOLS
 from daair.models.baselines.identity import Identity
 from daair.runs.record import Record
-from daair.schema import Evaluate
 
 
 class Lines(Reporter):

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from daair.engine import collate as task
 from daair.errors import UserError
 from daair.launch.afterwards import make_tables
+from daair.tasks import collate as task
 
 
 def job(study: str, **choices: str) -> SimpleNamespace:

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import pytest
 
 from daair import cli
-from daair.config import validate
+from daair.config.jobs import Composer
+from daair.config.validate import validate
 from daair.errors import UserError
 from daair.launch import cluster, slurm
+from daair.launch import squeue as queue
 from daair.launch.plan import Job, jobs_of
-from daair.preflight import Composer
-from daair.runs import queue
 from daair.runs.record import Record
 
 SBATCH = """#!/bin/sh

@@ -11,11 +11,11 @@ import yaml
 from helpers import RUN
 
 from daair import cli
-from daair.config import validate
+from daair.config.identity import run_name
+from daair.config.jobs import Composer
+from daair.config.validate import validate
 from daair.errors import UserError
-from daair.identity import run_name
 from daair.launch.outcome import outcome
-from daair.preflight import Composer
 from daair.runs.record import Record
 from daair.runs.store import read, run_folders
 
@@ -23,7 +23,7 @@ STUDY, OPTUNA = "hydra_plugins.daair_sweeper.sweeper.StudySweeper", "hydra_plugi
 
 # Importable from the directory in which the program is started: a training that takes no time.
 TASKS = """
-from daair.identity import run_name
+from daair.config.identity import run_name
 from daair.errors import UserError
 from daair.runs.record import Record
 

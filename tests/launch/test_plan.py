@@ -9,14 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from daair import cli
-from daair.config import validate
+from daair.config.identity import config_id
+from daair.config.jobs import Composer
+from daair.config.schema import Config
+from daair.config.validate import validate
 from daair.errors import UserError
-from daair.identity import config_id
 from daair.launch.plan import Job, jobs_of, make_plan, makespan, ordered, schedule
 from daair.launch.pool import Pool
-from daair.preflight import Composer
 from daair.runs.record import Status
-from daair.schema import Config
 
 
 @pytest.fixture(scope="module")

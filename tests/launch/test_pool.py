@@ -3,11 +3,11 @@
 import pytest
 
 from daair import cli
-from daair.config import validate
+from daair.config.jobs import Composer
+from daair.config.validate import validate
 from daair.errors import UserError
 from daair.launch import pool as pools
 from daair.launch.pool import Pool, choose_gpus, cpu_pool, find_pool, visible_gpus
-from daair.preflight import Composer
 
 
 @pytest.fixture(scope="module")

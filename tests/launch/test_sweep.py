@@ -14,12 +14,12 @@ from helpers import RUN, SMALL, alive, environment, make_photographs, run, run_r
 from warm import Warm
 
 from daair.cli import conf_dir
-from daair.config import validate
+from daair.config.jobs import Composer
+from daair.config.validate import validate
 from daair.errors import UserError
 from daair.launch.plan import Plan, jobs_of, make_plan
 from daair.launch.pool import Pool
 from daair.launch.sweep import queue
-from daair.preflight import Composer
 from daair.runs.record import Record, Status
 
 # Six runs of different sizes, one of them on two processes.
@@ -46,7 +46,7 @@ hydra:
 TROUBLE = """
 import os, resource, signal
 from pathlib import Path
-from daair.identity import run_name
+from daair.config.identity import run_name
 from daair.runs.record import Record
 
 def work(config):

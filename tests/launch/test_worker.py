@@ -11,10 +11,10 @@ import pytest
 from helpers import alive
 
 from daair import cli
-from daair.config import validate
-from daair.identity import run_name
+from daair.config.identity import run_name
+from daair.config.jobs import Composer
+from daair.config.validate import validate
 from daair.launch import worker
-from daair.preflight import Composer
 from daair.runs.record import Record
 
 TASKS = """

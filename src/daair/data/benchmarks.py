@@ -1,7 +1,7 @@
 """Benchmarks: named test sets, each with its degradation and its metric protocol.
 
 Inputs do not depend on who asks: noise and other synthetic degradations are drawn from a generator keyed by the
-benchmark's and the image's name (``keyed_rng("benchmark", benchmark, image)``), so an image's input is the same in any
+benchmark's and the image's name (`keyed_rng("benchmark", benchmark, image)`), so an image's input is the same in any
 subset, order, batch or process. Images are cut to the protocol's size *before* they are degraded.
 """
 
@@ -44,18 +44,18 @@ DEGRADED: dict[str, tuple[str, Degradation]] = {
 class Benchmark:
     """What a benchmark is.
 
-    Its images come from a data set that is looked for under ``mix.root``, from folders of the user's own, or, with
+    Its images come from a data set that is looked for under `mix.root`, from folders of the user's own, or, with
     neither, from the photographs of the demo.
 
     Attributes:
         name: As on the command line and in tables.
         label: What the mixes call its degradation, for networks that must be told; None if nobody has said.
-        dataset: Name in :data:`daair.data.catalogue.DATASETS`.
+        dataset: Name in `daair.data.catalogue.DATASETS`.
         target: Folder of the clean images.
         input: Folder of the degraded images, if they are not made.
         rule: How an input's name gives its target's, in folders of the user's own.
         degrade: Makes the input from the clean image, if it is not given.
-        protocol: Name of the metric protocol, see :data:`daair.metrics.PROTOCOLS`.
+        protocol: Name of the metric protocol, see `daair.metrics.PROTOCOLS`.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Item:
     margin: int = 0
 
     def pair(self, protocol: Protocol | None = None) -> tuple[Image, Image]:
-        """Returns input and target, uint8 RGB, (H, W, 3), cut as the protocol says.
+        """Return input and target, uint8 RGB, (H, W, 3), cut as the protocol says.
 
         Args:
             protocol: The one to cut for; by default the benchmark's own.
@@ -139,11 +139,11 @@ BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _
 
 
 def load_benchmark(benchmark: str | Benchmark, mix_root: str | Path | None = None) -> list[Item]:
-    """Lists a benchmark's images; none is read yet.
+    """List a benchmark's images; none is read yet.
 
     Args:
-        benchmark: One of :data:`BENCHMARKS` by name, or another's definition.
-        mix_root: Folder with the data sets; not needed for ``demo_*`` and for folders of the user's own.
+        benchmark: One of `BENCHMARKS` by name, or another's definition.
+        mix_root: Folder with the data sets; not needed for `demo_*` and for folders of the user's own.
 
     Raises:
         UserError: Unknown name, missing or empty folder, or an input without its clean image.
@@ -176,21 +176,21 @@ def define(
     protocol: str | None = None,
     label: str | None = None,
 ) -> Benchmark:
-    """Describes a benchmark of the user's own: a folder of clean images, and what stands against it.
+    """Describe a benchmark of the user's own: a folder of clean images, and what stands against it.
 
-    Without ``target`` it is one of :data:`BENCHMARKS`, perhaps with another protocol.
+    Without `target` it is one of `BENCHMARKS`, perhaps with another protocol.
 
     Args:
         name: Names it in tables, and keys its random numbers.
         target: Folder of the clean images.
-        input: Folder of the degraded images; or ``degrade``.
-        rule: How an input's name gives its target's, one of :data:`daair.data.pairing.RULES`; by default ``same``.
-        degrade: Makes the inputs: one of :data:`DEGRADED`, or a function.
-        protocol: Name of the metric protocol; by default ``promptir``.
+        input: Folder of the degraded images; or `degrade`.
+        rule: How an input's name gives its target's, one of `daair.data.pairing.RULES`; by default `same`.
+        degrade: Makes the inputs: one of `DEGRADED`, or a function.
+        protocol: Name of the metric protocol; by default `promptir`.
         label: What the mixes call the degradation, for networks that must be told.
 
     Raises:
-        UserError: What is given does not make a benchmark; the message starts with ``benchmarks.<name>``.
+        UserError: What is given does not make a benchmark; the message starts with `benchmarks.<name>`.
     """
     if protocol is not None and protocol not in PROTOCOLS:
         raise UserError(f"benchmarks.{name}.protocol: {_unknown(protocol, PROTOCOLS)}")
@@ -214,7 +214,7 @@ def define(
 
 
 def find(benchmark: str | Benchmark) -> Benchmark:
-    """Returns a benchmark by name; a definition stands for itself.
+    """Return a benchmark by name; a definition stands for itself.
 
     Raises:
         UserError: There is none; the message suggests the nearest name.
@@ -227,7 +227,7 @@ def find(benchmark: str | Benchmark) -> Benchmark:
 
 
 def why_missing(benchmark: str | Benchmark, mix_root: str | Path | None = None) -> str | None:
-    """Says in one line why a benchmark cannot be run for want of data; None if it can.
+    """Say in one line why a benchmark cannot be run for want of data; None if it can.
 
     Raises:
         UserError: A name is unknown.
@@ -241,7 +241,7 @@ def why_missing(benchmark: str | Benchmark, mix_root: str | Path | None = None) 
 
 
 def available(benchmarks: Sequence[str], mix_root: str | Path | None = None) -> list[str]:
-    """Returns those of the named benchmarks whose data is there, in the given order.
+    """Return those of the named benchmarks whose data is there, in the given order.
 
     Raises:
         UserError: A name is unknown.
@@ -250,7 +250,7 @@ def available(benchmarks: Sequence[str], mix_root: str | Path | None = None) -> 
 
 
 def digest(items: Iterable[Item]) -> str:
-    """Returns a hash of names, inputs and targets: equal digests mean that the very same pixels were measured on."""
+    """Return a hash of names, inputs and targets: equal digests mean that the very same pixels were measured on."""
     total = hashlib.sha256()
     for item in items:
         total.update(item.name.encode() + b"\0")
@@ -260,7 +260,7 @@ def digest(items: Iterable[Item]) -> str:
 
 
 def _located(benchmark: Benchmark, root: str | Path | None) -> Found:
-    """Finds the benchmark's data set, or says where it was looked for."""
+    """Find the benchmark's data set, or says where it was looked for."""
     first, others = datasets.first_place(benchmark.dataset, root or "")
     if root is None:
         raise UserError(f"mix.root: needed by benchmark {benchmark.name}; the folder with {first}")

@@ -1,17 +1,17 @@
 """Data sets that the field knows by name: what they are, and where they lie in the folders that people have.
 
-A data set is a line of the table :data:`DATASETS`, keyed ``name/split``: how many images it officially has, how its
-inputs and targets pair, and its :class:`Place` in each layout. :mod:`daair.data.datasets` looks for it on disk.
+A data set is a line of the table `DATASETS`, keyed `name/split`: how many images it officially has, how its
+inputs and targets pair, and its `Place` in each layout. `daair.data.datasets` looks for it on disk.
 
 Layouts:
 
-``pack``
-    One folder per degradation, data set and split: ``deraining/rain100l/test/{input,target}``.
-``promptir``
-    What AirNet, PromptIR and AdaIR read: ``Train/Derain/{rainy,gt}``, ``test/derain/Rain100L/{input,target}``
-    (their ``data/Train/README.md``, ``INSTALL.md``, ``options.py`` and ``utils/dataset_utils.py``).
-``moceir``
-    What MoCE-IR reads: ``deraining/RainTrainL/{rainy,gt}`` (its ``src/data/dataset_utils.py``).
+`pack`
+    One folder per degradation, data set and split: `deraining/rain100l/test/{input,target}`.
+`promptir`
+    What AirNet, PromptIR and AdaIR read: `Train/Derain/{rainy,gt}`, `test/derain/Rain100L/{input,target}`
+    (their `data/Train/README.md`, `INSTALL.md`, `options.py` and `utils/dataset_utils.py`).
+`moceir`
+    What MoCE-IR reads: `deraining/RainTrainL/{rainy,gt}` (its `src/data/dataset_utils.py`).
 """
 
 from collections.abc import Iterator
@@ -29,11 +29,11 @@ class Place:
     """Where a data set lies in one layout.
 
     Attributes:
-        layout: One of :data:`LAYOUTS`.
+        layout: One of `LAYOUTS`.
         target: Folders of the clean images, relative to the root. A part of a path may be a wildcard; capitals do not
             matter unless both spellings exist.
         input: Folders of the degraded images; none for a set of clean images.
-        rule: How an input's name gives its target's; see :data:`daair.data.pairing.RULES`.
+        rule: How an input's name gives its target's; see `daair.data.pairing.RULES`.
         files: Regular expression for whole file names, where several data sets share a folder.
         recursive: Whether subfolders belong to it.
         count: Official number of images here, if it is not the data set's.
@@ -53,7 +53,7 @@ class Dataset:
     """A named set of images with a split.
 
     Attributes:
-        name: ``name/split``.
+        name: `name/split`.
         places: Where it may lie, the likeliest first.
         count: Official number of its images: inputs, or clean images if there are no inputs; None if there is none.
         targets: Official number of its clean images, where inputs share them.
@@ -81,7 +81,7 @@ class Dataset:
 
     @property
     def kind(self) -> str:
-        """``paired`` or ``clean``."""
+        """`paired` or `clean`."""
         return "paired" if self.paired else "clean"
 
 
@@ -313,7 +313,7 @@ DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (*_clean_se
 
 
 def find(name: str) -> Dataset:
-    """Returns a data set by name.
+    """Return a data set by name.
 
     Raises:
         UserError: There is none; the message suggests the nearest name.

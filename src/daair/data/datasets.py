@@ -1,6 +1,6 @@
-"""Finds the data sets of :data:`daair.data.catalogue.DATASETS` under a folder, in whichever layout they lie there.
+"""Finds the data sets of `daair.data.catalogue.DATASETS` under a folder, in whichever layout they lie there.
 
-Nothing is moved or renamed, and no file is opened: :func:`locate` takes folders as they are.
+Nothing is moved or renamed, and no file is opened: `locate` takes folders as they are.
 """
 
 import re
@@ -17,7 +17,7 @@ from daair.data.pairing import Pairing, best_rule, find_rule, pair
 from daair.errors import UserError
 
 OUTER = ("", "data")
-"""Folders under the root that may hold a layout: AdaIR keeps ``Train`` and ``test`` in ``data``, PromptIR only one."""
+"""Folders under the root that may hold a layout: AdaIR keeps `Train` and `test` in `data`, PromptIR only one."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Found:
         return self.place.count or self.dataset.count
 
     def files(self) -> list[Path]:
-        """Lists the clean images.
+        """List the clean images.
 
         Raises:
             UserError: There are none, or a folder cannot be listed.
@@ -60,7 +60,7 @@ class Found:
         return self._list(self.targets)
 
     def input_files(self) -> list[Path]:
-        """Lists the degraded images; none for a set of clean images.
+        """List the degraded images; none for a set of clean images.
 
         Raises:
             UserError: There should be some and there are none, or a folder cannot be listed.
@@ -68,12 +68,12 @@ class Found:
         return self._list(self.inputs) if self.inputs else []
 
     def named_files(self) -> list[tuple[str, Path]]:
-        """Lists the clean images with their names, unique within the data set."""
+        """List the clean images with their names, unique within the data set."""
         files = self.files()
         return list(zip(short_names(files), files, strict=True))
 
     def pairing(self) -> Pairing:
-        """Pairs inputs and targets by name.
+        """Return pairs inputs and targets by name.
 
         Raises:
             UserError: A folder is empty or cannot be listed, or this is a set of clean images.
@@ -83,7 +83,7 @@ class Found:
         return pair(self.input_files(), self.files(), self.place.rule)
 
     def holds_images(self) -> bool:
-        """Whether there is at least one image in each of its parts; reads no further than the first."""
+        """Return whether there is at least one image in each of its parts; reads no further than the first."""
         parts = [self.inputs, self.targets] if self.inputs else [self.targets]
         return all(any(True for _ in islice(self._walk(part), 1)) for part in parts)
 
@@ -101,13 +101,13 @@ class Found:
 
 
 def locate(name: str, root: str | Path) -> Found | None:
-    """Finds a data set under a root folder, in whichever layout it lies there.
+    """Find a data set under a root folder, in whichever layout it lies there.
 
     Of several places the first that holds images counts, else the first whose folders exist.
 
     Args:
-        name: One of :data:`DATASETS`.
-        root: Usually ``mix.root``.
+        name: One of `DATASETS`.
+        root: Usually `mix.root`.
 
     Raises:
         UserError: Unknown name, or a folder that cannot be listed.
@@ -122,7 +122,7 @@ def locate(name: str, root: str | Path) -> Found | None:
 
 
 def first_place(name: str, root: str | Path) -> tuple[Path, str]:
-    """Says where a data set is looked for: the likeliest folder, and the others in words for a message (or nothing).
+    """Say where a data set is looked for: the likeliest folder, and the others in words for a message (or nothing).
 
     Raises:
         UserError: Unknown name.
@@ -137,14 +137,14 @@ def first_place(name: str, root: str | Path) -> tuple[Path, str]:
 def from_folders(
     name: str, target: str | Path, input: str | Path | None = None, rule: str = "same", *, key: str
 ) -> Found:
-    """Takes folders of the user's own for a data set; subfolders count where no picture lies above them.
+    """Take folders of the user's own for a data set; subfolders count where no picture lies above them.
 
     Args:
         name: What to call it.
         target: Folder of the clean images.
         input: Folder of the degraded images, if any.
-        rule: How an input's name gives its target's; see :data:`daair.data.pairing.RULES`.
-        key: Config key above ``target`` and ``input``, for messages.
+        rule: How an input's name gives its target's; see `daair.data.pairing.RULES`.
+        key: Config key above `target` and `input`, for messages.
 
     Returns:
         The data set, as if it had been found.
@@ -164,7 +164,7 @@ def from_folders(
 
 
 def half_a_pair(found: Found, pairs: Pairing) -> str:
-    """Says which input of a data set has no clean image, and what to do; there must be one."""
+    """Say which input of a data set has no clean image, and what to do; there must be one."""
     rule, file = found.place.rule, pairs.lone_inputs[0]
     wanted = find_rule(rule).candidates(file.stem)[0]
     others = f" (nor for {len(pairs.lone_inputs) - 1} others)" if len(pairs.lone_inputs) > 1 else ""
@@ -178,7 +178,7 @@ def half_a_pair(found: Found, pairs: Pairing) -> str:
 
 
 def found(root: str | Path) -> list[Found]:
-    """Finds all data sets under a root folder, in the order of :data:`DATASETS`."""
+    """Find all data sets under a root folder, in the order of `DATASETS`."""
     return [found for name in DATASETS if (found := locate(name, root)) is not None]
 
 
@@ -193,7 +193,7 @@ def _all_places(dataset: Dataset, root: Path) -> Iterator[Found]:
 
 
 def _resolve(base: Path, folder: str) -> list[Path]:
-    """Finds the existing folders that a relative path with wildcards and any capitals means; in natural order."""
+    """Find the existing folders that a relative path with wildcards and any capitals means; in natural order."""
     current = [base]
     for part in folder.split("/"):
         current = [match for parent in current for match in _children(parent, part)]

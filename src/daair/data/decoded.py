@@ -49,13 +49,13 @@ class _Chunk:
     offsets: list[int] = field(default_factory=list)
 
     def set(self, shapes: Iterable[Sequence[int]]) -> int:
-        """Notes the sizes; returns the number of bytes of all pixels."""
+        """Note the sizes; returns the number of bytes of all pixels."""
         self.shapes = [(height, width) for height, width in shapes]
         self.offsets = np.cumsum([0, *(height * width * 3 for height, width in self.shapes)]).tolist()
         return self.offsets[-1]
 
     def image(self, position: int) -> Image | None:
-        """The pixels of one file, read-only; None beyond the limit."""
+        """Return the pixels of one file, read-only; None beyond the limit."""
         if self.data is None:
             if self.stored is None:
                 return None
@@ -64,7 +64,7 @@ class _Chunk:
         return self.data[start:stop].reshape(*self.shapes[position], 3)
 
     def __getstate__(self) -> dict:
-        """A mapped file is mapped again by the process that the chunk is sent to."""
+        """Return a mapped file is mapped again by the process that the chunk is sent to."""
         return self.__dict__ | ({"data": None} if self.stored is not None else {})
 
 
@@ -84,7 +84,7 @@ class Decoded:
         self._places: dict[Path, tuple[_Chunk, int]] = {}
 
     def fill(self, files: Iterable[Path], advance: Callable[[], None] = lambda: None) -> None:
-        """Decodes files that were not decoded before; what cannot be read is noted in :attr:`errors`.
+        """Decode files that were not decoded before; what cannot be read is noted in `errors`.
 
         Args:
             files: In an order that is the same in every run, since neighbours share a chunk.
@@ -109,14 +109,14 @@ class Decoded:
         self._places = {file: place for file, place in self._places.items() if file not in self.errors}
 
     def shape(self, picture: Picture) -> tuple[int, int]:
-        """Returns height and width of a readable picture that :meth:`fill` has seen, or of an image."""
+        """Return height and width of a readable picture that `fill` has seen, or of an image."""
         if isinstance(picture, np.ndarray):
             return picture.shape[:2]
         chunk, position = self._places[picture]
         return chunk.shapes[position]
 
     def read(self, picture: Picture) -> Image:
-        """Returns a picture as uint8 RGB, (H, W, 3), not to be written to; an image stands for itself.
+        """Return a picture as uint8 RGB, (H, W, 3), not to be written to; an image stands for itself.
 
         Raises:
             UserError: A file that is not kept has become unreadable.
@@ -151,7 +151,7 @@ class Decoded:
             (self.folder / f".{chunk.key}.lock").unlink(missing_ok=True)
 
     def _load(self, chunk: _Chunk) -> bool:
-        """Takes a chunk from the folder, if it is there and holds what is wanted."""
+        """Take a chunk from the folder, if it is there and holds what is wanted."""
         if self.folder is None or not chunk.key:
             return False
         index, pixels = self.folder / f"{chunk.key}.json", self.folder / f"{chunk.key}.rgb"
@@ -166,7 +166,7 @@ class Decoded:
         return chunk.stored is not None or not self._fits(size)
 
     def _build(self, chunk: _Chunk) -> bool:
-        """Decodes a chunk, in a pool of threads (decoders release the interpreter's lock), and keeps it if it fits."""
+        """Decode a chunk, in a pool of threads (decoders release the interpreter's lock), and keeps it if it fits."""
         # The reader's own filter of warnings is not made for threads: restore it here, once.
         with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             results = list(pool.map(_decode, chunk.files))
@@ -189,7 +189,7 @@ class Decoded:
         return True
 
     def _write(self, chunk: _Chunk, images: Sequence[Image]) -> None:
-        """Writes pixels, then the index that makes them count."""
+        """Write pixels, then the index that makes them count."""
         pixels = self.folder / f"{chunk.key}.rgb"
         if images:
             with replacing(pixels) as temporary, open(temporary, "wb") as file:
@@ -209,7 +209,7 @@ class Decoded:
 
 
 def _decode(file: Path) -> Image | str:
-    """The picture, or what is wrong with it in one line without its name."""
+    """Return the picture, or what is wrong with it in one line without its name."""
     try:
         return read_rgb(file)
     except UserError as error:
@@ -222,7 +222,7 @@ def _parts(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
 
 
 def _identities(files: Iterable[Path]) -> Iterator[str]:
-    """Texts that change whenever the file does; the same for a folder and a link to it."""
+    """Yield texts that change whenever the file does; the same for a folder and a link to it."""
     folders: dict[Path, str] = {}
     for file in files:
         if file.parent not in folders:

@@ -6,6 +6,6 @@ import numpy as np
 
 
 def keyed_rng(*key: str | int) -> np.random.Generator:
-    """Returns a generator that depends on the key alone: a counter-based one (Philox), keyed by the key's hash."""
+    """Return a generator that depends on the key alone: a counter-based one (Philox), keyed by the key's hash."""
     digest = hashlib.blake2b("/".join(map(str, key)).encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))

@@ -1,7 +1,7 @@
 """Dead leaves: generated pictures with the statistics of natural images.
 
-Shapes of all sizes fall on top of each other and hide what is below. With radii distributed as ``r^-3`` the result is
-scale invariant and has the edges, the ``1/f`` spectrum and the heavy-tailed derivatives of photographs (Lee, Mumford,
+Shapes of all sizes fall on top of each other and hide what is below. With radii distributed as `r^-3` the result is
+scale invariant and has the edges, the `1/f` spectrum and the heavy-tailed derivatives of photographs (Lee, Mumford,
 Huang, "Occlusion Models for Natural Images", IJCV 2001). Networks trained on such pictures denoise photographs nearly
 as well as networks trained on photographs (Achddou, Gousseau, Ladjal, "Synthetic Images as a Regularity Prior for Image
 Restoration Neural Networks", SSVM 2021), and learn useful features (Baradad et al., "Learning to See by Looking at
@@ -23,7 +23,7 @@ _TEXTURES = 6
 
 
 def dead_leaves(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draws one picture.
+    """Draw one picture.
 
     Args:
         size: Height and width in pixels.
@@ -59,7 +59,7 @@ def dead_leaves(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def _occlude(size: int, rng: np.random.Generator) -> tuple[NDArray[np.int32], NDArray, NDArray]:
-    """Drops leaves until the ground is covered.
+    """Drop leaves until the ground is covered.
 
     Returns:
         The leaf seen at each pixel, int32 (size, size); radii (N,); centres (N, 2) as x, y. Leaf 0 is the ground.
@@ -88,7 +88,7 @@ def _occlude(size: int, rng: np.random.Generator) -> tuple[NDArray[np.int32], ND
 
 
 def _polygon(centre: NDArray, half: tuple[float, float], turn: float, corners: int) -> NDArray[np.int32]:
-    """Corners of a stretched regular polygon in 1/16 pixels, (corners, 1, 2)."""
+    """Return corners of a stretched regular polygon in 1/16 pixels, (corners, 1, 2)."""
     angle = np.arange(corners) * (2 * np.pi / corners) + np.pi / corners
     points = np.stack([np.cos(angle) * half[0], np.sin(angle) * half[1]], 1) * 1.25
     cosine, sine = np.cos(np.deg2rad(turn)), np.sin(np.deg2rad(turn))
@@ -97,7 +97,7 @@ def _polygon(centre: NDArray, half: tuple[float, float], turn: float, corners: i
 
 
 def _colours(count: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Draws colours as natural scenes have them.
+    """Draw colours as natural scenes have them.
 
     In the logarithm of cone responses natural colours spread most along brightness, less along yellow-blue, least
     along red-green, and independently of each other (Ruderman, Cronin, Chiao, JOSA A 1998). Each picture has its own
@@ -116,7 +116,7 @@ def _colours(count: int, rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _textures(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Draws textures of zero mean and unit variance: filtered noise of different colours and directions, and stripes.
+    """Draw textures of zero mean and unit variance: filtered noise of different colours and directions, and stripes.
 
     Returns:
         float32, (textures, size, size).

@@ -1,6 +1,6 @@
 """Which picture files a folder holds: in natural order, without hidden files, never twice.
 
-Directories are read with ``os.scandir``, so that listing RESIDE's 72,135 files takes no look at each of them.
+Directories are read with `os.scandir`, so that listing RESIDE's 72,135 files takes no look at each of them.
 """
 
 import difflib
@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from daair import images
+from daair.data import images
 from daair.errors import UserError
 
 THUMBNAILS = frozenset({"@eaDir", "__MACOSX"})
@@ -19,7 +19,7 @@ THUMBNAILS = frozenset({"@eaDir", "__MACOSX"})
 def list_images(
     folder: str | Path, *, recursive: bool = False, match: Callable[[str], object] | None = None
 ) -> list[Path]:
-    """Lists the picture files of a folder in natural order (2 before 10), subfolder by subfolder.
+    """List the picture files of a folder in natural order (2 before 10), subfolder by subfolder.
 
     Args:
         folder: The folder. Links within are followed, but no folder is entered twice, so that loops end.
@@ -43,7 +43,7 @@ def list_images(
 def walk(
     folder: str | Path, *, recursive: bool = False, match: Callable[[str], object] | None = None
 ) -> Iterator[Path]:
-    """Yields a folder's picture files as they come; see :func:`list_images`.
+    """Yield a folder's picture files as they come; see `list_images`.
 
     Raises:
         UserError: A folder cannot be listed.
@@ -70,21 +70,21 @@ def walk(
 
 
 def sort(files: Iterable[Path]) -> list[Path]:
-    """Sorts files naturally, part by part of their paths."""
+    """Sort files naturally, part by part of their paths."""
     return sorted(files, key=lambda file: [natural_key(part) for part in file.parts])
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:
-    """Sorting key by which ``2.png`` comes before ``10.png``."""
+    """Sorting key by which `2.png` comes before `10.png`."""
     return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"(\d+)", name)] + [
         (0, name)
     ]
 
 
 def short_names(files: Iterable[Path]) -> list[str]:
-    """Returns a name for each file: the file's own, with folders in front where several files share it.
+    """Return a name for each file: the file's own, with folders in front where several files share it.
 
-    ``a/1.png, b/1.png, b/2.png`` are named so, but for ``2.png``. Names do not depend on the order.
+    `a/1.png, b/1.png, b/2.png` are named so, but for `2.png`. Names do not depend on the order.
     """
     files = list(files)
     names = [file.name for file in files]
@@ -101,6 +101,6 @@ def short_names(files: Iterable[Path]) -> list[str]:
 
 
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """Suggests the known name closest to a mistyped one: ``did you mean rain?``, or nothing."""
+    """Suggest the known name closest to a mistyped one: `did you mean rain?`, or nothing."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
     return f"did you mean {prefix}{close[0]}?" if close else ""

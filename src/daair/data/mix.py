@@ -12,7 +12,7 @@ from daair.data import datasets
 from daair.data.decoded import Decoded
 from daair.data.listing import nearest
 from daair.data.order import apportion
-from daair.data.paired import Pairs
+from daair.data.pairs import Pairs
 from daair.data.samples import TrainDataset, ValDataset
 from daair.data.screening import Screen
 from daair.data.sources import Named, Source
@@ -21,30 +21,30 @@ from daair.errors import UserError
 
 SourceName = Literal["paired", "synthetic", "auto"]
 CLEAN = "clean"
-"""In ``repeats``: the entry of all degradations that are made from clean images."""
+"""In `repeats`: the entry of all degradations that are made from clean images."""
 
 
 class Mix:
     """Images, degradations and their proportions.
 
     Each degradation is trained on pairs of files, or on clean images that are degraded on the fly. Construction is
-    cheap: nothing is looked for before :attr:`tasks`, no file is read before :meth:`prepare` or the first data set.
+    cheap: nothing is looked for before `tasks`, no file is read before `prepare` or the first data set.
 
     Args:
-        train: Sources of the clean images to train on. Their paths are relative to ``root``.
-        val: Sources of held-out clean images, disjoint from ``train``.
-        degradations: Functions ``(image, rng) -> image`` by name; see :mod:`daair.data.degradations`. None for what
+        train: Sources of the clean images to train on. Their paths are relative to `root`.
+        val: Sources of held-out clean images, disjoint from `train`.
+        degradations: Functions `(image, rng) -> image` by name; see `daair.data.degradations`. None for what
             only pairs show.
         weights: Factors on the share of each degradation in the samples, by name; 0 leaves it out.
         pairs: Sets of pairs, by name of the degradation.
-        source: ``paired``, ``synthetic``, or ``auto``: paired where at least ``min_pairs`` pairs are there. By name of
+        source: `paired`, `synthetic`, or `auto`: paired where at least `min_pairs` pairs are there. By name of
             the degradation, or one word for all that have pairs.
-        min_pairs: See ``source``.
+        min_pairs: See `source`.
         repeats: How often an epoch visits each image: the pairs of a degradation under its name, clean images under
-            ``clean``, for each degradation that they are made to show.
-        balance: ``repeats``: shares follow from the numbers of images and their repeats, as in the papers. ``equal``:
-            all tasks have the same share; levels of noise are one task. ``auto``: ``repeats`` if every degradation
-            that has pairs is trained on them, else ``equal``.
+            `clean`, for each degradation that they are made to show.
+        balance: `repeats`: shares follow from the numbers of images and their repeats, as in the papers. `equal`:
+            all tasks have the same share; levels of noise are one task. `auto`: `repeats` if every degradation
+            that has pairs is trained on them, else `equal`.
         patch: Height and width of training crops in pixels.
         augment: Flip and rotate crops by multiples of 90 degrees, at random.
         val_patch: Height and width of validation crops in pixels.
@@ -54,8 +54,8 @@ class Mix:
         root: Folder with the data, for sources, pairs and benchmarks that read files.
         cache: Folder for decoded pictures, shared by all runs; None keeps them in memory.
         cache_gb: Gigabytes of decoded pictures to keep; what lies beyond is decoded at each use.
-        on_bad_file: ``error``, or ``skip``: leave out files that cannot be used, and say which.
-        benchmarks: Names of the test sets that belong to this mix; see :mod:`daair.data.benchmarks`.
+        on_bad_file: `error`, or `skip`: leave out files that cannot be used, and say which.
+        benchmarks: Names of the test sets that belong to this mix; see `daair.data.benchmarks`.
         name: Name of the mix, for messages.
     """
 
@@ -127,12 +127,12 @@ class Mix:
         return {label: self._paired(label) or self._synthetic(label) for label in self.active}
 
     def prepare(self, progress: Callable[[str, int], Any] | None = None) -> None:
-        """Decodes what was not decoded before, and leaves out or refuses what cannot be used.
+        """Decode what was not decoded before, and leaves out or refuses what cannot be used.
 
         Workers that are forked afterwards share it.
 
         Args:
-            progress: Makes a context manager from a name and a total, whose ``advance()`` is called that often.
+            progress: Makes a context manager from a name and a total, whose `advance()` is called that often.
 
         Raises:
             UserError: Files cannot be used; the text names one and says what to do.
@@ -153,7 +153,7 @@ class Mix:
         self._ready = train, val
 
     def train_dataset(self, seed: int) -> TrainDataset:
-        """Returns the endless training samples of one seed."""
+        """Return the endless training samples of one seed."""
         self.prepare()
         tasks, counts = [self._ready[0].get(label) for label in self.labels], self.samples()
         return TrainDataset(
@@ -161,7 +161,7 @@ class Mix:
         )
 
     def val_dataset(self) -> ValDataset:
-        """Returns fixed held-out crops: ``val_crops`` for each active degradation.
+        """Return fixed held-out crops: `val_crops` for each active degradation.
 
         They do not depend on the run's seed, so that runs can be compared.
         """
@@ -170,7 +170,7 @@ class Mix:
         return ValDataset(tasks, self.decoded, self.val_patch, self.val_crops)
 
     def samples(self) -> dict[str, int]:
-        """Returns how many samples an epoch has of each active degradation."""
+        """Return how many samples an epoch has of each active degradation."""
         self.prepare()
         tasks = self._ready[0]
         natural = {label: len(task) * self.repeats[self._repeat_key(label)] for label, task in tasks.items()}
@@ -182,13 +182,13 @@ class Mix:
         return dict(zip(tasks, apportion(sum(natural.values()), weights), strict=True))
 
     def balance_used(self) -> str:
-        """What ``balance=auto`` comes to: ``repeats`` or ``equal``."""
+        """Return what `balance=auto` comes to: `repeats` or `equal`."""
         if self.balance != "auto":
             return self.balance
         return "repeats" if all(self.tasks[x].source == "paired" for x in self.active if x in self.pairs) else "equal"
 
     def summary(self) -> dict[str, Any]:
-        """Returns what is trained on, for the record: sources, numbers, and a digest that tells other files apart."""
+        """Return what is trained on, for the record: sources, numbers, and a digest that tells other files apart."""
         samples, (train, val) = self.samples(), self._ready
         degradations = {
             label: {
@@ -215,7 +215,7 @@ class Mix:
         }
 
     def clean_files(self) -> list[Path]:
-        """Returns the clean files that are trained on."""
+        """Return the clean files that are trained on."""
         clean = (pictures[0] for task in self.tasks.values() for pictures in task.pictures())
         return list(dict.fromkeys(picture for picture in clean if isinstance(picture, Path)))
 
@@ -233,7 +233,7 @@ class Mix:
         return self.source.get(label, "auto") if isinstance(self.source, Mapping) else self.source
 
     def _paired(self, label: str) -> Paired | None:
-        """The pairs of a degradation, or None if they are not to be used."""
+        """Return the pairs of a degradation, or None if they are not to be used."""
         source, pairs = self._source(label), self.pairs.get(label)
         if source == "synthetic":
             return None
@@ -273,7 +273,7 @@ class Mix:
 
 
 def _kind(label: str) -> str:
-    """The task that a label belongs to: noise15, noise25 and noise50 are noise."""
+    """Return the task that a label belongs to: noise15, noise25 and noise50 are noise."""
     return label.rstrip("0123456789") or label
 
 
@@ -285,7 +285,7 @@ def _check_names(key: str, given: Mapping[str, Any], known: Sequence[str] | Mapp
 
 
 def _check_weights(degradations: Mapping[str, Any], weights: Mapping[str, float]) -> None:
-    """Refuses weights that do not fit the degradations, naming the config key."""
+    """Refuse weights that do not fit the degradations, naming the config key."""
     for label, weight in weights.items():
         if not (0 <= weight < float("inf")):
             raise UserError(f"mix.weights.{label}: {weight} is not a weight; give 0 or a positive number")

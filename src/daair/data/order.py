@@ -13,7 +13,7 @@ from daair.errors import UserError
 class Epochs:
     """Which task and which of its images each sample of each epoch comes from.
 
-    An epoch holds ``counts[t]`` samples of task ``t``, shuffled. A task goes through its images in rounds, each image
+    An epoch holds `counts[t]` samples of task `t`, shuffled. A task goes through its images in rounds, each image
     once a round in an order of its own; rounds go on from one epoch to the next, so that all images are seen equally
     often even where an epoch sees only some of them.
 
@@ -28,17 +28,17 @@ class Epochs:
         self._latest: tuple[int, NDArray[np.int32], NDArray[np.int32]] | None = None
 
     def __len__(self) -> int:
-        """Samples in an epoch."""
+        """Return samples in an epoch."""
         return sum(self.counts)
 
     def at(self, epoch: int, index: int) -> tuple[int, int]:
-        """Returns task and image of one sample."""
+        """Return task and image of one sample."""
         if self._latest is None or self._latest[0] != epoch:
             self._latest = (epoch, *self.order(epoch))
         return int(self._latest[1][index]), int(self._latest[2][index])
 
     def order(self, epoch: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Returns tasks and images of all samples of an epoch, two arrays of its length."""
+        """Return tasks and images of all samples of an epoch, two arrays of its length."""
         tasks = np.repeat(np.arange(len(self.counts), dtype=np.int32), self.counts)
         images = np.concatenate([self._visits(task, epoch) for task in range(len(self.counts))])
         shuffled = keyed_rng("order", self.seed, epoch).permutation(len(self))
@@ -56,7 +56,7 @@ class Epochs:
 
 
 def apportion(total: int, weights: Sequence[float]) -> list[int]:
-    """Splits a whole number in proportion to weights, by largest remainders; each positive weight gets at least 1."""
+    """Split a whole number in proportion to weights, by largest remainders; each positive weight gets at least 1."""
     shares = np.asarray(weights, np.float64)
     exact = total * shares / shares.sum()
     counts = np.floor(exact).astype(np.int64)
@@ -69,14 +69,14 @@ def apportion(total: int, weights: Sequence[float]) -> list[int]:
 class StepSampler(Sampler[list[int]]):
     """Batches of sample counters for one process: a pure function of the position, so that a resume is exact.
 
-    Micro-batch ``m`` of all processes together holds the counters ``m * batch_size ... (m + 1) * batch_size - 1``; each
-    process takes a contiguous slice. Use it as ``DataLoader(batch_sampler=...)`` and count accumulation in
+    Micro-batch `m` of all processes together holds the counters `m * batch_size ... (m + 1) * batch_size - 1`; each
+    process takes a contiguous slice. Use it as `DataLoader(batch_sampler=...)` and count accumulation in
     micro-batches.
 
     Args:
         batch_size: Samples per micro-batch over all processes.
         rank: This process, from 0.
-        world: Number of processes; divides ``batch_size``.
+        world: Number of processes; divides `batch_size`.
         start: First micro-batch.
         stop: One past the last micro-batch.
     """

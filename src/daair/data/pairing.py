@@ -1,6 +1,6 @@
 """Pairs of a degraded image and its clean one, found by name.
 
-How an input's name gives its target's differs from data set to data set; each way is a :class:`Rule`, a line in a
+How an input's name gives its target's differs from data set to data set; each way is a `Rule`, a line in a
 table. Adding one takes no code.
 """
 
@@ -20,8 +20,8 @@ class Rule:
 
     Attributes:
         name: As in configs.
-        steps: Pairs of a regular expression for the whole input name, and the target's name as :meth:`re.Match.expand`
-            writes it. The first one whose target exists counts. Suffixes need not agree (``.jpg`` and ``.png``).
+        steps: Pairs of a regular expression for the whole input name, and the target's name as `re.Match.expand`
+            writes it. The first one whose target exists counts. Suffixes need not agree (`.jpg` and `.png`).
         example: An input and its target.
     """
 
@@ -30,7 +30,7 @@ class Rule:
     example: tuple[str, str]
 
     def candidates(self, stem: str) -> list[str]:
-        """Returns the names that the target of ``stem`` may have, the likeliest first, without suffix."""
+        """Return the names that the target of `stem` may have, the likeliest first, without suffix."""
         found = ((re.fullmatch(pattern, stem, re.IGNORECASE), name) for pattern, name in self.steps)
         return [match.expand(name) for match, name in found if match]
 
@@ -86,15 +86,15 @@ class Pairing:
 
 
 def pair(inputs: Iterable[Path], targets: Iterable[Path], rule: str = "same") -> Pairing:
-    """Finds the target of each input by the files' names; no file is opened.
+    """Find the target of each input by the files' names; no file is opened.
 
-    Where several targets have the right name (``a/1.png``, ``b/1.png``, ``b/1.jpg``), the one counts whose folders are
+    Where several targets have the right name (`a/1.png`, `b/1.png`, `b/1.jpg`), the one counts whose folders are
     named like the input's, from the innermost outwards, then the one with the input's suffix, then the first.
 
     Args:
         inputs: Files of degraded images, without repetition.
         targets: Files of clean images, without repetition.
-        rule: One of :data:`RULES`.
+        rule: One of `RULES`.
 
     Raises:
         UserError: There is no such rule.
@@ -118,7 +118,7 @@ def pair(inputs: Iterable[Path], targets: Iterable[Path], rule: str = "same") ->
 
 
 def find_rule(name: str) -> Rule:
-    """Returns a rule by name.
+    """Return a rule by name.
 
     Raises:
         UserError: There is none; the message suggests the nearest name.
@@ -130,12 +130,12 @@ def find_rule(name: str) -> Rule:
 
 
 def best_rule(inputs: Sequence[Path], targets: Sequence[Path]) -> str:
-    """Returns the rule that leaves the fewest inputs alone, for a hint; the first of :data:`RULES` in a tie."""
+    """Return the rule that leaves the fewest inputs alone, for a hint; the first of `RULES` in a tie."""
     return min(RULES, key=lambda rule: len(pair(inputs, targets, rule).lone_inputs))
 
 
 def _likeness(file: Path, other: Path) -> tuple[int, bool]:
-    """How many folders are named alike, from the innermost outwards, and whether the suffix is."""
+    """Return how many folders are named alike, from the innermost outwards, and whether the suffix is."""
     alike = 0
     for a, b in zip(reversed(file.parts[:-1]), reversed(other.parts[:-1]), strict=False):
         if a != b:

@@ -1,83 +1,89 @@
-"""What a degraded picture is against its clean one: input PSNR, and signs of swapped folders."""
+"""Where pairs of a degraded and a clean image come from, for training."""
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from daair.data.pairing import Pair
-from daair.data.sources import read_rgb
-from daair.metrics import RGB_TO_Y
+from daair.data import datasets
+from daair.data.catalogue import find
+from daair.data.datasets import Found
+from daair.data.pairing import find_rule
+from daair.errors import UserError
 
 
-@dataclass(frozen=True)
-class PairFigures:
-    """Figures of one pair, over whole pictures.
+class Pairs(Protocol):
+    """What a mix asks of a set of pairs."""
 
-    Attributes:
-        pair: The two files.
-        rgb: PSNR of the input in dB over all channels; infinite if the two are equal.
-        y: PSNR of the input in dB on MATLAB's luma, unrounded; a difference does not see its offset.
-        veil: Mean of the darkest channel, input minus target, of 255: what rain, snow and haze add and low light takes.
-        sharpness: Mean absolute Laplacian, input minus target, of 255: what blur takes.
-    """
+    needs_root: bool
+    """Whether it lies under the folder `mix.root`."""
 
-    pair: Pair
-    rgb: float
-    y: float
-    veil: float
-    sharpness: float
+    def find(self, root: str | None, key: str) -> Found | None:
+        """Return the set as it lies on this disk, or None if it is not there.
 
-    def swapped(self, label: str | None) -> bool | None:
-        """Whether the "input" is the cleaner one of the two, as far as the degradation shows; None where it may not.
-
-        On the Rain100L, Rain100H, SOTS and LOL pairs at hand the sign is right for every single pair.
+        Args:
+            root: As `mix.root`.
+            key: Config key of this node, for messages.
         """
-        match label:
-            case "rain" | "snow" | "haze" | "haze_rain" | "haze_snow":
-                return self.veil < 0
-            case "lowlight" | "low":
-                return self.veil > 0
-            case "blur":
-                return self.sharpness > 0
-        return None
+        ...
+
+    def missing(self, root: str | None) -> str:
+        """Say where it was looked for."""
+        ...
 
 
-def measure(pairs: Sequence[Pair], advance: Callable[[], None] = lambda: None) -> list[PairFigures]:
-    """Reads and measures pairs of readable files, several at a time, in the given order.
+class PairedSet:
+    """The pairs of a data set that is known by name, in whichever layout it lies under `mix.root`.
 
-    A clean picture that is larger than its degraded one is cut centrally to that size.
+    Args:
+        name: One of `daair.data.catalogue.DATASETS`, such as `rain100l/train`.
     """
-    found = []
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for figures in pool.map(_figures, pairs):
-            found.append(figures)
-            advance()
-    return found
+
+    needs_root = True
+
+    def __init__(self, name: str) -> None:
+        if not find(name).paired:
+            raise UserError(f"mix.pairs: {name} holds clean images only; there are no pairs in it")
+        self.name = name
+
+    def find(self, root: str | None, key: str) -> Found | None:
+        """Look for it; see `daair.data.datasets.locate`."""
+        found = None if root is None else datasets.locate(self.name, root)
+        return found if found is not None and found.holds_images() else None
+
+    def missing(self, root: str | None) -> str:
+        """Say where it was looked for."""
+        folder, others = datasets.first_place(self.name, root or "")
+        return f"{self.name}: nothing in {folder}{others}"
 
 
-def _figures(pair: Pair) -> PairFigures:
-    degraded, clean = read_rgb(pair.input), read_rgb(pair.target)
-    top, left = (np.subtract(clean.shape, degraded.shape)[:2] // 2).tolist()
-    clean = clean[top : top + degraded.shape[0], left : left + degraded.shape[1]]
-    difference = degraded.astype(np.float32) - clean
-    return PairFigures(
-        pair,
-        rgb=_psnr(difference),
-        y=_psnr(difference @ RGB_TO_Y.astype(np.float32)),
-        veil=float(degraded.min(axis=2).mean() - clean.min(axis=2).mean()),
-        sharpness=_laplacian(degraded) - _laplacian(clean),
-    )
+class PairedFolders:
+    """Any two folders.
 
+    Args:
+        input: Folder of the degraded images, relative to `mix.root`; an absolute path stands for itself.
+        target: Folder of the clean images, likewise.
+        rule: How an input's name gives its target's; see `daair.data.pairing.RULES`.
+    """
 
-def _psnr(difference: NDArray[np.float32]) -> float:
-    error = float(np.mean(np.square(difference, dtype=np.float64)))
-    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+    def __init__(self, input: str, target: str, rule: str = "same") -> None:
+        find_rule(rule)
+        self.input, self.target, self.rule = input, target, rule
+        self.needs_root = not (Path(input).is_absolute() and Path(target).is_absolute())
 
+    def find(self, root: str | None, key: str) -> Found:
+        """Take the folders.
 
-def _laplacian(image: NDArray[np.uint8]) -> float:
-    return float(np.abs(cv2.Laplacian(image, cv2.CV_32F)).mean())
+        Raises:
+            UserError: One of them is missing.
+        """
+        base = Path(root or ".")
+        return datasets.from_folders(
+            f"{Path(self.input).name} and {Path(self.target).name}",
+            base / self.target,
+            base / self.input,
+            self.rule,
+            key=key,
+        )
+
+    def missing(self, root: str | None) -> str:
+        """Say where it was looked for."""
+        return f"{self.input} and {self.target}: no pairs"

@@ -26,10 +26,10 @@ cv2.setNumThreads(0)
 
 
 class TrainDataset(Dataset):
-    """Training samples ``ds[k]`` for any counter ``k >= 0``: sample ``k % len(ds)`` of epoch ``k // len(ds)``.
+    """Training samples `ds[k]` for any counter `k >= 0`: sample `k % len(ds)` of epoch `k // len(ds)`.
 
-    A sample holds ``input`` and ``target``, float32 (3, patch, patch) in [0, 1]; ``label``, the degradation's position
-    in ``Mix.labels``; and ``key``, which is ``k``.
+    A sample holds `input` and `target`, float32 (3, patch, patch) in [0, 1]; `label`, the degradation's position
+    in `Mix.labels`; and `key`, which is `k`.
 
     Args:
         tasks: Of each label; None for one that is left out.
@@ -70,8 +70,8 @@ class TrainDataset(Dataset):
 class ValDataset(Dataset):
     """Fixed crops of held-out images, the same in every run of a mix: a number of them for each degradation.
 
-    A sample has the fields of :class:`TrainDataset` and ``name``, such as ``noise25/chelsea-0``. Neighbouring samples
-    share the degradation. Crop ``i`` comes from image ``i % images``; degradations with the same images share crops.
+    A sample has the fields of `TrainDataset` and `name`, such as `noise25/chelsea-0`. Neighbouring samples
+    share the degradation. Crop `i` comes from image `i % images`; degradations with the same images share crops.
 
     Args:
         tasks: Held-out images by position and name of their label.
@@ -106,6 +106,6 @@ class ValDataset(Dataset):
 
 
 def to_tensor(image: NDArray[np.uint8]) -> torch.Tensor:
-    """Turns uint8 (H, W, 3) into float32 (3, H, W) in [0, 1]."""
+    """Turn uint8 (H, W, 3) into float32 (3, H, W) in [0, 1]."""
     planes = np.empty((3, *image.shape[:2]), np.float32)
     return torch.from_numpy(np.divide(image.transpose(2, 0, 1), np.float32(255), out=planes))

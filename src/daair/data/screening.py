@@ -29,7 +29,7 @@ class Screen:
         self.skipped: dict[Path, str] = {}
 
     def decode(self, tasks: Sequence[Task], progress: Callable[[str, int], Any] | None = None) -> None:
-        """Decodes the files of tasks, clean and degraded ones apart, so that tasks with the same ones share them."""
+        """Decode the files of tasks, clean and degraded ones apart, so that tasks with the same ones share them."""
         lists: dict[tuple[Path, ...], None] = {}
         for task in tasks:
             for column in zip(*task.pictures(), strict=True):
@@ -40,12 +40,12 @@ class Screen:
                 self.decoded.fill(files, *([] if bar is None else [bar.advance]))
 
     def usable(self, task: Task, patch: int, key: str) -> Task:
-        """Returns the task with the images that can be used.
+        """Return the task with the images that can be used.
 
         Args:
             task: Its files are decoded.
             patch: Height and width of the crops that are cut out of the images.
-            key: Config key of ``patch``.
+            key: Config key of `patch`.
 
         Raises:
             UserError: An image cannot be used and is not to be skipped, or none can be.
@@ -66,13 +66,13 @@ class Screen:
         return task if len(kept) == len(task) else task.keep(kept)
 
     def refuse_lone(self, files: Sequence[Path], explain: Callable[[], str]) -> None:
-        """Leaves out inputs without a target, or refuses them with an explanation."""
+        """Leave out inputs without a target, or refuses them with an explanation."""
         if not self.skip:
             raise UserError(f"{explain()}, {SKIP}")
         self.skipped |= dict.fromkeys(files, "half a pair: it has no clean image")
 
     def _fault(self, pictures: tuple[Picture, ...]) -> tuple[Path, str] | None:
-        """A file that cannot be used, and why; None if all can be."""
+        """Return a file that cannot be used, and why; None if all can be."""
         for picture in pictures:
             if isinstance(picture, Path) and picture in self.decoded.errors:
                 return picture, self.decoded.errors[picture]

@@ -1,7 +1,7 @@
 """Sources: where clean images come from.
 
-A source has one method, ``pictures(root) -> list of (name, picture)``, in a fixed order. A picture is a file, read when
-it is needed (see :mod:`daair.data.decoded`), or an image that the source has drawn. Constructing a source costs nothing
+A source has one method, `pictures(root) -> list of (name, picture)`, in a fixed order. A picture is a file, read when
+it is needed (see `daair.data.decoded`), or an image that the source has drawn. Constructing a source costs nothing
 and touches no file.
 """
 
@@ -13,8 +13,7 @@ import numpy as np
 from annotated_types import Ge, Interval, MinLen
 from numpy.typing import NDArray
 
-from daair import images
-from daair.data import datasets
+from daair.data import datasets, images
 from daair.data.leaves import dead_leaves
 from daair.data.listing import list_images, nearest
 from daair.errors import UserError
@@ -30,10 +29,10 @@ class Source(Protocol):
     """What a mix asks of a source."""
 
     needs_root: bool
-    """Whether ``pictures`` cannot do without the folder ``mix.root``."""
+    """Whether `pictures` cannot do without the folder `mix.root`."""
 
     def pictures(self, root: str | None = None) -> Named:
-        """Returns all pictures with their names, the same ones at every call."""
+        """Return all pictures with their names, the same ones at every call."""
         ...
 
 
@@ -41,7 +40,7 @@ class Folder:
     """All pictures of one folder (not of its subfolders), in natural order.
 
     Args:
-        path: The folder, relative to ``mix.root``; an absolute path stands for itself.
+        path: The folder, relative to `mix.root`; an absolute path stands for itself.
     """
 
     def __init__(self, path: str) -> None:
@@ -52,7 +51,7 @@ class Folder:
         return self.path
 
     def pictures(self, root: str | None = None) -> Named:
-        """Lists the folder.
+        """List the folder.
 
         Raises:
             UserError: It is missing, cannot be listed, or holds no picture.
@@ -61,10 +60,10 @@ class Folder:
 
 
 class CleanSet:
-    """The clean images of a data set that is known by name, in whichever layout it lies under ``mix.root``.
+    """The clean images of a data set that is known by name, in whichever layout it lies under `mix.root`.
 
     Args:
-        name: One of :data:`daair.data.catalogue.DATASETS`, such as ``clean/train``.
+        name: One of `daair.data.catalogue.DATASETS`, such as `clean/train`.
         otherwise: Taken where the data set is not there.
     """
 
@@ -76,7 +75,7 @@ class CleanSet:
         return self.name
 
     def pictures(self, root: str | None = None) -> Named:
-        """Lists the data set.
+        """List the data set.
 
         Raises:
             UserError: It is not there, a folder cannot be listed, or holds no picture.
@@ -94,7 +93,7 @@ class Photographs:
     """Photographs that are part of scikit-image's wheel; nothing is downloaded.
 
     Args:
-        names: File names without suffix, such as ``astronaut``.
+        names: File names without suffix, such as `astronaut`.
     """
 
     needs_root = False
@@ -106,7 +105,7 @@ class Photographs:
         return "scikit-image"
 
     def pictures(self, root: str | None = None) -> Named:
-        """Finds the photographs; ``root`` is not used.
+        """Find the photographs; `root` is not used.
 
         Raises:
             UserError: There is none of that name.
@@ -121,12 +120,12 @@ class Photographs:
 
 
 class DeadLeaves:
-    """Generated pictures of occluding shapes; see :func:`daair.data.leaves.dead_leaves`.
+    """Generated pictures of occluding shapes; see `daair.data.leaves.dead_leaves`.
 
     Args:
         count: Number of pictures.
         size: Height and width of each in pixels.
-        seed: Decides all of them; picture ``i`` is the same whatever ``count`` is.
+        seed: Decides all of them; picture `i` is the same whatever `count` is.
     """
 
     needs_root = False
@@ -144,7 +143,7 @@ class DeadLeaves:
         return "generated"
 
     def pictures(self, root: str | None = None) -> Named:
-        """Draws the pictures, on the first call; ``root`` is not used."""
+        """Draw the pictures, on the first call; `root` is not used."""
         if not self._drawn:
             self._drawn = [
                 (f"leaves-{i:03d}", dead_leaves(self.size, np.random.default_rng([self.seed, i])))
@@ -154,7 +153,7 @@ class DeadLeaves:
 
 
 def read_rgb(path: str | Path) -> Image:
-    """Reads a picture as uint8 RGB, (H, W, 3). Grey becomes RGB, 16 bits become 8, EXIF rotation is applied.
+    """Read a picture as uint8 RGB, (H, W, 3). Grey becomes RGB, 16 bits become 8, EXIF rotation is applied.
 
     Raises:
         UserError: The file cannot be read; the message names it and says what to do.

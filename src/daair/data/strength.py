@@ -31,19 +31,19 @@ class Draw:
 def strengths(
     image: Image, degrade: Callable[[Image, np.random.Generator], Image], key: str, draws: int = 21
 ) -> dict[str, Draw]:
-    """Degrades an image many times and picks the draws that are weak, medium and strong by their input PSNR.
+    """Degrade an image many times and picks the draws that are weak, medium and strong by their input PSNR.
 
     So strength means one thing for all degradations, whatever their parameters are and whichever of them, high or low,
     makes them worse. Where nothing that matters is drawn (noise of a fixed sigma) the three are nearly alike.
 
     Args:
         image: Clean image, uint8, (H, W, 3).
-        degrade: A degradation ``(image, rng) -> image``.
+        degrade: A degradation `(image, rng) -> image`.
         key: Keys its random numbers, draw by draw.
         draws: Number of draws.
 
     Returns:
-        The draws at the quantiles of :data:`STRENGTHS`, by its words.
+        The draws at the quantiles of `STRENGTHS`, by its words.
 
     Raises:
         ValueError: The degradation returned what is no image of the same shape.

@@ -19,29 +19,29 @@ Window = Callable[[Sequence[Image]], Sequence[Image]]
 
 
 class Task(Protocol):
-    """One degradation and its images; a sample is drawn from image ``which`` of ``len(task)``."""
+    """One degradation and its images; a sample is drawn from image `which` of `len(task)`."""
 
     source: str
-    """``paired`` or ``synthetic``."""
+    """`paired` or `synthetic`."""
     origin: str
     """Where the images are from, in words."""
 
     def __len__(self) -> int: ...
 
     def names(self) -> list[str]:
-        """Names of the images."""
+        """Return names of the images."""
         ...
 
     def pictures(self) -> Iterator[tuple[Picture, ...]]:
-        """Yields what each image needs: the clean picture, behind it the degraded one if there is one."""
+        """Yield what each image needs: the clean picture, behind it the degraded one if there is one."""
         ...
 
     def keep(self, positions: Sequence[int]) -> "Task":
-        """Returns the task with these images alone."""
+        """Return the task with these images alone."""
         ...
 
     def draw(self, which: int, decoded: Decoded, window: Window, rng: np.random.Generator) -> tuple[Image, Image]:
-        """Returns a degraded crop and its clean one, uint8, (H, W, 3); ``window`` cuts images of one size alike."""
+        """Return a degraded crop and its clean one, uint8, (H, W, 3); `window` cuts images of one size alike."""
         ...
 
 
@@ -64,19 +64,19 @@ class Synthetic:
         return len(self.images)
 
     def names(self) -> list[str]:
-        """Names of the images."""
+        """Return names of the images."""
         return [name for name, _ in self.images]
 
     def pictures(self) -> Iterator[tuple[Picture, ...]]:
-        """Yields the clean pictures."""
+        """Yield the clean pictures."""
         return ((picture,) for _, picture in self.images)
 
     def keep(self, positions: Sequence[int]) -> "Synthetic":
-        """Returns the task with these images alone."""
+        """Return the task with these images alone."""
         return Synthetic(self.degrade, [self.images[i] for i in positions], self.origin)
 
     def draw(self, which: int, decoded: Decoded, window: Window, rng: np.random.Generator) -> tuple[Image, Image]:
-        """Returns a degraded crop and its clean one.
+        """Return a degraded crop and its clean one.
 
         The crop is degraded, not the photograph, which would take ten times as long; and it is turned before, so that
         rain falls down and haze thickens upwards in every sample, as in test images.
@@ -104,26 +104,26 @@ class Paired:
         return len(self.pairs)
 
     def names(self) -> list[str]:
-        """Names of the pairs."""
+        """Return names of the pairs."""
         return [pair.name for pair in self.pairs]
 
     def pictures(self) -> Iterator[tuple[Picture, ...]]:
-        """Yields the clean and the degraded file of each pair."""
+        """Yield the clean and the degraded file of each pair."""
         return ((pair.target, pair.input) for pair in self.pairs)
 
     def keep(self, positions: Sequence[int]) -> "Paired":
-        """Returns the task with these pairs alone."""
+        """Return the task with these pairs alone."""
         return Paired([self.pairs[i] for i in positions], self.origin, self.left_over)
 
     def draw(self, which: int, decoded: Decoded, window: Window, rng: np.random.Generator) -> tuple[Image, Image]:
-        """Returns the same crop of both files."""
+        """Return the same crop of both files."""
         pair = self.pairs[which]
         clean, degraded = window([decoded.read(pair.target), decoded.read(pair.input)])
         return degraded, clean
 
 
 def crop(images: Sequence[Image], *, size: int, rng: np.random.Generator, augment: bool = False) -> list[Image]:
-    """Cuts the same (size, size, 3) window out of images of one size, at a random position.
+    """Cut the same (size, size, 3) window out of images of one size, at a random position.
 
     Args:
         images: uint8, (H, W, 3) each.
@@ -141,7 +141,7 @@ def crop(images: Sequence[Image], *, size: int, rng: np.random.Generator, augmen
 
 
 def turn(image: Image, pose: int) -> Image:
-    """Applies one of the 8 symmetries of the square: ``pose % 4`` quarter turns, mirrored from 4 on."""
+    """Apply one of the 8 symmetries of the square: `pose % 4` quarter turns, mirrored from 4 on."""
     if pose % 4:
         image = cv2.rotate(image, _QUARTERS[pose % 4])
     return cv2.flip(image, 1) if pose >= 4 else image
@@ -151,7 +151,7 @@ _QUARTERS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE
 
 
 def hold_out(task: Paired, part: float, key: str) -> tuple[Paired, Paired]:
-    """Splits pairs into those to train on and those to validate on; all pairs of a clean image go the same way.
+    """Split pairs into those to train on and those to validate on; all pairs of a clean image go the same way.
 
     Args:
         task: The pairs.

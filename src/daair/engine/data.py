@@ -2,17 +2,24 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from daair.data.audit import leaks
+from daair.data.audit.findings import short
 from daair.data.mix import Mix
+from daair.engine.progress import Reporter
 from daair.errors import UserError
 from daair.runs.record import Record
+
+if TYPE_CHECKING:
+    from daair.config.schema import Config
 
 SHOWN = 3  # skipped files that are named
 
 
 def data_lines(mix: Mix, batch: int, steps: int) -> Iterator[str]:
-    """Says what each degradation is trained on and what an epoch is, a line each.
+    """Say what each degradation is trained on and what an epoch is, a line each.
 
     Args:
         mix: Prepared.
@@ -56,7 +63,7 @@ class Waiting:
             self._waited += time.monotonic() - asked
 
     def share(self) -> float:
-        """Returns the part of the time since the last call that was spent waiting, in [0, 1]."""
+        """Return the part of the time since the last call that was spent waiting, in [0, 1]."""
         now = time.monotonic()
         share = self._waited / max(now - self._since, 1e-9)
         self._waited, self._since = 0.0, now
@@ -64,7 +71,7 @@ class Waiting:
 
 
 def check_same_data(record: Record, mix: Mix) -> None:
-    """Refuses to go on with a run that was begun on other data, under another ``mix.root`` for instance.
+    """Refuse to go on with a run that was begun on other data, under another `mix.root` for instance.
 
     Raises:
         UserError: The data differ; the text says how.
@@ -86,3 +93,31 @@ def _words(data: dict | None) -> str:
     if data is None:
         return "nothing"
     return f"{data['source']} ({data['images']} images of {data['origin']}, {data['digest']})"
+
+
+def warn_of_leaks(cfg: "Config", reporter: Reporter, used: Iterable[Path] | None = None) -> None:
+    """Say which scenes of the test and validation sets under `mix.root` are trained on; never stops a training.
+
+    A first start reads at most `daair.data.audit.leaks.MOST_NEW` pictures for it; later ones read only new files.
+
+    Args:
+        cfg: Of the training.
+        reporter: Says it.
+        used: The clean pictures that are trained on; None stands for all training sets under the root.
+    """
+    root = cfg.mix.get("root")
+    if root is None or not reporter.active:
+        return
+    try:
+        found, unseen = leaks.of_training(root, Path(cfg.paths.runs) / leaks.CACHE, used, leaks.MOST_NEW)
+    except UserError as error:
+        reporter.say(f"warning: cannot look for test scenes among the training pictures: {error}")
+        return
+    for shared in found:
+        file, other = (short(path, Path(root)) for path in shared.pairs[0])
+        reporter.say(
+            f"warning: {shared.scenes} scenes of {shared.second} are in {shared.first} ({file} shows {other}): "
+            "figures on them say nothing; task=verify lists all"
+        )
+    if unseen:
+        reporter.say(f"{unseen} pictures were not compared with test scenes yet; task=verify compares all")

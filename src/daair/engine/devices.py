@@ -8,10 +8,10 @@ from daair.errors import UserError
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turns the config key ``device`` into a device.
+    """Turn the config key `device` into a device.
 
     Args:
-        name: ``auto`` (CUDA where there is any, else the CPU), ``cpu`` or ``cuda``.
+        name: `auto` (CUDA where there is any, else the CPU), `cpu` or `cuda`.
 
     Raises:
         UserError: CUDA is asked for and there is none.
@@ -24,7 +24,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def describe(device: torch.device, processes: int) -> str:
-    """A run's devices for people: `cpu`, `2 x NVIDIA H100 (CUDA_VISIBLE_DEVICES=4,5)`."""
+    """Return a run's devices for people: `cpu`, `2 x NVIDIA H100 (CUDA_VISIBLE_DEVICES=4,5)`."""
     name, mask = device.type, ""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)

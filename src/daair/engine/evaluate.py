@@ -28,7 +28,9 @@ from accelerate import Accelerator
 from torch import nn
 
 from daair import checkpoint, components
-from daair.config import benchmarks_of
+from daair.config.reproduce import quoted
+from daair.config.schema import Config
+from daair.config.validate import benchmarks_of
 from daair.data.benchmarks import Benchmark, load_benchmark, why_missing
 from daair.data.mix import Mix
 from daair.engine.measure import Samples, measure
@@ -36,13 +38,12 @@ from daair.engine.progress import Reporter
 from daair.engine.setup import make_accelerator
 from daair.errors import UserError
 from daair.files import replacing, safe_name
-from daair.pictures import comparison
-from daair.reproduce import quoted
-from daair.runs import samples, tables
+from daair.report import tables
+from daair.runs import samples
 from daair.runs.mirror import Mirror
+from daair.runs.pictures import comparison
 from daair.runs.record import Record
 from daair.runs.samples import Sample
-from daair.schema import Config
 
 
 def evaluate(cfg: Config) -> int:
@@ -76,7 +77,7 @@ def evaluate(cfg: Config) -> int:
 
 
 def load_network(cfg: Config) -> tuple[nn.Module, Path]:
-    """The network to evaluate, and the folder for its rows.
+    """Return the network to evaluate, and the folder for its rows.
 
     Raises:
         UserError: there are no weights, or not those of this network.
@@ -106,7 +107,7 @@ def _digest(data: bytes) -> str:
 
 
 def with_data(benchmarks: Sequence[Benchmark], root: str | None, reporter: Reporter) -> list[Benchmark]:
-    """Those benchmarks whose data are there; of the others a line says why not."""
+    """Return those benchmarks whose data are there; of the others a line says why not."""
     reasons = {benchmark: why_missing(benchmark, root) for benchmark in benchmarks}
     for reason in filter(None, reasons.values()):
         reporter.say(f"not evaluated: {reason}")
@@ -116,7 +117,7 @@ def with_data(benchmarks: Sequence[Benchmark], root: str | None, reporter: Repor
 def finish(
     cfg: Config, mix: Mix, record: Record, accelerator: Accelerator, reporter: Reporter, mirror: Mirror | None = None
 ) -> int:
-    """The end of a training run: measure what is not measured yet, show all, mark the run as done."""
+    """Return the end of a training run: measure what is not measured yet, show all, mark the run as done."""
     stored = record.results()
     already = set() if stored is None else set(zip(stored["benchmark"], stored["protocol"], strict=True))
     items = []

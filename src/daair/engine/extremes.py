@@ -46,7 +46,7 @@ class Extremes:
                 self._best[place] = rank, Sample(**names, which=which, strip=pictures)
 
     def gathered(self) -> list[Sample]:
-        """Those of all processes together, by benchmark; every process gets them and must ask."""
+        """Return those of all processes together, by benchmark; every process gets them and must ask."""
         ranks: dict[Place, tuple[float, int]] = {}
         for place, rank in gather_object([(place, rank) for place, (rank, _) in self._best.items()]):
             ranks[place] = min(rank, ranks.get(place, rank))

@@ -20,6 +20,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
+from daair.config.schema import Evaluate
 from daair.data.benchmarks import Item
 from daair.engine import memory
 from daair.engine.extremes import Extremes
@@ -29,7 +30,6 @@ from daair.errors import UserError
 from daair.metrics import PROTOCOLS
 from daair.perceptual import PERCEPTUAL, Distance, load, missing
 from daair.runs.samples import Sample
-from daair.schema import Evaluate
 
 Samples = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]  # benchmark -> input, restored, clean
 Key = tuple[int, int, int]  # a row's place: benchmark, protocol, image
@@ -154,7 +154,7 @@ class Restorer:
             self.pixels = min(gather_object([pixels]))  # an image gets the same tiles from whichever process
 
     def __call__(self, crop: Crop) -> Crop:
-        """The crop with its restored image.
+        """Return the crop with its restored image.
 
         Raises:
             UserError: the network failed, or returned another shape or numbers that are not finite.
@@ -194,7 +194,7 @@ class Restorer:
         return restored, side % longest
 
     def _labels(self, item: Item) -> Tensor | None:
-        """The image's label as the network numbers it; None for a network that does not need one."""
+        """Return the image's label as the network numbers it; None for a network that does not need one."""
         if not getattr(self.model, "needs_labels", False):
             return None
         names, label = (
@@ -209,7 +209,7 @@ class Restorer:
 
 
 def _distances(metrics: Iterable[str], accelerator: Accelerator, reporter: Reporter) -> dict[str, Distance]:
-    """The perceptual metrics among `metrics` whose weights every process has."""
+    """Return the perceptual metrics among `metrics` whose weights every process has."""
     distances = {}
     for name in PERCEPTUAL:
         if name not in metrics:
@@ -230,7 +230,7 @@ def _places(items: Sequence[Item], protocols: Sequence[str] | None) -> list[dict
 
 
 def _read(item: Item, keys: Mapping[str, Key]) -> list[Crop]:
-    """The image's distinct crops, each with the protocols that it serves.
+    """Return the image's distinct crops, each with the protocols that it serves.
 
     An image whose sides are multiples already is the same to all protocols: equal shapes are equal crops.
     """
@@ -249,7 +249,7 @@ def _multiple(protocol: str) -> int:
 
 
 def _score(crop: Crop, distances: Mapping[str, Distance], step: int | None) -> list[tuple[Key, dict[str, Any]]]:
-    """The crop's rows, one per protocol."""
+    """Return the crop's rows, one per protocol."""
     rows = []
     for name, key in crop.keys.items():
         protocol, images = PROTOCOLS[name], {"input_": crop.degraded, "": crop.restored}

@@ -9,7 +9,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from daair.engine.profile import peak_of_allocations
+from daair.engine.costs import peak_of_allocations
 
 PROBE = 128
 """Side of the square image, in pixels, whose forward pass is measured; memory grows in proportion to the pixels."""
@@ -19,7 +19,7 @@ SIDES = tuple(2**k for k in range(11, 5, -1))
 
 
 def free_bytes(device: torch.device, processes: int = 1) -> int:
-    """Memory that is free on the device, for each of ``processes`` on this machine.
+    """Return memory that is free on the device, for each of `processes` on this machine.
 
     On the CPU that is what the system could give without swapping, or less where the control group allows less (as in
     containers and batch systems); on CUDA what the driver has plus what PyTorch holds unused.
@@ -32,7 +32,7 @@ def free_bytes(device: torch.device, processes: int = 1) -> int:
 
 
 def affordable_pixels(network: Callable[[Tensor], Tensor], device: torch.device, free: int) -> float:
-    """Pixels of the largest image that ``network`` can take in ``free`` bytes, by one forward pass on a small image.
+    """Pixels of the largest image that `network` can take in `free` bytes, by one forward pass on a small image.
 
     Args:
         network: maps images (1, 3, H, W) on the device to images.
@@ -53,7 +53,7 @@ def affordable_pixels(network: Callable[[Tensor], Tensor], device: torch.device,
 
 
 def tile_for(height: int, width: int, pixels: float) -> int:
-    """Side of the tile for an image when so many pixels are affordable at once: 0 for the whole image.
+    """Return side of the tile for an image when so many pixels are affordable at once: 0 for the whole image.
 
     Where not even the smallest tile is affordable it is tried all the same; the figure is an estimate.
     """
@@ -63,7 +63,7 @@ def tile_for(height: int, width: int, pixels: float) -> int:
 
 
 def _allowed_by_control_group() -> float:
-    """Bytes left below the limits of the control groups (version 2) that this process is in."""
+    """Return bytes left below the limits of the control groups (version 2) that this process is in."""
     try:
         line = next(row for row in Path("/proc/self/cgroup").read_text().splitlines() if row.startswith("0::"))
     except (OSError, StopIteration):
@@ -83,5 +83,5 @@ def _allowed_by_control_group() -> float:
 
 
 def local_processes(processes: int) -> int:
-    """How many of the run's processes share this machine."""
+    """Return how many of the run's processes share this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", processes))

@@ -5,7 +5,7 @@ Shape legend: L learners (encoder first), D degradations, N experts.
 
 import numpy as np
 
-from daair.information import normalised_mutual_information
+from daair.runs.information import normalised_mutual_information
 
 
 class RoutingTally:
@@ -30,7 +30,7 @@ class RoutingTally:
             self.counts[:, label] += shares[:, labels == label].sum(axis=1)
 
     def merge(self, others: list["RoutingTally"]) -> "RoutingTally":
-        """The sum of tallies, e.g. of several processes."""
+        """Return the sum of tallies, e.g. of several processes."""
         total = RoutingTally(self.labels)
         counted = [tally.counts for tally in others if tally.counts is not None]
         total.counts = sum(counted) if counted else None

@@ -18,9 +18,9 @@ SMALLEST_TILE = 64
 
 
 def tile_spans(length: int, tile: int, overlap: int) -> list[tuple[int, Tensor]]:
-    """Covers one axis with tiles whose blending weights sum to one at every position.
+    """Cover one axis with tiles whose blending weights sum to one at every position.
 
-    The fewest tiles that overlap by at least ``overlap`` are spread evenly. Between neighbours the weight passes from
+    The fewest tiles that overlap by at least `overlap` are spread evenly. Between neighbours the weight passes from
     one to the other as sin^2 to cos^2, over the whole of their overlap; where more than two meet, they are normalised.
 
     Args:
@@ -29,7 +29,7 @@ def tile_spans(length: int, tile: int, overlap: int) -> list[tuple[int, Tensor]]
         overlap: Least overlap of neighbours, in [0, tile - 1].
 
     Returns:
-        First position and float32 weights ``(min(tile, length),)`` of each tile, in order.
+        First position and float32 weights `(min(tile, length),)` of each tile, in order.
     """
     if tile < 1 or not 0 <= overlap < tile:
         raise ValueError(f"overlap must lie in [0, tile - 1], got tile={tile}, overlap={overlap}")
@@ -51,20 +51,20 @@ def tile_spans(length: int, tile: int, overlap: int) -> list[tuple[int, Tensor]]
 
 @torch.inference_mode()
 def restore_tiled(model: nn.Module, x: Tensor, tile: int, overlap: int, labels: Tensor | None = None) -> Tensor:
-    """Restores images tile by tile and blends the tiles without seams.
+    """Restore images tile by tile and blends the tiles without seams.
 
-    Input and result stay where ``x`` is (the CPU, for large images); one tile at a time visits the model's device. A
+    Input and result stay where `x` is (the CPU, for large images); one tile at a time visits the model's device. A
     side shorter than the tile is taken whole. Tiles that are a multiple of the model's size multiple need no padding.
 
     Args:
-        model: ``model(x)`` or ``model(x, labels)`` returns a tensor of the shape of ``x``.
-        x: Images ``(B, 3, H, W)`` in [0, 1].
+        model: `model(x)` or `model(x, labels)` returns a tensor of the shape of `x`.
+        x: Images `(B, 3, H, W)` in [0, 1].
         tile: Side of a tile in pixels.
-        overlap: Least overlap of neighbouring tiles in pixels, less than ``tile``.
-        labels: Degradation labels ``(B,)`` for a model that wants them.
+        overlap: Least overlap of neighbouring tiles in pixels, less than `tile`.
+        labels: Degradation labels `(B,)` for a model that wants them.
 
     Returns:
-        Restored images, shape, dtype and device of ``x``.
+        Restored images, shape, dtype and device of `x`.
     """
     device = next((p.device for p in model.parameters()), x.device)
     rows, columns = tile_spans(x.shape[-2], tile, overlap), tile_spans(x.shape[-1], tile, overlap)
@@ -117,7 +117,7 @@ def restore_within_memory(
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether PyTorch says so, on whichever device."""
+    """Return whether PyTorch says so, on whichever device."""
     text = str(error)
     signs = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
     return isinstance(error, torch.OutOfMemoryError) or any(sign in text for sign in signs)

@@ -16,23 +16,22 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from daair import checkpoint, components
+from daair.config.identity import run_folder
+from daair.config.schema import Config
 from daair.data.mix import Mix
 from daair.data.order import StepSampler
 from daair.engine import checkpoints
-from daair.engine.data import Waiting, check_same_data, data_lines
+from daair.engine.costs import costs
+from daair.engine.data import Waiting, check_same_data, data_lines, warn_of_leaks
 from daair.engine.devices import describe
 from daair.engine.evaluate import finish
-from daair.engine.profile import costs
 from daair.engine.progress import Bar, Reporter
 from daair.engine.setup import Stop, ignore_signals, make_accelerator, reseed
 from daair.engine.validate import validate
-from daair.engine.verify import warn_of_leaks
 from daair.errors import UserError, reason
-from daair.identity import run_folder
 from daair.runs.environment import environment, git_diff
 from daair.runs.mirror import Mirror
 from daair.runs.record import Record
-from daair.schema import Config
 
 
 def train(cfg: Config) -> int:
@@ -133,7 +132,7 @@ class Run:
         return exit_code
 
     def loop(self) -> int:
-        """All updates from the newest checkpoint to `train.steps`; returns the exit status."""
+        """Return all updates from the newest checkpoint to `train.steps`; returns the exit status."""
         cfg, accelerator, stop = self.cfg.train, self.accelerator, Stop(self.accelerator)
         first = self.resume()
         self.batches = Waiting(self.loader(first))
@@ -235,7 +234,7 @@ class Run:
     def explain_divergence(
         self, step: int, loss: Tensor, norm: Tensor, weight_norm: Tensor, labels: list[Tensor]
     ) -> str:
-        """Which step, what was in its batch (of all processes, which must all call this), what is left."""
+        """Return which step, what was in its batch (of all processes, which must all call this), what is left."""
         everywhere = self.accelerator.gather(torch.cat(labels))
         names = Counter(self.mix.labels[i] for i in everywhere.tolist())
         batch = ", ".join(f"{count} x {name}" for name, count in sorted(names.items()))
@@ -258,6 +257,6 @@ def _detached(parts: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _means(tracked: list[dict[str, Tensor]]) -> dict[str, float]:
-    """Mean of each name over the entries that have it."""
+    """Return mean of each name over the entries that have it."""
     names = dict.fromkeys(name for entry in tracked for name in entry)
     return {name: torch.stack([entry[name] for entry in tracked if name in entry]).mean().item() for name in names}

@@ -13,8 +13,8 @@ from daair.data.mix import Mix
 from daair.engine.progress import Reporter
 from daair.engine.routing import RoutingTally
 from daair.metrics import PROTOCOLS
-from daair.pictures import comparison
 from daair.runs.mirror import Mirror
+from daair.runs.pictures import comparison
 from daair.runs.record import Record
 
 BATCH = 8  # crops at a time; has no influence on the figures

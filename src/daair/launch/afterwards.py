@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from daair.config.schema import Config
 from daair.errors import UserError, reason
-from daair.schema import Config
 
 
 def make_tables(configs: Sequence[Config]) -> None:
@@ -17,7 +17,7 @@ def make_tables(configs: Sequence[Config]) -> None:
     studies = {(config.paths.runs, config.study): config for config in configs if "experiment" in config.choices}
     for config in studies.values():
         try:
-            from daair.engine.collate import collate
+            from daair.tasks.collate import collate
 
             collate(config)
         except UserError as error:

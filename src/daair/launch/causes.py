@@ -34,7 +34,7 @@ class Ending:
 
 
 def ending(status: Status, code: int, log: str, *, timeout: float | None = None, stopped: bool = False) -> Ending:
-    """What to think of an attempt.
+    """Return what to think of an attempt.
 
     Args:
         status: what the run recorded last.
@@ -68,13 +68,13 @@ def _killed(name: str) -> str:
 
 
 def last_error(log: str) -> str:
-    """The last line of a log that looks like an error's."""
+    """Return the last line of a log that looks like an error's."""
     lines = [line.strip() for line in log.splitlines() if re.match(r"^(\w+\.)*\w*(Error|Exception|error)\b.*: ", line)]
     return lines[-1] if lines else ""
 
 
 def tail(file: Path, begin: int = 0, size: int = TAIL) -> str:
-    """The end of a log, from byte `begin` at the earliest."""
+    """Return the end of a log, from byte `begin` at the earliest."""
     try:
         with open(file, "rb") as stream:
             stream.seek(max(begin, stream.seek(0, os.SEEK_END) - size))
@@ -84,6 +84,6 @@ def tail(file: Path, begin: int = 0, size: int = TAIL) -> str:
 
 
 def last_lines(log: str, cause: str = "", count: int = 4) -> list[str]:
-    """The last lines of a log that say something, and more than `cause`."""
+    """Return the last lines of a log that say something, and more than `cause`."""
     lines = [line.rstrip()[:160] for line in log.splitlines() if not NOISE.search(line)]
     return [line for line in lines if not cause or cause[:140] not in line][-count:]

@@ -11,16 +11,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from daair.config.schema import Config
 from daair.errors import UserError
 from daair.launch import slurm
 from daair.launch.afterwards import make_tables
 from daair.launch.causes import Ending
 from daair.launch.plan import Job, Plan, jobs_of, missing
+from daair.launch.squeue import jobs as slurm_jobs
 from daair.launch.sweep import queue
 from daair.launch.view import View
-from daair.runs.queue import jobs as slurm_jobs
 from daair.runs.record import Record
-from daair.schema import Config
 
 INTERRUPTED = 130  # exit status after Ctrl-C
 
@@ -62,7 +62,7 @@ def sweep(configs: Sequence[Config]) -> int:
 
 
 def in_queue(jobs: Sequence[Job]) -> dict[str, str]:
-    """Names of the runs that a job of Slurm waits with or works on, and its number.
+    """Return names of the runs that a job of Slurm waits with or works on, and its number.
 
     Raises:
         UserError: Slurm does not answer.
@@ -77,7 +77,7 @@ def in_queue(jobs: Sequence[Job]) -> dict[str, str]:
 
 
 def request(cfg: Config) -> str:
-    """What a run asks for, in words."""
+    """Return what a run asks for, in words."""
     asked = slurm.resources(cfg)
     machines = f"{cfg.launch.nodes} machine{'s' * (cfg.launch.nodes > 1)}"
     each = f"{cfg.launch.num_processes} processes, {asked['cpus_per_task']} CPUs, {asked.get('gpus_per_node', 0)} GPUs"
@@ -151,7 +151,7 @@ class Watch:
 
 
 def ending(job: Job, number: str) -> Ending:
-    """How a run stands whose job is gone; what the run could not record itself is recorded now."""
+    """Return how a run stands whose job is gone; what the run could not record itself is recorded now."""
     record = Record(job.folder)
     status = record.status()
     if status.state == "done":

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 
 from daair import cli
-from daair.config import Config
+from daair.config.identity import run_folder
+from daair.config.jobs import checked
+from daair.config.validate import Config
 from daair.errors import UserError
-from daair.identity import run_folder
-from daair.preflight import checked
 from daair.runs.record import Record
 
 GRIDS = ("daair_sweeper.sweeper.StudySweeper", "basic_sweeper.BasicSweeper")
@@ -14,7 +14,7 @@ GRIDS = ("daair_sweeper.sweeper.StudySweeper", "basic_sweeper.BasicSweeper")
 
 
 def outcome(cfg: Config, status: int, sweeper: str) -> int | float | None:
-    """What the job with this config returns to `sweeper`.
+    """Return what the job with this config returns to `sweeper`.
 
     Args:
         cfg: the job's config.
@@ -33,7 +33,7 @@ def outcome(cfg: Config, status: int, sweeper: str) -> int | float | None:
 
 
 def objective(cfg: Config) -> float:
-    """The last value of the metric `launch.objective` of the run with this config.
+    """Return the last value of the metric `launch.objective` of the run with this config.
 
     Raises:
         UserError: the run has no such metric.

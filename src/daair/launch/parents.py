@@ -18,7 +18,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def name_as_parent() -> dict[str, str]:
-    """Environment variables for processes that this one starts and that must end with it."""
+    """Return environment variables for processes that this one starts and that must end with it."""
     return {PARENT: str(os.getpid())}
 
 

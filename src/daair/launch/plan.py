@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from daair.config import Config
+from daair.config.identity import run_folder
+from daair.config.validate import Config
 from daair.errors import UserError
-from daair.identity import run_folder
 from daair.launch.pool import Pool, Share
 from daair.runs.record import Status
 
@@ -72,7 +72,7 @@ class Plan:
 
 
 def jobs_of(configs: Iterable[Config]) -> list[Job]:
-    """The jobs with these configs, in their order.
+    """Return the jobs with these configs, in their order.
 
     Raises:
         UserError: a task that has no run folder.
@@ -130,7 +130,7 @@ def missing(
 
 
 def ordered(jobs: Sequence[Job], pool: Pool) -> tuple[Job, ...]:
-    """The largest first where that ends the sweep sooner, else the order in which they were asked for."""
+    """Return the largest first where that ends the sweep sooner, else the order in which they were asked for."""
     largest_first = sorted(jobs, key=lambda job: -job.cost)
     sooner = makespan(largest_first, pool) < makespan(jobs, pool) * (1 - 1e-9)
     return tuple(largest_first if sooner else jobs)
@@ -159,7 +159,7 @@ class Slot:
 
 
 def schedule(jobs: Sequence[Job], pool: Pool) -> list[Slot]:
-    """How the jobs would follow one another if their costs told their durations; `pool` stays as it is."""
+    """Return how the jobs would follow one another if their costs told their durations; `pool` stays as it is."""
     pool, waiting, slots = pool.copy(), list(jobs), []
     running: list[tuple[float, int, Share]] = []  # end, number (for equal ends), what is given back then
     now = 0.0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from daair.errors import UserError
 
 if TYPE_CHECKING:
-    from daair.schema import Config
+    from daair.config.schema import Config
 
 MASK = "CUDA_VISIBLE_DEVICES"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -47,7 +47,7 @@ class Pool:
         self.load = self.load or dict.fromkeys(self.devices, 0)
 
     def copy(self) -> Pool:
-        """The same devices, all free."""
+        """Return the same devices, all free."""
         return Pool(self.kind, self.devices, self.room, self.threads)
 
     def check(self, processes: int, name: str) -> None:
@@ -78,7 +78,7 @@ class Pool:
             self.load[device] -= self.room if share.alone else 1
 
     def environment(self, share: Share) -> dict[str, str]:
-        """Environment variables of a run on these devices. Threads that the user has set stay."""
+        """Return environment variables of a run on these devices. Threads that the user has set stay."""
         threads = {} if self.threads is None else {name: os.environ.get(name, str(self.threads)) for name in THREADS}
         return {MASK: ",".join(share.devices) if self.kind == "gpu" else "", **threads}
 
@@ -101,12 +101,12 @@ def _s(count: int) -> str:
 
 
 def cores() -> int:
-    """Logical cores that this process may use."""
+    """Return logical cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def find_pool(configs: Sequence[Config]) -> Pool:
-    """The pool for runs with these configs.
+    """Return the pool for runs with these configs.
 
     Raises:
         UserError: there is no such device, or the runs want different pools.
@@ -128,7 +128,7 @@ def find_pool(configs: Sequence[Config]) -> Pool:
 
 
 def cpu_pool(configs: Sequence[Config], available: int, slots: int | None) -> Pool:
-    """Slots such that the processes of the runs and their loaders have a core for each of their threads.
+    """Return slots such that the processes of the runs and their loaders have a core for each of their threads.
 
     A run of several processes is worth some crowding, up to one for each core. The number depends on what is asked for,
     not on what is left to do: the same command gives the same threads, and with them the same result to the last bit.
@@ -142,7 +142,7 @@ def cpu_pool(configs: Sequence[Config], available: int, slots: int | None) -> Po
 
 
 def visible_gpus(environment: Mapping[str, str]) -> list[str]:
-    """Names of the GPUs that CUDA gives this process, as they stand in CUDA_VISIBLE_DEVICES.
+    """Return names of the GPUs that CUDA gives this process, as they stand in CUDA_VISIBLE_DEVICES.
 
     Names are numbers, `GPU-<uuid>` or `MIG-<uuid>`; a mask ends at its first entry that names no device.
     """
@@ -156,7 +156,7 @@ def visible_gpus(environment: Mapping[str, str]) -> list[str]:
 
 
 def choose_gpus(visible: Sequence[str], chosen: Sequence[int | str] | None, masked: bool = False) -> tuple[str, ...]:
-    """The GPUs that `launch.devices` picks: numbers count within the mask, if any; other names are the driver's.
+    """Return the GPUs that `launch.devices` picks: numbers count within the mask, if any; other names are the driver's.
 
     Raises:
         UserError: there is none, or not that one.

@@ -35,7 +35,7 @@ ONE_MACHINE = {"--num_machines": "1", "--machine_rank": "0", "--main_process_por
 def command(
     folder: Path, processes: int, meeting: Mapping[str, str] = ONE_MACHINE, threads: str | None = None
 ) -> list[str]:
-    """The command line of the run in `folder`; several processes are started by `accelerate launch`.
+    """Return the command line of the run in `folder`; several processes are started by `accelerate launch`.
 
     Args:
         folder: the run's folder.
@@ -59,7 +59,7 @@ def command(
 
 
 def environment(devices: Mapping[str, str], cpu: bool, token: str) -> dict[str, str]:
-    """What the processes of an attempt find in their environment.
+    """Return what the processes of an attempt find in their environment.
 
     Args:
         devices: variables that say what they may use, see `Pool.environment`.
@@ -131,7 +131,7 @@ class Attempt:
             )
 
     def poll(self) -> int | None:
-        """The exit status once nothing of it is left (-n: ended by signal n); None while it works."""
+        """Return the exit status once nothing of it is left (-n: ended by signal n); None while it works."""
         now = time.monotonic()
         if self.timeout is not None and self._kill_at is None and now > self.begun + self.timeout:
             self.timed_out = True
@@ -170,7 +170,7 @@ class Attempt:
             self.process.kill()
 
     def survivors(self) -> list[psutil.Process]:
-        """All processes of this attempt that are alive."""
+        """Return all processes of this attempt that are alive."""
         found = []
         for process in psutil.process_iter():
             try:

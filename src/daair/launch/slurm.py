@@ -15,7 +15,7 @@ What happens to a job on its way:
 | its node dies | none | Slurm queues it again; it goes on from its last checkpoint |
 
 Who was given which job number stands in the run's folder, and whether that job still exists is asked of squeue
-(`daair.runs.queue`).
+(`daair.launch.squeue`).
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import daair
+from daair.config.schema import Config
 from daair.errors import UserError
+from daair.launch import squeue as queue
 from daair.launch.pool import THREADS
 from daair.launch.processes import ONE_MACHINE, Attempt
-from daair.runs import queue
 from daair.runs.record import Record
-from daair.schema import Config
 
 if TYPE_CHECKING:
     from submitit import JobEnvironment
@@ -73,7 +73,7 @@ def submit(runs: Mapping[Path, Config]) -> dict[Path, str]:
 
 
 def resources(cfg: Config) -> dict[str, Any]:
-    """What a run asks of Slurm, as submitit's AutoExecutor names it."""
+    """Return what a run asks of Slurm, as submitit's AutoExecutor names it."""
     launch, slurm = cfg.launch, cfg.launch.slurm
     asked = {
         "name": f"daair-{cfg.study}",
@@ -153,7 +153,7 @@ class Task:
             raise SystemExit(status if status > 0 else 128 - status)
 
     def meeting(self, node: JobEnvironment) -> Mapping[str, str]:
-        """How the processes find each other: at the job's first host."""
+        """Return how the processes find each other: at the job's first host."""
         if self.nodes == 1:
             return ONE_MACHINE
         return {
@@ -228,7 +228,7 @@ def _submit_array(cfg: Config, jobs: list[Task]) -> list[str]:
 
 
 def _remedy(refusal: str) -> str:
-    """What to set, where sbatch's own words do not say."""
+    """Return what to set, where sbatch's own words do not say."""
     if "gres" in refusal or "gpu" in refusal.lower():
         return "; without GPUs: device=cpu or launch.slurm.gpus=0"
     return ""

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from daair.config.schema import Config
 from daair.errors import UserError, reason
 from daair.launch.afterwards import make_tables
 from daair.launch.causes import Ending, ending, tail
@@ -21,7 +22,6 @@ from daair.launch.pool import Pool, Share, find_pool
 from daair.launch.processes import Attempt
 from daair.launch.view import View
 from daair.runs.record import Busy, Record
-from daair.schema import Config
 
 TICK = 0.05  # seconds between two looks at the processes
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

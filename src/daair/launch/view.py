@@ -141,7 +141,7 @@ class View:
         return text if left is None else f"{text}, about {clock(left)} left"
 
     def _left(self, seen: Sequence[tuple[Running, Progress]], waiting: Sequence[Job]) -> float | None:
-        """Seconds until all is done, by the speed of the runs of this sweep; None before that can be told."""
+        """Return seconds until all is done, by the speed of the runs of this sweep; None before that can be told."""
         lefts = [look.left for _, look in seen if look.left is not None]
         rests = [run.job.duration * (1 - look.step / run.job.config.train.steps) for run, look in seen]
         speeds = self._speeds or [left / rest for left, rest in zip(lefts, rests, strict=False) if rest > 0]

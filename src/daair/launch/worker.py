@@ -62,8 +62,8 @@ def main(arguments: list[str]) -> int:
 
 def _work(record: Record) -> int:
     from daair.components import locate
-    from daair.identity import run_folder
-    from daair.schema import Config
+    from daair.config.identity import run_folder
+    from daair.config.schema import Config
 
     config = Config.from_dict(record.config())
     own = run_folder(config)

@@ -218,7 +218,7 @@ class DaAIR(nn.Module):
         return any(isinstance(m, Oracle) for m in self.modules())
 
     def num_parameters(self) -> int:
-        """Numbers that the network has, without the structural zeros of experts of unequal rank."""
+        """Return numbers that the network has, without the structural zeros of experts of unequal rank."""
         padding = sum(m.num_padding for m in self.modules() if isinstance(m, ExpertBank))
         return sum(p.numel() for p in self.parameters()) - padding
 

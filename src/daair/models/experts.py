@@ -52,7 +52,7 @@ class ExpertLayout:
         return self.rank if self.layout == "constant" else self.rank * 2**level
 
     def expert_ranks(self, level: int) -> tuple[int, ...]:
-        """The rank of each of the N specialised experts at `level`; the largest is `rank_at(level)`."""
+        """Return the rank of each of the N specialised experts at `level`; the largest is `rank_at(level)`."""
         full = self.rank_at(level)
         if self.layout != "spread":
             return (full,) * self.count

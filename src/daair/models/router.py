@@ -131,11 +131,11 @@ class Oracle(nn.Module):
 
 
 def _logits(linear: nn.Linear, y: Tensor) -> Tensor:
-    """Global average pool and linear layer in float32: (B, C, H, W) -> (B, N)."""
+    """Return global average pool and linear layer in float32: (B, C, H, W) -> (B, N)."""
     with torch.autocast(y.device.type, enabled=False):
         return nn.functional.linear(y.float().mean(dim=(2, 3)), linear.weight.float(), linear.bias.float())
 
 
 def _squared_variation(x: Tensor) -> Tensor:
-    """Squared coefficient of variation of `x` (N,), population variance: 0 where all are equal."""
+    """Return squared coefficient of variation of `x` (N,), population variance: 0 where all are equal."""
     return x.var(correction=0) / (x.mean().square() + 1e-10)

@@ -41,12 +41,12 @@ def git_state(folder: Path | None = None) -> dict | None:
 
 
 def git_diff() -> str:
-    """Uncommitted changes of tracked files, as a patch; empty when there are none."""
+    """Return uncommitted changes of tracked files, as a patch; empty when there are none."""
     return _git(Path(__file__).resolve().parents[3], "diff", "HEAD") or ""
 
 
 def processor() -> str:
-    """The processor's name, for tables of timings."""
+    """Return the processor's name, for tables of timings."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -1,7 +1,7 @@
 """Weights & Biases as a mirror of a run's folder. Whatever goes wrong here costs one line, never the run.
 
 What collation reads of a run (`Record.collated`) is sent as files of the W&B run, named as below `paths.runs`:
-`<study>/<label>-<config id>/seed<k>/results.csv` and so on. `daair.runs.wandb_source` fetches them again.
+`<study>/<label>-<config id>/seed<k>/results.csv` and so on. `daair.report.wandb_source` fetches them again.
 """
 
 import hashlib
@@ -187,7 +187,7 @@ class Mirror:
 
 
 def run_id(study: str, name: str) -> str:
-    """The id of a run in W&B: the same for every attempt, so that a resumed run goes on where it was."""
+    """Return the id of a run in W&B: the same for every attempt, so that a resumed run goes on where it was."""
     return hashlib.sha1(f"{study}/{name}".encode()).hexdigest()[:10]
 
 

@@ -51,7 +51,7 @@ def progress(run: Run, now: datetime) -> Progress:
 
 
 def _left(steps: int, newest: tuple | None, oldest: tuple | None, now: datetime) -> float | None:
-    """Seconds from `now` to the last update, if the run goes on as between its oldest and its newest line."""
+    """Return seconds from `now` to the last update, if the run goes on as between its oldest and its newest line."""
     if newest is None or oldest is None or newest[1] <= oldest[1]:
         return None
     per_step = (newest[0] - oldest[0]).total_seconds() / (newest[1] - oldest[1])

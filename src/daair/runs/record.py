@@ -140,7 +140,7 @@ class Record:
         return files + sorted(self.samples.glob("*/*.png"))
 
     def contents(self, place: Place) -> bytes:
-        """What a file holds, as in `record.contents(Record.results_file)`; half the work of reading from a path.
+        """Return what a file holds, as in `record.contents(Record.results_file)`; half the work of reading from a path.
 
         Raises:
             OSError: it is not there, or cannot be read.
@@ -149,7 +149,7 @@ class Record:
             return file.read()
 
     def _object(self, place: Place) -> dict[str, Any]:
-        """The JSON object in a file; {} where there is none."""
+        """Return the JSON object in a file; {} where there is none."""
         try:
             stored = json.loads(self.contents(place))
         except FileNotFoundError:
@@ -197,7 +197,7 @@ class Record:
         write_text(self.job_file, json.dumps({"job": job, "submitted": _now()}) + "\n")
 
     def job(self) -> str | None:
-        """The number of the Slurm job that the run was handed over to last, None if there was none."""
+        """Return the number of the Slurm job that the run was handed over to last, None if there was none."""
         try:
             return str(json.loads(self.job_file.read_text())["job"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -220,7 +220,7 @@ class Record:
         self.update(**again, **me, steps=steps, message="")
 
     def status(self) -> Status:
-        """What status.json says; `queued` where there is none or where it is damaged.
+        """Return what status.json says; `queued` where there is none or where it is damaged.
 
         Raises:
             UserError: a newer version wrote it; its meaning is not known here.
@@ -258,7 +258,7 @@ class Record:
         write_text(self.config_file, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
     def config(self) -> dict[str, Any]:
-        """The frozen config.
+        """Return the frozen config.
 
         Raises:
             UserError: the folder holds none.
@@ -268,7 +268,7 @@ class Record:
         return yaml.load(self.config_file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
     def environment(self) -> dict[str, Any]:
-        """What the latest attempt noted of its machine, see `daair.runs.environment`; {} where there is nothing.
+        """Return what the latest attempt noted of its machine, see `daair.runs.environment`; {} where there is nothing.
 
         Raises:
             DamagedRecord: the file is torn.
@@ -285,7 +285,7 @@ class Record:
             write_text(self.summary_file, json.dumps(_jsonable({**self.summary(), **values}), indent=2) + "\n")
 
     def summary(self) -> dict[str, Any]:
-        """What `summarise` noted; {} where there is nothing.
+        """Return what `summarise` noted; {} where there is nothing.
 
         Raises:
             DamagedRecord: the file is torn.
@@ -298,7 +298,7 @@ class Record:
             write_text(self.data_file, json.dumps(summary, indent=1) + "\n")
 
     def data(self) -> dict[str, Any]:
-        """What `note_data` wrote; {} where there is nothing.
+        """Return what `note_data` wrote; {} where there is nothing.
 
         Raises:
             DamagedRecord: the file is torn.
@@ -314,7 +314,7 @@ class Record:
             file.write(json.dumps(_jsonable(row), allow_nan=False) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All complete lines of metrics, oldest first."""
+        """Return all complete lines of metrics, oldest first."""
         if not self.metrics_file.is_file():
             return []
         rows = []
@@ -326,7 +326,7 @@ class Record:
         return rows
 
     def newest(self) -> Iterator[dict[str, Any]]:
-        """Lines of metrics, the newest first, as far as the end of the file holds them; for a quick look."""
+        """Yield lines of metrics, the newest first, as far as the end of the file holds them; for a quick look."""
         try:
             with open(self.metrics_file, "rb") as file:
                 size = file.seek(0, os.SEEK_END)
@@ -341,7 +341,7 @@ class Record:
                     yield row
 
     def results(self) -> "pd.DataFrame | None":
-        """The per-image rows, or None before there are any.
+        """Return the per-image rows, or None before there are any.
 
         Raises:
             UserError: the file holds something else.
@@ -351,7 +351,7 @@ class Record:
         return results.load(self.results_file) if self.results_file.is_file() else None
 
     def sample_file(self, benchmark: str, which: str) -> Path:
-        """The picture of a benchmark's image with the `largest` or `smallest` gain, see `daair.runs.samples`."""
+        """Return the picture of a benchmark's image with the `largest` or `smallest` gain, see `daair.runs.samples`."""
         return self.samples / safe_name(benchmark) / f"{which}_gain.png"
 
     def rewind(self, step: int) -> None:

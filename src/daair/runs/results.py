@@ -32,7 +32,7 @@ _TYPES = {
 
 
 def parse(texts: Sequence[bytes | None]) -> tuple[pd.DataFrame, dict[int, str]]:
-    """Rows of all texts.
+    """Return rows of all texts.
 
     Args:
         texts: contents of results.csv, of one run each; None for a run without results.
@@ -60,7 +60,7 @@ def parse(texts: Sequence[bytes | None]) -> tuple[pd.DataFrame, dict[int, str]]:
 
 
 def load(file: Path) -> pd.DataFrame:
-    """The rows of one results.csv as they stand in it.
+    """Return the rows of one results.csv as they stand in it.
 
     Raises:
         UserError: it is torn, lacks columns, or is no table.
@@ -77,7 +77,7 @@ def load(file: Path) -> pd.DataFrame:
 
 
 def _torn(text: bytes) -> str | None:
-    """What the first look at a file says against it."""
+    """Return what the first look at a file says against it."""
     if not text.endswith(b"\n"):
         return "results.csv: ends within a line" if text.strip() else "results.csv: is empty"
     missing = [
@@ -125,7 +125,7 @@ def _to_pandas(tables: list[pa.Table]) -> pd.DataFrame:
 
 
 def _wrong_rows(rows: pd.DataFrame) -> list[tuple[str, pd.Series]]:
-    """Reasons to leave out the runs of some rows."""
+    """Return reasons to leave out the runs of some rows."""
     codes = pd.DataFrame({name: rows[name].cat.codes for name in KEYS} | {"run": rows["run"]})
     wrong = [(f"results.csv: has a row without {name}", rows[name].isna()) for name in MEASURED]
     wrong.append(("results.csv: has an image twice in one benchmark and protocol", codes.duplicated()))

@@ -52,7 +52,7 @@ TEXTS = {field.name: field.type for field in fields(Sample) if field.name != "st
 
 
 def strip(degraded: np.ndarray, restored: np.ndarray, clean: np.ndarray, side: int) -> np.ndarray:
-    """The middle of three images, at most `side` x `side` pixels of each, side by side.
+    """Return the middle of three images, at most `side` x `side` pixels of each, side by side.
 
     Args:
         degraded, clean: (H, W, 3) uint8.
@@ -75,7 +75,7 @@ def write(path: Path, sample: Sample) -> None:
 
 
 def read(path: Path) -> Sample | None:
-    """The sample in a file; None if it holds none: another picture, or a damaged one."""
+    """Return the sample in a file; None if it holds none: another picture, or a damaged one."""
     try:
         with Image.open(path) as picture:
             texts = {name: kind(picture.info[name]) for name, kind in TEXTS.items()}
@@ -86,7 +86,7 @@ def read(path: Path) -> Sample | None:
 
 
 def found(folder: Path) -> Iterator[Sample]:
-    """All samples below a run's folder of pictures, by benchmark, the largest gain first."""
+    """Yield all samples below a run's folder of pictures, by benchmark, the largest gain first."""
     for path in sorted(Path(folder).glob("*/*.png")):
         sample = None if path.name.startswith(".") else read(path)
         if sample is not None:

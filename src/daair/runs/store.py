@@ -76,18 +76,18 @@ class Run:
 
 
 def identity(run: str) -> tuple[str, ...]:
-    """What `<study>/<label>-<config id>/seed<k>` is a run of: study, config id and seed, whatever the label."""
+    """Return what `<study>/<label>-<config id>/seed<k>` is a run of: study, config id and seed, whatever the label."""
     study, variant, seed = run.split("/")
     return study, variant.rpartition("-")[2], seed
 
 
 def studies(runs: str | Path) -> list[str]:
-    """Names of the studies with at least one run, in natural order."""
+    """Return names of the studies with at least one run, in natural order."""
     return [name for name in _subfolders(Path(runs)) if next(run_folders(runs, name), None) is not None]
 
 
 def run_folders(runs: str | Path, study: str | None = None) -> Iterator[Path]:
-    """Folders of all runs, or of those of one study, in natural order (rank4 before rank16).
+    """Yield folders of all runs, or of those of one study, in natural order (rank4 before rank16).
 
     Names are looked at, no file is opened. A study that does not exist has none.
     """
@@ -101,7 +101,7 @@ def run_folders(runs: str | Path, study: str | None = None) -> Iterator[Path]:
 
 
 def read(folder: str | Path) -> Run:
-    """How one run stands; never raises because of what its files hold.
+    """Return how one run stands; never raises because of what its files hold.
 
     Args:
         folder: a run's folder, as `run_folders` gives it.
@@ -119,7 +119,7 @@ def read(folder: str | Path) -> Run:
 
 
 def find_variant(runs: str | Path, study: str, config_id: str) -> str | None:
-    """The folder name `<label>-<config id>` that a study has for this config already, whatever its label."""
+    """Return the folder name `<label>-<config id>` that a study has for this config already, whatever its label."""
     names = _subfolders(Path(runs) / safe_name(study))
     return next((name for name in names if (match := VARIANT.fullmatch(name)) and match["id"] == config_id), None)
 
@@ -132,7 +132,7 @@ def natural(name: str) -> tuple[tuple[str | int, ...], str]:
 
 
 def _subfolders(folder: Path) -> list[str]:
-    """Names of the visible folders in `folder`; none if there is no such folder."""
+    """Return names of the visible folders in `folder`; none if there is no such folder."""
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]

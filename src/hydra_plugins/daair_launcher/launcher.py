@@ -16,7 +16,7 @@ class AccelerateLauncher(Launcher):
     """Gives all jobs of a batch to `daair.launch.sweep`."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep who asks; `daair.preflight` has the configs, composed and checked."""
+        """Keep who asks; `daair.config.jobs` has the configs, composed and checked."""
         self.sweeper = config.hydra.sweeper._target_
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:

@@ -1,7 +1,7 @@
 """The sweeper of studies (`hydra/sweeper=study`, the default): Hydra's basic sweeper with named variants.
 
-Everything it knows is in `daair.grid`; its keys are explained in conf/hydra/sweeper/study.yaml. Hydra executes this
-file before it is a module, so annotations are not postponed here.
+Everything it knows is in `daair.config.grid`; its keys are explained in conf/hydra/sweeper/study.yaml. Hydra executes
+this file before it is a module, so annotations are not postponed here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,11 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import Override
 
-from daair.grid import points
+from daair.config.grid import points
 
 
 class StudySweeper(BasicSweeper):
-    """Every variant times the grid; see `daair.grid.points`."""
+    """Every variant times the grid; see `daair.config.grid.points`."""
 
     def __init__(
         self,
@@ -37,8 +37,8 @@ class StudySweeper(BasicSweeper):
         return returns
 
     def split_arguments(self, overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
-        """The sweep's jobs as override texts, in batches of at most `max_batch_size`."""
+        """Return the sweep's jobs as override texts, in batches of at most `max_batch_size`."""
         return list(self.split_overrides_to_chunks(points(overrides, self.variants, self.only), max_batch_size))
 
     def validate_batch_is_legal(self, batch: list[list[str]]) -> None:
-        """Nothing: `daair.preflight` has composed and checked every job already."""
+        """Nothing: `daair.config.jobs` has composed and checked every job already."""

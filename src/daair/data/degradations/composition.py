@@ -15,16 +15,16 @@ def compose(
     *,
     steps: Annotated[Mapping[str, Callable[[Image, np.random.Generator], Image]], MinLen(1)],
 ) -> Image:
-    """Applies degradations in the given order, each to what the one before left.
+    """Apply degradations in the given order, each to what the one before left.
 
-    CDD-11 (Guo et al., "OneRestore", ECCV 2024) names its eleven sets by their steps: ``low``, ``haze``, ``rain``,
-    ``snow``, ``low_haze``, ..., ``low_haze_snow``. Here the steps are done in the order of the name, from left to
+    CDD-11 (Guo et al., "OneRestore", ECCV 2024) names its eleven sets by their steps: `low`, `haze`, `rain`,
+    `snow`, `low_haze`, ..., `low_haze_snow`. Here the steps are done in the order of the name, from left to
     right; the authors' own generator adds the haze last.
 
     Args:
         image: Clean image, uint8, (H, W, 3).
         rng: Source of all randomness; the steps share it.
-        steps: Degradations ``(image, rng) -> image`` by name. (By name and not in a list, so that one key of one step
+        steps: Degradations `(image, rng) -> image` by name. (By name and not in a list, so that one key of one step
             can be set on the command line.)
 
     Returns:

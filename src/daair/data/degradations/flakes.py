@@ -21,9 +21,9 @@ def snow(
     veil: Units = (0.0, 0.15),
     brightness: Units = (0.85, 1.0),
 ) -> Image:
-    """Adds falling snow, in the manner of Snow100K and CSD.
+    """Add falling snow, in the manner of Snow100K and CSD.
 
-    Snow100K (Liu et al., "DesnowNet", TIP 2018) composes ``I = J (1 - z) + A z`` with masks ``z`` of translucent flakes
+    Snow100K (Liu et al., "DesnowNet", TIP 2018) composes `I = J (1 - z) + A z` with masks `z` of translucent flakes
     in small, medium and large sizes; CSD (Chen et al., ICCV 2021) adds streaks of moving flakes and a veil. Here a
     flake is a soft-edged ellipse, drawn out along its fall. Sizes follow a power law (number ~ radius ** -3, as of
     equal flakes at all distances), so most are small, and a few close to the camera are large and blurred.
@@ -69,7 +69,7 @@ def _transmission(
     stretch: float,
     fall: float,
 ) -> NDArray[np.float32]:
-    """Share of the scene's light that passes between and through the flakes, float32, (height, width).
+    """Return share of the scene's light that passes between and through the flakes, float32, (height, width).
 
     Flakes are drawn in groups of similar size, each on squares as large as the largest of the group needs.
     """

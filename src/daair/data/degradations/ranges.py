@@ -14,7 +14,7 @@ Image = NDArray[np.uint8]
 
 
 def low_to_high(pair: tuple[float, float]) -> bool:
-    """Whether a range is the right way round."""
+    """Return whether a range is the right way round."""
     return pair[0] <= pair[1]
 
 
@@ -40,5 +40,5 @@ Levels = Annotated[tuple[Level, Level], Predicate(low_to_high)]
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """Draws from [low, high], evenly in the logarithm (evenly in the value if low is 0)."""
+    """Draw from [low, high], evenly in the logarithm (evenly in the value if low is 0)."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high)))) if low > 0 else float(rng.uniform(low, high))

@@ -16,19 +16,19 @@ def haze(
     depth: Amounts = (0.5, 8.0),
     scale: Positive = 480.0,
 ) -> Image:
-    """Adds haze by the atmospheric scattering model ``I = J t + A (1 - t)``, ``t = exp(-beta d)``.
+    """Add haze by the atmospheric scattering model `I = J t + A (1 - t)`, `t = exp(-beta d)`.
 
-    The model is Koschmieder's, in the form of Narasimhan and Nayar (IJCV 2002). ``A`` and ``beta`` have the ranges that
+    The model is Koschmieder's, in the form of Narasimhan and Nayar (IJCV 2002). `A` and `beta` have the ranges that
     file names of RESIDE (Li et al., TIP 2019) state for outdoor images. There is no depth map for an arbitrary
-    photograph, so ``d`` is generated: see :func:`smooth_depth`.
+    photograph, so `d` is generated: see `smooth_depth`.
 
     Args:
         image: Clean image, uint8, (H, W, 3).
         rng: Source of all randomness.
-        airlight: Grey airlight ``A``; 1 is white.
+        airlight: Grey airlight `A`; 1 is white.
         beta: Scattering coefficient per unit of depth.
-        depth: Nearest and farthest depth of a scene, in the unit whose inverse is ``beta``'s (dimensionless together:
-            by default ``beta d`` is 0.02 to 1.6). With it, a photograph of SOTS outdoor comes out at 16.3 dB on
+        depth: Nearest and farthest depth of a scene, in the unit whose inverse is `beta`'s (dimensionless together:
+            by default `beta d` is 0.02 to 1.6). With it, a photograph of SOTS outdoor comes out at 16.3 dB on
             average; its own hazy version (A 0.8, beta 0.2) has 16.1 dB and, by the model, depths of 2.3 to 3.9.
         scale: Height in pixels over which a scene goes from near to far.
 
@@ -42,16 +42,16 @@ def haze(
 
 
 def scatter(image: Image, depth: NDArray[np.float32], *, airlight: float, beta: float) -> Image:
-    """The haze formula itself, for a known depth.
+    """Return the haze formula itself, for a known depth.
 
     Args:
         image: Clean image, uint8, (H, W, 3).
-        depth: Depth, float32, (H, W), in units of ``1 / beta``.
-        airlight: ``A`` in [0, 1].
+        depth: Depth, float32, (H, W), in units of `1 / beta`.
+        airlight: `A` in [0, 1].
         beta: Scattering coefficient, at least 0.
 
     Returns:
-        ``round(255 * (J t + A (1 - t)))``, uint8, (H, W, 3).
+        `round(255 * (J t + A (1 - t)))`, uint8, (H, W, 3).
     """
     transmission = np.exp(np.float32(-beta) * depth)[..., None]
     white = np.float32(255 * airlight)
@@ -64,9 +64,9 @@ def scatter(image: Image, depth: NDArray[np.float32], *, airlight: float, beta: 
 def smooth_depth(
     rng: np.random.Generator, height: int, width: int, *, near: float, far: float, scale: float
 ) -> NDArray[np.float32]:
-    """Draws a depth map: far at the top, near at the bottom, with soft hills in between.
+    """Draw a depth map: far at the top, near at the bottom, with soft hills in between.
 
-    The image is a window into a scene at least ``scale`` pixels high, at a random position; so a small crop sees a
+    The image is a window into a scene at least `scale` pixels high, at a random position; so a small crop sees a
     slowly varying part of it, as it would in a crop of a large hazy image.
 
     Args:

@@ -13,7 +13,7 @@ from daair.data.degradations.transfer import LIGHT, encode
 
 
 def noise(image: Image, rng: np.random.Generator, *, sigma: Level | Levels, table: bool = False) -> Image:
-    """Adds white Gaussian noise as the all-in-one papers do: on the 8-bit scale, clipped, then *truncated* to 8 bits.
+    """Add white Gaussian noise as the all-in-one papers do: on the 8-bit scale, clipped, then *truncated* to 8 bits.
 
     Truncation (not rounding) makes the mean half a grey level darker. AirNet and PromptIR train and test like this,
     so figures are comparable only if it is kept.
@@ -43,7 +43,7 @@ def noise(image: Image, rng: np.random.Generator, *, sigma: Level | Levels, tabl
 
 @cache
 def quantiles() -> NDArray[np.float32]:
-    """Returns 65,536 equally likely values of the standard normal distribution, of mean 0 and variance 1."""
+    """Return 65,536 equally likely values of the standard normal distribution, of mean 0 and variance 1."""
     normal, count = NormalDist(), 2**16
     upper = np.array([normal.inv_cdf((i + 0.5) / count) for i in range(count // 2, count)])
     upper /= np.sqrt(np.mean(np.square(upper)))
@@ -59,9 +59,9 @@ def lowlight(
     shot: Units = (2e-5, 2e-4),
     read: Units = (2e-4, 8e-4),
 ) -> Image:
-    """Takes the photograph again with too little light: short exposure, a sensor's noise, then 8 bits.
+    """Take the photograph again with too little light: short exposure, a sensor's noise, then 8 bits.
 
-    In linear light: ``y = exposure * x ** gamma``, then Gaussian noise of variance ``shot * y + read ** 2`` for each
+    In linear light: `y = exposure * x ** gamma`, then Gaussian noise of variance `shot * y + read ** 2` for each
     sample (the heteroscedastic model of Foi et al., TIP 2008, as in Brooks et al., "Unprocessing Images", CVPR 2019),
     clipped, encoded as sRGB and rounded. The defaults were fitted to 5 pairs of LOL-v1 (Wei et al., BMVC 2018): there
     the dark image is 0.02 to 0.07 of the light of the other at all grey levels, and its noise is white, of standard

@@ -19,9 +19,9 @@ def blur(
     turn: Amounts = (0.0, 90.0),
     jolts: Amounts = (0.0, 1.0),
 ) -> Image:
-    """Blurs by a random camera trajectory, averaged in linear light as a sensor does.
+    """Blur by a random camera trajectory, averaged in linear light as a sensor does.
 
-    The point spread function of the whole image is a path drawn by :func:`trajectory`, in the manner of Boracchi and
+    The point spread function of the whole image is a path drawn by `trajectory`, in the manner of Boracchi and
     Foi (TIP 2012) and DeblurGAN (Kupyn et al., CVPR 2018). Beyond the border the image is mirrored.
 
     Args:
@@ -39,7 +39,7 @@ def blur(
 
 
 def trajectory(rng: np.random.Generator, *, length: float, turn: float, jolts: float) -> NDArray[np.float64]:
-    """Draws the path of the camera in the image plane: :data:`INSTANTS` positions (x, y) in pixels, mean 0.
+    """Draw the path of the camera in the image plane: `INSTANTS` positions (x, y) in pixels, mean 0.
 
     The direction of motion is a random walk, now and then reversed or turned by a jolt; the speed varies by a factor
     of up to 3, as of a hand that starts and stops.
@@ -62,7 +62,7 @@ def trajectory(rng: np.random.Generator, *, length: float, turn: float, jolts: f
 
 
 def path_kernel(path: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Rasterises a path: the share of time that it spends at each pixel, positions between pixels shared bilinearly.
+    """Rasterise a path: the share of time that it spends at each pixel, positions between pixels shared bilinearly.
 
     Args:
         path: Positions (x, y) in pixels at equal intervals of time, (N, 2).

@@ -25,10 +25,10 @@ def rain(
     layers: Counts = (1, 1),
     spread: Annotated[float, Interval(ge=0, le=30)] = 0.0,
 ) -> Image:
-    """Adds bright rain streaks, in the manner of Rain100L and, with several layers, of Rain100H.
+    """Add bright rain streaks, in the manner of Rain100L and, with several layers, of Rain100H.
 
     Rain100L (Yang et al., "Deep Joint Rain Detection and Removal from a Single Image", CVPR 2017) composes
-    ``O = B + S``: one grey layer ``S`` of motion-blurred streaks with a common direction, added to all channels and
+    `O = B + S`: one grey layer `S` of motion-blurred streaks with a common direction, added to all channels and
     saturating at white. Here, too. An image draws its density, typical length and intensity once; each streak then
     varies around them. Brightness of streaks is exponentially distributed (a few bright ones close to the camera, many
     faint ones further away), and a streak fades towards both ends. The defaults were fitted to the streak layers
@@ -36,7 +36,7 @@ def rain(
     the autocorrelation, and the input PSNR.
 
     Rain100H of the same paper adds up several layers of dense streaks, of directions that differ somewhat. The heavy
-    preset (``conf/degradation/rain_heavy.yaml``) was fitted to 6 of its pairs.
+    preset (`conf/degradation/rain_heavy.yaml`) was fitted to 6 of its pairs.
 
     Args:
         image: Clean image, uint8, (H, W, 3).
@@ -46,7 +46,7 @@ def rain(
         angle: Direction of fall in degrees from the vertical; positive leans to the right on the way down.
         width: Full width of a streak at half of its brightness, in pixels.
         intensity: Mean peak brightness that a streak adds, in grey levels of 255, drawn evenly in the logarithm.
-        layers: Number of layers of streaks, each of them saturating at :data:`BRIGHTEST_STREAK`.
+        layers: Number of layers of streaks, each of them saturating at `BRIGHTEST_STREAK`.
         spread: How far the direction of a further layer may differ from that of the first, in degrees.
 
     Returns:
@@ -75,7 +75,7 @@ def _streaks(
     widths: tuple[float, float],
     intensity: float,
 ) -> Image:
-    """Draws one layer of rain.
+    """Draw one layer of rain.
 
     A streak is evaluated row by row at the few columns around its axis, as a Gaussian across and a smooth taper along.
     That costs time only where there is rain, and anti-aliases at any direction within 60 degrees of the vertical.
@@ -128,6 +128,6 @@ def _streaks(
 
 
 def _taper(along: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Brightness along a streak, for positions in (0, 1): full in the middle, fading smoothly over both ends."""
+    """Return brightness along a streak, for positions in (0, 1): full in the middle, fading smoothly over both ends."""
     edge = np.minimum(along, 1 - along) * np.float32(2)
     return edge * (2 - edge)

@@ -15,7 +15,7 @@ STEPS = 2**16
 
 
 def srgb_to_linear(value: NDArray) -> NDArray:
-    """Linear light in [0, 1] of sRGB values in [0, 1]."""
+    """Return linear light in [0, 1] of sRGB values in [0, 1]."""
     return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
 
 
@@ -31,7 +31,7 @@ _ENCODED = np.rint(255 * linear_to_srgb(np.arange(STEPS) / (STEPS - 1))).astype(
 
 
 def encode(light: NDArray[np.float32]) -> Image:
-    """Turns linear light of any shape into grey levels: clipped to [0, 1], rounded. Overwrites ``light``."""
+    """Turn linear light of any shape into grey levels: clipped to [0, 1], rounded. Overwrites `light`."""
     light *= np.float32(STEPS - 1)
     light += np.float32(0.5)
     np.clip(light, 0, STEPS - 1, out=light)

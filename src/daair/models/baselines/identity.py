@@ -7,5 +7,5 @@ class Identity(nn.Module):
     """Returns what it is given; has no weights."""
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Returns `x` (B, 3, H, W); `labels` are ignored."""
+        """Return `x` (B, 3, H, W); `labels` are ignored."""
         return x

@@ -1,0 +1,309 @@
+"""Composing configs as `hydra.main` does: one, or all jobs of a sweep.
+
+Hydra's own composition is asked. Its complaints become one line that names the full key and the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import setup_globals
+from hydra.errors import HydraException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from yaml import YAMLError
+
+from daair.config.problems import UNKNOWN, ConfigError, Problem, nearest_key, unknown_option
+from daair.errors import UserError, nearest, one_line
+
+REFUSALS = (HydraException, ValueError, TypeError, YAMLError)
+"""What Hydra raises on a config that it cannot compose; ValueError for a group override that is no text,
+TypeError for a key below what another override made a list."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One job of a command.
+
+    Attributes:
+        overrides: everything that it is composed from.
+        job: those of them that a launcher is handed for it.
+        text: what tells it from the other jobs of its sweep; empty without a sweep.
+    """
+
+    overrides: tuple[str, ...]
+    job: tuple[str, ...]
+    text: str = ""
+
+
+class Composer:
+    """Composes configs as `hydra.main` does, without touching Hydra's global state.
+
+    Args:
+        conf_dir: folder of the root config.
+        config_name: its name.
+        config_dir: a further folder, searched last (Hydra's `--config-dir`).
+
+    Attributes:
+        sweep: whether the command is a sweep (after `points`).
+        fixed: overrides of Hydra's own keys, which all jobs of a sweep have (after `points`).
+    """
+
+    def __init__(self, conf_dir: str, config_name: str = "config", config_dir: str | None = None) -> None:
+        version.setbase("1.3")
+        setup_globals()
+        self.config_name = config_name
+        search_path = create_config_search_path(conf_dir)
+        if config_dir is not None:
+            if not os.path.isdir(config_dir):
+                raise UserError(f"--config-dir {config_dir}: no such folder")
+            search_path.prepend(
+                provider="command-line",
+                path=f"file://{os.path.abspath(config_dir)}",
+                anchor=SearchPathQuery(provider="schema"),
+            )
+        self.loader = ConfigLoaderImpl(config_search_path=search_path)
+        self.sweep = False
+        self.fixed: tuple[str, ...] = ()
+        self._parsed: dict[str, Override] = {}
+        self._shared: dict[tuple[str, ...], DictConfig] = {}
+
+    def options(self, group: str) -> list[str]:
+        """Return the options of a config group."""
+        return self.loader.get_group_options(group)
+
+    def compose(self, overrides: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
+        """Return the composed config with its `hydra` node.
+
+        Raises:
+            ConfigError: Hydra cannot compose it.
+        """
+        try:
+            return self._load(overrides, mode)
+        except REFUSALS as error:
+            raise ConfigError(self._explain(list(overrides), error, mode)) from None
+
+    def compose_job(self, overrides: Sequence[str]) -> DictConfig:
+        """Return what `compose` gives, but of its `hydra` node only the choices; for one of many jobs.
+
+        Composing takes Hydra long, most of it for the defaults lists. These depend on the options of groups alone, so
+        jobs that share all options share that work, and each only sets its values, in Hydra's own way.
+
+        Raises:
+            ConfigError: Hydra cannot compose it.
+        """
+        try:
+            parsed = self._parse(overrides)
+            own = [not override.is_hydra_override() and not self._picks_option(override) for override in parsed]
+            values = [override for override, is_own in zip(parsed, own, strict=True) if is_own]
+            shared = tuple(text for text, is_own in zip(overrides, own, strict=True) if not is_own)
+            if shared not in self._shared:
+                self._shared[shared] = _without_hydra(self._load(shared, RunMode.RUN))
+            cfg = copy.deepcopy(self._shared[shared])
+            self.loader.validate_sweep_overrides_legal(values, RunMode.RUN, from_shell=True)
+            ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
+        except REFUSALS:
+            return self.compose(overrides)  # which explains it
+        return cfg
+
+    def points(self, overrides: Sequence[str], multirun: bool, run: bool = False) -> Iterator[Point]:
+        """Yield every job of the command.
+
+        Raises:
+            UserError: it cannot be composed, or is a sweep within a launched run.
+        """
+        master = self.compose(overrides, RunMode.MULTIRUN)
+        asked = OmegaConf.select(master, "hydra.mode")
+        if not multirun and (run or asked != RunMode.MULTIRUN):
+            yield Point(tuple(overrides), tuple(overrides))
+            return
+        if "RANK" in os.environ or "WORLD_SIZE" in os.environ:
+            raise UserError(
+                "--multirun: RANK or WORLD_SIZE is set, so this is one process of a launched run; sweep from an "
+                "unlaunched parent instead: python run.py -m ... hydra/launcher=accelerate launch.num_processes=N"
+            )
+        self.sweep = True
+        self.fixed = tuple(master.hydra.overrides.hydra)
+        grid = self._grid(master)
+        if not grid:
+            raise UserError("--multirun: the sweep has no points (an empty range, glob or hydra.sweeper.only)")
+        common = set(grid[0]).intersection(*grid)
+        for point in grid:
+            swept = [override for override in point if override not in common and not override.startswith("label=")]
+            yield Point((*self.fixed, *point), tuple(point), " ".join(swept))
+
+    def _grid(self, master: DictConfig) -> list[list[str]]:
+        """Return the sweep's points; of a sweep that cannot be listed beforehand (intervals), what is fixed in it."""
+        from daair.config.grid import points
+
+        sweeper = OmegaConf.to_container(master.hydra.sweeper, resolve=True)
+        parameters = sweeper.get("params") or {}
+        texts = [f"{key}={value}" for key, value in parameters.items()] + list(master.hydra.overrides.task)
+        try:
+            parsed = OverridesParser.create(config_loader=self.loader).parse_overrides(texts)
+            listed = [o for o in parsed if not o.is_sweep_override() or o.is_discrete_sweep()]
+            return points(listed, sweeper.get("variants"), sweeper.get("only"))
+        except HydraException as error:
+            raise ConfigError(self._explain(texts, error, RunMode.MULTIRUN)) from None
+
+    def _load(self, overrides: Sequence[str], mode: RunMode) -> DictConfig:
+        return self.loader.load_configuration(
+            self.config_name, list(overrides), mode, validate_sweep_overrides=mode == RunMode.RUN
+        )
+
+    def _parse(self, overrides: Sequence[str]) -> list[Override]:
+        """Return overrides parsed, each text once: the jobs of a sweep repeat them."""
+        new = list(dict.fromkeys(text for text in overrides if text not in self._parsed))
+        self._parsed |= zip(new, OverridesParser.create(config_loader=self.loader).parse_overrides(new), strict=True)
+        return [self._parsed[text] for text in overrides]
+
+    def _picks_option(self, override: Override) -> bool:
+        """Return whether it takes part in the defaults list, as Hydra sees it."""
+        return not isinstance(override.value(), dict) and self.loader.repository.group_exists(override.key_or_group)
+
+    def _explain(self, overrides: list[str], error: Exception, mode: RunMode) -> list[Problem]:
+        """Find what is wrong with `overrides`, which Hydra refused with `error`."""
+        if isinstance(error, TypeError) and (key := _list_with_keys(overrides)):
+            return [Problem(key, f"is a list here, and cannot have keys too ({key}.NAME=...); name all in one way")]
+        if isinstance(error, OverrideParseException):
+            return [Problem(error.override, f"not valid as an override ({_first_line(error)})")]
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        groups, values = [], []
+        for override in parsed:
+            (groups if self._is_group(override) else values).append(override)
+        problems = [p for override in groups for p in self._wrong_option(override)]
+        if mode == RunMode.RUN:
+            problems += [_not_a_sweep(override) for override in parsed if override.is_sweep_override()]
+        # Hydra wraps errors of OmegaConf in an empty one.
+        return (
+            problems
+            or self._wrong_keys(groups, values)
+            or [Problem("config", one_line(error) or one_line(error.__cause__))]
+        )
+
+    def _is_group(self, override: Override) -> bool:
+        return "/" in override.key_or_group or self.loader.repository.group_exists(override.key_or_group)
+
+    def _wrong_option(self, override: Override) -> list[Problem]:
+        group, value = override.key_or_group, override.value()
+        if override.is_delete() or override.is_sweep_override() or isinstance(value, list):
+            return []
+        value = "null" if value is None else str(value)
+        options = self.options(group)
+        if not options:
+            near = nearest(group, [g for g in self._groups(group) if g])
+            return [Problem(group, "unknown config group" + (f"; did you mean {near}?" if near else ""))]
+        return [] if value in options else [unknown_option(group, value, options)]
+
+    def _groups(self, group: str) -> list[str]:
+        """Return groups beside `group`: those of conf/, or Hydra's own below `hydra/`."""
+        from hydra.core.object_type import ObjectType
+
+        parent, _, _ = group.rpartition("/")
+        names = self.loader.repository.get_group_options(parent, ObjectType.GROUP)
+        return [f"{parent}/{name}" if parent else name for name in names]
+
+    def _wrong_keys(self, groups: list[Override], values: list[Override]) -> list[Problem]:
+        """Unknown keys among the overrides: they are forced into the config, then the schema is asked."""
+        from daair.config.validate import validate
+
+        plain = [o for o in values if not o.is_delete() and not o.is_sweep_override()]
+        try:
+            base = self._load([o.input_line for o in groups], RunMode.MULTIRUN)
+        except REFUSALS:
+            return []
+        behind = [_behind_alias(base, o.key_or_group) for o in plain]
+        problems = [Problem(o.key_or_group, f"set {key} instead") for o, key in zip(plain, behind, strict=True) if key]
+        problems += [
+            Problem(o.key_or_group, "exists already; leave out the +")
+            for o in plain
+            if o.is_add() and not o.is_force_add() and _exists(base, o.key_or_group)
+        ]
+        if problems:
+            return problems
+        forced = [f"++{o.key_or_group}={o.get_value_element_as_str()}" for o in plain]
+        try:
+            validate(self._load([*(o.input_line for o in groups), *forced], RunMode.MULTIRUN))
+        except ConfigError as error:
+            return [_whole(problem, plain, error.known) for problem in error.problems]
+        except REFUSALS:
+            return []
+        return [
+            _absent(base, o.key_or_group)
+            for o in plain
+            if not o.is_add() and not o.is_force_add() and not _exists(base, o.key_or_group)
+        ]
+
+
+def _without_hydra(cfg: DictConfig) -> DictConfig:
+    """Return the config with nothing below `hydra` but the options taken, which is all that is asked for later on."""
+    choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
+    with open_dict(cfg):
+        del cfg["hydra"]
+        cfg["hydra"] = {"runtime": {"choices": choices}}
+    return cfg
+
+
+def _behind_alias(cfg: DictConfig, key: str) -> str | None:
+    """The key to set in place of `key` when that lies behind an interpolation: model.experts.rank -> experts.rank."""
+    parts = key.split(".")
+    node: Any = cfg
+    for used, part in enumerate(parts[:-1], start=1):
+        if not isinstance(node, DictConfig) or part not in node:
+            return None
+        if OmegaConf.is_interpolation(node, part):
+            source = str(node._get_node(part)._value()).strip("${}")
+            return ".".join([source, *parts[used:]])
+        node = node._get_node(part)
+    return None
+
+
+def _whole(problem: Problem, overrides: list[Override], known: frozenset[str]) -> Problem:
+    """The problem told of the whole key that was typed: `expert.rank`, where the schema only knows of no `expert`."""
+    key = next((o.key_or_group for o in overrides if o.key_or_group.startswith(problem.key + ".")), None)
+    if key is None or not problem.text.startswith(UNKNOWN):
+        return problem
+    near = nearest_key(key, known)
+    return Problem(key, f"unknown; did you mean {near}?") if near else problem
+
+
+def _exists(cfg: DictConfig, key: str) -> bool:
+    parent, _, leaf = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    return isinstance(node, DictConfig) and node._get_node(leaf, validate_access=False) is not None
+
+
+def _absent(cfg: DictConfig, key: str) -> Problem:
+    """Return what to say of a key that no schema knows: a slip among Hydra's own keys, or one to be added."""
+    parent, _, leaf = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    near = nearest(leaf, [str(name) for name in node]) if isinstance(node, DictConfig) else None
+    if near:
+        return Problem(key, f"unknown; did you mean {parent}.{near}?" if parent else f"unknown; did you mean {near}?")
+    return Problem(key, f"not in the config; if it is to be added, write +{key}=...")
+
+
+def _not_a_sweep(override: Override) -> Problem:
+    values = override.input_line.partition("=")[2]
+    text = f"{values} is several values; write [{values}] for a list, or sweep over them with -m"
+    return Problem(override.key_or_group, text)
+
+
+def _list_with_keys(overrides: Sequence[str]) -> str | None:
+    """Return the key that one override makes a list, and another one gives keys."""
+    lists = [text.partition("=")[0] for text in overrides if "=[" in text]
+    return next((key for key in lists if any(text.startswith(f"{key}.") for text in overrides)), None)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0].strip() if str(error).strip() else type(error).__name__

@@ -1,0 +1,109 @@
+"""The points of a sweep: every variant of a study, times the grid of comma-separated values.
+
+Hydra's own sweeper knows only the grid. A *variant* is a named set of values that belong together (`rank 4 with 10
+experts`, `no router`): so zipped and conditional combinations are written out, one line each.
+
+Each point gets a `label`, the readable part of its runs' names: the variant's name and what the grid varies,
+`rank8-router_top1`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.types import Override
+
+from daair.config.problems import ConfigError, Problem
+from daair.config.schema import names_config
+from daair.errors import nearest
+from daair.files import safe_name
+
+Variants = Mapping[str, Mapping[str, Any] | None]
+
+
+def points(overrides: Sequence[Override], variants: Variants | None, only: Sequence[str] | None) -> list[list[str]]:
+    """Return every job of a sweep, as override texts.
+
+    Args:
+        overrides: parsed; sweeps among them are expanded, of two for the same key the last holds.
+        variants: name -> {key: value}; none at all sweeps the grid alone.
+        only: names of the variants to take, in this order; None = all.
+
+    Raises:
+        ConfigError: `only` names no variant, or an override sets what a variant sets.
+    """
+    grid: list[list[str]] = BasicSweeper.split_arguments(list(overrides), None)[0]
+    swept = {override.get_key_element() for override in overrides if override.is_sweep_override()}
+    if not variants:
+        if only:
+            raise ConfigError([Problem("hydra.sweeper.only", "this sweep has no variants to choose from")])
+        variants = {"": None}
+    chosen = _chosen(variants, only)
+    keys = {override.key_or_group for override in overrides}
+    for name, values in chosen.items():
+        for key in keys.intersection(values):
+            raise ConfigError([Problem(key, f"set by variant {name}; choose variants with hydra.sweeper.only=[...]")])
+    jobs = []
+    for name, values in chosen.items():
+        for point in grid:
+            label = "" if "label" in keys else "-".join(filter(None, (name, label_of(point, swept))))
+            own = [f"{key}={_text(value)}" for key, value in values.items()]
+            jobs.append([*own, *([f"label={label}"] if label else []), *point])
+    return jobs
+
+
+def label_of(point: Sequence[str], swept: Collection[str]) -> str:
+    """Return what tells a point of a grid from the others, for people: `rank8-router_top1`; empty if nothing does.
+
+    It says the values of the swept keys, by the shortest names that tell those apart, without what makes no other
+    config (seed, paths, processes, ...). So it is the same for a point whatever other values the sweep has.
+
+    Args:
+        point: overrides, `key=value`.
+        swept: keys that the sweep varies, as they stand in `point`.
+    """
+    values = dict(override.split("=", 1) for override in point)
+    paths = {key: key.lstrip("+~").rpartition("@")[2] for key in sorted(values) if key in swept}
+    names = {key: re.split(r"[./]", path) for key, path in paths.items() if names_config(path)}
+    words = []
+    for key, name in names.items():
+        alone = sum(other[-1] == name[-1] for other in names.values()) == 1
+        words.append((name[-1] if alone else "_".join(name[-2:])) + _readable(values[key]))
+    return safe_name("-".join(words)) if words else ""
+
+
+def _readable(value: str) -> str:
+    """Return a value behind its key's name: `8`, `0.002`, `_top1`, `_1-2-4`; equal numbers read equal."""
+    try:
+        return f"{float(value):.12g}".replace("e+", "e")
+    except ValueError:
+        value = value.lower() if value in ("True", "False") else value  # as Hydra writes out true and false
+        return "_" + re.sub(r"[^A-Za-z0-9._-]+", "-", value).strip("-")
+
+
+def _chosen(variants: Variants, only: Sequence[str] | None) -> dict[str, Mapping[str, Any]]:
+    names = list(variants) if only is None else list(only)
+    for name in names:
+        if name not in variants:
+            near = nearest(name, variants)
+            hint = f"; did you mean {near}?" if near else ""
+            raise ConfigError(
+                [Problem("hydra.sweeper.only", f"no variant {name}{hint} (variants: {', '.join(variants)})")]
+            )
+    return {name: variants[name] or {} for name in names}
+
+
+def _text(value: Any) -> str:
+    """Return a value as Hydra's override grammar reads it back."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(_text(item) for item in value)}]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_text(item)}" for key, item in value.items()) + "}"
+    return str(value)

@@ -1,0 +1,301 @@
+"""The schema of everything in a config that is not a component, and the checked config itself.
+
+A component is a node with `_target_`; its schema is the target's signature (`daair.components`), so it appears here as
+a plain dictionary. The keys' meaning is told where they are set, in conf/; here are types and ranges. `not_identity`
+marks what cannot change a trained network and therefore stays out of the config id.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+
+from daair.config.problems import ConfigError, from_pydantic
+
+
+def not_identity(default: Any = ...) -> Any:
+    """Return a field that cannot change a trained network."""
+    return Field(default, json_schema_extra={"identity": False})
+
+
+NOT_IDENTITY = {
+    "mix": ("name", "root", "benchmarks", "val", "val_patch", "val_crops", "cache", "cache_gb", "on_bad_file")
+}
+"""Keys of components that cannot change a trained network: names, where images lie, what it is measured on."""
+
+
+def _text(value: Any) -> Any:
+    """`study=2024` is a name, though YAML reads a number."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _no(value: Any) -> Any:
+    """YAML 1.1 reads an unquoted `no` as false."""
+    return "no" if value is False else value
+
+
+def _by_name(value: Any) -> Any:
+    """Benchmarks as a mapping, however they were written; `true` takes one by its name, `false` leaves it out."""
+    if isinstance(value, list | tuple) and all(isinstance(name, str | int) for name in value):
+        return {str(name): {} for name in value}
+    if isinstance(value, dict):
+        return {str(name): {} if item is True else item for name, item in value.items() if item is not False}
+    if value is not None:
+        raise PydanticCustomError("list_type", "not a list")
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_text), MinLen(1)]
+Positive = Annotated[int, Ge(1)]
+Node = dict[str, Any]
+
+
+class Section(BaseModel):
+    """A part of the config with fixed keys; no key more, no conversion between types, no change afterwards."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Train(Section):
+    """conf/train: the loop's budget and habits."""
+
+    steps: Positive
+    batch_size: Positive
+    accumulation: Positive
+    clip_grad: Annotated[float, Gt(0)] | None
+    precision: Annotated[Literal["no", "bf16"], BeforeValidator(_no)]
+    ema_decay: Annotated[float, Ge(0), Lt(1)]
+    checkpoint_every: Positive = not_identity()
+    keep: Positive = not_identity()
+    validate_every: Positive = not_identity()
+    log_every: Positive = not_identity()
+    workers: Annotated[int, Ge(0)] = not_identity()
+    threads: Positive | None = not_identity()
+    compile: bool
+    channels_last: bool
+
+
+class Logger(Section):
+    """conf/logger: the mirror of a run's folder at Weights & Biases."""
+
+    mode: Literal["online", "offline", "disabled"]
+    project: Text
+    entity: Text | None
+    images: bool
+
+
+class Paths(Section):
+    """Where things go."""
+
+    runs: Text
+
+
+class Slurm(Section):
+    """What is asked of Slurm for each run."""
+
+    partition: Text | None
+    account: Text | None
+    qos: Text | None
+    time: Positive
+    memory: Annotated[float, Gt(0)] | None
+    cpus: Positive | None
+    gpus: Annotated[int, Ge(0)] | None
+    notice: Positive
+    max_timeouts: Annotated[int, Ge(0)]
+    parallel: Positive
+    poll: Annotated[float, Gt(0)]
+    setup: tuple[str, ...]
+    parameters: Node
+
+
+class Launch(Section):
+    """How runs are started."""
+
+    nodes: Positive
+    num_processes: Positive
+    devices: Annotated[tuple[Annotated[int, Ge(0)] | Text, ...], MinLen(1)] | None
+    runs_per_device: Positive
+    slots: Positive | None
+    rerun: Literal["failed", "all", "none"]
+    retries: Annotated[int, Ge(0)]
+    timeout: Annotated[float, Gt(0)] | None
+    grace: Annotated[float, Gt(0)]
+    dry_run: bool
+    objective: Text
+    wait: bool
+    slurm: Slurm
+
+    @property
+    def world_size(self) -> int:
+        """Processes of a run on all its machines together."""
+        return self.nodes * self.num_processes
+
+
+class Restore(Section):
+    """Options of task=restore."""
+
+    tile: Annotated[int, Ge(32), MultipleOf(8)] | None
+    overlap: Annotated[int, Ge(0)]
+    degradation: Text | None
+
+
+class StatusView(Section):
+    """Options of task=status."""
+
+    rows: Positive | None
+
+
+class Evaluate(Section):
+    """How evaluations go about it; protocols and metrics are root keys."""
+
+    tile: Literal["auto"] | Annotated[int, Ge(32), MultipleOf(8)] | None
+    overlap: Annotated[int, Ge(0)]
+    memory: Annotated[float, Gt(0), Le(1)]
+    workers: Positive
+    pictures: Annotated[int, Ge(0)]
+
+
+class Preview(Section):
+    """Options of task=preview."""
+
+    degradations: Literal["all"] | tuple[Text, ...] | None
+    draws: Annotated[int, Ge(3)]
+    size: Annotated[int, Ge(16)] | None
+
+
+class Collate(Section):
+    """Options of task=collate; what a study's file says of them is frozen into its runs."""
+
+    source: Literal["folders", "wandb", "both"]
+    project: Text | None
+    rows: Annotated[tuple[Text, ...], MinLen(1)] | None
+    columns: Annotated[tuple[Text, ...], MinLen(1)] | None
+    metrics: Annotated[tuple[Literal["psnr", "ssim", "gain", "lpips", "dists"], ...], MinLen(1)] | None
+    reference: Annotated[Node, MinLen(1)] | None
+    published: tuple[Text, ...] | None
+    alpha: Annotated[float, Gt(0), Lt(1)]
+    resamples: Annotated[int, Ge(100)]
+    output: Text | None
+
+
+class Profile(Section):
+    """Options of task=profile."""
+
+    models: Annotated[tuple[Text, ...], MinLen(1)]
+    size: Annotated[int, Ge(16)]
+    batch_size: Positive
+    repeats: Positive
+    output: Text | None
+
+
+class BenchmarkDefinition(Section):
+    """One entry of `benchmarks`: nothing in it means the benchmark of that name, else it is one of the user's own."""
+
+    input: Text | None = None
+    target: Text | None = None
+    rule: Text | None = None
+    degrade: Text | Node | None = None
+    protocol: Text | None = None
+    label: Text | None = None
+
+
+class Config(Section):
+    """A checked, fully resolved config; component nodes are plain dictionaries, `model` the one to build."""
+
+    task: Node = not_identity()
+    model: Node
+    experts: Node
+    router: Node
+    control: Node
+    mix: Node
+    loss: Node
+    optimizer: Node
+    schedule: Node
+    train: Train
+    logger: Logger = not_identity()
+    seed: Annotated[int, Ge(0), Lt(2**32)] = not_identity()
+    study: Text | None = not_identity()
+    question: Text | None = not_identity()
+    label: Text | None = not_identity()
+    checkpoint: Text | None = not_identity()
+    input: Text | None = not_identity()
+    output: Text | None = not_identity()
+    benchmarks: Annotated[dict[str, BenchmarkDefinition] | None, BeforeValidator(_by_name)] = not_identity()
+    protocols: Annotated[tuple[Text, ...], MinLen(1)] | None = not_identity()
+    metrics: tuple[Literal["psnr", "ssim", "lpips", "dists"], ...] = not_identity()
+    device: Literal["auto", "cpu", "cuda"] = not_identity()
+    paths: Paths = not_identity()
+    launch: Launch = not_identity()
+    evaluate: Evaluate = not_identity()
+    restore: Restore = not_identity()
+    preview: Preview = not_identity()
+    profile: Profile = not_identity()
+    status: StatusView = not_identity()
+    collate: Collate = not_identity()
+    choices: dict[str, str] = Field(default_factory=dict, json_schema_extra={"identity": False})
+    """The option taken from each config group, e.g. {"model": "daair_tiny"}; composed, not a key of conf/."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dictionaries, lists, numbers and texts; equal for configs that were spelled differently.
+
+        The order of `mix.degradations` means something (it numbers the labels): write it without sorting keys.
+        """
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Config:
+        """Return the config that `to_dict` described, e.g. a run's frozen config.
+
+        Raises:
+            ConfigError: `data` does not describe a config of this version.
+        """
+        return parse(cls, dict(data))
+
+
+def parse(schema: type[Config], data: dict[str, Any]) -> Config:
+    """Check `data` against the schema, as JSON: a list may be a tuple, an integer a float, and nothing else.
+
+    Raises:
+        ConfigError: with every problem that was found.
+    """
+    try:
+        return schema.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        raise ConfigError(from_pydantic(error.errors(include_url=False), data)) from None
+
+
+def names_config(key: str) -> bool:
+    """Return whether a value of this dotted key can make another config of a config, by what the schema says of it."""
+    first, *rest = key.split(".")
+    if rest and rest[0] in NOT_IDENTITY.get(first, ()):
+        return False
+    section: Any = Config
+    for part in (first, *rest):
+        field = section.model_fields.get(part) if _is_section(section) else None
+        if field is None:
+            return True
+        if not (field.json_schema_extra or {}).get("identity", True):
+            return False
+        section = field.annotation
+    return True
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def known_keys(schema: type[BaseModel] = Config, prefix: str = "") -> set[str]:
+    """Return all dotted keys that the schema names."""
+    keys: set[str] = set()
+    for name, field in schema.model_fields.items():
+        if name == "choices":
+            continue
+        keys.add(prefix + name)
+        if _is_section(field.annotation):
+            keys |= known_keys(field.annotation, f"{prefix}{name}.")
+    return keys

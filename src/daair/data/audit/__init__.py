@@ -1,0 +1,1 @@
+"""Is the data what its names promise? What `task=verify` looks at."""

@@ -1,0 +1,83 @@
+"""What a degraded picture is against its clean one: input PSNR, and signs of swapped folders."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from daair.data.pairing import Pair
+from daair.data.sources import read_rgb
+from daair.metrics import RGB_TO_Y
+
+
+@dataclass(frozen=True)
+class PairFigures:
+    """Figures of one pair, over whole pictures.
+
+    Attributes:
+        pair: The two files.
+        rgb: PSNR of the input in dB over all channels; infinite if the two are equal.
+        y: PSNR of the input in dB on MATLAB's luma, unrounded; a difference does not see its offset.
+        veil: Mean of the darkest channel, input minus target, of 255: what rain, snow and haze add and low light takes.
+        sharpness: Mean absolute Laplacian, input minus target, of 255: what blur takes.
+    """
+
+    pair: Pair
+    rgb: float
+    y: float
+    veil: float
+    sharpness: float
+
+    def swapped(self, label: str | None) -> bool | None:
+        """Whether the "input" is the cleaner one of the two, as far as the degradation shows; None where it may not.
+
+        On the Rain100L, Rain100H, SOTS and LOL pairs at hand the sign is right for every single pair.
+        """
+        match label:
+            case "rain" | "snow" | "haze" | "haze_rain" | "haze_snow":
+                return self.veil < 0
+            case "lowlight" | "low":
+                return self.veil > 0
+            case "blur":
+                return self.sharpness > 0
+        return None
+
+
+def measure(pairs: Sequence[Pair], advance: Callable[[], None] = lambda: None) -> list[PairFigures]:
+    """Read and measures pairs of readable files, several at a time, in the given order.
+
+    A clean picture that is larger than its degraded one is cut centrally to that size.
+    """
+    found = []
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for figures in pool.map(_figures, pairs):
+            found.append(figures)
+            advance()
+    return found
+
+
+def _figures(pair: Pair) -> PairFigures:
+    degraded, clean = read_rgb(pair.input), read_rgb(pair.target)
+    top, left = (np.subtract(clean.shape, degraded.shape)[:2] // 2).tolist()
+    clean = clean[top : top + degraded.shape[0], left : left + degraded.shape[1]]
+    difference = degraded.astype(np.float32) - clean
+    return PairFigures(
+        pair,
+        rgb=_psnr(difference),
+        y=_psnr(difference @ RGB_TO_Y.astype(np.float32)),
+        veil=float(degraded.min(axis=2).mean() - clean.min(axis=2).mean()),
+        sharpness=_laplacian(degraded) - _laplacian(clean),
+    )
+
+
+def _psnr(difference: NDArray[np.float32]) -> float:
+    error = float(np.mean(np.square(difference, dtype=np.float64)))
+    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+
+
+def _laplacian(image: NDArray[np.uint8]) -> float:
+    return float(np.abs(cv2.Laplacian(image, cv2.CV_32F)).mean())

@@ -1,0 +1,379 @@
+"""Reads and writes picture files of any usual kind; a restored picture is written as the kind it was read as.
+
+Understood are PNG, JPEG, BMP, TIFF and WebP files that hold one picture. What is kept, and what cannot be:
+
+| read                                   | written                                                                   |
+| -------------------------------------- | ------------------------------------------------------------------------- |
+| grey, 8 or 16 bits per sample          | the same; the restored channels are averaged                              |
+| RGB, 8 or 16 bits                      | the same                                                                  |
+| grey or RGB with alpha                 | the same, alpha untouched (16-bit grey with alpha: stored as 16-bit RGBA) |
+| palette                                | 8-bit RGB, or RGBA where the palette has transparent entries              |
+| 1 bit                                  | 8-bit grey: restored values lie between black and white                   |
+| CMYK, YCbCr                            | 8-bit RGB without the ICC profile, which describes inks                   |
+| JPEG                                   | JPEG of quality 95 with the same chroma subsampling                       |
+| WebP                                   | lossless if it was, else quality 95                                       |
+| EXIF orientation other than 1          | pixels turned upright, tag removed                                        |
+
+The ICC profile, the resolution (8-bit and grey files) and EXIF survive, except: an embedded thumbnail (it would show
+the picture before restoration), XMP, and EXIF in 16-bit colour TIFF and in BMP. Animations, multi-page files, and
+32-bit samples, whose range is not defined, are refused rather than half read.
+"""
+
+import dataclasses
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
+
+from daair.errors import UserError
+from daair.files import replacing
+
+T = TypeVar("T")
+JPEG_QUALITY = 95
+WEBP_QUALITY = 95
+
+SUFFIXES = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+}
+"""File name suffix (lower case) -> Pillow's name of the format."""
+
+# TIFF keeps its layout (strips, compression, ...) in the same directory as the text tags; only these may be copied.
+_TIFF_TEXT_TAGS = (269, 270, 271, 272, 305, 306, 315, 316, 33432)
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A picture together with what is needed to write it back as the same kind of file.
+
+    Attributes:
+        rgb: float32 `(H, W, 3)` in [0, 1], upright; the three channels are equal if the file was grey.
+        bits: Bits per sample, 8 or 16.
+        grey: Whether the file holds one colour channel.
+        alpha: `(H, W)` of uint8 or uint16 (by `bits`), upright, or None.
+        format: Pillow's name: PNG, JPEG, BMP, TIFF or WEBP.
+        icc: ICC profile.
+        exif: EXIF block without orientation and thumbnail.
+        dpi: Resolution as stored, horizontal and vertical.
+        subsampling: Chroma subsampling of a JPEG as Pillow numbers it (0: 4:4:4, 1: 4:2:2, 2: 4:2:0).
+        lossless: Whether a WebP file was coded losslessly.
+    """
+
+    rgb: NDArray[np.float32]
+    bits: int = 8
+    grey: bool = False
+    alpha: NDArray | None = None
+    format: str = "PNG"
+    icc: bytes | None = None
+    exif: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    subsampling: int = 0
+    lossless: bool = True
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.rgb.shape[0], self.rgb.shape[1]
+
+
+def is_image_name(path: str | Path) -> bool:
+    """Return whether a file's name says that it is a picture of a kind that can be read here."""
+    return Path(path).suffix.lower() in SUFFIXES
+
+
+def is_foreign_name(path: str | Path) -> bool:
+    """Return whether a file's name says that it is a picture of another kind, such as `.gif`."""
+    return not is_image_name(path) and Path(path).suffix.lower() in Image.registered_extensions()
+
+
+def read(path: str | Path) -> Picture:
+    """Read a picture file completely.
+
+    Raises:
+        UserError: The file is missing, truncated, no picture, too large, or of a kind that is refused.
+    """
+    return _read(path, _decode)
+
+
+def read_rgb(path: str | Path) -> NDArray[np.uint8]:
+    """Read the pixels of a picture alone, as uint8 RGB `(H, W, 3)`, upright: grey becomes RGB, 16 bits become 8.
+
+    Raises:
+        UserError: As `read`.
+    """
+    return _read(path, _decode_rgb)
+
+
+def _read(path: str | Path, decode: Callable[[bytes], T]) -> T:
+    try:
+        data = Path(path).read_bytes()
+        if not data:
+            raise ValueError("the file is empty")
+        with warnings.catch_warnings():  # Pillow warns of odd EXIF and of large pictures; neither stops the work
+            warnings.simplefilter("ignore")
+            return decode(data)
+    except UnidentifiedImageError:
+        raise UserError(f"{path}: not a readable PNG, JPEG, BMP, TIFF or WebP picture of 8 or 16 bits") from None
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from None
+    except Exception as error:  # decoders raise nearly anything on damaged files
+        raise UserError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}") from None
+
+
+def write(path: str | Path, picture: Picture, format: str | None = None) -> None:
+    """Write a picture atomically: the file appears whole or not at all.
+
+    Args:
+        path: File to write; its folder is made if missing.
+        picture: What to write; `rgb` is clipped to [0, 1]. 16 bits become 8 where the format has no 16.
+        format: One of the values of `SUFFIXES`; by default what the suffix of `path` says.
+
+    Raises:
+        UserError: Unknown suffix, a format that cannot hold the picture, or a failed write.
+    """
+    path = Path(path)
+    format = format or SUFFIXES.get(path.suffix.lower())
+    if format is None:
+        raise UserError(f"{path}: unknown image suffix '{path.suffix}'; known are {' '.join(SUFFIXES)}")
+    if format == "JPEG" and picture.alpha is not None:
+        raise UserError(f"{path}: JPEG has no alpha channel; choose .png, .tif or .webp")
+    try:
+        data = _encode(picture, format)
+        with replacing(path) as temporary:
+            temporary.write_bytes(data)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot write: {getattr(error, 'strerror', None) or error}") from None
+
+
+# ------------------------------------------------------------------------------------------------------------ reading
+
+
+def _open(data: bytes) -> Image.Image:
+    # From memory: by path, Pillow 13 maps uncompressed grey TIFF and mixes up height and width of turned ones.
+    return Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "BMP", "TIFF", "WEBP"))
+
+
+def _decode_rgb(data: bytes) -> NDArray[np.uint8]:
+    """Return what `_decode` finds, rounded to 8 bits; for the usual file in a third of the time."""
+    image = _open(data)
+    plain = image.mode in ("RGB", "L") and image.format in ("JPEG", "PNG", "BMP") and not _is_16_bit_colour(image, data)
+    if plain and getattr(image, "n_frames", 1) == 1 and image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+        return np.array(image.convert("RGB"))
+    return np.rint(_decode(data).rgb * np.float32(255)).astype(np.uint8)
+
+
+def _decode(data: bytes) -> Picture:
+    image = _open(data)
+    kind = "JPEG" if image.format == "MPO" else image.format  # MPO: a phone's JPEG followed by further pictures
+    if kind != "JPEG" and getattr(image, "n_frames", 1) > 1:
+        raise ValueError(f"holds {image.n_frames} pictures (pages or frames); only single pictures are restored")
+    wide = _is_16_bit_colour(image, data)
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)  # before load(), which turns a TIFF and forgets it
+    subsampling = max(JpegImagePlugin.get_sampling(image), 0) if kind == "JPEG" else 0
+    image.load()  # finds truncated files; OpenCV would return what it has
+    if wide:
+        samples = _UPRIGHT.get(orientation, lambda a: a)(_decode_16_bit_colour(data, kind))
+        grey = kind == "PNG" and data[25] == 4
+    else:
+        samples, grey = _samples(ImageOps.exif_transpose(image))
+    inks = image.mode in ("CMYK", "YCbCr", "LAB")
+    colour, alpha = (samples[..., :1], samples[..., 1]) if samples.shape[2] == 2 else (samples[..., :3], None)
+    if samples.shape[2] == 4:
+        alpha = samples[..., 3]
+    rgb = colour.astype(np.float32) / np.float32(np.iinfo(samples.dtype).max)
+    height, width = rgb.shape[:2]
+    return Picture(
+        rgb=np.repeat(rgb, 3, axis=2) if rgb.shape[2] == 1 else np.ascontiguousarray(rgb),
+        bits=8 * samples.dtype.itemsize,
+        grey=grey,
+        alpha=None if alpha is None else np.ascontiguousarray(alpha),
+        format=kind,
+        icc=None if inks else image.info.get("icc_profile"),
+        exif=_clean_exif(image, kind, (height, width)),
+        dpi=image.info.get("dpi"),
+        subsampling=subsampling,
+        lossless=kind != "WEBP" or b"VP8L" in data,
+    )
+
+
+def _samples(image: Image.Image) -> tuple[NDArray, bool]:
+    """Return samples `(H, W, C)` of an upright picture (uint8 or uint16; C = 1, 2, 3 or 4) and whether it is grey."""
+    if image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint16)[..., None], True
+    if image.mode == "I" and image.format == "PNG":  # older Pillow reads 16-bit grey so
+        return np.asarray(image).astype(np.uint16)[..., None], True
+    if image.mode in ("I", "F"):
+        raise ValueError("samples of 32 bits have no defined range; convert to 16 bits first")
+    grey = image.mode in ("1", "L", "LA", "La")
+    transparent = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
+    image = image.convert(("LA" if transparent else "L") if grey else ("RGBA" if transparent else "RGB"))
+    samples = np.asarray(image)
+    return samples.reshape(*samples.shape[:2], -1), grey
+
+
+def _is_16_bit_colour(image: Image.Image, data: bytes) -> bool:
+    """Return whether the file holds 16-bit colour, of which Pillow would keep the upper 8 bits."""
+    if image.mode not in ("RGB", "RGBA"):
+        return False
+    if image.format == "PNG":
+        return data[24] == 16  # bit depth in IHDR, always the first chunk
+    bits = image.tag_v2.get(ExifTags.Base.BitsPerSample, (8,)) if image.format == "TIFF" else (8,)
+    return max(bits) == 16
+
+
+def _decode_16_bit_colour(data: bytes, kind: str) -> NDArray[np.uint16]:
+    """uint16 `(H, W, 3 or 4)` in the order RGB(A), not yet turned upright."""
+    import cv2
+
+    if kind == "TIFF":
+        data, samples = _open_16_bit_tiff(data)
+        if samples is not None:
+            return samples
+    samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if samples is None or samples.dtype != np.uint16 or samples.ndim != 3:
+        raise ValueError("16-bit colour of a kind that OpenCV cannot read")
+    return samples[..., [2, 1, 0, 3][: samples.shape[2]]]
+
+
+def _open_16_bit_tiff(data: bytes) -> tuple[bytes, NDArray[np.uint16] | None]:
+    """Return samples of a TIFF file as far as tifffile can expand them; else None, and the file made fit for OpenCV."""
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        page = file.pages[0]
+        if tifffile.EXTRASAMPLE.ASSOCALPHA in page.extrasamples:
+            raise ValueError("16-bit TIFF with premultiplied alpha is not supported")
+        planar = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
+        plain = (tifffile.COMPRESSION.NONE, tifffile.COMPRESSION.ADOBE_DEFLATE, tifffile.COMPRESSION.DEFLATE)
+        if page.compression in plain:  # others need a package of codecs that OpenCV spares us
+            samples = page.asarray()
+            return data, np.moveaxis(samples, 0, -1) if planar else samples
+        if planar:
+            raise ValueError("compressed 16-bit TIFF with separate colour planes is not supported")
+        orientation = page.tags.get("Orientation")
+        if orientation is not None:  # OpenCV fails on turned 16-bit TIFF: tell it that nothing is turned
+            at = orientation.valueoffset
+            data = data[:at] + (b"\1\0" if file.byteorder == "<" else b"\0\1") + data[at + 2 :]
+    return data, None
+
+
+_UPRIGHT = {
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a),
+}
+"""EXIF orientation -> turn the stored array `(H, W, C)` upright (EXIF 2.32, tag 0x0112)."""
+
+
+def _clean_exif(image: Image.Image, kind: str, size: tuple[int, int]) -> bytes | None:
+    """EXIF that is true of the restored picture; None where there is none or it is damaged."""
+    try:
+        old, new = image.getexif(), Image.Exif()
+        for tag in _TIFF_TEXT_TAGS if kind == "TIFF" else [t for t in old if t != ExifTags.Base.Orientation]:
+            if tag in old:
+                new[tag] = old[tag]
+        details = dict(old.get_ifd(ExifTags.IFD.Exif))
+        for tag, value in zip((ExifTags.Base.ExifImageHeight, ExifTags.Base.ExifImageWidth), size, strict=True):
+            if tag in details:
+                details[tag] = value
+        place = dict(old.get_ifd(ExifTags.IFD.GPSInfo))
+        for tag, content in ((ExifTags.IFD.Exif, details), (ExifTags.IFD.GPSInfo, place)):
+            if content:
+                new[tag] = content
+        return new.tobytes() if len(new) else None
+    except Exception:  # pictures outlive their metadata; damaged EXIF must not cost the picture
+        return None
+
+
+# ------------------------------------------------------------------------------------------------------------ writing
+
+
+def _encode(picture: Picture, format: str) -> bytes:
+    """Return the bytes of a picture file."""
+    bits = picture.bits if format in ("PNG", "TIFF") else 8
+    grey = picture.grey and format != "WEBP"
+    if grey and picture.alpha is not None and (bits == 16 or format == "BMP"):
+        grey = False  # no writer at hand knows 16-bit grey with alpha, and BMP has no such kind: three equal channels
+    top = 2**bits - 1
+    colour = picture.rgb.mean(axis=2, keepdims=True) if picture.grey else picture.rgb
+    colour = np.broadcast_to(colour, (*picture.size, 1 if grey else 3))
+    samples = np.rint(np.clip(colour, 0, 1) * np.float32(top)).astype(np.uint16 if bits == 16 else np.uint8)
+    if picture.alpha is not None:
+        alpha = picture.alpha if bits == picture.bits else np.rint(picture.alpha / 257)  # 65535 = 257 * 255
+        samples = np.concatenate([samples, alpha.astype(samples.dtype)[..., None]], axis=2)
+    if bits == 16 and not grey:
+        return _encode_16_bit_colour(samples, picture, format)
+    if format == "BMP" and samples.shape[2] == 4:
+        return _encode_with_opencv(".bmp", samples)  # Pillow writes a header that lets readers drop the alpha channel
+    options: dict = {"icc_profile": picture.icc} if format != "BMP" else {}
+    if picture.exif and format != "BMP":
+        options["exif"] = picture.exif
+    if picture.dpi and format != "WEBP":
+        options["dpi"] = picture.dpi
+    if format == "JPEG":
+        options |= {"quality": JPEG_QUALITY, "subsampling": picture.subsampling}
+    elif format == "WEBP":
+        options |= {"lossless": picture.lossless, "quality": WEBP_QUALITY, "exact": True}
+    elif format == "TIFF":
+        options["compression"] = "tiff_adobe_deflate"
+    buffer = io.BytesIO()
+    image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
+    image.save(buffer, format=format, **options)
+    return buffer.getvalue()
+
+
+def _encode_16_bit_colour(samples: NDArray[np.uint16], picture: Picture, format: str) -> bytes:
+    if format == "PNG":
+        return _with_png_metadata(_encode_with_opencv(".png", samples), picture.icc, picture.exif)
+    import tifffile
+
+    buffer = io.BytesIO()
+    tifffile.imwrite(
+        buffer,
+        samples,
+        photometric="rgb",
+        extrasamples=["unassalpha"] if samples.shape[2] == 4 else None,
+        compression="zlib",
+        iccprofile=picture.icc,
+        metadata=None,
+        software=False,
+    )
+    return buffer.getvalue()
+
+
+def _encode_with_opencv(suffix: str, samples: NDArray) -> bytes:
+    """Return samples `(H, W, 3 or 4)` in the order RGB(A) as a file."""
+    import cv2
+
+    done, data = cv2.imencode(suffix, np.ascontiguousarray(samples[..., [2, 1, 0, 3][: samples.shape[2]]]))
+    if not done:
+        raise ValueError(f"OpenCV could not write {suffix}")
+    return data.tobytes()
+
+
+def _with_png_metadata(data: bytes, icc: bytes | None, exif: bytes | None) -> bytes:
+    """A PNG file with the chunks iCCP and eXIf put in behind its header (PNG specification, third edition, 11.3)."""
+    chunks = []
+    if icc:
+        chunks.append(b"iCCP" + b"ICC profile\0\0" + zlib.compress(icc))
+    if exif:  # goes without the six bytes that introduce EXIF in a JPEG
+        chunks.append(b"eXIf" + exif.removeprefix(b"Exif\0\0"))
+    header = 33  # signature and IHDR
+    packed = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+    return data[:header] + b"".join(packed) + data[header:]

@@ -1,0 +1,1 @@
+"""What becomes of many runs: frames, tables, statistics, figures, pages."""

@@ -1,0 +1,75 @@
+"""Training curves: loss and validation PSNR against updates, with bands over seeds."""
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from daair.report.figures import style
+from daair.report.figures.study import Study
+from daair.report.figures.style import COLOURS, LINES, Drawn
+
+POINTS = 60
+"""Of a curve at most; of a longer one, means of as many parts are drawn."""
+
+PANELS = {"train/loss": "training loss", "val/psnr": "validation PSNR / dB"}
+
+
+def curves(study: Study, folder: Path) -> Drawn:
+    """Loss and validation PSNR of each variant: the mean over seeds, and the band from lowest to highest."""
+    name, shown = "curves", study.few()
+    wanted = dict(PANELS)
+    if any(key.partition(".")[0] == "loss" for key in study.keys):
+        del wanted["train/loss"]  # different losses have different units
+    drawn = {
+        value: {variant: band for variant in shown if (band := _band(study, variant, value)) is not None}
+        for value in wanted
+    }
+    drawn = {value: bands for value, bands in drawn.items() if bands}
+    if not drawn:
+        return Drawn(name, reason="no run has logged two steps of the same quantity")
+    width = style.PAGE if len(drawn) > 1 else None
+    figure, axes = style.panels(len(drawn), per_row=2, height=2.3, width=width)
+    for axis, (value, bands) in zip(axes, drawn.items(), strict=True):
+        for i, variant in enumerate(shown):
+            if variant in bands:
+                _draw(axis, bands[variant], i, study.names[variant])
+        axis.set(xlabel="updates", ylabel=wanted[value])
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+        if value == "train/loss":
+            axis.set_yscale("log")
+            for ticks, subs in (
+                (axis.yaxis.set_major_locator, (1, 2, 5)),
+                (axis.yaxis.set_minor_locator, range(1, 10)),
+            ):
+                ticks(LogLocator(subs=subs))
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.yaxis.set_minor_formatter(NullFormatter())
+    style.legend(figure, axes[-1])
+    caption = (
+        f"{' and '.join(wanted[value].partition(' / ')[0] for value in drawn).capitalize()} during training: mean and "
+        f"range over the seeds; losses are means over up to {POINTS} parts of the training."
+    ).replace("psnr", "PSNR")
+    return style.save(figure, folder, name, caption + study.few_note())
+
+
+def _band(study: Study, variant: str, value: str) -> pd.DataFrame | None:
+    """Mean, low and high over the seeds by step; None if there are not two steps."""
+    columns = {}
+    for run in study.runs_of(variant)["run"].astype(str):
+        points = {line["step"]: line[value] for line in study.metrics(run) if line.get(value) is not None}
+        columns[run] = pd.Series(points, dtype=float).sort_index()
+    table = pd.DataFrame(columns).dropna()  # steps that all seeds have reached
+    if len(table) > POINTS:
+        parts = pd.Series(range(len(table))) * POINTS // len(table)
+        table = table.reset_index().groupby(parts).mean().set_index("index")
+    if len(table) < 2:
+        return None
+    return pd.DataFrame({"mean": table.mean(axis=1), "low": table.min(axis=1), "high": table.max(axis=1)})
+
+
+def _draw(axis: Axes, band: pd.DataFrame, i: int, name: str) -> None:
+    axis.plot(band.index, band["mean"], color=COLOURS[i], linestyle=LINES[i], label=name)
+    if (band["high"] > band["low"]).any():
+        axis.fill_between(band.index, band["low"], band["high"], color=COLOURS[i], alpha=0.2, linewidth=0)

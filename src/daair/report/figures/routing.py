@@ -1,0 +1,112 @@
+"""Which expert took which degradation: a heat map for each learner of a network."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from daair.files import safe_name
+from daair.report.figures import style
+from daair.report.figures.study import Study
+from daair.report.figures.style import Drawn
+from daair.runs.information import normalised_mutual_information
+
+DECODER = (2, 1, 0)
+"""Levels of the decoder in the order of its learners; those of the encoder come before, 0 to 3."""
+
+
+def routing(study: Study, folder: Path) -> Iterator[Drawn]:
+    """Yield a figure per variant, of its lowest seed with routing."""
+    drawn = False
+    for variant in study.few():
+        for row in study.runs_of(variant).to_dict("records"):
+            last = last_routing(study.metrics(str(row["run"])))
+            if last is not None:
+                yield _draw(study, variant, row, *last, folder)
+                drawn = True
+                break
+    if not drawn:
+        yield Drawn("routing", reason="no run has logged a routing matrix (networks without experts have none)")
+
+
+def last_routing(lines: list[dict]) -> tuple[int, list[str], np.ndarray] | None:
+    """The newest routing of a run's metrics: its step, the D degradations, and (L, N, D) shares; None without any.
+
+    A share is that of the degradation's images which the expert took: columns sum to 1.
+    """
+    for line in reversed(lines):
+        learners = (line.get("routing/utilisation") or {}).get("learners")
+        if learners:
+            shares = np.array(learners, dtype=float)
+            labels = [name.removeprefix("val/psnr/") for name in line if name.startswith("val/psnr/")]
+            count = shares.shape[2]
+            return line["step"], labels if len(labels) == count else [str(i + 1) for i in range(count)], shares
+    return None
+
+
+def learner_names(encoder_blocks: str, decoder_blocks: str, count: int) -> list[str]:
+    """`encoder 1`, ..., `decoder 1`: level 1 has full resolution; `encoder 2.3` where a level has several blocks.
+
+    Args:
+        encoder_blocks, decoder_blocks: blocks of each level as JSON lists, as they stand in the collated frame.
+        count: number of learners, for networks that are built in another way.
+    """
+    try:
+        encoder, decoder = json.loads(encoder_blocks), json.loads(decoder_blocks)
+    except (TypeError, ValueError):
+        encoder, decoder = [], []
+    levels = [("encoder", i, blocks) for i, blocks in enumerate(encoder)]
+    levels += [("decoder", i, decoder[i]) for i in DECODER if i < len(decoder)]
+    names = [
+        f"{part} {level + 1}.{block + 1}" if blocks > 1 else f"{part} {level + 1}"
+        for part, level, blocks in levels
+        for block in range(blocks)
+    ]
+    return names if len(names) == count else [f"learner {i + 1}" for i in range(count)]
+
+
+def _draw(
+    study: Study, variant: str, row: dict, step: int, labels: list[str], shares: np.ndarray, folder: Path
+) -> Drawn:
+    names = learner_names(row.get("model.encoder_blocks"), row.get("model.decoder_blocks"), len(shares))
+    per_row = min(len(shares), 4 if len(shares) <= 8 else 6)
+    experts = shares.shape[1]
+    height = 0.75 + min(1.3, 0.16 * experts + 0.2)
+    figure, axes = style.panels(len(shares), per_row=per_row, height=height, width=style.PAGE)
+    information = [normalised_mutual_information(share) if share.sum() else 0.0 for share in shares]
+    for i, (axis, share, name) in enumerate(zip(axes, shares, names, strict=True)):
+        image = axis.imshow(share, cmap=style.SHARES, vmin=0, vmax=1, aspect="auto")
+        axis.set_title(f"{name}: NMI {information[i]:.2f}", fontsize=7)
+        axis.set_xticks(range(len(labels)), labels, rotation=45, ha="right", rotation_mode="anchor", fontsize=6)
+        axis.set_yticks(range(experts), [str(k + 1) for k in range(experts)], fontsize=6)
+        axis.tick_params(length=0)
+        axis.grid(False)
+        axis.spines[:].set_visible(False)
+        if i % per_row == 0:
+            axis.set_ylabel("expert", fontsize=7)
+        if i < len(shares) - per_row:
+            axis.set_xticklabels([])
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.01, aspect=25)
+    bar.set_label("share of the degradation's images", fontsize=7)
+    bar.outline.set_visible(False)
+    figure.suptitle(f"{study.names[variant]}, seed {row['seed']}: mean NMI {np.mean(information):.2f}", fontsize=8)
+    caption = (
+        f"Routing of {study.names[variant]}, seed {row['seed']}, after {step} updates, on the validation crops. NMI: "
+        f"normalised mutual information of expert and degradation, 0 independent, 1 one to one; its mean over learners "
+        f"is {_over_seeds(study, variant)}."
+    )
+    return style.save(figure, folder, f"routing_{safe_name(study.names[variant])}", caption)
+
+
+def _over_seeds(study: Study, variant: str) -> str:
+    """`0.41 ± 0.03 (3 seeds)` of the logged information."""
+    values = []
+    for run in study.runs_of(variant)["run"].astype(str):
+        logged = [line.get("routing/mutual_information") for line in study.metrics(run)]
+        values += [value for value in logged if value is not None][-1:]
+    series = pd.Series(values, dtype=float)
+    spread = series.std()
+    return f"{series.mean():.2f}" + ("" if math.isnan(spread) else f" ± {spread:.2f} ({len(series)} seeds)")

@@ -1,0 +1,72 @@
+"""Before and after: of each benchmark, the image that gained most and the one that gained least."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from daair.report.figures import style
+from daair.report.figures.study import Study
+from daair.report.figures.style import Drawn
+from daair.runs import samples
+from daair.runs.samples import WHICH, Sample
+
+PIXELS = 260
+"""Longest side of a picture in the figure: about 230 dots per inch, so that the PDF stays small."""
+
+COLUMNS = ("input", "restored", "clean")
+
+
+def strips(study: Study, folder: Path) -> Drawn:
+    """Input, restored, clean of the reference variant, else of the best; a row per benchmark."""
+    name = "before_after"
+    run, found = pick(study)
+    if not found:
+        return Drawn(name, reason="no run has kept pictures (evaluate.pictures); task=evaluate keeps them")
+    benchmarks = list(dict.fromkeys(sample.benchmark for sample in found))
+    by_place = {(sample.benchmark, sample.which): sample for sample in found}
+    ratio = max(sample.pictures[0].shape[0] / sample.pictures[0].shape[1] for sample in found)
+    height = (style.PAGE - 0.7) / 6 * min(ratio, 1.2) + 0.25
+    figure, axes = style.panels(6 * len(benchmarks), per_row=6, height=height, width=style.PAGE)
+    for i, axis in enumerate(axes):
+        axis.set_axis_off()
+        benchmark, which, column = benchmarks[i // 6], WHICH[i % 6 // 3], i % 3
+        if sample := by_place.get((benchmark, which)):
+            axis.imshow(_small(sample.pictures[column]), interpolation="none")
+            axis.set_title(_title(sample, column), fontsize=6, pad=2)
+            if column == 0:
+                place = {"rotation": 90, "ha": "right", "va": "center", "fontsize": 6, "transform": axis.transAxes}
+                axis.text(-0.03, 0.5, f"{benchmark}\n{which} gain", **place)
+    caption = (
+        f"Images with the largest (left) and smallest (right) PSNR gain of each benchmark; {run['name']}, seed "
+        f"{run['seed']}. Figures are of whole images, of which the middle is shown."
+    )
+    return style.save(figure, folder, name, caption)
+
+
+def pick(study: Study) -> tuple[dict, list[Sample]]:
+    """A run with sample pictures and these pictures: of the reference, else of the best variant, else of another.
+
+    Returns:
+        The run's row with its variant's `name`, and samples in the order of the study's benchmarks; ({}, []) if no run
+        has any.
+    """
+    order = {name: i for i, name in enumerate(study.benchmarks)}
+    first = [variant for variant in (study.reference, study.best()) if variant in study.names]
+    for variant in dict.fromkeys([*first, *study.few()]):
+        for row in study.runs_of(variant).to_dict("records"):
+            found = [s for s in samples.found(study.record(str(row["run"])).samples) if s.benchmark in order]
+            if found:
+                return {**row, "name": study.names[variant]}, sorted(found, key=lambda s: order[s.benchmark])
+    return {}, []
+
+
+def _title(sample: Sample, column: int) -> str:
+    figures = (f"{sample.input_psnr:.2f} dB", f"{sample.psnr:.2f} dB", "")
+    return f"{COLUMNS[column]} {figures[column]}".strip()
+
+
+def _small(picture: np.ndarray) -> np.ndarray:
+    image = Image.fromarray(picture)
+    image.thumbnail((PIXELS, PIXELS), Image.Resampling.LANCZOS)
+    return np.asarray(image)

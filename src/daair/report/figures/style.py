@@ -1,0 +1,124 @@
+"""How all figures look: sizes of a two-column paper, colours that colour-blind readers can tell apart, files."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from daair.files import replacing
+
+COLUMN, PAGE = 3.5, 7.16
+"""Widths in inches of one column and of the text block (IEEE)."""
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito, "Color Universal Design" (2008), without the yellow, which is lost on white paper."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
+"""Shapes tell the same things apart as the colours, for print without any."""
+
+SEVERAL = len(COLOURS)
+"""More lines than this in one figure cannot be told apart."""
+
+SHARES = "Blues"
+"""Colours of a share in [0, 1], from white; dark is much."""
+
+RC = {
+    "font.family": "DejaVu Sans",  # comes with Matplotlib, so figures are the same everywhere
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.linewidth": 0.4,
+    "grid.color": "#dddddd",
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+    "errorbar.capsize": 2,
+    "savefig.dpi": 300,
+    "pdf.fonttype": 42,  # text stays text, as publishers ask
+    "text.parse_math": False,  # names of variants are no formulas
+}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure, or why there is none.
+
+    Attributes:
+        name: of its files, without suffix.
+        caption: what it shows, how spread and means were computed; empty if there is none.
+        files: PDF and PNG; empty if there is none.
+        reason: why there is none; empty if there is one.
+    """
+
+    name: str
+    caption: str = ""
+    files: tuple[Path, ...] = ()
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason or ', '.join(file.name for file in self.files)}"
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Figures that are made inside look like this."""
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it narrates every font that goes into a PDF
+    with matplotlib.rc_context(RC):
+        yield
+
+
+def panels(count: int, *, per_row: int, height: float, width: float | None = None) -> tuple[Figure, list[Axes]]:
+    """Return a figure with `count` axes in rows of at most `per_row`, each `height` inches high.
+
+    Args:
+        width: of the figure, in inches; None = a column for one or two axes, else the page.
+    """
+    columns = min(count, per_row)
+    rows = -(-count // columns)
+    width = width or (COLUMN if count <= 2 else PAGE)
+    figure = Figure(figsize=(width, rows * height), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for empty in axes[count:]:
+        figure.delaxes(empty)
+    return figure, axes[:count]
+
+
+def legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
+    """One legend for all axes, above them."""
+    handles, names = axes.get_legend_handles_labels()
+    if len(names) < 2:
+        return
+    letters = max(map(len, names)) + 6
+    columns = max(1, min(len(names), int(figure.get_figwidth() * 16 / letters)))
+    figure.legend(handles, names, loc="outside upper center", ncols=columns, title=title, title_fontsize=7)
+
+
+def save(figure: Figure, folder: Path, name: str, caption: str) -> Drawn:
+    """Write `<name>.pdf` and `<name>.png`, atomically."""
+    files = []
+    for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", None)):  # same data, same bytes
+        with replacing(Path(folder) / f"{name}{suffix}") as temporary:
+            figure.savefig(temporary, metadata=metadata)
+        figure.set_layout_engine("none")  # has been laid out by the first
+        files.append(Path(folder) / f"{name}{suffix}")
+    return Drawn(name, caption, tuple(files))
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a, b and c`."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last

@@ -1,0 +1,260 @@
+"""Runs of a Weights & Biases project, put back into folders as their machines had them.
+
+The mirror sends the small files of a run's folder (`Record.collated`); here they are fetched into
+
+    <runs>/.wandb/<project>/<study>/<label>-<config id>/seed<k>/     the run's folder, without weights and checkpoints
+
+so everything that reads folders reads these too. What has not changed is not fetched again. W&B's own config is not
+used: it forgets the order of keys, and empty values. Its offline folders are not read either, since their format is its
+own business: an offline run has its folder beside it, and `wandb sync` brings it to a server.
+"""
+
+import contextlib
+import json
+import re
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from daair.errors import UserError, one_line
+from daair.files import safe_name, write_text
+from daair.report.frame import Collated, LeftOut, frame
+from daair.runs import store
+from daair.runs.account import sign_in
+from daair.runs.record import Record
+
+if TYPE_CHECKING:
+    from wandb.apis.public import File, Run
+
+TIMEOUT = 60  # seconds for one answer of the server, its repetitions after "too many requests" included
+PAGE = 200  # runs or files for which the server is asked at once
+THREADS = 8  # runs that are looked at or fetched side by side
+
+
+class Bar(Protocol):
+    """Shows how far the work is."""
+
+    def advance(self) -> None:
+        """One part is done."""
+
+
+class _NoBar:
+    def advance(self) -> None:
+        pass
+
+
+Progress = Callable[[str, int], AbstractContextManager[Bar]]
+"""Begins to show work of that name and of so many parts."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A run of the project, and the files in it that are a run folder's.
+
+    Attributes:
+        id: W&B's name for the run.
+        heartbeat: when it was last heard of, ISO.
+        state: running, finished, failed, crashed, killed, ...
+        run: `<study>/<label>-<config id>/seed<k>`; empty if the run is none of the lab's.
+    """
+
+    id: str
+    heartbeat: str
+    state: str
+    run: str
+
+
+def gather(
+    source: Literal["folders", "wandb", "both"],
+    project: str | None,
+    runs: str | Path,
+    study: str | None = None,
+    progress: Progress = lambda name, total: contextlib.nullcontext(_NoBar()),
+) -> tuple[Collated, Path]:
+    """Read the runs of a study from folders, from Weights & Biases, or from both; a run that both have counts once,
+    as its folder says.
+
+    Args:
+        source: where from.
+        project: `entity/name`, or the name of a project of the account's own; not needed for folders.
+        runs: the folder of runs.
+        study: name of the study; None = all.
+        progress: shows what takes time.
+
+    Returns:
+        The runs, and the folder in which each one's folder is.
+
+    Raises:
+        UserError: no runs; or no key, no network, no such project: in one line, within about a minute.
+    """
+    runs = Path(runs)
+    if source == "folders":
+        return frame(runs, study), runs
+    own = list(store.run_folders(runs, study)) if source == "both" else []
+    names = {"/".join(folder.parts[-3:]): folder for folder in own}
+    cache = runs / ".wandb" / re.sub(r"[^A-Za-z0-9._/-]+", "-", project or "").replace("..", "-").strip("/")
+    fetched, left_out = fetch(project or "", cache, study, names, progress)
+    if not names and not fetched:
+        others = f"; {len(left_out)} left out, such as {left_out[0]}" if left_out else ""
+        raise UserError(f"collate.project={project}: no runs of {f'study={study}' if study else 'any study'}{others}")
+    # Of exactly these runs, by links: earlier ones stay in the cache, and the user's own where they are.
+    view = cache / ".view" / (safe_name(study) if study else ".all")
+    shutil.rmtree(view, ignore_errors=True)
+    for name, folder in {**{name: cache / name for name in fetched}, **names}.items():
+        (view / name).parent.mkdir(parents=True, exist_ok=True)
+        (view / name).symlink_to(folder.resolve(), target_is_directory=True)
+    collated = frame(view, study)
+    return replace(collated, left_out=(*collated.left_out, *left_out)), view
+
+
+def fetch(
+    project: str,
+    cache: Path,
+    study: str | None = None,
+    known: Collection[str] = (),
+    progress: Progress = lambda name, total: contextlib.nullcontext(_NoBar()),
+) -> tuple[list[str], list[LeftOut]]:
+    """Bring the cache up to date.
+
+    Args:
+        project, study, progress: see `gather`.
+        cache: folder for the runs of this project.
+        known: runs that are not fetched, `<study>/<label>-<config id>/seed<k>`; labels do not matter.
+
+    Returns:
+        Those runs of the project that are in the cache, without the known ones; and what was left out.
+
+    Raises:
+        UserError: no key, no network, no such project.
+    """
+    found = {run.id: run for run in _runs(project, study)}
+    listed, failed = _all(lambda id: _listed(found[id], cache), found, "look at", progress)
+    left_out = [LeftOut(f"{project}/{id}", reason) for id, reason in failed.items()]
+    newest: dict[tuple[str, ...], Listed] = {}
+    for one in sorted(listed.values(), key=lambda one: one.heartbeat):
+        if not one.run:
+            left_out.append(LeftOut(f"{project}/{one.id}", "not a run of DaAIR Lab's: it holds no config and status"))
+            continue
+        same = store.identity(one.run)
+        if same in newest:
+            reason = f"{project}/{one.id} is the same run, and newer"
+            left_out.append(LeftOut(f"{project}/{newest[same].id}", reason))
+        newest[same] = one
+    here = {store.identity(run) for run in known}
+    wanted = {one.run: one for same, one in newest.items() if same not in here}
+    stale = [run for run, one in wanted.items() if _note(cache / run / NOTE) != asdict(one)]
+    _, failed = _all(lambda run: _download(found[wanted[run].id], wanted[run], cache), stale, "fetch", progress)
+    left_out += [LeftOut(f"{project}/{wanted[run].id}", reason) for run, reason in failed.items()]
+    return sorted(wanted.keys() - failed), left_out
+
+
+NOTE = ".wandb.json"
+"""In a fetched folder: which state of which run that was."""
+
+
+def _runs(project: str, study: str | None) -> Iterator["Run"]:
+    """Yield all runs of the project, or those of one group, page by page."""
+    try:
+        sign_in()
+    except UserError as error:
+        raise UserError(f"collate.source: Weights & Biases: {error}") from error
+    import wandb
+    from wandb.errors import Error
+
+    # A file is tried again three times; W&B's own default would hold a broken network for many minutes, file by file.
+    patience = wandb.Settings(x_file_transfer_retry_max=3, x_file_transfer_timeout_seconds=TIMEOUT)
+    wandb.setup(settings=patience)
+    try:
+        api = wandb.Api(timeout=TIMEOUT)
+        yield from api.runs(project, filters={"group": study} if study else None, per_page=PAGE)
+    except (Error, ValueError) as error:
+        text = one_line(error)
+        if "Could not find project" in text:
+            text = f"no such project at {wandb.setup().settings.base_url}, or not open to this account"
+        raise UserError(f"collate.project={project}: {text}") from error
+
+
+def _all(
+    work: Callable[[str], Any], names: Iterable[str], doing: str, progress: Progress
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what `work` gives for each name, several at a time; and why it failed for some.
+
+    Raises:
+        UserError: it failed for many in a row, so that the network or the server must be gone.
+    """
+    names, done, failed, in_a_row = list(names), {}, {}, 0
+
+    def guarded(name: str) -> None:
+        try:
+            done[name] = work(name)
+        except Exception as error:  # of one run of many: a file that is gone, say
+            failed[name] = one_line(error)
+
+    with ThreadPoolExecutor(THREADS) as pool, progress(doing, len(names)) as bar:
+        try:
+            for name, _ in zip(names, pool.map(guarded, names), strict=True):
+                bar.advance()
+                in_a_row = in_a_row + 1 if name in failed else 0
+                if in_a_row == 2 * THREADS:
+                    raise UserError(f"Weights & Biases: {in_a_row} runs in a row cannot be read, then: {failed[name]}")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return done, failed
+
+
+def _listed(run: "Run", cache: Path) -> Listed:
+    """Return what the run holds, asked of the server unless it is known from before."""
+    file = cache / ".listed" / f"{safe_name(run.id)}.json"
+    stored = _note(file)
+    if stored.get("heartbeat") == run.heartbeat_at and stored.get("state") == run.state:
+        return Listed(**stored)
+    listed = Listed(run.id, run.heartbeat_at, run.state, next(iter(_files(run)), ""))
+    write_text(file, json.dumps(asdict(listed)))
+    return listed
+
+
+def _files(run: "Run") -> dict[str, list["File"]]:
+    """The files of the run folder that is in a run, by its place; nothing if there is none with config and status."""
+    folders: dict[str, list[File]] = {}
+    for file in run.files(per_page=PAGE):
+        parts = PurePosixPath(file.name).parts
+        if len(parts) > 3 and _is_run(*parts[:3]):
+            folders.setdefault("/".join(parts[:3]), []).append(file)
+    for place in list(folders):
+        record, names = Record(place), {file.name for file in folders[place]}
+        if not {record.config_file.as_posix(), record.status_file.as_posix()} <= names:
+            del folders[place]
+    return folders
+
+
+def _is_run(study: str, variant: str, seed: str) -> bool:
+    return bool(safe_name(study) == study and store.VARIANT.fullmatch(variant) and store.SEED.fullmatch(seed))
+
+
+def _download(run: "Run", listed: Listed, cache: Path) -> None:
+    """Put a run's files into the cache, all or none."""
+    part = cache / ".part" / safe_name(run.id)
+    shutil.rmtree(part, ignore_errors=True)
+    for file in _files(run)[listed.run]:
+        file.download(root=str(part), replace=True).close()
+    folder, target = part / listed.run, cache / listed.run
+    record = Record(folder)
+    if listed.state != "running" and record.status().state == "running":  # killed: it could not say so any more
+        record.update(state="interrupted", message=f"ended without a word; Weights & Biases: {listed.state}")
+    write_text(folder / NOTE, json.dumps(asdict(listed)))
+    shutil.rmtree(target, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder.rename(target)
+    shutil.rmtree(part)
+
+
+def _note(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}

@@ -1,0 +1,219 @@
+"""`task=collate study=NAME`: a study's runs as one frame and as the table of a paper, beside the runs.
+
+    <paths.runs>/<study>/
+        runs.parquet, runs.csv                       a row per run, benchmark, protocol and image (runs/collate.py)
+        table.md, table.tex, table.html              the table, with what must be known to read it
+        table.csv                                    every number in it, intervals and tests too (runs/pivot.py)
+        figures/*.pdf, *.png                         what the data supports (runs/figures)
+        report.html                                  all of it on one page (runs/report.py)
+
+The runs' folders are only read. The frame is written even if the figures do not compare and the table is refused.
+"""
+
+import contextlib
+import json
+from concurrent.futures import ThreadPoolExecutor as Threads
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from rich.console import Console
+
+from daair.cli import conf_dir
+from daair.config import reproduce
+from daair.engine.progress import Reporter
+from daair.errors import UserError
+from daair.files import replacing, safe_name, write_text
+from daair.report import figures, pivot, published, tables, writers
+from daair.report import html as report
+from daair.report.frame import Collated
+from daair.report.pivot import Plan, Study
+from daair.report.wandb_source import gather
+from daair.runs.record import Record
+
+if TYPE_CHECKING:
+    from daair.config.schema import Config
+
+LISTED = 10
+"""Folders left out that are printed; the count says how many more there are."""
+
+MANY = 100
+"""Variants up to which there are figures and a report: beyond, no picture would show them."""
+
+WIDE = 250
+"""Columns of a table in a file or pipe; none is wider than it needs."""
+
+ROWS = 20_000
+"""Rows of the frame that are made into text at a time."""
+
+WRITERS = 2
+"""Threads that do so; Arrow works outside of Python's lock."""
+
+DEFAULTS: dict[str, Any] = {"columns": ["benchmark"], "metrics": ["psnr", "ssim"], "published": []}
+"""What `collate` means where neither the command nor the study says anything; conf/config.yaml tells."""
+
+
+def collate(cfg: "Config") -> int:
+    """Make the table of `cfg.study`, print it and name the files; returns the exit status.
+
+    Raises:
+        UserError: there are no runs, or figures that do not compare; the text says which and what to do.
+    """
+    reporter = Reporter()
+    where = cfg.collate
+    collated, runs = gather(where.source, where.project, cfg.paths.runs, cfg.study, reporter.progress)
+    asked = settings(cfg, collated, runs)
+    methods = published.load(asked["published"], Path(conf_dir()) / "reference")
+    folder = Path(cfg.collate.output or f"{cfg.paths.runs}/{safe_name(cfg.study)}")
+    files = write_frame(collated, folder)
+    tell_left_out(collated, reporter)
+    study = pivot.study_table(collated, plan(cfg, asked), cfg.study, asked["question"])
+    blocks, notes = layout(study, methods)
+    files += write_table(study, blocks, notes, folder)
+    show(study, blocks, notes, reporter)
+    if collated.runs["variant"].nunique() <= MANY:
+        files += illustrate(study, collated, blocks, notes, runs, folder, reporter)
+    else:
+        reporter.say(f"more than {MANY} variants: no figures and no report")
+    reporter.say("\n".join(str(file) for file in files))
+    return 0
+
+
+def settings(cfg: "Config", collated: Collated, runs: Path) -> dict[str, Any]:
+    """The keys of `collate`, `question` and `benchmarks`: as the command says, else as the study's newest run says."""
+    started = collated.runs["started"].astype("str")
+    newest = collated.runs["run"][started.fillna("").argmax()]
+    frozen = Record(runs / newest).config() if (runs / newest).is_dir() else {}
+    own = frozen.get("collate") or {}
+    asked = {}
+    for name in ("rows", "columns", "metrics", "reference", "published"):
+        given = getattr(cfg.collate, name)
+        said = own.get(name) if given is None else given
+        asked[name] = DEFAULTS.get(name) if said is None else said
+    asked["question"] = cfg.question or frozen.get("question") or ""
+    benchmarks = cfg.benchmarks if cfg.benchmarks is not None else frozen.get("benchmarks")
+    asked["benchmarks"] = of_mixes(collated.runs) if benchmarks is None else list(benchmarks)
+    return asked
+
+
+def of_mixes(runs: pd.DataFrame) -> list[str] | None:
+    """The benchmarks that the runs' mixes name, as a run has them that names none itself; None where mixes do not.
+
+    What a run was evaluated on later does not change its study's table unless it is asked for.
+    """
+    named = runs["mix.benchmarks"].dropna().unique() if "mix.benchmarks" in runs else []
+    return list(dict.fromkeys(name for text in named for name in json.loads(text))) or None
+
+
+def plan(cfg: "Config", asked: dict[str, Any]) -> Plan:
+    """Return what the table shows."""
+    return Plan(
+        rows=tuple(asked["rows"] or ()),
+        columns=tuple(asked["columns"]),
+        metrics=tuple(asked["metrics"]),
+        reference=asked["reference"],
+        benchmarks=asked["benchmarks"],
+        protocols=cfg.protocols,
+        alpha=cfg.collate.alpha,
+        resamples=cfg.collate.resamples,
+    )
+
+
+def write_frame(collated: Collated, folder: Path) -> list[Path]:
+    """Write runs.parquet and runs.csv, some runs at a time, so that the memory does not grow with their number."""
+    counts = collated.images["run"].cat.codes.value_counts().reindex(collated.runs.index, fill_value=0).clip(lower=1)
+    portions = [group.index for _, group in counts.groupby((counts.cumsum() - 1) // ROWS)]
+    files = [folder / "runs.parquet", folder / "runs.csv"]
+    with replacing(files[0]) as parquet, replacing(files[1]) as text:
+        schema = pa.Schema.from_pandas(collated.part(portions[0]), preserve_index=False)
+        plain = pa.schema([(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in schema])
+
+        def as_text(portion: pd.Index) -> tuple[pa.Table, pa.Buffer]:
+            table = pa.Table.from_pandas(collated.part(portion), schema, preserve_index=False)
+            lines = pa.BufferOutputStream()
+            pa.csv.write_csv(table.cast(plain), lines, pa.csv.WriteOptions(include_header=False))
+            return table, lines.getvalue()
+
+        with pa.parquet.ParquetWriter(parquet, schema) as columns, open(text, "wb") as lines, Threads(WRITERS) as pool:
+            pa.csv.write_csv(plain.empty_table(), lines)
+            for first in range(0, len(portions), WRITERS):  # not all at once, or what is not yet written piles up
+                for table, part in pool.map(as_text, portions[first : first + WRITERS]):
+                    columns.write_table(table)
+                    lines.write(part)
+    return files
+
+
+def layout(study: Study, methods: list[published.Method]) -> tuple[list[writers.Block], list[str]]:
+    """Return the blocks of the table and the sentences below it."""
+    beside, left_out = published.beside(study, methods)
+    return tables.study_blocks(study, beside), [*tables.notes(study), *left_out]
+
+
+def write_table(study: Study, blocks: list[writers.Block], notes: list[str], folder: Path) -> list[Path]:
+    """Write the table in all formats."""
+    title = study.question or study.name
+    texts = {
+        "table.md": writers.to_markdown(blocks, notes, title),
+        "table.tex": writers.to_latex(blocks, notes, title, safe_name(study.name)),
+        "table.csv": tables.numbers_csv(study),
+        "table.html": writers.html_page(title, writers.to_html(blocks, notes)),
+    }
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return [folder / name for name in texts]
+
+
+def show(study: Study, blocks: list[writers.Block], notes: list[str], reporter: Reporter) -> None:
+    """Print the table."""
+    reporter.say(study.question or study.name)
+    for block in blocks:
+        writers.show(block, reporter.console if reporter.console.is_terminal else Console(width=WIDE))
+    for note in notes:
+        reporter.say(note)
+
+
+def illustrate(
+    study: Study,
+    collated: Collated,
+    blocks: list[writers.Block],
+    notes: list[str],
+    runs: Path,
+    folder: Path,
+    reporter: Reporter,
+) -> list[Path]:
+    """Draw the figures that the study supports, and write the report."""
+    shown = {"runs": runs, "rows": study.plan.rows, "reference": study.reference_variant}
+    protocols, metrics, wanted = study.plan.protocols, study.plan.metrics, study.plan.benchmarks
+    if wanted is not None:
+        collated = replace(collated, images=collated.images[collated.images["benchmark"].isin(wanted)])
+    drawn = figures.draw(collated, folder / "figures", metrics=metrics, protocols=protocols, **shown)
+    if without := [str(one) for one in drawn if one.reason]:
+        reporter.say(f"not drawn: {'; '.join(without)}")
+    how = commands(collated, runs)
+    page = report.write(
+        collated, folder, table=writers.to_html(blocks), drawn=drawn, notes=notes, commands=how, **shown
+    )
+    return [folder / "figures", page] if any(one.files for one in drawn) else [page]
+
+
+def commands(collated: Collated, runs: Path) -> dict[str, str]:
+    """For each variant the command that makes its runs again; none where conf/ has changed too much for one."""
+    found = {}
+    for variant, group in collated.runs.groupby("variant", observed=True):
+        with contextlib.suppress(UserError):
+            found[str(variant)] = reproduce.command(
+                Record(runs / group["run"].iloc[0]).config(), group["seed"].tolist()
+            )
+    return found
+
+
+def tell_left_out(collated: Collated, reporter: Reporter) -> None:
+    """Print what was left out of the frame, with the reasons."""
+    for one in collated.left_out[:LISTED]:
+        reporter.say(f"left out: {one}")
+    if len(collated.left_out) > LISTED:
+        reporter.say(f"left out: {len(collated.left_out) - LISTED} more")

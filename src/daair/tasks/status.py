@@ -1,0 +1,148 @@
+"""`task=status`: how the runs of a study stand, or a line for each study. Reads files and nothing else.
+
+Imports no torch: it answers while the machine is busy.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.table import Table
+
+from daair.config.schema import Config
+from daair.engine.progress import Reporter
+from daair.errors import UserError, nearest
+from daair.files import safe_name
+from daair.launch import squeue as queue
+from daair.runs.progress import progress
+from daair.runs.record import STATES, Record
+from daair.runs.store import Run, read, run_folders, studies
+
+SILENT = 900.0  # seconds without a line after which a run that should be running is reported as silent
+COLOURS = {"running": "cyan", "done": "green", "failed": "red", "interrupted": "yellow", "unreadable": "red"}
+
+
+def status(cfg: Config) -> int:
+    """Print how the runs stand; returns the exit status.
+
+    Raises:
+        UserError: there is no such study; the text says which there are.
+    """
+    console = Reporter().console
+    if cfg.study is None:
+        overview(cfg.paths.runs, console)
+        return 0
+    runs = [read(folder) for folder in run_folders(cfg.paths.runs, cfg.study)]
+    if not runs:
+        raise UserError(_no_study(cfg.paths.runs, cfg.study))
+    detail(runs, console, cfg.status.rows)
+    return 0
+
+
+def overview(folder: str, console: Console) -> None:
+    """Print a line for each study: how many runs in which state, and when one of them last changed."""
+    now = datetime.now(UTC)
+    table = Table("study", box=None, pad_edge=False)
+    for heading in ("runs", *STATES, "unreadable", "last change"):
+        table.add_column(heading, justify="right")
+    found = studies(folder)
+    for study in found:
+        runs = [read(path) for path in run_folders(folder, study)]
+        counts = Counter(map(_state, runs))
+        latest = max((run.status.updated for run in runs), default="")
+        cells = [_coloured(state, str(counts[state])) if counts[state] else "" for state in (*STATES, "unreadable")]
+        table.add_row(study, str(len(runs)), *cells, _ago(latest, now))
+    if not found:
+        console.print(f"no runs in {folder}", markup=False)
+        return
+    console.print(table)
+    console.print(f"runs of one study:  python run.py task=status study={found[0]}", markup=False, soft_wrap=True)
+
+
+def detail(runs: list[Run], console: Console, rows: int | None) -> None:
+    """Print a line for each run, at most `rows`; if there are more, those that are not done come first."""
+    now = datetime.now(UTC)
+    counts = Counter(map(_state, runs))
+    shown = runs
+    if rows is not None and len(runs) > rows:
+        shown = sorted(runs, key=lambda run: _state(run) == "done")[:rows]
+    table = Table("run", "seed", "state", box=None, pad_edge=False)
+    for heading in ("progress", "val PSNR", "left"):
+        table.add_column(heading, justify="right")
+    table.add_column("where")
+    table.add_column("message", overflow="fold")
+    numbers = {run: Record(run.folder).job() for run in shown if run.state != "done"}
+    jobs = queue.jobs() if any(numbers.values()) else None
+    for run in shown:
+        table.add_row(*_cells(run, now, _job(run, numbers.get(run), jobs)))
+    told = ", ".join(f"{counts[state]} {state}" for state in (*STATES, "unreadable") if counts[state])
+    console.print(f"{runs[0].study}: {len(runs)} runs: {told}", markup=False, soft_wrap=True)
+    console.print(table)
+    if len(shown) < len(runs):
+        console.print(f"... and {len(runs) - len(shown)} more (status.rows=null shows all)", markup=False)
+
+
+def _job(run: Run, number: str | None, jobs: Mapping[str, str] | None) -> str:
+    """Where a run stands that was handed over to Slurm; empty for others, and where Slurm knows nothing of it."""
+    if number is None:
+        return ""
+    if jobs is None:
+        return f"Slurm job {number}" if run.state in ("queued", "running") else ""
+    if number in jobs:
+        return f"Slurm job {number}: {jobs[number]}"
+    gone = f"its Slurm job {number} is gone; the same command submits it again"
+    return gone if run.state in ("queued", "running") else ""
+
+
+def _cells(run: Run, now: datetime, job: str) -> list[str]:
+    stored, look = run.status, progress(run, now)
+    share = f" {100 * look.step // stored.steps:3d}%" if stored.steps else ""
+    message = run.problem or stored.message
+    if run.died:
+        message = f"its process {stored.pid} is gone; the same command goes on with it"
+    elif run.state == "running" and look.silent is not None and look.silent > SILENT:
+        message = f"silent for {_duration(look.silent)}"
+    message = "; ".join(filter(None, (job, message)))
+    return [
+        run.variant,
+        str(run.seed),
+        _coloured(_state(run), _state(run)),
+        f"{look.step}/{stored.steps}{share}" if stored.steps else "",
+        "" if look.psnr is None else f"{look.psnr:.2f}",
+        "" if look.left is None else _duration(look.left),
+        " ".join(filter(None, (stored.host, stored.device))),
+        message.replace("[", r"\["),
+    ]
+
+
+def _state(run: Run) -> str:
+    return "unreadable" if run.problem else run.state
+
+
+def _coloured(state: str, text: str) -> str:
+    return f"[{COLOURS[state]}]{text}[/]" if state in COLOURS else text
+
+
+def _no_study(folder: str, study: str) -> str:
+    found = studies(folder)
+    near = nearest(safe_name(study), found)
+    hint = f"did you mean {near}?" if near else f"there are {', '.join(found)}" if found else "there are none yet"
+    return f"study={study}: no runs of it in {folder}; {hint}"
+
+
+def _ago(time: str, now: datetime) -> str:
+    try:
+        return f"{_duration(max(0.0, (now - datetime.fromisoformat(time)).total_seconds()))} ago"
+    except ValueError:
+        return ""
+
+
+def _duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
+    minutes, hours, days = (int(seconds // unit) for unit in (60, 3600, 86400))
+    if days:
+        return f"{days} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60:02d} min"
+    return f"{minutes} min" if minutes else f"{int(seconds)} s"

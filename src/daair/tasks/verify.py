@@ -1,0 +1,118 @@
+"""`task=verify mix.root=DIR`: is the data there what the papers mean by these names?
+
+Prints a line for each data set and one for each finding, writes all of it as JSON, and returns 1 if there are errors.
+What the files were found to be is remembered, so that a second look at a large folder takes seconds.
+"""
+
+import json
+import os
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.table import Table
+
+from daair.data.audit import leaks
+from daair.data.audit.findings import LEVELS, Report
+from daair.data.audit.verify import verify as check
+from daair.engine.progress import Reporter
+from daair.errors import UserError
+from daair.files import write_text
+
+if TYPE_CHECKING:
+    from daair.config.schema import Config
+
+FOLDERS = 8
+"""Folders with other pictures that are printed; the JSON file has all."""
+
+
+def verify(cfg: "Config") -> int:
+    """Check every data set under `mix.root`.
+
+    Returns:
+        Exit status: 1 if there are errors, 0 if there are at most warnings.
+
+    Raises:
+        UserError: `mix.root` is not given, no folder, or holds no known data set; the JSON file cannot be written.
+    """
+    root = cfg.mix.get("root")
+    if root is None:
+        raise UserError("mix.root: missing; task=verify needs mix.root=DIR, the folder with the data sets")
+    reporter = Reporter()
+    report = check(root, Path(cfg.paths.runs) / leaks.CACHE, reporter.progress)
+    path = Path(cfg.output or Path(cfg.paths.runs) / "verify" / f"{Path(root).resolve().name or 'root'}.json")
+    try:
+        write_text(path, json.dumps(as_json(report), indent=1) + "\n")
+    except OSError as error:
+        raise UserError(f"output: cannot write {path}: {error.strerror}") from None
+    reporter.console.print(table(report, reporter.console.width))
+    for level in reversed(LEVELS):
+        for finding in report.findings:
+            if finding.level == level:
+                reporter.say(str(finding))
+    for line in beside(report):
+        reporter.say(line)
+    errors, warnings = report.count("error"), report.count("warning")
+    reporter.say(f"{len(report.sets)} data sets, {errors} errors, {warnings} warnings; all files concerned: {path}")
+    return 1 if errors else 0
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """Return everything in a report, for programs."""
+    return {
+        "root": str(report.root),
+        "errors": report.count("error"),
+        "warnings": report.count("warning"),
+        "sets": [{**asdict(one), "status": one.status} for one in report.sets],
+        "findings": [asdict(finding) for finding in report.findings],
+        "absent": report.absent,
+        "without_pairs": report.without_pairs,
+        "others": report.others,
+    }
+
+
+def beside(report: Report) -> list[str]:
+    """Say what is not there, and what is there but was not looked at."""
+    lines = []
+    if absent := dict.fromkeys(re.sub(r"^cdd11_\w+", "cdd11", name) for name in report.absent):
+        lines.append(f"not there: {', '.join(absent)}")
+    if report.without_pairs:
+        labels = ", ".join(report.without_pairs)
+        lines.append(f"no pairs to train on: {labels}; these have to be synthesised from clean photographs")
+    if report.others:
+        folders = [f"{folder} ({count})" for folder, count in report.others.items()]
+        more = f" and {len(folders) - FOLDERS} more folders" if len(folders) > FOLDERS else ""
+        lines.append(f"pictures in no data set known by name, not looked at: {', '.join(folders[:FOLDERS])}{more}")
+    return lines
+
+
+def table(report: Report, width: int) -> Table:
+    """Return one line for each data set; where `width` characters do not suffice, only the folders are cut short."""
+    names = ("data set", "layout", "folder", "images", "pairs", "input dB", "on Y", "published", "status")
+    rows = []
+    for one in report.sets:
+        published = " ".join(f"{dB:.2f}{' Y' if key.endswith('_y') else ''}" for key, dB in one.published.items())
+        rows.append(
+            [
+                one.name,
+                one.layout,
+                os.path.commonpath(one.folders),
+                str(one.images),
+                "" if one.pairs is None else str(one.pairs),
+                *(f"{one.input_psnr[key]:.2f}" if key in one.input_psnr else "" for key in ("rgb", "y")),
+                published,
+                one.status,
+            ]
+        )
+    shown = Table(box=box.SIMPLE, title=f"data sets under {report.root}", title_justify="left", padding=(0, 1, 0, 0))
+    widths = {name: max(map(len, (name, *cells))) for name, *cells in zip(names, *rows, strict=True)}
+    others = sum(widths.values()) - widths["folder"] + 2 * len(names) + 2  # with the gaps and edges of the box
+    widths["folder"] = max(8, min(widths["folder"], width - others))
+    for name in names:
+        right = name in ("images", "pairs", "input dB", "on Y", "published")
+        shown.add_column(name, justify="right" if right else "left", no_wrap=True, width=widths[name])
+    for one, row in zip(report.sets, rows, strict=True):
+        shown.add_row(*row, style={"error": "red", "warning": "yellow"}.get(one.level, ""))
+    return shown

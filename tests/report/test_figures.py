@@ -1,0 +1,185 @@
+"""Figures of hand-made studies: which are drawn, which are not and why, and that they show the right numbers."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import studies
+from matplotlib.figure import Figure
+from PIL import Image
+
+from daair.report import figures
+from daair.report import frame as collate
+from daair.report.figures import curves, routing, scores, strips, style
+
+DRAWN = {"psnr_against_rank", "psnr_against_parameters", "psnr_against_macs", "gain", "curves", "before_after"}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return studies.make_study(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def study(runs: Path):
+    return figures.study_of(collate.frame(runs, "rank"), runs, ["experts.rank"])
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
+    """Figures by name, instead of files."""
+    made: dict[str, Figure] = {}
+
+    def save(figure: Figure, folder: Path, name: str, caption: str) -> style.Drawn:
+        made[name] = figure
+        return style.Drawn(name, caption, (folder / f"{name}.pdf",))
+
+    monkeypatch.setattr(style, "save", save)
+    return made
+
+
+def test_everything_that_the_data_supports_is_drawn_and_the_rest_is_named(tmp_path: Path) -> None:
+    runs = studies.make_study(tmp_path / "runs", seeds=[0, 1], ranks=[2, 4])
+    tmp_path = tmp_path / "figures"
+    drawn = figures.draw(collate.frame(runs, "rank"), tmp_path, runs=runs)
+    made = {one.name for one in drawn if one.files}
+    assert made == DRAWN | {"routing_rank-2", "routing_rank-4"}
+    reasons = {one.name: one.reason for one in drawn if not one.files}
+    assert reasons == {"psnr_against_experts": "experts.count is the same (5) in all variants"}
+    assert {file.name for file in tmp_path.iterdir()} == {f"{name}{end}" for name in made for end in (".pdf", ".png")}
+    assert all(one.caption.endswith(".") and "  " not in one.caption for one in drawn if one.files)
+
+
+def test_sizes_fit_a_two_column_paper_and_text_stays_text(study, tmp_path: Path) -> None:
+    with style.styled():
+        pdf, png = scores.against(study, "macs", "psnr", tmp_path).files
+        again = scores.against(study, "macs", "psnr", tmp_path / "again").files[0]
+    box = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+)", pdf.read_bytes())
+    assert float(box[1]) / 72 in (pytest.approx(style.COLUMN, abs=0.01), pytest.approx(style.PAGE, abs=0.01))
+    assert Image.open(png).info["dpi"] == pytest.approx((300, 300), abs=0.1)
+    assert b"/Type3" not in pdf.read_bytes() and b"/CIDFontType2" in pdf.read_bytes()
+    assert again.read_bytes() == pdf.read_bytes()
+
+
+def test_metric_against_rank_shows_means_and_standard_deviations(study, kept: dict, tmp_path: Path) -> None:
+    drawn = scores.against(study, "rank", "psnr", tmp_path)
+    noise, rain, average = kept["psnr_against_rank"].axes
+    (bars,) = noise.containers
+    points, _, (spread,) = bars.lines
+    assert list(points.get_xdata()) == [2, 4, 8]
+    # Inputs of 20 to 23 dB, gains of 3 + log2(rank) and 0.1 dB for each of the seeds 0, 1, 2.
+    expected = [21.5 + 3 + np.log2(rank) + 0.1 for rank in (2, 4, 8)]
+    assert list(points.get_ydata()) == pytest.approx(expected)
+    heights = [segment[1, 1] - segment[0, 1] for segment in spread.get_segments()]
+    np.testing.assert_allclose(heights, 2 * 0.1)
+    assert (noise.get_title(), average.get_title()) == ("demo_noise25", "average")
+    assert noise.get_xlabel() == "rank of the experts (first level)" and noise.get_ylabel() == "PSNR / dB"
+    assert list(average.containers[0].lines[0].get_ydata()) == pytest.approx([psnr + 0.5 for psnr in expected])
+    assert "3 seeds; protocol promptir" in drawn.caption
+
+
+def test_one_seed_has_no_error_bars(tmp_path: Path, kept: dict) -> None:
+    studies.make_study(tmp_path, seeds=[0])
+    study = figures.study_of(collate.frame(tmp_path, "rank"), tmp_path)
+    drawn = scores.against(study, "macs", "psnr", tmp_path)
+    (axis,) = kept["psnr_against_macs"].axes
+    assert len(axis.containers) == 3 and not any(bars.has_yerr for bars in axis.containers)
+    assert "one seed, so no spread is known" in drawn.caption and axis.get_xlabel() == "MACs of a 224 x 224 image / G"
+
+
+def test_what_differs_besides_makes_lines_of_its_own(tmp_path: Path, kept: dict) -> None:
+    for count, rank in ((1, 4), (2, 4), (4, 4), (2, 8)):
+        keys = {"experts.count": count, "experts.rank": rank}
+        studies.make_run(tmp_path, f"n-{count}{rank}abcdef", 0, keys, gain=3, pictures=False)
+    study = figures.study_of(collate.frame(tmp_path, "rank"), tmp_path)
+    scores.against(study, "experts", "psnr", tmp_path)
+    bars = {bars.get_label(): bars for bars in kept["psnr_against_experts"].axes[0].containers}
+    assert list(bars) == ["rank 4", "rank 8"]
+    assert list(bars["rank 4"].lines[0].get_xdata()) == [1, 2, 4] and list(bars["rank 8"].lines[0].get_xdata()) == [2]
+
+
+def test_a_run_that_misses_a_benchmark_has_no_average(tmp_path: Path) -> None:
+    studies.make_run(tmp_path, "a-00000001", 0, {"experts.rank": 1}, gain=3)
+    studies.make_run(tmp_path, "b-00000002", 0, {"experts.rank": 2}, gain=5, benchmarks=["demo_noise25"])
+    study = figures.study_of(collate.frame(tmp_path, "rank"), tmp_path)
+    assert list(study.averages("psnr").index) == [("a-00000001", 0)] and study.best() == "a-00000001"
+
+
+def test_gain_bars(study, kept: dict, tmp_path: Path) -> None:
+    scores.gain(study, tmp_path)
+    (axis,) = kept["gain"].axes
+    bars = [bar for container in axis.containers if hasattr(container, "patches") for bar in container.patches]
+    expected = [3 + np.log2(rank) + 0.1 + benchmark for rank in (2, 4, 8) for benchmark in (0, 1)]
+    np.testing.assert_allclose([bar.get_height() for bar in bars], expected)
+    assert axis.get_ylabel() == "PSNR gain over the input / dB"
+
+
+def test_curves_are_the_mean_and_the_range_of_the_seeds(study, kept: dict, tmp_path: Path) -> None:
+    curves.curves(study, tmp_path)
+    loss, psnr = kept["curves"].axes
+    assert loss.get_yscale() == "log" and psnr.get_ylabel() == "validation PSNR / dB" and psnr.get_xlabel() == "updates"
+    values = pd.DataFrame({
+        run: {line["step"]: line["val/psnr"] for line in study.metrics(run) if "val/psnr" in line}
+        for run in study.runs_of("rank2-00000002")["run"]
+    })  # fmt: skip
+    np.testing.assert_allclose(psnr.lines[0].get_ydata(), values.mean(axis=1))
+    band = psnr.collections[0].get_paths()[0].vertices[:, 1]
+    assert band.min() == pytest.approx(values.min(axis=1).min()) and band.max() == pytest.approx(values.max().max())
+
+
+def test_long_curves_are_averaged_in_parts(study) -> None:
+    lines = [{"step": step, "train/loss": float(step)} for step in range(1, 1001)]
+    study = figures.study.Study(study.runs.head(1), study.images, study.folder, (), ())
+    study._metrics[str(study.runs["run"].iloc[0])] = lines
+    band = curves._band(study, "rank2-00000002", "train/loss")
+    assert len(band) == curves.POINTS and band["mean"].mean() == pytest.approx(500.5, abs=5)
+    np.testing.assert_allclose(band.index, band["mean"])
+
+
+def test_routing_shows_the_last_matrix_of_each_learner(study, kept: dict, tmp_path: Path) -> None:
+    drawn = list(routing.routing(study, tmp_path))
+    assert [one.name for one in drawn] == ["routing_rank-2", "routing_rank-4", "routing_rank-8"]
+    lines = study.metrics("rank/rank2-00000002/seed0")
+    shares = np.array(lines[-1]["routing/utilisation"]["learners"])
+    *panels, _ = kept["routing_rank-2"].axes
+    for axis, share in zip(panels, shares, strict=True):
+        np.testing.assert_allclose(axis.images[0].get_array(), share)
+    titles = [axis.get_title().partition(":")[0] for axis in panels]
+    assert titles == ["encoder 1", "encoder 2.1", "encoder 2.2", "decoder 1"]
+    assert [text.get_text() for text in panels[-1].get_xticklabels()] == list(studies.LABELS)
+    assert re.search(r"NMI 0\.\d\d", panels[0].get_title()) and "(3 seeds)" in drawn[0].caption
+
+
+def test_networks_without_experts_have_no_routing(tmp_path: Path) -> None:
+    studies.make_run(tmp_path, "a-00000001", 0, {"experts.count": 0}, gain=3, routed=False, pictures=False)
+    study = figures.study_of(collate.frame(tmp_path, "rank"), tmp_path)
+    (drawn,) = routing.routing(study, tmp_path)
+    assert drawn.reason.startswith("no run has logged a routing matrix")
+    assert "evaluate.pictures" in strips.strips(study, tmp_path).reason
+
+
+def test_strips_are_of_the_reference_or_the_best(runs: Path, study, kept: dict, tmp_path: Path) -> None:
+    assert "rank 8, seed 0" in strips.strips(study, tmp_path).caption
+    other = figures.study_of(collate.frame(runs, "rank"), runs, ["experts.rank"], reference="rank4-00000004")
+    assert "rank 4, seed 0" in strips.strips(other, tmp_path).caption
+    titles = [axis.get_title() for axis in kept["before_after"].axes]
+    assert len(titles) == 12 and titles[0] == "input 23.00 dB" and titles[3] == "input 20.00 dB"
+
+
+def test_many_variants_show_the_best_and_the_reference(tmp_path: Path, kept: dict) -> None:
+    for rank in range(1, 10):
+        keys = {"experts.rank": rank}
+        studies.make_run(tmp_path, f"r{rank}-0000000{rank}", 0, keys, gain=float(rank), images=2, pictures=False)
+    study = figures.study_of(collate.frame(tmp_path, "rank"), tmp_path, reference="r1-00000001")
+    assert [study.names[variant] for variant in study.few()] == ["rank 1", *(f"rank {i}" for i in range(4, 10))]
+    assert "7 of 9 variants" in scores.gain(study, tmp_path).caption
+    assert len(kept["gain"].axes[0].get_legend_handles_labels()[1]) == 7
+
+
+def test_figures_are_of_one_protocol_for_each_benchmark() -> None:
+    pairs = [("a", "x"), ("a", "y"), ("a", "y"), ("b", "x"), ("b", "y")]
+    images = pd.DataFrame(pairs, columns=["benchmark", "protocol"]).astype("category")
+    assert list(figures.study.one_protocol(images).itertuples(index=False, name=None)) == [pairs[1], pairs[2], pairs[3]]
+    assert list(figures.study.one_protocol(images, ["x"]).index) == [0, 3]

@@ -1,0 +1,182 @@
+"""The report: one file that needs no other, and works in a browser."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import studies
+
+from daair.report import frame as collate
+from daair.report import html as report
+from daair.report.figures import Drawn, curves, study_of, style
+from daair.runs.record import Record
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome-headless-shell")
+TABLE = """<table class="results"><caption>PSNR in dB</caption>
+<thead><tr><th scope="col">rank</th><th scope="col">demo_rain ↑</th></tr></thead>
+<tbody><tr><td class="name">10</td><td data-value="27.5">27.50 ± 0.10</td></tr>
+<tr><td class="name">2</td><td data-value="9.25">9.25 ± 0.10</td></tr>
+<tr><td class="name">4</td><td>–</td></tr>
+<tr><td class="name">8</td><td data-value="28.0">28.00 ± 0.10</td></tr></tbody>
+<tbody class="published"><tr><th colspan="2">published</th></tr>
+<tr><td class="name">B</td><td data-value="30.0">30.00</td></tr>
+<tr><td class="name">A</td><td data-value="31.0">31.00</td></tr></tbody></table>"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs = studies.make_study(tmp_path_factory.mktemp("my runs"), seeds=[0, 1], ranks=[2, 4])
+    unfinished = Record(runs / "rank" / "rank4-00000004" / "seed1")
+    unfinished.results_file.unlink()
+    unfinished.update(state="failed", message="a <reason>")
+    collated, folder = collate.frame(runs, "rank"), runs / "rank"
+    with style.styled():
+        drawn = [curves.curves(study_of(collated, runs), folder / "figures"), Drawn("gain", reason="<none> & nothing")]
+    commands = {"rank2-00000002": "python run.py -m experts.rank=2 'label=<b>' seed=0,1"}
+    notes = ["Protocol promptir & others."]
+    return report.write(
+        collated,
+        folder,
+        runs=runs,
+        table=TABLE,
+        drawn=drawn,
+        notes=notes,
+        commands=commands,
+        reference="rank2-00000002",
+    )
+
+
+class Links(HTMLParser):
+    """Collects everything that a page loads or links to, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loaded, self.linked, self.text = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        for name, value in attributes:
+            if name in ("src", "srcset", "data-src") or (tag == "link" and name == "href"):
+                self.loaded.append(value or "")
+            elif name == "href":
+                self.linked.append(value or "")
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def test_the_page_needs_no_other_file_and_its_links_lead_somewhere(page: Path) -> None:
+    links = Links(page.read_text())
+    assert links.loaded and all(url.startswith("data:") for url in links.loaded)
+    assert not re.search(r"@import|url\(", page.read_text())
+    for url in links.linked:
+        assert url.startswith("#") or (page.parent / html.unescape(url)).exists(), url
+    runs = [url for url in links.linked if url.endswith("/")]
+    assert runs == [f"rank{rank}-0000000{rank}/seed{seed}/" for rank in (2, 4) for seed in (0, 1)]
+    assert "figures/curves.pdf" in links.linked
+
+
+def test_the_page_tells_all_of_the_study(page: Path) -> None:
+    text = " ".join(" ".join(Links(page.read_text()).text).split())
+    for part in (
+        "How large must the rank be?", "3 of 4 runs done, 2 variants, 2 seeds", "Protocol promptir & others.",
+        "gain: <none> & nothing", "rank 2 (reference)", "experts.rank", "seed1 (failed)", "label=<b>", "0123456789",
+        "a processor", "1.0 min (median of the runs)", "largest gain: 3.png", "rank 2, seed 0: of each benchmark",
+    ):  # fmt: skip
+        assert part in text, part
+
+
+def test_a_study_without_results_has_a_page_too(tmp_path: Path) -> None:
+    Record(tmp_path / "new" / "a-00000001" / "seed0").queue({"seed": 0, "study": "new", "train": {"steps": 3}}, steps=3)
+    page = report.write(collate.frame(tmp_path, "new"), tmp_path / "new", runs=tmp_path, table="<p>nothing yet</p>")
+    text = " ".join(" ".join(Links(page.read_text()).text).split())
+    assert "0 of 1 run done, 1 variant, 1 seed" in text and "nothing yet" in text and "(queued)" in text
+
+
+def test_a_run_that_has_no_folder_here_has_no_link(tmp_path: Path) -> None:
+    Record(tmp_path / "new" / "a-00000001" / "seed0").queue({"seed": 0, "study": "new", "train": {"steps": 3}}, steps=3)
+    collated = collate.frame(tmp_path, "new")
+    page = report.write(collated, tmp_path / "out", runs=tmp_path / "elsewhere", table="")
+    links = Links(page.read_text())
+    assert "seed0" in " ".join(links.text) and all(url.startswith("#") for url in links.linked)
+
+
+# What a visitor does, in two frames: one as wide as a desk, one as a phone.
+VISIT = """
+const done = (frame) => {
+  const page = frame.contentDocument, result = { width: frame.contentWindow.innerWidth };
+  result.overflow = page.documentElement.scrollWidth - result.width;
+  result.broken = [...page.images].filter((image) => !image.complete || image.naturalWidth === 0).length;
+  const table = page.querySelector("table.results");
+  const rows = () => [...table.tBodies].map((body) => [...body.rows].map((row) => row.cells[0].textContent));
+  const buttons = table.tHead.querySelectorAll("button");
+  result.orders = [rows()];
+  for (const button of [buttons[1], buttons[1], buttons[0]]) { button.click(); result.orders.push(rows()); }
+  result.sorted = table.tHead.rows[0].cells[0].getAttribute("aria-sort");
+  const slider = page.querySelector(".slider"), over = slider.querySelector(".over");
+  const range = slider.querySelector("input");
+  slider.scrollIntoView({ behavior: "instant" });
+  const box = slider.getBoundingClientRect();
+  result.hit = page.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2) === range;
+  const clip = () => frame.contentWindow.getComputedStyle(over).clipPath;
+  result.clips = [clip()];
+  range.value = 20;
+  range.dispatchEvent(new Event("input", { bubbles: true }));
+  result.clips.push(clip());
+  const pictures = [over.src];
+  for (const button of slider.parentElement.querySelectorAll(".pick button")) {
+    button.click();
+    pictures.push(over.src);
+  }
+  result.changed = [pictures[0] === pictures[1], pictures[1] === pictures[2]];
+  result.named = slider.querySelector(".left-name").textContent;
+  return result;
+};
+window.addEventListener("load", () => {
+  const out = document.createElement("pre");
+  out.id = "result";
+  const visits = [...document.querySelectorAll("iframe")].map(done);
+  out.textContent = JSON.stringify({ errors: window.errors, visits });
+  document.body.append(out);
+});
+"""
+WATCH = """<script>
+addEventListener("error", (event) => parent.errors.push(String(event.message)), true);
+addEventListener("unhandledrejection", (event) => parent.errors.push(String(event.reason)));
+for (const name of ["error", "warn"]) console[name] = (...words) => parent.errors.push(words.join(" "));
+</script>"""
+
+
+def test_a_browser_sorts_slides_and_fits_a_phone(page: Path, tmp_path: Path) -> None:
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
+    inner = html.escape(page.read_text().replace("<head>", f"<head>{WATCH}", 1), quote=True)
+    frames = "".join(
+        f'<iframe style="width:{w}px;height:800px;border:0" srcdoc="{inner}"></iframe>' for w in (1200, 390)
+    )
+    visit = tmp_path / "visit.html"
+    visit.write_text(f"<!DOCTYPE html><script>window.errors = [];\n{VISIT}</script><body>{frames}</body>")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--enable-logging=stderr"]
+    command = [browser, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000", "--dump-dom"]
+    ran = subprocess.run([*command, visit.as_uri()], capture_output=True, text=True, timeout=200)
+    found = re.search(r'<pre id="result">(.*?)</pre>', ran.stdout, re.DOTALL)
+    assert found, ran.stderr[-2000:]
+    result = json.loads(html.unescape(found[1]))
+    assert result["errors"] == [] and "CONSOLE" not in ran.stderr
+    for visit, width in zip(result["visits"], (1200, 390), strict=True):
+        assert visit["width"] == width and visit["overflow"] <= 0, "the page scrolls sideways"
+        assert visit["orders"] == [
+            [["10", "2", "4", "8"], ["published", "B", "A"]],
+            [["8", "10", "2", "4"], ["published", "A", "B"]],  # numbers as numbers, what is missing last
+            [["2", "10", "8", "4"], ["published", "B", "A"]],
+            [["10", "8", "4", "2"], ["published", "B", "A"]],
+        ]
+        assert visit["sorted"] == "descending"
+        assert visit["hit"] and visit["clips"] == ["inset(0px 50% 0px 0px)", "inset(0px 80% 0px 0px)"]
+        assert visit["changed"] == [True, False] and visit["named"] == "clean" and visit["broken"] == 0

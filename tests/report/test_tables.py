@@ -1,0 +1,228 @@
+"""Tables for readers: each format against a file, the LaTeX compiled, published rows and why they are left out.
+
+To renew the files after a change that is meant: DAAIR_SNAPSHOTS=write python -m pytest tests/runs/test_tables.py
+"""
+
+import io
+import os
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from synthetic import make_run, rows
+
+from daair.errors import UserError
+from daair.report import published, tables, writers
+from daair.report.frame import frame
+from daair.report.pivot import Plan, Study, study_table
+from daair.report.writers import Block, Cell
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+REFERENCE = Path(__file__).parents[2] / "conf" / "reference"
+SIX = (30.0, 31.0, 32.0, 33.0, 34.0, 35.0)
+
+
+def a_study(tmp_path: Path, **plan) -> Study:
+    """Three labels, one of which lacks a seed and one of which has signs that formats must escape."""
+    for k, (label, gains) in enumerate(
+        {"full": (0.0, 0.1, 0.2), "no_router": (-0.3, None, -0.1), "x&y|<50%>": (0.1, 0.1, 0.1)}.items()
+    ):
+        for seed, gain in enumerate(gains):
+            table = rows([v + (gain or 0) for v in SIX]) + rows([20 + k + (gain or 0)], "rain100l")
+            status = {"state": "running"} if gain is None else {}
+            make_run(tmp_path, f"v{k}-0000000{k}", seed, table, label=label, optimizer={"note": label}, status=status)
+    plan = {"rows": ("optimizer.note",), "reference": {"optimizer.note": "full"}, "resamples": 200, **plan}
+    return study_table(frame(tmp_path, "rank"), Plan(**plan), "rank", "Is 50 % enough?")
+
+
+def check(name: str, text: str) -> None:
+    file = SNAPSHOTS / name
+    if os.environ.get("DAAIR_SNAPSHOTS") == "write":
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    assert text == file.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> tuple[Study, list[Block], list[str]]:
+    study = a_study(tmp_path)
+    block = tables.study_blocks(study)[0]
+    names = [[Cell("A paper's"), *[Cell("–")] * 3, Cell(), Cell("36"), Cell(), Cell()]]
+    blocks = tables.study_blocks(study)
+    blocks[0] = Block(block.title, block.header, block.rows, block.names, names, "as published")
+    return study, blocks, list(tables.notes(study))
+
+
+def test_markdown(parts) -> None:
+    study, blocks, notes = parts
+    check("table.md", writers.to_markdown(blocks, notes, study.question))
+
+
+def test_latex(parts) -> None:
+    study, blocks, notes = parts
+    check("table.tex", writers.to_latex(blocks, notes, study.question))
+
+
+def test_csv(parts) -> None:
+    text = tables.numbers_csv(parts[0])
+    table = pd.read_csv(io.StringIO(text))
+    assert set(table["metric"]) == {"psnr", "ssim", "parameters", "macs", "images_per_second"}
+    assert table["reference"].sum() == 9 and table.loc[table["p"].notna(), "column"].nunique() == 2
+    check("table.csv", table.round(9).to_csv(index=False))  # the last digits are the machine's
+
+
+def test_html(parts) -> None:
+    study, blocks, notes = parts
+    text = writers.html_page(study.question, writers.to_html(blocks, notes))
+    check("table.html", text)
+
+    class Balanced(HTMLParser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.open, self.cells = [], 0
+
+        def handle_starttag(self, tag, attributes) -> None:
+            self.open += [tag] if tag != "meta" else []
+            self.cells += tag == "td"
+
+        def handle_endtag(self, tag) -> None:
+            assert self.open.pop() == tag
+
+    page = Balanced()
+    page.feed(text)
+    assert not page.open and page.cells == 4 * 8 + 3 * 5
+
+
+def test_terminal(parts) -> None:
+    console = Console(width=250, record=True, file=io.StringIO())
+    writers.show(parts[1][0], console)
+    text = console.export_text()
+    assert "no_router" in text and "(2/3)" in text and "x&y|<50%>" in text
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("pdflatex", "tectonic", "xelatex"))), reason="no LaTeX engine here")
+def test_a_latex_engine_compiles_it(parts, tmp_path: Path) -> None:
+    study, blocks, notes = parts
+    table = writers.to_latex(blocks, notes, study.question)
+    head = r"\documentclass[twocolumn]{article}\usepackage{booktabs,graphicx}"
+    document = rf"{head}\begin{{document}}{table}\end{{document}}"
+    (tmp_path / "x.tex").write_text(document)
+    engine = next(filter(None, map(shutil.which, ("pdflatex", "tectonic", "xelatex"))))
+    options = [] if engine.endswith("tectonic") else ["-interaction=nonstopmode", "-halt-on-error"]
+    done = subprocess.run([engine, *options, "x.tex"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "x.pdf").stat().st_size > 1000
+
+
+def test_marks_deltas_and_gaps(tmp_path: Path) -> None:
+    study = a_study(tmp_path, alpha=0.3)  # 4 tests on six images: p = 0.03 each, 0.125 after Holm; one image: p = 1
+    first, second = tables.study_blocks(study)
+    texts = [[cell.text for cell in line] for line in first.rows]
+    assert first.header == [
+        "optimizer.note",
+        "cbsd68_sigma25",
+        "rain100l",
+        "average",
+        "Δ average",
+        "params, M",
+        "MACs, G",
+        "images/s",
+    ]
+    assert texts[0] == ["full", "32.60 ± 0.10", "20.10 ± 0.10", "26.35 ± 0.10", "ref.", "0.50", "1.00", "30.0"]
+    assert texts[1][1:5] == ["32.30* ± 0.14 (2/3)", "20.80 ± 0.14 (2/3)", "26.55 ± 0.14 (2/3)", "+0.20"]
+    assert texts[2][1] == "32.60 ± 0.00" and [cell.bold for cell in first.rows[2][1:4]] == [True, True, True]
+    assert [cell.bold for cell in first.rows[0][1:4]] == [True, False, False] and first.rows[0][2].underlined
+    assert second.title == "SSIM ↑" and len(second.header) == 5
+    notes = " ".join(tables.notes(study))
+    for text in (
+        "Protocol promptir; mean ± standard deviation over seeds 0, 1, 2 of the mean over images (cbsd68_sigma25 6, ",
+        "Wilcoxon signed-rank test, paired over images after averaging over seeds, Holm's correction over all 8 tests",
+        "100 updates of 4 crops of 64 pixels. Hardware: A Processor. Commit ccccccc; runs of 2026-11-01.",
+        "Fewer than 3 images cannot reach p < 0.3, whatever they show.",
+    ):
+        assert text in notes, notes
+
+
+def test_one_seed_has_no_deviation_and_one_column_no_average(tmp_path: Path) -> None:
+    for rank in (4, 8):
+        make_run(tmp_path, f"a-0000000{rank}", 0, rows([30.0 + rank]), experts={"rank": rank})
+    (block, _) = tables.study_blocks(study_table(frame(tmp_path), Plan(reference={"experts.rank": 4})))
+    assert [cell.text for cell in block.rows[1][:3]] == ["8", "38.00", "+4.00"]
+    assert block.header[:3] == ["experts.rank", "cbsd68_sigma25", "Δ"]
+
+
+AIO3 = {"cbsd68_sigma15": 68, "cbsd68_sigma25": 68, "cbsd68_sigma50": 68, "rain100l": 100, "sots_outdoor": 500}
+
+
+def measured_on(tmp_path: Path, protocol: str = "promptir", **counts: int) -> Study:
+    table = [row for name, count in counts.items() for row in rows([30.0] * count, name, protocol=protocol)]
+    make_run(tmp_path, "a-00000001", 0, table)
+    return study_table(frame(tmp_path), Plan())
+
+
+def test_published_rows_with_the_same_benchmarks_and_protocol(tmp_path: Path) -> None:
+    methods = published.load(["aio3/PromptIR", "aio3/MoCE-IR", "aio3/AirNet"], REFERENCE)
+    study = measured_on(tmp_path, **AIO3)
+    beside, left_out = published.beside(study, methods)
+    psnr, ssim = tables.study_blocks(study, beside)
+    assert [[cell.text for cell in line] for line in psnr.apart] == [
+        ["PromptIR", "33.98", "31.31", "28.06", "36.37", "30.58", "32.06", "36", "", ""],
+        ["MoCE-IR", "34.11", "31.45", "28.18", "38.57", "31.34", "32.73", "25", "", ""],
+        ["AirNet", "33.92", "31.26", "28.00", "34.90", "27.94", "31.20", "9", "", ""],
+    ]
+    assert [line[0].text for line in ssim.apart] == ["PromptIR", "AirNet"]
+    assert left_out == ["Left out of the published rows: SSIM by protocol moceir, here promptir (MoCE-IR)."]
+    assert not any(cell.bold or cell.underlined for line in psnr.apart for cell in line)
+
+
+def test_published_rows_that_do_not_compare_say_why(tmp_path: Path) -> None:
+    methods = published.load(["aio3/PromptIR", "aio5/SwinIR"], REFERENCE)
+    study = measured_on(tmp_path, rain100l=100, cbsd68_sigma25=34, demo_rain=3)
+    beside, (note,) = published.beside(study, methods)
+    psnr, ssim = tables.study_blocks(study, beside)
+    assert [cell.text for cell in psnr.apart[0]] == ["PromptIR", "36.37", "–", "–", "–", "36", "", ""]
+    assert [line[0].text for line in ssim.apart] == ["PromptIR"]
+    for reason in (
+        "cbsd68_sigma25 has 34 of 68 images here (PromptIR, SwinIR)",
+        "demo_rain is not published (PromptIR, SwinIR)",
+        "SSIM of unknown protocol (SwinIR)",
+    ):
+        assert reason in note
+    y = published.beside(measured_on(tmp_path / "y", "basicsr_y", rain100l=100), methods)
+    assert y[0] == [] and "PSNR by protocol promptir or moceir, here basicsr_y (PromptIR, SwinIR)" in y[1][0]
+
+
+def test_published_names() -> None:
+    assert len(published.load(["aio3"], REFERENCE)) == 13
+    assert [m.name for m in published.load(["aio5/MoCE-IR", "aio5/MoCE-IR"], REFERENCE)] == ["MoCE-IR"]
+    with pytest.raises(UserError, match=r"collate.published: no aio4; did you mean aio"):
+        published.load(["aio4"], REFERENCE)
+    with pytest.raises(UserError, match=r"collate.published: no PromtIR in aio3; did you mean PromptIR\?"):
+        published.load(["aio3/PromtIR"], REFERENCE)
+
+
+@pytest.mark.parametrize("file", ["aio3", "aio5"])
+def test_published_averages_are_the_means_of_their_columns(file: str) -> None:
+    """What the average column assumes: each benchmark, each noise level, with the same weight."""
+    off = {}
+    for method in published.load([file], REFERENCE):
+        figures = [float(line["psnr_db"]) for name, line in method.lines.items() if name != "average"]
+        if "average" in method.lines:
+            off[method.name] = abs(sum(figures) / len(figures) - float(method.lines["average"]["psnr_db"]))
+    assert len(off) >= 12 and sorted(off.values())[len(off) // 2] < 0.011, off
+
+
+def test_the_table_of_one_run() -> None:
+    table = tables.per_benchmark(pd.DataFrame(rows([30.0, 31.0]) + rows([25.0], "rain100l", tile=512)))
+    text = tables.to_markdown(table)
+    assert text.splitlines() == [
+        "| benchmark | protocol | images | tile | input PSNR | input SSIM | PSNR | SSIM | gain dB |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| cbsd68_sigma25 | promptir | 2 | whole | 20.00 | 0.5000 | 30.50 | 0.3050 | +10.50 |",
+        "| rain100l | promptir | 1 | 512 | 20.00 | 0.5000 | 25.00 | 0.2500 | +5.00 |",
+    ]
+    assert "tile" not in tables.to_markdown(table[:1])

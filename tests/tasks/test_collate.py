@@ -1,0 +1,123 @@
+"""task=collate: the files it writes, what it says, and that the runs' folders stay as they were."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from synthetic import make_run, rows
+
+from daair.cli import conf_dir
+from daair.config.jobs import Composer, preflight
+from daair.config.validate import validate
+from daair.errors import UserError
+from daair.report.frame import frame
+from daair.tasks import collate as task
+
+TABLES = {"runs.parquet", "runs.csv", "table.md", "table.tex", "table.csv", "table.html", "report.html"}
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(task.figures, "draw", lambda *_, **__: [])  # has tests of its own
+    own = {
+        "rows": ["experts.rank"],
+        "reference": {"experts.rank": 8},
+        "columns": None,
+        "metrics": None,
+        "published": None,
+    }
+    for rank in (4, 8):
+        for seed in (0, 1):
+            table = rows([30.0 + rank / 10 + seed, 31.0 + rank / 10]) if (rank, seed) != (4, 1) else None
+            status = {} if table else {"state": "interrupted"}
+            make_run(
+                tmp_path, f"a-0000000{rank}", seed, table, experts={"rank": rank}, collate=own, status=status,
+                question="How large?",
+            )  # fmt: skip
+    return tmp_path
+
+
+def collate(runs: Path, *overrides: str) -> int:
+    composed = Composer(conf_dir()).compose(["task=collate", "study=rank", f"paths.runs={runs}", *overrides])
+    return task.collate(validate(composed))
+
+
+def test_all_files_appear_and_the_runs_stay_as_they_were(runs: Path, capsys: pytest.CaptureFixture) -> None:
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in runs.rglob("*") if p.is_file()}
+    assert collate(runs) == 0
+    after = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in before}
+    assert after == before
+    assert {p.name for p in (runs / "rank").iterdir() if p.is_file()} == TABLES
+    said = capsys.readouterr().out
+    for text in ("How large?", "PSNR ↑ (dB)", "(1/2)", "Without results: rank/a-00000004/seed1 (interrupted)", "ref."):
+        assert text in said
+    assert all(str(runs / "rank" / name) in said for name in TABLES)
+    assert collate(runs) == 0 and "left out" not in capsys.readouterr().out  # its own files are no foreign ones
+
+
+def test_the_frame_is_the_same_in_both_files_and_in_portions(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = frame(runs, "rank").frame
+    for portion in (task.ROWS, 2):
+        monkeypatch.setattr(task, "ROWS", portion)
+        assert collate(runs) == 0
+        stored = pd.read_parquet(runs / "rank" / "runs.parquet")
+        pd.testing.assert_frame_equal(stored, expected, check_categorical=False, check_dtype=False)
+        text = pd.read_csv(runs / "rank" / "runs.csv", dtype={"variant": str, "id": str})
+        assert list(text.columns) == list(expected.columns) and len(text) == len(expected) == 7
+        assert text["psnr"].dropna().tolist() == expected["psnr"].dropna().tolist() and text["image"].isna().sum() == 1
+
+
+def test_the_command_goes_before_the_studys_own(runs: Path) -> None:
+    overrides = ["collate.metrics=[ssim]", "collate.rows=[experts.rank,router]", "collate.output=" + str(runs / "here")]
+    assert collate(runs, *overrides, "question=Why?") == 0
+    text = (runs / "here" / "table.md").read_text()
+    assert text.startswith("# Why?") and "PSNR ↑" not in text and "| 4 | top1 |" in text
+    assert not (runs / "rank" / "table.md").exists()
+    assert collate(runs, "collate.reference={experts.rank:4}") == 0
+    assert "| 4 | 30.9" in (runs / "rank" / "table.md").read_text()
+
+
+def test_what_was_measured_later_is_shown_only_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """task=evaluate adds rows to a run's own; its study's table stays that of the mix's benchmarks."""
+    monkeypatch.setattr(task.figures, "draw", lambda *_, **__: [])
+    mix = {"patch": 64, "root": None, "benchmarks": ["cbsd68_sigma25", "rain100l"]}
+    for rank in (4, 8):
+        later = rows([40.0], "mine") + rows([41.0], "mine", protocol="basicsr_y") if rank == 4 else []
+        table = rows([30.0]) + rows([25.0], "rain100l") + later
+        make_run(tmp_path, f"a-0000000{rank}", 0, table, experts={"rank": rank}, mix=mix)
+    assert collate(tmp_path) == 0
+    header = next(line for line in (tmp_path / "rank" / "table.md").read_text().splitlines() if line.startswith("|"))
+    assert header.startswith("| experts.rank | cbsd68_sigma25 | rain100l | average |")
+    assert collate(tmp_path, "benchmarks=[mine]") == 0
+    assert "40.00" in (tmp_path / "rank" / "table.md").read_text()
+    with pytest.raises(
+        UserError, match="no finished run was measured on what is to be shown; there is cbsd68_sigma25 by"
+    ):
+        collate(tmp_path, "benchmarks=[rain100h]")
+
+
+def test_a_refused_table_leaves_the_frame(runs: Path) -> None:
+    make_run(runs, "b-00000010", 0, rows([30.0, 31.0], tile=512), experts={"rank": 16})
+    with pytest.raises(UserError, match="tiles: whole in rank/a-00000004/seed0, tiles: 512 in rank/b-00000010/seed0"):
+        collate(runs)
+    assert {p.name for p in (runs / "rank").iterdir() if p.is_file()} == {"runs.parquet", "runs.csv"}
+
+
+def test_no_runs_is_one_line(runs: Path) -> None:
+    with pytest.raises(UserError, match=r"study=rnk has no runs in .*; did you mean study=rank\?"):
+        collate(runs, "study=rnk")
+
+
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        ("collate.metrics=[psrn]", 'collate.metrics[0]: "psrn" is not one of psnr, ssim, gain, lpips, dists; did you'),
+        ("collate.row=[label]", "collate.row: unknown; did you mean collate.rows?"),
+        ("collate.alpha=1.5", "collate.alpha: must be less than 1, got 1.5"),
+        ("collate.rows=[]", "collate.rows: must have at least 1 values, got []"),
+    ],
+)
+def test_mistakes_are_told_beforehand(override: str, text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        preflight(conf_dir(), ["task=collate", "study=rank", override])
+    assert str(caught.value).startswith(text)

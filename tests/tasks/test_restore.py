@@ -1,0 +1,256 @@
+"""`task=restore` on odd files, with a model that only brightens."""
+
+import os
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import ExifTags, Image
+from torch import nn
+
+from daair import checkpoint
+from daair.errors import UserError
+from daair.models.router import Oracle
+from daair.tasks import restore as task
+
+RNG = np.random.default_rng(0)
+
+
+class Brighten(nn.Module):
+    """Adds a fifth to every value; remembers what it saw."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(0.2))
+        self.seen = []
+
+    def forward(self, x, labels=None):
+        assert not self.training and torch.is_inference_mode_enabled() and x.dtype == torch.float32
+        self.seen.append((tuple(x.shape), None if labels is None else labels.tolist()))
+        return x + self.weight
+
+
+@pytest.fixture
+def model(monkeypatch):
+    model = Brighten().eval()
+    monkeypatch.setattr(checkpoint, "load", lambda path, device="cpu": model.to(device))
+    return model
+
+
+def config(source, output, **options):
+    options = {"tile": None, "overlap": 8, "degradation": None} | options
+    return SimpleNamespace(
+        checkpoint="runs/some",
+        input=str(source),
+        output=str(output),
+        device="cpu",
+        model={"_target_": "daair.models.daair.DaAIR"},
+        restore=SimpleNamespace(**options),
+    )
+
+
+def save(path, shape=(20, 30, 3), **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = RNG.integers(0, 200, shape, dtype=np.uint8)
+    Image.fromarray(values).save(path, **options)
+    return values
+
+
+def test_a_folder_of_odd_files(tmp_path, model, capsys):
+    source, output = tmp_path / "in put", tmp_path / "results"
+    colour = save(source / "a.png")
+    grey = save(source / "sub" / "grey ü ñ.PNG", (20, 30))
+    alpha = save(source / "sub" / "deep" / "rgba.tif", (20, 30, 4))
+    save(source / "tiny.bmp", (1, 1, 3))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    save(source / "turned.jpg", exif=exif)
+    save(source / "web.webp")
+    wide = RNG.integers(0, 50000, (20, 30, 3), dtype=np.uint16)
+    cv2.imwrite(str(source / "wide.png"), wide)
+    save(source / "half.png", (200, 300, 3))
+    (source / "half.png").write_bytes((source / "half.png").read_bytes()[:5000])
+    (source / "text.png").write_text("no picture")
+    (source / "notes.txt").write_text("no picture, and not called one")
+    (source / ".hidden.png").write_text("no picture")
+
+    assert task.restore(config(source, output)) == 1
+
+    said = capsys.readouterr().out
+    assert said.count("half.png") == 2 and said.count("text.png: not a readable") == 1
+    assert (
+        "skipped 2 files that are not pictures: .hidden.png, notes.txt\n" in said
+        and said.splitlines()[-1] == f"restored 7 of 9 pictures: {output}"
+    )
+    written = sorted(str(p.relative_to(output)) for p in output.rglob("*") if p.is_file())
+    assert written == sorted(
+        ["a.png", "sub/grey ü ñ.PNG", "sub/deep/rgba.tif", "tiny.bmp", "turned.jpg", "web.webp", "wide.png"]
+    )
+    with Image.open(output / "a.png") as image:
+        assert np.array_equal(np.asarray(image), colour + 51)
+    with Image.open(output / "sub" / "grey ü ñ.PNG") as image:
+        assert image.mode == "L" and np.array_equal(np.asarray(image), grey + 51)
+    with Image.open(output / "sub" / "deep" / "rgba.tif") as image:
+        restored = np.asarray(image)
+    assert np.array_equal(restored[..., :3], alpha[..., :3] + 51) and np.array_equal(restored[..., 3], alpha[..., 3])
+    with Image.open(output / "turned.jpg") as image:
+        assert image.size == (20, 30) and image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    assert np.array_equal(cv2.imread(str(output / "wide.png"), cv2.IMREAD_UNCHANGED), wide + 13107)
+
+
+def test_all_good_is_status_0_and_again_overwrites(tmp_path, model):
+    save(tmp_path / "in" / "a.png")
+    for _ in range(2):
+        assert task.restore(config(tmp_path / "in", tmp_path / "out")) == 0
+
+
+def test_a_folder_without_pictures_is_an_error(tmp_path, model):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "notes.txt").touch()
+    with pytest.raises(UserError, match="holds no pictures"):
+        task.restore(config(tmp_path / "in", tmp_path / "out"))
+    with pytest.raises(UserError, match="no such file"):
+        task.restore(config(tmp_path / "missing", tmp_path / "out"))
+
+
+def test_one_file_to_a_folder_or_to_a_file_of_another_format(tmp_path, model, capsys):
+    save(tmp_path / "a.png")
+    assert task.restore(config(tmp_path / "a.png", tmp_path / "out")) == 0
+    assert task.restore(config(tmp_path / "a.png", tmp_path / "made" / "b.jpg")) == 0
+    assert f"restored 1 of 1 picture: {tmp_path / 'made' / 'b.jpg'}" in capsys.readouterr().out
+    with Image.open(tmp_path / "out" / "a.png") as first, Image.open(tmp_path / "made" / "b.jpg") as second:
+        assert (first.format, second.format) == ("PNG", "JPEG")
+
+
+def test_a_file_of_another_kind_than_its_name_keeps_both(tmp_path, model):
+    save(tmp_path / "in" / "a.jpg", (20, 30, 4), format="PNG")
+    assert task.restore(config(tmp_path / "in", tmp_path / "out")) == 0
+    with Image.open(tmp_path / "out" / "a.jpg") as image:
+        assert (image.format, image.mode) == ("PNG", "RGBA")
+
+
+def test_inputs_are_never_overwritten(tmp_path, model):
+    save(tmp_path / "in" / "a.png")
+    before = (tmp_path / "in" / "a.png").read_bytes()
+    os.symlink(tmp_path / "in", tmp_path / "link")
+    for source, output in (("in", "in"), ("in", "link"), ("in/a.png", "in"), ("in/a.png", "in/a.png")):
+        with pytest.raises(UserError, match="would overwrite"):
+            task.restore(config(tmp_path / source, tmp_path / output))
+    assert (tmp_path / "in" / "a.png").read_bytes() == before and not model.seen
+
+
+def test_an_output_folder_inside_the_input_is_not_input_the_next_time(tmp_path, model):
+    save(tmp_path / "in" / "a.png")
+    for _ in range(2):
+        assert task.restore(config(tmp_path / "in", tmp_path / "in" / "restored")) == 0
+    assert sorted(p.name for p in (tmp_path / "in").rglob("*.png")) == ["a.png", "a.png"] and len(model.seen) == 2
+
+
+def test_a_link_out_of_the_output_is_not_followed(tmp_path, model, capsys):
+    save(tmp_path / "in" / "sub" / "a.png")
+    save(tmp_path / "in" / "b.png")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    os.symlink(tmp_path / "elsewhere", tmp_path / "out" / "sub")
+    assert task.restore(config(tmp_path / "in", tmp_path / "out")) == 1
+    assert "leads out of" in capsys.readouterr().out
+    assert not list((tmp_path / "elsewhere").iterdir()) and (tmp_path / "out" / "b.png").exists()
+
+
+def test_a_file_in_the_way_of_the_output(tmp_path, model, capsys):
+    save(tmp_path / "in" / "sub" / "a.png")
+    (tmp_path / "out").touch()
+    with pytest.raises(UserError, match="is a file"):
+        task.restore(config(tmp_path / "in", tmp_path / "out"))
+    (tmp_path / "out2").mkdir()
+    (tmp_path / "out2" / "sub").touch()
+    assert task.restore(config(tmp_path / "in", tmp_path / "out2")) == 1
+    assert "not restored" in capsys.readouterr().out
+
+
+def test_a_kind_of_picture_that_is_not_written_is_no_folder(tmp_path, model):
+    save(tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"output: .*b.gif: of no kind that is written here \(.png"):
+        task.restore(config(tmp_path / "a.png", tmp_path / "b.gif"))
+    assert task.restore(config(tmp_path / "a.png", tmp_path / "version.2")) == 0
+    assert (tmp_path / "version.2" / "a.png").is_file()
+
+
+def test_tiles_are_used_when_asked_for(tmp_path, model):
+    values = save(tmp_path / "in" / "a.png", (100, 70, 3))
+    assert task.restore(config(tmp_path / "in", tmp_path / "out", tile=32)) == 0
+    assert {shape for shape, _ in model.seen} == {(1, 3, 32, 32)}
+    with Image.open(tmp_path / "out" / "a.png") as image:
+        assert np.array_equal(np.asarray(image), values + 51)
+    with pytest.raises(UserError, match=r"restore\.overlap"):
+        task.restore(config(tmp_path / "in", tmp_path / "out", tile=32, overlap=32))
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_out_of_memory_falls_back_to_tiles(tmp_path, model, monkeypatch, capsys, error):
+    values = save(tmp_path / "in" / "a.png", (150, 600, 3))
+
+    def forward(x, labels=None):
+        if x.shape[-1] > 300:
+            raise error
+        return x + 0.2
+
+    monkeypatch.setattr(model, "forward", forward)
+    assert task.restore(config(tmp_path / "in", tmp_path / "out", overlap=32)) == 0
+    said = capsys.readouterr().out
+    assert "out of memory with 600 pixels" in said and "restore.tile=256" in said
+    with Image.open(tmp_path / "out" / "a.png") as image:
+        assert np.array_equal(np.asarray(image), values + 51)
+
+
+def test_a_model_that_never_fits_or_fails_otherwise_is_told(tmp_path, model, monkeypatch, capsys):
+    save(tmp_path / "in" / "a.png", (150, 600, 3))
+    for error, text in (("CUDA out of memory", "even in tiles of 64"), ("wrong\nshape", "the model failed: wrong")):
+
+        def forward(x, labels=None, error=error):
+            raise RuntimeError(error)
+
+        monkeypatch.setattr(model, "forward", forward)
+        assert task.restore(config(tmp_path / "in", tmp_path / "out")) == 1
+        assert text in capsys.readouterr().out
+    for bad, text in ((lambda x: x * np.nan, "finite"), (lambda x: x[..., 1:], "shape")):
+        monkeypatch.setattr(model, "forward", lambda x, labels=None, bad=bad: bad(x))
+        assert task.restore(config(tmp_path / "in", tmp_path / "out")) == 1
+        assert text in capsys.readouterr().out
+    assert not (tmp_path / "out" / "a.png").exists()
+
+
+def test_the_degradation_is_told_by_name_or_position(tmp_path, model):
+    save(tmp_path / "a.png")
+    model.labels = ["noise", "rain"]
+    for asked, label in (("rain", 1), ("0", 0), (1, 1)):
+        assert task.restore(config(tmp_path / "a.png", tmp_path / "out", degradation=asked)) == 0
+        assert model.seen[-1][1] == [label]
+    for asked in ("fog", "2"):
+        with pytest.raises(UserError, match="one of noise, rain"):
+            task.restore(config(tmp_path / "a.png", tmp_path / "out", degradation=asked))
+    model.router = Oracle(8, 2)
+    with pytest.raises(UserError, match=r"restore\.degradation: .*must be told"):
+        task.restore(config(tmp_path / "a.png", tmp_path / "out"))
+
+
+def test_missing_keys_are_named(tmp_path, model):
+    for key in ("checkpoint", "input", "output"):
+        cfg = config(tmp_path, tmp_path / "out")
+        setattr(cfg, key, None)
+        with pytest.raises(UserError, match=f"^{key}:"):
+            task.restore(cfg)
+
+
+def test_a_network_of_the_users_own(tmp_path):
+    torch.save(Brighten().state_dict(), tmp_path / "net.pth")
+    values = save(tmp_path / "a.png")
+    cfg = config(tmp_path / "a.png", tmp_path / "out")
+    cfg.checkpoint, cfg.model = str(tmp_path / "net.pth"), {"_target_": f"{__name__}.Brighten", "args": {}}
+    assert task.restore(cfg) == 0
+    with Image.open(tmp_path / "out" / "a.png") as image:
+        assert np.array_equal(np.asarray(image), values + 51)
