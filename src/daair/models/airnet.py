@@ -93,9 +93,7 @@ class DegradationEncoder(nn.Module):
     def __init__(self, channels: int, features: int) -> None:
         super().__init__()
         self.stem = ResidualUnit(3, channels, 1)
-        self.units = nn.Sequential(
-            ResidualUnit(channels, 2 * channels, 2), ResidualUnit(2 * channels, 4 * channels, 2)
-        )
+        self.units = nn.Sequential(ResidualUnit(channels, 2 * channels, 2), ResidualUnit(2 * channels, 4 * channels, 2))
         self.project = nn.Sequential(
             nn.Linear(4 * channels, features), nn.LeakyReLU(SLOPE), nn.Linear(features, features)
         )

@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt, MinLen
 from timm.layers import DropPath, trunc_normal_
 from torch import Tensor, nn
@@ -141,9 +140,7 @@ class SwinIR(nn.Module):
         self.groups = nn.ModuleList()
         for group, (depth, count) in enumerate(zip(blocks, heads, strict=True)):
             before = sum(blocks[:group])
-            made = [
-                Block(channels, count, window, expansion, bool(k % 2), rate * (before + k)) for k in range(depth)
-            ]
+            made = [Block(channels, count, window, expansion, bool(k % 2), rate * (before + k)) for k in range(depth)]
             self.groups.append(Group(channels, made))
         self.fuse = nn.Conv2d(channels, channels, 3, padding=1)
         self.out = nn.Conv2d(channels, 3, 3, padding=1)
