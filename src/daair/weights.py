@@ -152,7 +152,8 @@ _KNOWN = [
         "datetime.datetime",
         "datetime.timedelta",
     ),
-    *("builtins.object", "pathlib.Path", "pathlib.PosixPath", "pathlib.WindowsPath", "pathlib.PurePosixPath"),
+    *(f"builtins.{name}" for name in ("object", "dict", "list", "tuple", "int", "float", "str", "bool", "bytes")),
+    *("pathlib.Path", "pathlib.PosixPath", "pathlib.WindowsPath", "pathlib.PurePosixPath"),
     *(f"omegaconf.{name}" for name in ("dictconfig.DictConfig", "listconfig.ListConfig", "nodes.AnyNode")),
     *("omegaconf.base.Metadata", "omegaconf.base.ContainerMetadata", "typing.Any", "uuid.UUID"),
 ]

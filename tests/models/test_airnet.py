@@ -11,6 +11,7 @@ from filled import fill, images
 from published_airnet import published_shapes
 from torch import Tensor
 
+from daair import checkpoint
 from daair.models.airnet import AirNet, from_published
 
 GOLDEN = np.load(Path(__file__).with_name("airnet_golden.npz"))
@@ -43,6 +44,13 @@ def test_published_weights_map_one_to_one(filled: dict[str, Tensor]) -> None:
     assert len(ours) == len(filled) == 584 and ours.keys() == model.state_dict().keys()
     assert from_published(ours) == ours
     assert sum(p.numel() for p in model.parameters()) == 8_930_313
+
+
+def test_checkpoints_of_the_authors_are_loaded(filled: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save({"state_dict": {f"net.{name}": tensor for name, tensor in filled.items()}}, tmp_path / "net.ckpt")
+    model = checkpoint.build({"_target_": "daair.models.airnet.AirNet", "queue": 1024})
+    assert checkpoint.load_weights(model, tmp_path / "net.ckpt") == ()
+    assert torch.equal(model.net.out.weight, filled["R.tail.0.weight"])
 
 
 def test_contrast_is_the_authors(filled: dict[str, Tensor]) -> None:
