@@ -8,19 +8,20 @@ through `torch.load(weights_only=True)`.)
 import importlib
 import inspect
 import json
-from collections.abc import Collection, Mapping
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from daair import components
 from daair.errors import UserError, reason
 from daair.files import replacing, write_text
 from daair.models.daair import Restored
+from daair.weights import fit, read_state
 
 WEIGHTS = "model.safetensors"
 TRUSTED = "daair.models."
@@ -168,48 +169,19 @@ def find_weights(path: str | Path) -> Path:
     return path
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
+def load_weights(model: nn.Module, path: Path) -> tuple[str, ...]:
     """Load a state dict into `model` (into the network inside a `Foreign`), strictly.
+
+    Returns:
+        What the user may want to know of the choices made, in sentences.
 
     Raises:
         UserError: damaged file, or keys and shapes that do not fit; names the first ones.
     """
-    try:
-        path.open("rb").close()  # safetensors takes a file without permission for one that is not there
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except PermissionError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (SafetensorError, RuntimeError, OSError, EOFError) as error:
-        raise UserError(f"{path}: damaged or not a weights file ({reason(error)})") from None
-    except Exception as error:  # torch raises its pickle errors under several types
-        raise UserError(f"{path}: refused, since it is not a plain state dict ({type(error).__name__})") from None
-    while isinstance(state, dict) and len(state) and not all(isinstance(v, Tensor) for v in state.values()):
-        inner = next((state[key] for key in ("state_dict", "params", "model") if key in state), None)
-        if inner is None:
-            raise UserError(f"{path}: holds no state dict (its keys: {', '.join(map(str, list(state)[:5]))})")
-        state = inner
-    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
-        raise UserError(f"{path}: holds no state dict (but a {type(state).__name__})")
-    net = _inner(model)
-    expected = net.state_dict()
-    state = _without_wrapper(state, expected)
-    wrong = sorted(expected.keys() ^ state.keys())
-    wrong += [name for name in expected.keys() & state.keys() if expected[name].shape != state[name].shape]
-    if wrong:
-        shown = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
-        raise UserError(f"{path}: weights of another network than the config describes; they differ in {shown}")
-    net.load_state_dict(state)
-
-
-def _without_wrapper(state: Mapping[str, Tensor], expected: Collection[str]) -> Mapping[str, Tensor]:
-    """Return names without what DataParallel (`module.`) or a trainer's class (`net.`) put before all of them."""
-    first = next(iter(state), "")
-    prefix = f"{first.partition('.')[0]}."
-    inner = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    return inner if len(inner) == len(state) and inner.keys() == set(expected) else state
+    net, state = _inner(model), read_state(path)
+    convert = getattr(sys.modules[type(net).__module__], "from_published", dict)  # the authors' names, where known
+    net.load_state_dict(fit(state, net.state_dict(), convert))
+    return state.notes
 
 
 def refuse_foreign(config: Any, source: Path) -> None:

@@ -1,0 +1,316 @@
+"""AirNet: a contrastive degradation encoder that guides the restoration by deformable convolutions.
+
+"All-in-One Image Restoration for Unknown Corruption", Li, Liu, Hu, Wu, Lv, Peng, CVPR 2022 (no arXiv preprint). The
+encoder learns as in MoCo ("Momentum Contrast for Unsupervised Visual Representation Learning", He, Fan, Wu, Xie,
+Girshick, CVPR 2020, arXiv 1911.05722): two crops of one image are a positive pair, crops of other images the negatives.
+The modulated deformable convolution is DCNv2's (Zhu, Hu, Lin, Dai, CVPR 2019, arXiv 1811.11168). Written from the
+papers; `from_published` gives weights of the authors' release the names used here.
+
+Shape legend: B images, C channels, D features of an embedding, K keys in the queue, H x W pixels.
+
+    z = Stem(x) (B, C, H, W)        what the restorer is guided by
+    x -> 3x3 -> groups of blocks, each guided by z -> 3x3 -> + -> 3x3
+
+One update of the published training, of which `forward` alone does the restoration:
+
+    encoding = net.encode(query)
+    restored = net.restore(query, encoding.guide)
+    contrast = net.contrast(encoding.embedding, key)      # key: another crop of the same images
+    loss = l1(restored, clean) + 0.1 * contrast.loss      # first stage: contrast.loss alone
+    ...backward, optimizer step...
+    net.enqueue(contrast.keys)
+    net.update_key_encoder()
+"""
+
+import copy
+import re
+from collections.abc import Mapping
+from typing import Annotated, NamedTuple
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Lt
+from torch import Tensor, nn
+from torchvision.ops import deform_conv2d
+
+Positive = Annotated[int, Ge(1)]
+SLOPE = 0.1  # of every leaky ReLU
+
+
+class Encoding(NamedTuple):
+    """What the degradation encoder makes of images.
+
+    Attributes:
+        guide: (B, C, H, W), the features at full resolution that guide the restorer.
+        embedding: (B, D) float32 of unit length, the representation that the contrast compares.
+    """
+
+    guide: Tensor
+    embedding: Tensor
+
+
+class Contrast(NamedTuple):
+    """How well the embeddings of two crops of the same images find each other.
+
+    Attributes:
+        logits: (B, 1 + K) float32, cosine similarities divided by the temperature; the first is the positive pair's.
+        labels: (B,) int64 zeros, the place of the positive pair.
+        loss: scalar float32, the cross-entropy of the two (InfoNCE).
+        keys: (B, D), the embeddings of the keys, which belong into the queue after the update.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    loss: Tensor
+    keys: Tensor
+
+
+class ResidualUnit(nn.Module):
+    """Two 3x3 convolutions beside a 1x1 shortcut, (B, C_in, H, W) -> (B, C_out, H / stride, W / stride)."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.LeakyReLU(SLOPE),
+            nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(out_channels),
+        )
+        self.shortcut = nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add both paths and rectify."""
+        return F.leaky_relu(self.body(x) + self.shortcut(x), SLOPE)
+
+
+class DegradationEncoder(nn.Module):
+    """The encoder of one branch: a stem at full resolution, two units that halve it, and a projection to D features."""
+
+    def __init__(self, channels: int, features: int) -> None:
+        super().__init__()
+        self.stem = ResidualUnit(3, channels, 1)
+        self.units = nn.Sequential(ResidualUnit(channels, 2 * channels, 2), ResidualUnit(2 * channels, 4 * channels, 2))
+        self.project = nn.Sequential(
+            nn.Linear(4 * channels, features), nn.LeakyReLU(SLOPE), nn.Linear(features, features)
+        )
+
+    def forward(self, x: Tensor) -> Encoding:
+        """Encode images (B, 3, H, W)."""
+        guide = self.stem(x)
+        return Encoding(guide, F.normalize(self.project(self.units(guide).mean((2, 3))).float(), dim=1))
+
+
+class GuidedConvolution(nn.Module):
+    """Modulated deformable 3x3 convolution whose offsets and masks are computed from features and guide together."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        bound = (9 * channels) ** -0.5
+        self.weight = nn.Parameter(torch.empty(channels, channels, 3, 3).uniform_(-bound, bound))
+        self.sample = nn.Conv2d(2 * channels, 27, 3, padding=1)  # for each of 9 taps two offsets and a mask
+        nn.init.zeros_(self.sample.weight)  # at first the taps of a plain convolution, each with the mask 1/2
+        nn.init.zeros_(self.sample.bias)
+
+    def forward(self, x: Tensor, guide: Tensor) -> Tensor:
+        """(B, C, H, W) and the guide of that shape -> (B, C, H, W), computed in float32 whatever the precision."""
+        offset, mask = self.sample(torch.cat([x, guide], dim=1)).float().split([18, 9], dim=1)
+        with torch.autocast(x.device.type, enabled=False):
+            return deform_conv2d(x.float(), offset, self.weight.float(), padding=1, mask=mask.sigmoid()).to(x.dtype)
+
+
+class SpatialTransform(nn.Module):
+    """Scale and shift features by maps that two 1x1 convolutions each compute from the guide."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+
+        def head() -> nn.Sequential:
+            return nn.Sequential(
+                nn.Conv2d(channels, channels, 1, bias=False),
+                nn.LeakyReLU(SLOPE),
+                nn.Conv2d(channels, channels, 1, bias=False),
+            )
+
+        self.scale, self.shift = head(), head()
+
+    def forward(self, x: Tensor, guide: Tensor) -> Tensor:
+        """(B, C, H, W) and the guide of that shape -> (B, C, H, W)."""
+        return x * self.scale(guide) + self.shift(guide)
+
+
+class Guidance(nn.Module):
+    """The degradation-guided module: x + deformable convolution + spatial transform."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.deform, self.transform = GuidedConvolution(channels), SpatialTransform(channels)
+
+    def forward(self, x: Tensor, guide: Tensor) -> Tensor:
+        """(B, C, H, W) and the guide of that shape -> (B, C, H, W)."""
+        return x + (self.deform(x, guide) + self.transform(x, guide))
+
+
+class GuidedBlock(nn.Module):
+    """Guidance, 3x3 convolution, guidance, 3x3 convolution, around a shortcut."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.guide1, self.guide2 = Guidance(channels), Guidance(channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, guide: Tensor) -> Tensor:
+        """(B, C, H, W) and the guide of that shape -> (B, C, H, W)."""
+        y = F.leaky_relu(self.conv1(F.leaky_relu(self.guide1(x, guide), SLOPE)), SLOPE)
+        return x + self.conv2(F.leaky_relu(self.guide2(y, guide), SLOPE))
+
+
+class GuidedGroup(nn.Module):
+    """Guided blocks and a 3x3 convolution around a shortcut."""
+
+    def __init__(self, channels: int, blocks: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(GuidedBlock(channels) for _ in range(blocks))
+        self.out = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, guide: Tensor) -> Tensor:
+        """(B, C, H, W) and the guide of that shape -> (B, C, H, W)."""
+        y = x
+        for block in self.blocks:
+            y = block(y, guide)
+        return x + self.out(y)
+
+
+class AirNet(nn.Module):
+    """The whole network; every image size works, since nothing at full resolution is strided.
+
+    Args:
+        channels: C.
+        groups: groups of the restorer.
+        blocks: guided blocks of each group.
+        features: D, the size of an embedding.
+        queue: K, the negatives that each embedding is compared with; the paper keeps those of 256 batches.
+        temperature: divides the similarities.
+        momentum: share of its old parameters that the key encoder keeps at each update.
+    """
+
+    def __init__(
+        self,
+        channels: Positive = 64,
+        groups: Positive = 5,
+        blocks: Positive = 5,
+        features: Positive = 256,
+        queue: Positive = 2048,
+        temperature: Annotated[float, Gt(0)] = 0.07,
+        momentum: Annotated[float, Ge(0), Lt(1)] = 0.999,
+    ) -> None:
+        super().__init__()
+        self.temperature, self.momentum = temperature, momentum
+        self.encoder = DegradationEncoder(channels, features)
+        self.key_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
+        self.register_buffer("queue", F.normalize(torch.randn(features, queue), dim=0))
+        self.register_buffer("queue_start", torch.zeros(1, dtype=torch.long))  # where the oldest key lies
+        self.embed = nn.Conv2d(3, channels, 3, padding=1)
+        self.groups = nn.ModuleList(GuidedGroup(channels, blocks) for _ in range(groups))
+        self.fuse = nn.Conv2d(channels, channels, 3, padding=1)
+        self.out = nn.Conv2d(channels, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Restore `x` (B, 3, H, W), values in [0, 1]; the result has its shape and dtype and is not clamped.
+
+        Only the stem of the encoder takes part, since nothing else of it guides the restorer.
+        """
+        return self.restore(x, self.encoder.stem(x))
+
+    def encode(self, x: Tensor) -> Encoding:
+        """Encode the degradations of images (B, 3, H, W); what comes of it can be restored with and contrasted."""
+        return self.encoder(x)
+
+    def restore(self, x: Tensor, guide: Tensor) -> Tensor:
+        """Restore images (B, 3, H, W) with the guide (B, C, H, W) of their encoding."""
+        first = self.embed(x)
+        feature = first
+        for group in self.groups:
+            feature = group(feature, guide)
+        return self.out(first + self.fuse(feature)).to(x.dtype)
+
+    def contrast(self, embedding: Tensor, key: Tensor) -> Contrast:
+        """Compare embeddings with those of other crops of the same images, and with the queue.
+
+        Gradients reach `embedding` alone. Nothing but the batch statistics of the key encoder changes: `enqueue` and
+        `update_key_encoder` are calls of their own, to be made once for each update.
+
+        Args:
+            embedding: (B, D), of `encode`.
+            key: (B, 3, H, W), other crops of the same images with the same degradations.
+        """
+        with torch.no_grad():
+            keys = self.key_encoder(key).embedding
+        positive = (embedding * keys).sum(1, keepdim=True)
+        logits = torch.cat([positive, embedding @ self.queue.clone()], dim=1).float() / self.temperature
+        labels = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
+        return Contrast(logits, labels, F.cross_entropy(logits, labels), keys)
+
+    @torch.no_grad()
+    def enqueue(self, keys: Tensor) -> None:
+        """Put keys (B, D) in the place of the oldest ones.
+
+        With several processes the keys of all of them enter in the order of their ranks, so that equal queues stay
+        equal; all of them must call this with equally many keys.
+        """
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            gathered = [torch.empty_like(keys) for _ in range(dist.get_world_size())]
+            dist.all_gather(gathered, keys.contiguous())
+            keys = torch.cat(gathered)
+        size = self.queue.shape[1]
+        keys = keys[-size:]
+        places = (self.queue_start + torch.arange(len(keys), device=keys.device)) % size
+        self.queue[:, places] = keys.T.to(self.queue.dtype)
+        self.queue_start.copy_((self.queue_start + len(keys)) % size)
+
+    @torch.no_grad()
+    def update_key_encoder(self, momentum: float | None = None) -> None:
+        """Let the parameters of the key encoder follow those of the encoder; to be called after each optimizer step.
+
+        A function of the parameters alone, so ranks that hold equal parameters still do afterwards.
+        """
+        momentum = self.momentum if momentum is None else momentum
+        for follower, leader in zip(self.key_encoder.parameters(), self.encoder.parameters(), strict=True):
+            follower.lerp_(leader, 1 - momentum)
+
+
+_PUBLISHED = [
+    (r"^R\.head\.0\.", "embed."),
+    (r"^R\.tail\.0\.", "out."),
+    (r"^R\.body\.(\d+)\.body\.(\d+)\.(?=conv|dgm)", r"groups.\1.blocks.\2."),
+    (r"^R\.body\.(\d+)\.body\.\d+\.", r"groups.\1.out."),
+    (r"^R\.body\.\d+\.", "fuse."),
+    (r"\.dgm(\d)\.dcn\.conv_offset_mask\.", r".guide\1.deform.sample."),
+    (r"\.dgm(\d)\.dcn\.", r".guide\1.deform."),
+    (r"\.dgm(\d)\.sft\.conv_gamma\.", r".guide\1.transform.scale."),
+    (r"\.dgm(\d)\.sft\.conv_beta\.", r".guide\1.transform.shift."),
+    (r"^E\.E\.encoder_q\.", "encoder."),
+    (r"^E\.E\.encoder_k\.", "key_encoder."),
+    (r"^E\.E\.queue_ptr$", "queue_start"),
+    (r"^E\.E\.queue$", "queue"),
+    (r"^((?:key_)?encoder)\.E_pre\.", r"\1.stem."),
+    (r"^((?:key_)?encoder)\.E\.", r"\1.units."),
+    (r"^((?:key_)?encoder)\.mlp\.", r"\1.project."),
+    (r"\.backbone\.", ".body."),
+]
+
+
+def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the entries of the authors' checkpoints; a state dict with the names used here comes back as it is."""
+    if not any(name.startswith(("R.", "E.E.")) for name in state):
+        return dict(state)
+    renamed = {}
+    for name, tensor in state.items():
+        for pattern, replacement in _PUBLISHED:
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = tensor
+    return renamed

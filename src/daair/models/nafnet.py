@@ -1,0 +1,130 @@
+"""NAFNet: a U-shaped network without non-linear activations.
+
+"Simple Baselines for Image Restoration", Chen, Chu, Zhang, Sun, ECCV 2022, arXiv 2204.04676. Written from the paper;
+`from_published` takes the checkpoints of the authors' release.
+
+Shape legend: B images, C channels of level 0, H x W pixels. Level l has C * 2^l channels at 1 / 2^l of the resolution.
+
+    x -> 3x3 -> encoder 0 -> 1 -> ... -> middle -> ... -> decoder 1 -> 0 -> 3x3 -> + x
+"""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, MinLen
+from timm.layers import LayerNorm2d
+from torch import Tensor, nn
+
+from daair.models.daair import _pad
+
+Positive = Annotated[int, Ge(1)]
+Count = Annotated[int, Ge(0)]
+
+
+def gate(x: Tensor) -> Tensor:
+    """Multiply the first half of the channels by the second, (B, 2C, H, W) -> (B, C, H, W): the simple gate."""
+    first, second = x.chunk(2, dim=1)
+    return first * second
+
+
+class Block(nn.Module):
+    """x + beta * spatial part, then + gamma * channel part; beta and gamma begin at zero, so a new block does nothing.
+
+    Both parts expand to 2C channels, of which the gate leaves C.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = LayerNorm2d(channels), LayerNorm2d(channels)
+        self.conv1 = nn.Conv2d(channels, 2 * channels, 1)
+        self.conv2 = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
+        self.attention = nn.Conv2d(channels, channels, 1)  # of channels, on their means
+        self.conv3 = nn.Conv2d(channels, channels, 1)
+        self.conv4 = nn.Conv2d(channels, 2 * channels, 1)
+        self.conv5 = nn.Conv2d(channels, channels, 1)
+        self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        y = gate(self.conv2(self.conv1(self.norm1(x))))
+        x = x + self.beta * self.conv3(y * self.attention(y.mean((2, 3), keepdim=True)))
+        return x + self.gamma * self.conv5(gate(self.conv4(self.norm2(x))))
+
+
+class NAFNet(nn.Module):
+    """The whole network; every image size works (padded to a multiple of 2^levels, then cropped back).
+
+    Args:
+        channels: C, the width of level 0.
+        encoder_blocks: blocks of each encoder level, full resolution first; their number is that of the levels.
+        middle_blocks: blocks at the lowest resolution.
+        decoder_blocks: blocks of each decoder level, full resolution first (the paper's lists begin with the lowest).
+
+    Raises:
+        ValueError: unequal numbers of encoder and decoder levels; the text begins with the config key.
+    """
+
+    def __init__(
+        self,
+        channels: Positive = 32,
+        encoder_blocks: Annotated[tuple[Count, ...], MinLen(1)] = (1, 1, 1, 28),
+        middle_blocks: Count = 1,
+        decoder_blocks: Annotated[tuple[Count, ...], MinLen(1)] = (1, 1, 1, 1),
+    ) -> None:
+        super().__init__()
+        if len(encoder_blocks) != len(decoder_blocks):
+            raise ValueError(
+                f"model.decoder_blocks: {len(decoder_blocks)} levels, but the encoder has {len(encoder_blocks)}"
+            )
+        widths = [channels * 2**level for level in range(len(encoder_blocks) + 1)]
+        self.multiple = 2 ** len(encoder_blocks)
+
+        def level(width: int, depth: int) -> nn.Sequential:
+            return nn.Sequential(*(Block(width) for _ in range(depth)))
+
+        self.embed = nn.Conv2d(3, channels, 3, padding=1)
+        self.encoder = nn.ModuleList(map(level, widths, encoder_blocks))
+        self.down = nn.ModuleList(nn.Conv2d(width, 2 * width, 2, stride=2) for width in widths[:-1])
+        self.middle = level(widths[-1], middle_blocks)
+        self.up = nn.ModuleList(nn.Conv2d(width, 2 * width, 1, bias=False) for width in widths[1:])
+        self.decoder = nn.ModuleList(map(level, widths, decoder_blocks))
+        self.out = nn.Conv2d(channels, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Restore `x` (B, 3, H, W), values in [0, 1]; the result has its shape and dtype and is not clamped."""
+        H, W = x.shape[-2:]
+        feature = self.embed(_pad(x, self.multiple))
+        skips = []
+        for blocks, down in zip(self.encoder, self.down, strict=True):
+            skips.append(blocks(feature))
+            feature = down(skips[-1])
+        feature = self.middle(feature)
+        for blocks, up, skip in reversed(list(zip(self.decoder, self.up, skips, strict=True))):
+            feature = blocks(nn.functional.pixel_shuffle(up(feature), 2) + skip)
+        return x + self.out(feature)[..., :H, :W].to(x.dtype)
+
+
+_PUBLISHED = {"intro": "embed", "ending": "out", "encoders": "encoder", "middle_blks": "middle", "downs": "down"}
+
+
+def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the entries of the authors' checkpoints; a state dict with the names used here comes back as it is.
+
+    Theirs count the decoder's levels from the lowest resolution, ours from the highest.
+    """
+    if "intro.weight" not in state:
+        return dict(state)
+    levels = len({name.split(".")[1] for name in state if name.startswith("ups.")})
+    renamed = {}
+    for name, tensor in state.items():
+        first, *rest = name.split(".")
+        if first in ("ups", "decoders"):
+            rest[0] = str(levels - 1 - int(rest[0]))
+            if first == "ups":
+                rest.pop(1)  # the convolution stands in a sequence with the pixel shuffle
+            first = {"ups": "up", "decoders": "decoder"}[first]
+        name = ".".join([_PUBLISHED.get(first, first), *rest])
+        renamed[name.replace(".sca.1.", ".attention.")] = tensor
+    return renamed
