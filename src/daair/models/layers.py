@@ -45,11 +45,13 @@ RESTORMER_NORMS = {"biased": partial(LayerNorm2d, eps=1e-5), "bias_free": BiasFr
 """The norms of Restormer and of the networks built on it, by the value of `norm`."""
 
 
-def _conv1x1_depthwise(channels: int, out_channels: int, kernel: int = 3, bias: bool = False) -> nn.Sequential:
+def conv1x1_depthwise(
+    channels: int, out_channels: int, kernel: int = 3, biases: tuple[bool, bool] = (False, False)
+) -> nn.Sequential:
     """1x1 then depth-wise kernel x kernel convolution, (B, channels, H, W) -> (B, out_channels, H, W)."""
     return nn.Sequential(
-        nn.Conv2d(channels, out_channels, 1, bias=bias),
-        nn.Conv2d(out_channels, out_channels, kernel, padding=kernel // 2, groups=out_channels, bias=bias),
+        nn.Conv2d(channels, out_channels, 1, bias=biases[0]),
+        nn.Conv2d(out_channels, out_channels, kernel, padding=kernel // 2, groups=out_channels, bias=biases[1]),
     )
 
 
@@ -98,8 +100,8 @@ class Attention(nn.Module):
         super().__init__()
         self.heads, self.kind = heads, kind
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
-        self.query = _conv1x1_depthwise(channels, channels)
-        self.key_value = _conv1x1_depthwise(channels, 2 * channels, context_kernel)
+        self.query = conv1x1_depthwise(channels, channels)
+        self.key_value = conv1x1_depthwise(channels, 2 * channels, context_kernel)
         self.project = nn.Conv2d(channels, channels, 1, bias=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -135,7 +137,7 @@ class SelfAttention(nn.Module):
     def __init__(self, channels: int, heads: int, bias: bool = False) -> None:
         super().__init__()
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
-        self.query_key_value = _conv1x1_depthwise(channels, 3 * channels, bias=bias)
+        self.query_key_value = conv1x1_depthwise(channels, 3 * channels, biases=(bias, bias))
         self.project = nn.Conv2d(channels, channels, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -157,7 +159,9 @@ class FeedForward(nn.Module):
         super().__init__()
         hidden = max(1, int(channels * expansion))
         self.gated = gated = kind == "gated"
-        self.expand = _conv1x1_depthwise(channels, 2 * hidden, bias=bias) if gated else nn.Conv2d(channels, hidden, 1)
+        self.expand = (
+            conv1x1_depthwise(channels, 2 * hidden, biases=(bias, bias)) if gated else nn.Conv2d(channels, hidden, 1)
+        )
         self.project = nn.Conv2d(hidden, channels, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
