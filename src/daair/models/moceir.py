@@ -99,9 +99,9 @@ class WindowedSpectrum(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, R, H, W) -> (B, R, H, W); the spectra are float32."""
         H, W = x.shape[-2:]
-        key, value = self.key_value(x).chunk(2, dim=1)
+        query, (key, value) = self.query(x), self.key_value(x).chunk(2, dim=1)
         with torch.autocast(x.device.type, enabled=False):
-            spectra = [torch.fft.rfft2(self._split(t.float())) for t in (self.query(x), key)]
+            spectra = [torch.fft.rfft2(self._split(t.float())) for t in (query, key)]
             mixed = torch.fft.irfft2(spectra[0] * spectra[1], s=(self.window, self.window))
         B, R, rows, columns = mixed.shape[:4]
         mixed = mixed.transpose(3, 4).reshape(B, R, rows * self.window, columns * self.window)[..., :H, :W]
@@ -314,10 +314,11 @@ class MoCEIR(nn.Module):
     ) -> None:
         super().__init__()
         check_heads(heads, channels)
-        if channels % 2 ** max(1, expert_count - 1):
+        share = 2 ** (expert_count - 1)
+        if channels % share or channels == share:  # the norm of a single channel is a constant
             raise ValueError(
-                f"model.channels: {channels} cannot be halved {max(1, expert_count - 1)} times, once for each expert "
-                "but the last (model.expert_count)"
+                f"model.channels: must be a multiple of {share} and above it with {expert_count} experts "
+                f"(model.expert_count), got {channels}"
             )
         widths = [channels * 2**level for level in range(4)]
 
