@@ -56,7 +56,7 @@ def test_option_takes_a_step(group: str, option: str, photographs: Path) -> None
 
     image, gates, aux = model(batch["input"], batch["label"], with_routing=True)
     if not isinstance(model, checkpoint.Foreign):
-        assert gates.shape[1:] == (4, cfg.experts["count"])
+        assert gates.shape[1:] == (4, cfg.model.get("expert_count", cfg.experts["count"]))
     loss, _ = criterion(image, batch["target"], aux)
     loss.backward()
     optimizer.step()

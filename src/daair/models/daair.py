@@ -13,7 +13,6 @@ channels at 1 / 2^l of the resolution.
 from typing import Annotated, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from annotated_types import Ge, Gt, Len
 from torch import Tensor, nn
 
@@ -28,7 +27,9 @@ from daair.models.layers import (
     FeedForwardKind,
     NormKind,
     SamplingKind,
+    check_heads,
     downsample,
+    pad_to_multiple,
     upsample,
 )
 from daair.models.router import Oracle, Routing, Top1
@@ -169,7 +170,7 @@ class DaAIR(nn.Module):
             with_routing: return a `Restored` instead of the image alone.
         """
         H, W = x.shape[-2:]
-        feature, routings = self._features(_pad(x, self.multiple), labels)
+        feature, routings = self._features(pad_to_multiple(x, self.multiple), labels)
         image = x + self.out(feature)[..., :H, :W].to(x.dtype)
         if not with_routing:
             return image
@@ -223,19 +224,10 @@ class DaAIR(nn.Module):
         return sum(p.numel() for p in self.parameters()) - padding
 
 
-def _pad(x: Tensor, multiple: int) -> Tensor:
-    """Pad (B, 3, H, W) right and below to multiples; by reflection, or by the edge pixel where too small for that."""
-    H, W = x.shape[-2:]
-    bottom, right = -H % multiple, -W % multiple
-    mode = "reflect" if bottom < H and right < W else "replicate"
-    return F.pad(x, (0, right, 0, bottom), mode=mode) if bottom or right else x
-
-
 def _check(channels: int, heads: tuple[int, ...], experts: ExpertLayout, control: Control, skip_kernel: int) -> None:
-    for level, count in enumerate(heads):
+    check_heads(heads, channels)
+    for level in range(4):
         width, rank = channels * 2**level, experts.rank_at(level)
-        if width % count:
-            raise ValueError(f"model.heads: {count} heads do not divide the {width} channels of level {level}")
         if rank > width:
             raise ValueError(
                 f"experts.rank: {experts.rank} makes rank {rank} at level {level}, above its {width} channels"

@@ -1,10 +1,11 @@
-"""Building blocks of the U-shaped network that are not DaAIR's own: norms, attention, feed-forward, resampling.
+"""Building blocks that the U-shaped networks share: norms, attention, feed-forward, resampling, padding.
 
 Shape legend: B images, C channels, H x W pixels, h heads, c = C / h channels of one head.
-Provenance: Restormer (Zamir et al., CVPR 2022, arXiv 2111.09881) for the channel attention and the gated feed-forward;
-Swin (Liu et al., ICCV 2021) for the window partition. daair.md marks all of these [S].
+Provenance: Restormer (Zamir et al., CVPR 2022, arXiv 2111.09881) for the channel attention, the gated feed-forward and
+the bias-free norm; Swin (Liu et al., ICCV 2021) for the window partition. daair.md marks all of these [S].
 """
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -15,18 +16,70 @@ from torch import Tensor, nn
 AttentionKind = Literal["channel", "window"]
 FeedForwardKind = Literal["gated", "mlp"]
 NormKind = Literal["layer", "rms"]
+RestormerNorm = Literal["biased", "bias_free"]
 SamplingKind = Literal["shuffle", "strided"]
 
 NORMS: dict[str, type[nn.Module]] = {"layer": LayerNorm2d, "rms": RmsNorm2d}
 WINDOW = 8  # side of a window of `attention: window`, in pixels of its level
 
 
-def _conv1x1_depthwise3x3(channels: int, out_channels: int) -> nn.Sequential:
-    """1x1 then depth-wise 3x3 convolution, (B, channels, H, W) -> (B, out_channels, H, W)."""
+class BiasFreeNorm(nn.Module):
+    """Divides by the standard deviation over the channels, without centring: Restormer's norm for blind denoising.
+
+    A network of it and of convolutions without bias keeps its answer in proportion to its input's contrast. The
+    statistics are computed in float32.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        scale = (x.float().var(dim=1, correction=0, keepdim=True) + self.eps).rsqrt()
+        return x * scale.to(x.dtype) * self.weight[:, None, None]
+
+
+RESTORMER_NORMS = {"biased": partial(LayerNorm2d, eps=1e-5), "bias_free": BiasFreeNorm}
+"""The norms of Restormer and of the networks built on it, by the value of `norm`."""
+
+
+def conv1x1_depthwise(
+    channels: int, out_channels: int, kernel: int = 3, biases: tuple[bool, bool] = (False, False)
+) -> nn.Sequential:
+    """1x1 then depth-wise kernel x kernel convolution, (B, channels, H, W) -> (B, out_channels, H, W)."""
     return nn.Sequential(
-        nn.Conv2d(channels, out_channels, 1, bias=False),
-        nn.Conv2d(out_channels, out_channels, 3, padding=1, groups=out_channels, bias=False),
+        nn.Conv2d(channels, out_channels, 1, bias=biases[0]),
+        nn.Conv2d(out_channels, out_channels, kernel, padding=kernel // 2, groups=out_channels, bias=biases[1]),
     )
+
+
+def attend_channels(query: Tensor, key: Tensor, value: Tensor, temperature: Tensor) -> Tensor:
+    """Transposed attention of Restormer: the c x c map between L2-normalised channels costs O(H W).
+
+    Args:
+        query, key, value: (B, C, H, W).
+        temperature: (h, 1, 1), multiplies the cosines of each head.
+
+    Returns:
+        (B, C, H, W).
+    """
+    B, C, H, W = query.shape
+    heads = temperature.shape[0]
+    query, key, value = (t.reshape(B, heads, C // heads, H * W) for t in (query, key, value))
+    weights = _cosine(query, key, temperature).softmax(dim=-1)  # (B, h, c, c)
+    return (weights.to(value.dtype) @ value).reshape(B, C, H, W)
+
+
+def _cosine(query: Tensor, key: Tensor, temperature: Tensor) -> Tensor:
+    """Cosine between the rows of (..., h, m, n) and (..., h, m, n), times the temperature; (..., h, m, m) float32.
+
+    Dividing the small product by the norms, not the long rows, spares two passes over the feature map.
+    """
+    norms = [torch.linalg.vector_norm(t, dim=-1, dtype=torch.float32).clamp_min(1e-12) for t in (query, key)]
+    scale = temperature.float() / (norms[0][..., :, None] * norms[1][..., None, :])
+    return (query @ key.transpose(-2, -1)).float() * scale
 
 
 class Attention(nn.Module):
@@ -40,36 +93,24 @@ class Attention(nn.Module):
         channels: C; must be divisible by `heads`.
         heads: h.
         kind: `channel` (default, [S]) or `window`.
+        context_kernel: side of the depth-wise convolution of keys and values, odd.
     """
 
-    def __init__(self, channels: int, heads: int, kind: AttentionKind = "channel") -> None:
+    def __init__(self, channels: int, heads: int, kind: AttentionKind = "channel", context_kernel: int = 3) -> None:
         super().__init__()
         self.heads, self.kind = heads, kind
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
-        self.query = _conv1x1_depthwise3x3(channels, channels)
-        self.key_value = _conv1x1_depthwise3x3(channels, 2 * channels)
+        self.query = conv1x1_depthwise(channels, channels)
+        self.key_value = conv1x1_depthwise(channels, 2 * channels, context_kernel)
         self.project = nn.Conv2d(channels, channels, 1, bias=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Queries from `x` (B, C, H, W), keys and values from `context` (default: `x`); returns (B, C, H, W)."""
         key, value = self.key_value(x if context is None else context).chunk(2, dim=1)
-        attend = self._over_channels if self.kind == "channel" else self._over_windows
-        return self.project(attend(self.query(x), key, value))
-
-    def _over_channels(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        B, C, H, W = query.shape
-        query, key, value = (t.reshape(B, self.heads, C // self.heads, H * W) for t in (query, key, value))
-        weights = self._cosine(query, key).softmax(dim=-1)  # (B, h, c, c)
-        return (weights.to(value.dtype) @ value).reshape(B, C, H, W)
-
-    def _cosine(self, query: Tensor, key: Tensor) -> Tensor:
-        """Cosine between the rows of (..., h, m, n) and (..., h, m, n), times the temperature; (..., h, m, m) float32.
-
-        Dividing the small product by the norms, not the long rows, spares two passes over the feature map.
-        """
-        norms = [torch.linalg.vector_norm(t, dim=-1, dtype=torch.float32).clamp_min(1e-12) for t in (query, key)]
-        scale = self.temperature.float() / (norms[0][..., :, None] * norms[1][..., None, :])
-        return (query @ key.transpose(-2, -1)).float() * scale
+        query = self.query(x)
+        if self.kind == "channel":
+            return self.project(attend_channels(query, key, value, self.temperature))
+        return self.project(self._over_windows(query, key, value))
 
     def _over_windows(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         B, C, H, W = query.shape
@@ -79,9 +120,29 @@ class Attention(nn.Module):
             return t.reshape(shape).permute(0, 3, 5, 1, 4, 6, 2).flatten(4, 5)
 
         query, key, value = split(query), split(key), split(value)
-        weights = (self._cosine(query, key) * WINDOW).softmax(dim=-1)  # (B, H/8, W/8, h, 64, 64)
+        weights = (_cosine(query, key, self.temperature) * WINDOW).softmax(dim=-1)  # (B, H/8, W/8, h, 64, 64)
         out = weights.to(value.dtype) @ value
         return out.unflatten(4, (WINDOW, WINDOW)).permute(0, 3, 6, 1, 4, 2, 5).reshape(B, C, H, W)
+
+
+class SelfAttention(nn.Module):
+    """Channel self-attention as in Restormer: one convolution makes queries, keys and values at once.
+
+    Args:
+        channels: C; must be divisible by `heads`.
+        heads: h.
+        bias: whether the convolutions have one.
+    """
+
+    def __init__(self, channels: int, heads: int, bias: bool = False) -> None:
+        super().__init__()
+        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
+        self.query_key_value = conv1x1_depthwise(channels, 3 * channels, biases=(bias, bias))
+        self.project = nn.Conv2d(channels, channels, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        return self.project(attend_channels(*self.query_key_value(x).chunk(3, dim=1), self.temperature))
 
 
 class FeedForward(nn.Module):
@@ -91,15 +152,17 @@ class FeedForward(nn.Module):
         channels: C.
         expansion: hidden channels as a multiple of C.
         kind: `gated` multiplies GELU(a) by b, both from a depth-wise 3x3 convolution; `mlp` is 1x1, GELU, 1x1.
+        bias: whether the convolutions of `gated` have one.
     """
 
-    def __init__(self, channels: int, expansion: float, kind: FeedForwardKind = "gated") -> None:
+    def __init__(self, channels: int, expansion: float, kind: FeedForwardKind = "gated", bias: bool = False) -> None:
         super().__init__()
         hidden = max(1, int(channels * expansion))
-        self.gated = kind == "gated"
-        expand = _conv1x1_depthwise3x3(channels, 2 * hidden) if self.gated else nn.Conv2d(channels, hidden, 1)
-        self.expand = expand
-        self.project = nn.Conv2d(hidden, channels, 1, bias=False)
+        self.gated = gated = kind == "gated"
+        self.expand = (
+            conv1x1_depthwise(channels, 2 * hidden, biases=(bias, bias)) if gated else nn.Conv2d(channels, hidden, 1)
+        )
+        self.project = nn.Conv2d(hidden, channels, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
@@ -108,6 +171,31 @@ class FeedForward(nn.Module):
             gate, x = x.chunk(2, dim=1)
             return self.project(F.gelu(gate) * x)
         return self.project(F.gelu(x))
+
+
+class TransformerBlock(nn.Module):
+    """x = x + SelfAttention(Norm(x));  x = x + FFN(Norm(x)): the block of Restormer.
+
+    Args:
+        channels: C.
+        heads: h; must divide `channels`.
+        expansion: hidden channels of the feed-forward as a multiple of C.
+        norm: `biased` or `bias_free`.
+        bias: whether the convolutions have one.
+    """
+
+    def __init__(
+        self, channels: int, heads: int, expansion: float, norm: RestormerNorm = "biased", bias: bool = False
+    ) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = RESTORMER_NORMS[norm](channels), RESTORMER_NORMS[norm](channels)
+        self.attention = SelfAttention(channels, heads, bias)
+        self.ffn = FeedForward(channels, expansion, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        x = x + self.attention(self.norm1(x))
+        return x + self.ffn(self.norm2(x))
 
 
 def downsample(channels: int, kind: SamplingKind) -> nn.Sequential:
@@ -122,3 +210,23 @@ def upsample(channels: int, kind: SamplingKind) -> nn.Sequential:
     if kind == "strided":
         return nn.Sequential(nn.ConvTranspose2d(channels, channels // 2, 2, stride=2, bias=False))
     return nn.Sequential(nn.Conv2d(channels, 2 * channels, 3, padding=1, bias=False), nn.PixelShuffle(2))
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Pad (B, C, H, W) right and below to multiples; by reflection, or by the edge pixel where too small for that."""
+    H, W = x.shape[-2:]
+    bottom, right = -H % multiple, -W % multiple
+    mode = "reflect" if bottom < H and right < W else "replicate"
+    return F.pad(x, (0, right, 0, bottom), mode=mode) if bottom or right else x
+
+
+def check_heads(heads: tuple[int, ...], channels: int) -> None:
+    """Raise unless each level's heads divide its channels, which double from level to level.
+
+    Raises:
+        ValueError: they do not; the text begins with the config key.
+    """
+    for level, count in enumerate(heads):
+        width = channels * 2**level
+        if width % count:
+            raise ValueError(f"model.heads: {count} heads do not divide the {width} channels of level {level}")
