@@ -143,7 +143,11 @@ class Hostile:
 
 
 @pytest.mark.parametrize("new", [True, False], ids=["zip", "old format"])
-@pytest.mark.parametrize("function", [os.mkdir, Path.mkdir, eval, exec, __import__, getattr, os.system], ids=str)
+@pytest.mark.parametrize(
+    "function",
+    [os.mkdir, Path.mkdir, eval, exec, __import__, getattr, os.system],
+    ids=lambda function: f"{function.__module__}.{function.__qualname__}",
+)
 def test_hostile_pickles_do_not_run(tmp_path: Path, function, new: bool) -> None:
     owned = tmp_path / "owned"
     argument = {os.mkdir: str(owned), Path.mkdir: owned, os.system: f"mkdir {owned}"}.get(

@@ -8,7 +8,6 @@ through `torch.load(weights_only=True)`.)
 import importlib
 import inspect
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -179,7 +178,7 @@ def load_weights(model: nn.Module, path: Path) -> tuple[str, ...]:
         UserError: damaged file, or keys and shapes that do not fit; names the first ones.
     """
     net, state = _inner(model), read_state(path)
-    convert = getattr(sys.modules[type(net).__module__], "from_published", dict)  # the authors' names, where known
+    convert = getattr(net, "from_published", dict)  # the authors' names, where known
     net.load_state_dict(fit(state, net.state_dict(), convert))
     return state.notes
 

@@ -7,16 +7,16 @@ noise for `images(8, 64, 64, "query")`.
 """
 
 import functools
-import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
+from filled import fill, images
 from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
 from daair import checkpoint
-from daair.config import validate
+from daair.config.validate import validate
 
 ROOT = Path(__file__).resolve().parents[2]
 TOLERANCE = 2e-5
@@ -40,28 +40,9 @@ def build(option: str, *overrides: str) -> nn.Module:
 
 
 def filled(name: str) -> dict[str, Tensor]:
-    """A state dict under the published names, of numbers that depend on each name and shape alone."""
-    state = {}
-    for line in stored()[f"{name}/keys"].tobytes().decode().splitlines():
-        key, *shape = line.split()
-        rng = np.random.Generator(np.random.PCG64(zlib.crc32(key.encode())))
-        values = rng.standard_normal(tuple(map(int, shape)), dtype=np.float32)
-        last = key.rpartition(".")[2]
-        if values.ndim >= 2 and last != "temperature":
-            values = values / np.float32(np.sqrt(np.prod(values.shape[1:])))
-        else:
-            values = (1 if last in ("weight", "temperature") else 0) + 0.1 * values
-        state[key] = torch.from_numpy(np.asarray(values, dtype=np.float32))
-    return state
-
-
-def images(count: int, height: int, width: int, name: str = "input") -> Tensor:
-    """Smooth random images with fine noise, (count, 3, height, width) float32 in [0, 1]."""
-    rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
-    coarse = torch.from_numpy(rng.random((count, 3, 4, 4), dtype=np.float32))
-    smooth = nn.functional.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
-    fine = torch.from_numpy(rng.standard_normal((count, 3, height, width), dtype=np.float32))
-    return (smooth + 0.05 * fine).clamp(0, 1)
+    """Return a state dict under the published names, of numbers that depend on each name and shape alone."""
+    lines = stored()[f"{name}/keys"].tobytes().decode().splitlines()
+    return fill({key: tuple(map(int, shape)) for key, *shape in map(str.split, lines)})
 
 
 def check_published(model: nn.Module, name: str) -> None:

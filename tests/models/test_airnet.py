@@ -12,7 +12,7 @@ from published_airnet import published_shapes
 from torch import Tensor
 
 from daair import checkpoint
-from daair.models.airnet import AirNet, from_published
+from daair.models.airnet import AirNet
 
 GOLDEN = np.load(Path(__file__).with_name("airnet_golden.npz"))
 """What the authors' code returns for `fill` and `images`: every eighth pixel and every fifth logit."""
@@ -30,7 +30,7 @@ def filled() -> dict[str, Tensor]:
 
 def load(filled: dict[str, Tensor]) -> AirNet:
     model = AirNet(queue=1024)
-    model.load_state_dict(from_published(filled))
+    model.load_state_dict(AirNet.from_published(filled))
     return model
 
 
@@ -40,9 +40,9 @@ def error(found: Tensor, golden: Tensor) -> float:
 
 def test_published_weights_map_one_to_one(filled: dict[str, Tensor]) -> None:
     model = AirNet(queue=1024)
-    ours = from_published(filled)
+    ours = AirNet.from_published(filled)
     assert len(ours) == len(filled) == 584 and ours.keys() == model.state_dict().keys()
-    assert from_published(ours) == ours
+    assert AirNet.from_published(ours) == ours
     assert sum(p.numel() for p in model.parameters()) == 8_930_313
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from daair.models.nafnet import NAFNet, from_published
+from daair.models.nafnet import NAFNet
 
 
 def tiny() -> NAFNet:
@@ -33,10 +33,10 @@ def test_another_implementation_agrees() -> None:
     published = other(width=8, enc_blk_nums=[1, 2, 1], middle_blk_num=2, dec_blk_nums=[2, 1, 3]).eval()
     for parameter in published.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
-    state = from_published(published.state_dict())
+    state = NAFNet.from_published(published.state_dict())
     model = tiny().eval()
     model.load_state_dict(state)
-    assert len(state) == len(published.state_dict()) and from_published(state).keys() == state.keys()
+    assert len(state) == len(published.state_dict()) and NAFNet.from_published(state).keys() == state.keys()
     x = torch.rand(2, 3, 24, 40)
     with torch.inference_mode():
         torch.testing.assert_close(model(x), published(x), rtol=1e-4, atol=1e-4)

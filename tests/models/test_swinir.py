@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from daair.models.swinir import SwinIR, from_published
+from daair.models.swinir import SwinIR
 
 TINY = {"channels": 12, "blocks": (2, 3), "heads": (2, 3), "window": 4}
 
@@ -35,10 +35,10 @@ def test_another_implementation_agrees() -> None:
     published = other(img_size=16, embed_dim=12, depths=[2, 3], num_heads=[2, 3], window_size=4, mlp_ratio=2).eval()
     for parameter in published.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
-    state = from_published(published.state_dict())
+    state = SwinIR.from_published(published.state_dict())
     model = tiny().eval()
     model.load_state_dict(state)
-    assert len(state) == len(dict(published.named_parameters())) and from_published(state).keys() == state.keys()
+    assert len(state) == len(dict(published.named_parameters())) and SwinIR.from_published(state).keys() == state.keys()
     for size in ((16, 16), (4, 4), (8, 20), (17, 19)):
         x = torch.rand(2, 3, *size)
         with torch.inference_mode():

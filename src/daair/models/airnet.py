@@ -282,6 +282,18 @@ class AirNet(nn.Module):
         for follower, leader in zip(self.key_encoder.parameters(), self.encoder.parameters(), strict=True):
             follower.lerp_(leader, 1 - momentum)
 
+    @staticmethod
+    def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Rename the entries of the authors' checkpoints; a state dict with the names used here comes back as it is."""
+        if not any(name.startswith(("R.", "E.E.")) for name in state):
+            return dict(state)
+        renamed = {}
+        for name, tensor in state.items():
+            for pattern, replacement in _PUBLISHED:
+                name = re.sub(pattern, replacement, name)
+            renamed[name] = tensor
+        return renamed
+
 
 _PUBLISHED = [
     (r"^R\.head\.0\.", "embed."),
@@ -302,15 +314,3 @@ _PUBLISHED = [
     (r"^((?:key_)?encoder)\.mlp\.", r"\1.project."),
     (r"\.backbone\.", ".body."),
 ]
-
-
-def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the entries of the authors' checkpoints; a state dict with the names used here comes back as it is."""
-    if not any(name.startswith(("R.", "E.E.")) for name in state):
-        return dict(state)
-    renamed = {}
-    for name, tensor in state.items():
-        for pattern, replacement in _PUBLISHED:
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = tensor
-    return renamed

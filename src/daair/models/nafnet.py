@@ -16,7 +16,7 @@ from annotated_types import Ge, MinLen
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
-from daair.models.daair import _pad
+from daair.models.layers import pad_to_multiple
 
 Positive = Annotated[int, Ge(1)]
 Count = Annotated[int, Ge(0)]
@@ -95,7 +95,7 @@ class NAFNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Restore `x` (B, 3, H, W), values in [0, 1]; the result has its shape and dtype and is not clamped."""
         H, W = x.shape[-2:]
-        feature = self.embed(_pad(x, self.multiple))
+        feature = self.embed(pad_to_multiple(x, self.multiple))
         skips = []
         for blocks, down in zip(self.encoder, self.down, strict=True):
             skips.append(blocks(feature))
@@ -105,26 +105,26 @@ class NAFNet(nn.Module):
             feature = blocks(nn.functional.pixel_shuffle(up(feature), 2) + skip)
         return x + self.out(feature)[..., :H, :W].to(x.dtype)
 
+    @staticmethod
+    def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Rename the entries of the authors' checkpoints; a state dict with the names used here comes back as it is.
+
+        Theirs count the decoder's levels from the lowest resolution, ours from the highest.
+        """
+        if "intro.weight" not in state:
+            return dict(state)
+        levels = len({name.split(".")[1] for name in state if name.startswith("ups.")})
+        renamed = {}
+        for name, tensor in state.items():
+            first, *rest = name.split(".")
+            if first in ("ups", "decoders"):
+                rest[0] = str(levels - 1 - int(rest[0]))
+                if first == "ups":
+                    rest.pop(1)  # the convolution stands in a sequence with the pixel shuffle
+                first = {"ups": "up", "decoders": "decoder"}[first]
+            name = ".".join([_PUBLISHED.get(first, first), *rest])
+            renamed[name.replace(".sca.1.", ".attention.")] = tensor
+        return renamed
+
 
 _PUBLISHED = {"intro": "embed", "ending": "out", "encoders": "encoder", "middle_blks": "middle", "downs": "down"}
-
-
-def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the entries of the authors' checkpoints; a state dict with the names used here comes back as it is.
-
-    Theirs count the decoder's levels from the lowest resolution, ours from the highest.
-    """
-    if "intro.weight" not in state:
-        return dict(state)
-    levels = len({name.split(".")[1] for name in state if name.startswith("ups.")})
-    renamed = {}
-    for name, tensor in state.items():
-        first, *rest = name.split(".")
-        if first in ("ups", "decoders"):
-            rest[0] = str(levels - 1 - int(rest[0]))
-            if first == "ups":
-                rest.pop(1)  # the convolution stands in a sequence with the pixel shuffle
-            first = {"ups": "up", "decoders": "decoder"}[first]
-        name = ".".join([_PUBLISHED.get(first, first), *rest])
-        renamed[name.replace(".sca.1.", ".attention.")] = tensor
-    return renamed

@@ -21,7 +21,7 @@ from annotated_types import Ge, Gt, Lt, MinLen
 from timm.layers import DropPath, trunc_normal_
 from torch import Tensor, nn
 
-from daair.models.daair import _pad
+from daair.models.layers import pad_to_multiple
 
 Positive = Annotated[int, Ge(1)]
 MEAN = (0.4488, 0.4371, 0.4040)  # of the red, green and blue values of DIV2K, which the network subtracts
@@ -152,13 +152,30 @@ class SwinIR(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Restore `x` (B, 3, H, W), values in [0, 1]; the result has its shape and dtype and is not clamped."""
         H, W = x.shape[-2:]
-        first = self.embed(_pad(x, self.window) - self.mean.to(x.dtype))
+        first = self.embed(pad_to_multiple(x, self.window) - self.mean.to(x.dtype))
         feature = self.norm1(first.permute(0, 2, 3, 1))
         apart = seams(*feature.shape[1:3], self.window, x.device)
         for group in self.groups:
             feature = group(feature, apart)
         feature = first + self.fuse(self.norm2(feature).permute(0, 3, 1, 2))
         return x + self.out(feature)[..., :H, :W].to(x.dtype)
+
+    @staticmethod
+    def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Rename the entries of the authors' checkpoints; a state dict with the names used here comes back as it is.
+
+        The tables of positions and seams, which follow from the sizes, are left out.
+        """
+        if "conv_first.weight" not in state:
+            return dict(state)
+        renamed = {}
+        for name, tensor in state.items():
+            if name.endswith((".attn_mask", ".relative_position_index")):
+                continue
+            for pattern, replacement in _PUBLISHED:
+                name = re.sub(pattern, replacement, name)
+            renamed[name] = tensor
+        return renamed
 
 
 def seams(height: int, width: int, window: int, device: torch.device) -> Tensor:
@@ -199,20 +216,3 @@ _PUBLISHED = [
     (r"\.mlp\.fc1\.", ".mlp.0."),
     (r"\.mlp\.fc2\.", ".mlp.2."),
 ]
-
-
-def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the entries of the authors' checkpoints; a state dict with the names used here comes back as it is.
-
-    The tables of positions and seams, which follow from the sizes, are left out.
-    """
-    if "conv_first.weight" not in state:
-        return dict(state)
-    renamed = {}
-    for name, tensor in state.items():
-        if name.endswith((".attn_mask", ".relative_position_index")):
-            continue
-        for pattern, replacement in _PUBLISHED:
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = tensor
-    return renamed
