@@ -11,10 +11,12 @@ from hydra import compose, initialize_config_dir
 from daair import checkpoint, components
 from daair.config.schema import Config
 from daair.config.validate import TAKES, validate
+from daair.optim import make_schedule
 
-GROUPS = ("model", "experts", "router", "control", "mix", "degradation", "loss", "optimizer", "schedule", "train")
-GROUPS += ("logger", "task")
-OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((ROOT / "conf" / group).glob("*.yaml"))]
+# A group's files go into the key of its name; those of studies, scales and Hydra itself go elsewhere.
+FILES = [file for file in sorted(ROOT.glob("conf/*/*.yaml")) if "@package _global_" not in file.read_text()]
+OPTIONS = [(file.parent.name, file.stem) for file in FILES]
+MODELS = {file.stem: file.read_text() for file in FILES if file.parent.name == "model"}
 
 TRAINABLE = [option for option in OPTIONS if option != ("model", "identity")]
 
@@ -28,6 +30,11 @@ def config(group: str, option: str, root: Path) -> Config:
     kept = [o for o in SMALL if not o.startswith(f"{group}=") and not (group == "model" and o.startswith("model."))]
     if (group, option) == ("model", "custom"):
         kept += ["model._target_=torch.nn.Conv2d", "model.args={in_channels:3,out_channels:3,kernel_size:1}"]
+    with_part = [name for name, text in MODELS.items() if f"/{group}@" in text]
+    if with_part and "daair" not in with_part:  # a part that only other models have
+        kept = [o for o in kept if not o.startswith(("model", "experts"))] + [f"model={with_part[0]}"]
+    if group == "model" and "/experts@" not in MODELS[option] and "- daair\n" not in MODELS[option]:
+        kept = [o for o in kept if not o.startswith("experts")]
     if group == "degradation":
         group = "degradation@mix.degradations.noise15"  # in that one's place
     if (group, option) == ("mix", "paired"):
@@ -48,7 +55,7 @@ def test_option_takes_a_step(group: str, option: str, photographs: Path) -> None
     model = checkpoint.build(cfg.model).train()
     criterion = components.build(cfg.loss)
     optimizer = components.build(cfg.optimizer)(p for p in model.parameters() if p.requires_grad)
-    schedule = components.build(cfg.schedule)(optimizer, steps=cfg.train.steps)
+    schedule = make_schedule(cfg.schedule, optimizer, cfg.train.steps)
     mix = components.build(cfg.mix)
     dataset = mix.train_dataset(seed=0)
     batch = torch.utils.data.default_collate([dataset[k] for k in range(4)])
@@ -56,7 +63,7 @@ def test_option_takes_a_step(group: str, option: str, photographs: Path) -> None
 
     image, gates, aux = model(batch["input"], batch["label"], with_routing=True)
     if not isinstance(model, checkpoint.Foreign):
-        assert gates.shape[1:] == (4, cfg.model.get("expert_count", cfg.experts["count"]))
+        assert gates.shape[1:] == (4, cfg.model.get("expert_count") or cfg.part("experts")["count"])
     loss, _ = criterion(image, batch["target"], aux)
     loss.backward()
     optimizer.step()

@@ -7,10 +7,11 @@ import pytest
 import yaml
 from helpers import ROOT, make_photographs
 
+from daair.config.buildable import check_buildable
 from daair.config.compose import Composer
 from daair.config.identity import config_id, run_name
 from daair.config.schema import Config
-from daair.config.validate import benchmarks_of, check_buildable, validate
+from daair.config.validate import benchmarks_of, validate
 
 STUDIES = sorted(file.stem for file in (ROOT / "experiments").glob("*.yaml"))
 SCALES = sorted(file.stem for file in (ROOT / "conf/scale").glob("*.yaml"))

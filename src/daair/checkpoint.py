@@ -27,7 +27,7 @@ TRUSTED = "daair.models."
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:
-    """Build the network of a `model` config; a target outside daair gets only what stands under `args`.
+    """Build the network of a `model` config.
 
     The config is the user's own here, so any target may be named. A network that only maps images to images comes
     inside a `Foreign`, so that all of them can be called alike.
@@ -38,8 +38,6 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     from hydra.errors import InstantiationException
 
     foreign = components.is_foreign(config)
-    if foreign:
-        config = {"_target_": config["_target_"], "args": config.get("args") or {}}
     try:
         model = components.build(config)
     except InstantiationException as error:

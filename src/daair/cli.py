@@ -8,7 +8,6 @@ imports torch: `--help` and `--cfg job` answer at once.
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,7 +57,7 @@ def main() -> int:
         sys.path.append(os.getcwd())
     _statuses.clear()
     try:
-        sys.argv[1:] = [spell_out(argument) for argument in flags_first(sys.argv[1:])]
+        sys.argv[1:] = [spell_out(argument, sys.argv[1:]) for argument in flags_first(sys.argv[1:])]
         folder = conf_dir()
         preflight(folder, sys.argv[1:])
         hydra.main(version_base=VERSION_BASE, config_path=folder, config_name="config")(_job)()
@@ -83,9 +82,15 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
     return sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))
 
 
-def spell_out(argument: str) -> str:
-    """`benchmarks.mine.input=DIR` as Hydra wants it, `++benchmarks.mine.input=DIR`: the names below are the user's."""
-    return f"++{argument}" if re.match(r"benchmarks\.[^=]+=", argument) else argument
+def spell_out(argument: str, others: Sequence[str] = ()) -> str:
+    """Return `benchmarks.mine.input=DIR` as Hydra wants it, `++benchmarks.mine.input=DIR`: the names are the user's.
+
+    So are the arguments of a class that one of the `others` names: `model.width=32` beside `model._target_=mypkg.Net`.
+    """
+    keys = [text.partition("=")[0].lstrip("+") for text in others]
+    users = ("benchmarks.", *(key.removesuffix("_target_") for key in keys if key.endswith("._target_")))
+    key, equals, _ = argument.partition("=")
+    return f"++{argument}" if equals and key.startswith(users) and not key.endswith("._target_") else argument
 
 
 def told(error: UserError | OSError) -> UserError:

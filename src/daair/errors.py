@@ -25,9 +25,15 @@ def one_line(text: object) -> str:
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
     """Return the candidate that `word` was most likely meant to be; none if nothing resembles it."""
     candidates = sorted(set(candidates))
-    close = difflib.get_close_matches(word.lower(), [c.lower() for c in candidates], n=1, cutoff=0.6)
-    if close:
-        return next(c for c in candidates if c.lower() == close[0])
+    if close := similar(word, candidates):
+        return close
     starts = [c for c in candidates if c.lower().startswith(word.lower())] if len(word) > 1 else []
     contains = [c for c in candidates if word.lower() in c.lower()] if len(word) > 2 else []
     return next(iter(starts + contains), None)
+
+
+def similar(word: str, candidates: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the candidate that is spelled most like `word`; none if all are less similar than `cutoff`, in [0, 1]."""
+    spellings = {candidate.lower(): candidate for candidate in sorted(candidates, reverse=True)}
+    close = difflib.get_close_matches(word.lower(), sorted(spellings), n=1, cutoff=cutoff)
+    return spellings[close[0]] if close else None

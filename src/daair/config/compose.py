@@ -23,7 +23,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from yaml import YAMLError
 
-from daair.config.problems import UNKNOWN, ConfigError, Problem, nearest_key, unknown_option
+from daair.config.problems import UNKNOWN, ConfigError, Problem, explain_key, unknown_option
+from daair.config.schema import Config
 from daair.errors import UserError, nearest, one_line
 
 REFUSALS = (HydraException, ValueError, TypeError, YAMLError)
@@ -94,7 +95,7 @@ class Composer:
             raise ConfigError(self._explain(list(overrides), error, mode)) from None
 
     def compose_job(self, overrides: Sequence[str]) -> DictConfig:
-        """Return what `compose` gives, but of its `hydra` node only the choices; for one of many jobs.
+        """Return what `compose` gives, but of its `hydra` node only choices and overrides; for one of many jobs.
 
         Composing takes Hydra long, most of it for the defaults lists. These depend on the options of groups alone, so
         jobs that share all options share that work, and each only sets its values, in Hydra's own way.
@@ -114,6 +115,8 @@ class Composer:
             ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
         except REFUSALS:
             return self.compose(overrides)  # which explains it
+        with open_dict(cfg):
+            cfg.hydra.overrides = {"task": list(overrides)}
         return cfg
 
     def points(self, overrides: Sequence[str], multirun: bool, run: bool = False) -> Iterator[Point]:
@@ -182,6 +185,7 @@ class Composer:
         for override in parsed:
             (groups if self._is_group(override) else values).append(override)
         problems = [p for override in groups for p in self._wrong_option(override)]
+        problems = problems or self._unused_parts(parsed)
         if mode == RunMode.RUN:
             problems += [_not_a_sweep(override) for override in parsed if override.is_sweep_override()]
         # Hydra wraps errors of OmegaConf in an empty one.
@@ -204,6 +208,18 @@ class Composer:
             near = nearest(group, [g for g in self._groups(group) if g])
             return [Problem(group, "unknown config group" + (f"; did you mean {near}?" if near else ""))]
         return [] if value in options else [unknown_option(group, value, options)]
+
+    def _unused_parts(self, overrides: list[Override]) -> list[Problem]:
+        """Find what is set of parts that the chosen model does not have, such as `experts.rank` of `model=identity`."""
+        names = {o.key_or_group.partition(".")[0] for o in overrides} - Config.model_fields.keys()
+        names = {name for name in names if self.loader.repository.group_exists(name)}
+        others = [o for o in overrides if self._is_group(o) and o.key_or_group not in names]
+        try:
+            choices = self._load([o.input_line for o in others], RunMode.MULTIRUN).hydra.runtime.choices
+        except REFUSALS:
+            return []
+        unused = [o.key_or_group for o in overrides if o.key_or_group.partition(".")[0] in names - choices.keys()]
+        return [Problem(key, f"unused by model={choices.get('model')}") for key in unused]
 
     def _groups(self, group: str) -> list[str]:
         """Return groups beside `group`: those of conf/, or Hydra's own below `hydra/`."""
@@ -246,7 +262,7 @@ class Composer:
 
 
 def _without_hydra(cfg: DictConfig) -> DictConfig:
-    """Return the config with nothing below `hydra` but the options taken, which is all that is asked for later on."""
+    """Return the config with nothing below `hydra` but the options taken."""
     choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
     with open_dict(cfg):
         del cfg["hydra"]
@@ -273,8 +289,8 @@ def _whole(problem: Problem, overrides: list[Override], known: frozenset[str]) -
     key = next((o.key_or_group for o in overrides if o.key_or_group.startswith(problem.key + ".")), None)
     if key is None or not problem.text.startswith(UNKNOWN):
         return problem
-    near = nearest_key(key, known)
-    return Problem(key, f"unknown; did you mean {near}?") if near else problem
+    explained = explain_key(key, known)
+    return problem if explained.text == UNKNOWN else explained
 
 
 def _exists(cfg: DictConfig, key: str) -> bool:

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from daair.config.schema import NOT_IDENTITY, Config
+from daair.errors import UserError
 from daair.files import safe_name
 from daair.runs.store import find_variant
 
@@ -15,11 +17,14 @@ from daair.runs.store import find_variant
 def identity(cfg: Config) -> dict[str, Any]:
     """Return what makes a trained network what it is, apart from the seed: the config without everything else.
 
-    Experts, router and control count as parts of `model`; a network that does not have them is not changed by them.
+    The network's parts, such as its router, count as arguments of `model`. Weights to start from count by their digest.
+
+    Raises:
+        UserError: The weights of `train.init` are not there.
     """
     kept = _identity(cfg)
-    for name in ("experts", "router", "control"):
-        kept.pop(name)
+    if cfg.train.init is not None:
+        kept["train"]["init"] = digest(initial_weights(cfg))
     for name, keys in NOT_IDENTITY.items():
         kept[name] = {key: value for key, value in kept[name].items() if key not in keys}
     # Where data lie does not count, what their folder is called does: /data/mine/rainy -> rainy.
@@ -53,6 +58,32 @@ def run_folder(cfg: Config) -> Path:
     study, variant, seed = run_name(cfg).split("/")
     variant = find_variant(cfg.paths.runs, study, config_id(cfg)) or variant
     return Path(cfg.paths.runs, study, variant, seed)
+
+
+def initial_weights(cfg: Config) -> Path:
+    """Return the weights file that `train.init` names.
+
+    Raises:
+        UserError: There is none.
+    """
+    from daair.checkpoint import find_weights  # imports torch
+
+    try:
+        return find_weights(cfg.train.init)
+    except UserError as error:
+        raise UserError(f"train.init: {str(error).removeprefix('checkpoint: ')}") from None
+
+
+def digest(file: Path) -> str:
+    """Return the first 16 hexadecimal digits of a file's SHA-256."""
+    stat = file.stat()
+    return _digest(file, stat.st_mtime_ns, stat.st_size)
+
+
+@cache
+def _digest(file: Path, _mtime: int, _size: int) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
 def _identity(section: BaseModel) -> dict[str, Any]:

@@ -102,7 +102,8 @@ def check(cfg: DictConfig, options: Callable[[str], Sequence[str]], seen: set[st
         seen: what earlier checks of the command have found right already, added to.
     """
     from daair.components import locate
-    from daair.config.validate import benchmarks_of, check_buildable, check_checkpoint, check_mix, validate
+    from daair.config.buildable import check_buildable, check_checkpoint, check_mix
+    from daair.config.validate import benchmarks_of, validate
 
     config = validate(cfg)
     task = config.task.get("name")
@@ -148,7 +149,7 @@ def _refuse_network(config: Config, overrides: Sequence[str]) -> None:
         return
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
-        if key.partition(".")[0] in ("model", "experts", "router", "control"):
+        if key.partition(".")[0] in ("model", *config.parts):
             raise ConfigError([Problem(key, "unused; the network is the one of checkpoint=...")])
 
 

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-import difflib
 import json
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from daair.errors import UserError, nearest, one_line
+from daair.errors import UserError, nearest, one_line, similar
 
 UNKNOWN = "unknown"
+
+MOVED = {
+    "loss.router": "loss.terms.router",
+    "mix.degradations": "mix.tasks.NAME.degrade",
+    "mix.pairs": "mix.tasks.NAME.pairs",
+    "mix.repeats.clean": "mix.synthetic_repeats",
+    "mix.repeats": "mix.tasks.NAME.repeats",
+    "mix.source": "mix.tasks.NAME.source",
+    "mix.weights": "mix.tasks.NAME.weight",
+}
+"""Keys of earlier versions and what they are called now; NAME is the next part of the old key."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """`key` is the full dotted key; `text` says what is wrong with it."""
+    """One thing that is wrong.
+
+    Attributes:
+        key: The full dotted key.
+        text: What is wrong with it.
+    """
 
     key: str
     text: str
@@ -28,9 +44,9 @@ class ConfigError(UserError):
     """A config that cannot be run; all its problems in one line.
 
     Args:
-        problems: everything that was found, in the order of the config.
-        where: which point of a sweep, if any.
-        known: the dotted keys that would have been right.
+        problems: Everything that was found, in the order of the config.
+        where: Which point of a sweep, if any.
+        known: The dotted keys that would have been right.
     """
 
     def __init__(self, problems: Sequence[Problem], where: str = "", known: Collection[str] = ()) -> None:
@@ -39,12 +55,28 @@ class ConfigError(UserError):
         super().__init__("; ".join(str(problem) for problem in self.problems) + suffix)
 
 
+def did_you_mean(word: str, candidates: Collection[str], kind: str = "options") -> str:
+    """Return the end of a message about an unknown name: the nearest candidate, and all of them."""
+    near = nearest(word, candidates)
+    return f"{f'; did you mean {near}?' if near else ''} ({kind}: {', '.join(candidates)})"
+
+
+def moved(key: str, known: Collection[str] = ()) -> str | None:
+    """Return the key that replaces `key`, which an earlier version had; none if there was no such key."""
+    for old, new in MOVED.items():
+        name, _, rest = key[len(old) + 1 :].partition(".")
+        if (key == old or key.startswith(f"{old}.")) and f"{old}.{name}" not in known:
+            new = new.replace("NAME", name or "NAME")
+            return f"{new}.{rest}" if rest else new
+    return None
+
+
 def nearest_key(key: str, known: Collection[str]) -> str | None:
-    """The known dotted key nearest to `key`: a sibling much like it, the same name elsewhere, any similar spelling."""
+    """Return the known dotted key nearest to `key`: a sibling much like it, the same name elsewhere, any like it."""
     parent, _, leaf = key.rpartition(".")
     siblings = {k.rpartition(".")[2]: k for k in known if k.rpartition(".")[0] == parent and k != key}
-    if close := difflib.get_close_matches(leaf, list(siblings), n=1, cutoff=0.8):
-        return siblings[close[0]]
+    if close := similar(leaf, siblings, 0.8):
+        return siblings[close]
     leaves: dict[str, str] = {}
     for other in sorted(known, key=lambda k: (k.count("."), k)):
         leaves.setdefault(other.rpartition(".")[2], other)
@@ -52,15 +84,10 @@ def nearest_key(key: str, known: Collection[str]) -> str | None:
         return leaves[leaf]
     if found := nearest(leaf, siblings):
         return siblings[found]
-    close = difflib.get_close_matches(leaf, list(leaves), n=1, cutoff=0.75)
-    return leaves[close[0]] if close else nearest_whole(key, known)
-
-
-def nearest_whole(key: str, known: Collection[str]) -> str | None:
-    """The known key most similar to all of `key`, such as `expert.rank` -> `experts.rank`; none that it is under."""
-    candidates = sorted(other for other in known if not key.startswith(f"{other}."))
-    close = difflib.get_close_matches(key, candidates, n=1, cutoff=0.75)
-    return close[0] if close else None
+    if close := similar(leaf, leaves, 0.75):
+        return leaves[close]
+    # All of it, as in `expert.rank` -> `experts.rank`; but no key that it is below.
+    return similar(key, [other for other in known if not key.startswith(f"{other}.")], 0.75)
 
 
 def unknown_option(group: str, option: str, options: Sequence[str]) -> Problem:
@@ -70,21 +97,22 @@ def unknown_option(group: str, option: str, options: Sequence[str]) -> Problem:
     return Problem(f"{group}={option}", f"unknown{hint} (options: {', '.join(options)})")
 
 
+def explain_key(key: str, known: Collection[str]) -> Problem:
+    """Return the problem of an unknown key: what it is called now, the nearest valid key, or all valid ones."""
+    parent = key.rpartition(".")[0]
+    siblings = sorted({k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == parent and k != key})
+    if new := moved(key, known):
+        return Problem(key, f"unknown; it is {new} now")
+    if near := nearest_key(key, known):
+        return Problem(key, f"unknown; did you mean {near}?")
+    if siblings:
+        return Problem(key, f"unknown; valid {'in ' + parent if parent else 'keys'}: {', '.join(siblings)}")
+    return Problem(key, UNKNOWN)
+
+
 def explain_unknown(problems: Iterable[Problem], known: Collection[str]) -> list[Problem]:
-    """Add the nearest valid key, or the valid ones, to the problems that only say `unknown`; drop repetitions."""
-    explained: dict[str, Problem] = {}
-    for problem in problems:
-        if problem.text == UNKNOWN:
-            near = nearest_key(problem.key, known)
-            parent = problem.key.rpartition(".")[0]
-            siblings = sorted({k for k in known if k.rpartition(".")[0] == parent} - {problem.key})
-            if near:
-                problem = Problem(problem.key, f"unknown; did you mean {near}?")
-            elif siblings:
-                names = ", ".join(k.rpartition(".")[2] for k in siblings)
-                problem = Problem(problem.key, f"unknown; valid {'in ' + parent if parent else 'keys'}: {names}")
-        explained.setdefault(str(problem), problem)
-    return list(explained.values())
+    """Explain the problems that only say `unknown`, and drop repetitions."""
+    return list(dict.fromkeys(explain_key(p.key, known) if p.text == UNKNOWN else p for p in problems))
 
 
 def from_pydantic(errors: Sequence[Any], value: Any, key: str = "") -> list[Problem]:
@@ -97,19 +125,19 @@ def from_pydantic(errors: Sequence[Any], value: Any, key: str = "") -> list[Prob
         if error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]:
             continue  # pydantic does not count the values that it refused, and tells of these as well
         places.setdefault(_place(error, value, key), []).append(error)
-    # A number or a range: of a range with a wrong end, "not a number" is no help.
+    # A number or a range: of a range with a wrong end, "must be a number" is no help.
     for place, found in list(places.items()):
         inner = any(other.startswith((f"{place}.", f"{place}[")) for other in places)
-        if place and inner and all(error["type"] in _NOT_A for error in found):
+        if place and inner and all(error["type"].endswith(("_type", "_instance_of")) for error in found):
             del places[place]
     return [Problem(place or "config", _statement(found)) for place, found in places.items()]
 
 
 def _place(error: dict, value: Any, key: str) -> str:
     """Return the dotted key that the error is about; the names of union members in its location are left out."""
-    place = key
-    for part in error["loc"]:
-        if isinstance(value, dict) and (part in value or error["type"] == "missing"):
+    place, last = key, len(error["loc"]) - 1
+    for i, part in enumerate(error["loc"]):
+        if isinstance(value, dict) and (part in value or (error["type"] == "missing" and i == last)):
             value = value.get(part)
             place = f"{place}.{part}" if place else str(part)
         elif isinstance(value, list) and isinstance(part, int) and part < len(value):
@@ -118,84 +146,50 @@ def _place(error: dict, value: Any, key: str) -> str:
     return place
 
 
-# What a value of the wrong type is not, by pydantic's name of the error.
-_NOT_A = {
-    "int_type": "an integer",
-    "int_from_float": "an integer",
-    "int_parsing": "an integer",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "string_type": "a text",
-    "list_type": "a list",
-    "sequence_str": "a list",
-    "iterable_type": "a list",
-    "tuple_type": "a list",
-    "set_type": "a list",
-    "dict_type": "a mapping",
-    "mapping_type": "a mapping",
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping",
-    "finite_number": "a finite number",
-    "callable_type": "a callable",
-    "none_required": "null",
-}
-_BOUNDS = {
-    "greater_than_equal": ("at least", "ge"),
-    "greater_than": ("greater than", "gt"),
-    "less_than_equal": ("at most", "le"),
-    "less_than": ("less than", "lt"),
-}
+_SHORTER = (
+    (r"^\w+ should ", "must "),
+    (r"(, (got|unable|received) | after validation).*", ""),
+    (r"greater than or equal to", "at least"),
+    (r"less than or equal to", "at most"),
+    (r"a valid (number|list)", r"a \1"),
+    (r"a valid (tuple|array)", "a list"),
+    (r"a valid boolean", "true or false"),
+    (r"a valid integer", "an integer"),
+    (r"a valid string", "a text"),
+    (r"(a valid dictionary|an object).*", "a mapping"),
+    (r"^Value error, ", ""),
+)
+"""What is shorter, or closer to YAML, than pydantic's English."""
 
 
 def _statement(errors: list[dict]) -> str:
     """Return what is wrong at one place; a broken bound says more than a type that did not match either."""
-    value = json.dumps(errors[0]["input"], default=repr)
-    texts = dict.fromkeys(filter(None, (_bound(error) for error in errors)))
-    if texts:
-        return " or ".join(texts)
-    kinds = dict.fromkeys(_NOT_A[e["type"]] for e in errors if e["type"] in _NOT_A)
-    choices = [c for e in errors if e["type"] in ("literal_error", "enum") for c in _choices(e["ctx"]["expected"])]
-    if choices:
-        near = nearest(str(errors[0]["input"]), choices)
-        also = f" or {' or '.join(kinds)}" if kinds else ""
-        return f"{value} is not one of {', '.join(choices)}{also}" + (f"; did you mean {near}?" if near else "")
-    if kinds:
-        return f"{value} is not {' or '.join(kinds)}"
-    first = errors[0]
-    if first["type"] == "extra_forbidden":
+    broken = [error for error in errors if not error["type"].endswith(("_type", "_instance_of"))]
+    error, value = (broken or errors)[0], json.dumps(errors[0]["input"], default=repr)
+    if error["type"] == "extra_forbidden":
         return UNKNOWN
-    if first["type"] == "missing":
-        return "missing"
-    if first["type"] in ("is_instance_of", "is_subclass_of"):
-        return f"{value} is not a {first['ctx']['class']}"
-    return f"{one_line(first['msg']).removeprefix('Value error, ')}, got {value}"
-
-
-def _choices(expected: str) -> list[str]:
-    """Return the words of pydantic's "'a', 'b' or 'c'"."""
-    return [word.strip(" '\"") for word in expected.replace("' or '", "', '").replace(" or ", ", ").split(",")]
-
-
-def _bound(error: dict) -> str | None:
-    """Return a broken bound or length in words; none for other errors."""
-    kind, context, value = error["type"], error.get("ctx", {}), json.dumps(error["input"], default=repr)
-    if kind in _BOUNDS:
-        words, name = _BOUNDS[kind]
-        return f"must be {words} {_number(context[name])}, got {value}"
-    if kind == "predicate_failed":
-        name = error["msg"].split("'")[1]  # a function's, which tells what holds: low_to_high
-        return f"must be {name.replace('_', ' ')}, got {value}" if name.isidentifier() else None
-    if kind == "multiple_of":
-        return f"must be a multiple of {_number(context['multiple_of'])}, got {value}"
-    if kind in ("too_short", "string_too_short") and isinstance(error["input"], str):
+    if error["type"] == "missing":
+        return f"needs more values, got {value}" if isinstance(error["loc"][-1], int) else "missing"
+    if error["type"] in ("import", "supplied"):  # of daair.config.signatures
+        return error["msg"]
+    if error["type"] == "predicate_failed":
+        name = re.sub(r"Predicate (?:test )?'?([\w.<>]+)'?.*", r"\1", error["msg"])  # of a function: low_to_high
+        return f"must be {name.replace('_', ' ')}, got {value}"
+    if error["type"] == "literal_error":
+        choices = re.findall(r"'([^']*)'", error["ctx"]["expected"])
+        near = nearest(str(error["input"]), choices)
+        kinds = [_shorter(other) for other in errors if other is not error]
+        also = "".join(f" or {text.removeprefix('must be ')}" for text in dict.fromkeys(kinds))
+        return f"{value} is not one of {', '.join(choices)}{also}" + (f"; did you mean {near}?" if near else "")
+    if error["input"] == "" and error["type"].endswith("too_short"):
         return "must not be empty"
-    if kind in ("too_short", "too_long"):
-        words, name = ("at least", "min_length") if kind == "too_short" else ("at most", "max_length")
-        return f"must have {words} {context[name]} values, got {value}"
-    if kind == "missing" and error["loc"] and isinstance(error["loc"][-1], int):  # a tuple of fixed length
-        return f"must have more values, got {value}"
-    return None
+    told = broken or [e for e in errors if not e["type"].endswith("_instance_of")] or errors
+    first, *others = dict.fromkeys(map(_shorter, told))
+    return " or ".join([first, *(text.removeprefix("must be ") for text in others)]) + f", got {value}"
 
 
-def _number(bound: float) -> str:
-    return f"{bound:g}" if isinstance(bound, float) else str(bound)
+def _shorter(error: dict) -> str:
+    text = one_line(error["msg"])
+    for pattern, words in _SHORTER:
+        text = re.sub(pattern, words, text)
+    return text

@@ -1,8 +1,8 @@
 """The schema of everything in a config that is not a component, and the checked config itself.
 
-A component is a node with `_target_`; its schema is the target's signature (`daair.components`), so it appears here as
-a plain dictionary. The keys' meaning is told where they are set, in conf/; here are types and ranges. `not_identity`
-marks what cannot change a trained network and therefore stays out of the config id.
+A component is a node with `_target_`; its schema is the target's signature (`daair.config.signatures`), so it appears
+here as a plain dictionary. The meaning of the keys is told where they are set, in conf/; types and ranges are here.
+`not_identity` marks what cannot change a trained network and therefore stays out of the config id.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
-from daair.config.problems import ConfigError, from_pydantic
+from daair.config.problems import UNKNOWN, ConfigError, Problem, from_pydantic
 
 
 def not_identity(default: Any = ...) -> Any:
@@ -46,13 +47,20 @@ def _by_name(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(name): {} if item is True else item for name, item in value.items() if item is not False}
     if value is not None:
-        raise PydanticCustomError("list_type", "not a list")
+        raise PydanticCustomError("list_type", "must be a list")
     return value
 
 
 Text = Annotated[str, BeforeValidator(_text), MinLen(1)]
 Positive = Annotated[int, Ge(1)]
 Node = dict[str, Any]
+
+
+class Component(TypedDict):
+    """A node that is built by its `_target_`; the other keys are checked by `daair.config.signatures`."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    _target_: str
 
 
 class Section(BaseModel):
@@ -78,6 +86,9 @@ class Train(Section):
     threads: Positive | None = not_identity()
     compile: bool
     channels_last: bool
+    init: Text | None
+    init_strict: bool
+    freeze: tuple[Text, ...]
 
 
 class Logger(Section):
@@ -205,17 +216,20 @@ class BenchmarkDefinition(Section):
 
 
 class Config(Section):
-    """A checked, fully resolved config; component nodes are plain dictionaries, `model` the one to build."""
+    """A checked, fully resolved config; components are plain dictionaries, `model` is the one to build.
 
-    task: Node = not_identity()
-    model: Node
-    experts: Node
-    router: Node
-    control: Node
-    mix: Node
-    loss: Node
-    optimizer: Node
-    schedule: Node
+    Its parts are further root keys: each root key that the model's config interpolates, as `router: ${router}` does.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Component]
+
+    task: Component = not_identity()
+    model: Component
+    mix: Component
+    loss: Component
+    optimizer: Component
+    schedule: Component
     train: Train
     logger: Logger = not_identity()
     seed: Annotated[int, Ge(0), Lt(2**32)] = not_identity()
@@ -229,6 +243,7 @@ class Config(Section):
     protocols: Annotated[tuple[Text, ...], MinLen(1)] | None = not_identity()
     metrics: tuple[Literal["psnr", "ssim", "lpips", "dists"], ...] = not_identity()
     device: Literal["auto", "cpu", "cuda"] = not_identity()
+    trust: tuple[Text, ...] = not_identity(())
     paths: Paths = not_identity()
     launch: Launch = not_identity()
     evaluate: Evaluate = not_identity()
@@ -239,6 +254,15 @@ class Config(Section):
     collate: Collate = not_identity()
     choices: dict[str, str] = Field(default_factory=dict, json_schema_extra={"identity": False})
     """The option taken from each config group, e.g. {"model": "daair_tiny"}; composed, not a key of conf/."""
+
+    @property
+    def parts(self) -> dict[str, Node]:
+        """The parts of the network by their root keys, such as `router`; they are arguments of `model`, too."""
+        return dict(self.model_extra or {})
+
+    def part(self, name: str) -> Node | None:
+        """Return the part of the network at a root key; None if the model has no such part."""
+        return self.parts.get(name)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries, lists, numbers and texts; equal for configs that were spelled differently.
@@ -263,10 +287,16 @@ def parse(schema: type[Config], data: dict[str, Any]) -> Config:
     Raises:
         ConfigError: with every problem that was found.
     """
+    parts = [value for value in data["model"].values() if isinstance(value, Mapping)] if "model" in data else []
+    unknown = [key for key in data if key not in schema.model_fields and data[key] not in parts]
+    problems = [Problem(key, UNKNOWN) for key in unknown]
     try:
-        return schema.model_validate_json(json.dumps(data))
+        config = schema.model_validate_json(json.dumps({key: data[key] for key in data if key not in unknown}))
     except ValidationError as error:
-        raise ConfigError(from_pydantic(error.errors(include_url=False), data)) from None
+        raise ConfigError(problems + from_pydantic(error.errors(include_url=False), data)) from None
+    if problems:
+        raise ConfigError(problems)
+    return config
 
 
 def names_config(key: str) -> bool:

@@ -1,43 +1,33 @@
 """From a composed Hydra config to a checked `Config`.
 
-`validate` looks at every key: fixed ones by the schema, components by their targets' signatures, then at combinations.
-It builds nothing; `check_buildable` asks the constructors as well.
+`validate` looks at every key: at fixed ones by the schema, at components by the signatures of their targets, then at
+combinations. It builds nothing; `daair.config.buildable` asks the constructors as well.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from daair.components import Checker, build, is_foreign
-from daair.config.problems import UNKNOWN, ConfigError, Problem, explain_unknown
+from daair.components import SPECIAL, build, is_foreign, is_node, locate
+from daair.config import signatures
+from daair.config.problems import UNKNOWN, ConfigError, Problem, did_you_mean, explain_unknown
 from daair.config.schema import BenchmarkDefinition, Config, known_keys, parse
-from daair.errors import UserError, nearest, one_line
+from daair.errors import UserError, one_line
 from daair.metrics import PROTOCOLS
 
 if TYPE_CHECKING:
     from daair.data.benchmarks import Benchmark
 
-__all__ = [
-    "Config",
-    "ConfigError",
-    "benchmarks_of",
-    "check_buildable",
-    "check_checkpoint",
-    "validate",
-]
-
-COMPONENTS = ("experts", "router", "control", "model", "mix", "loss", "optimizer", "schedule")
-"""Root keys that hold components, in the order in which their problems are told."""
+__all__ = ["Config", "ConfigError", "benchmarks_of", "choices_of", "validate"]
 
 NEEDS = {"restore": ("checkpoint", "input", "output")}
-"""Root keys that a task cannot do without; for task=evaluate see `check_checkpoint`."""
+"""Root keys that a task cannot do without; for task=evaluate see `buildable.check_checkpoint`."""
 
 TAKES = {
     "train": (),
@@ -61,44 +51,43 @@ def validate(cfg: DictConfig | Mapping[str, Any], choices: Mapping[str, str] | N
     """Check a composed config and resolve it.
 
     Args:
-        cfg: the root of the composed config; a `hydra` node in it is read for `choices` and otherwise left out.
-        choices: the option taken from each group.
+        cfg: The root of the composed config. A `hydra` node in it is read for `choices` and for what the user set, and
+            otherwise left out.
+        choices: The option taken from each group.
 
     Raises:
-        ConfigError: with everything that is wrong.
+        ConfigError: With everything that is wrong.
     """
     cfg = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
-    choices = choices if choices is not None else choices_of(cfg)
+    choices = dict(choices_of(cfg) if choices is None else choices)
     aliases = dict(_aliases(cfg))
     data, problems = _resolve(cfg)
     if problems:
         raise ConfigError(_in_source(problems, aliases))
-
+    _share(data, aliases)
+    given = _given(cfg)
+    arguments = _own_arguments(data, given)
+    parts = _parts(data, aliases)
+    problems = _drop_unused(data, parts, choices, given)
     known = known_keys() | set(_all_keys(data))
+    if arguments:  # model.args={...}: what is wrong there is told of the key that the user set
+        known -= {f"model.{name}" for name in arguments}
+        aliases |= {f"model.args.{name}": source for source, name in parts.items()}
+        aliases["model.args._target_"] = "model._target_"
     try:
-        config = parse(Config, {**data, "choices": dict(choices)})
+        config = parse(Config, {**data, "choices": choices})
     except ConfigError as error:
         config = None
         problems += error.problems
-    checker = Checker()
-    for name in COMPONENTS if config is None or config.task.get("name") not in READS_RUNS else ():
-        node = data.get(name)
-        if not isinstance(node, Mapping):
-            continue
-        if name == "model" and "_target_" in node and is_foreign(node):
-            args = _args(node, checker)
-            data[name] = {
-                "_target_": node["_target_"],
-                "args": checker.node({**args, "_target_": node["_target_"]}, "model.args"),
-            }
-            data[name]["args"].pop("_target_")
-        elif "_target_" in node:
-            data[name] = checker.node(node, name)
-    known |= _check_benchmarks(data.get("benchmarks"), checker)
-    problems += checker.problems
+    components = {}
+    if config is None or config.task.get("name") not in READS_RUNS:
+        components = {name: node for name, node in data.items() if name not in ("task", *parts) and is_node(node)}
+    signed = set(aliases)
+    for key, node in (components | _degradations(data.get("benchmarks"))).items():
+        place = "model.args" if key == "model" and arguments else key
+        components[key], wrong, named = signatures.check(node, place)
+        problems, signed = problems + wrong, signed | named
     problems = _in_source(problems, aliases)
-    if not problems:
-        config = parse(Config, {**data, "choices": dict(choices)})  # now with canonical components
     if config is not None:
         told = {problem.key for problem in problems}
         problems += [problem for problem in _combinations(config) if problem.key not in told]
@@ -106,9 +95,12 @@ def validate(cfg: DictConfig | Mapping[str, Any], choices: Mapping[str, str] | N
         # A key is right if the schema or a signature names it, whatever else stands in this config.
         wrong = {problem.key for problem in problems if problem.text == UNKNOWN} | set(aliases)
         known = {key for key in known if not any(key.startswith(f"{other}.") for other in wrong)} - wrong
-        known |= checker.known - wrong | set(aliases)
+        known |= signed - wrong | set(aliases)
         raise ConfigError(explain_unknown(problems, known), known=known)
-    return config
+    components = {name: node for name, node in components.items() if name in data}
+    if "model" in components:
+        components |= {source: components["model"][name] for source, name in parts.items()}
+    return config.model_copy(update=components)
 
 
 def benchmarks_of(cfg: Config) -> list[Benchmark]:
@@ -139,122 +131,18 @@ def choices_of(cfg: DictConfig) -> dict[str, str]:
     return {str(k): str(v) for k, v in choices.items() if v is not None and not str(k).startswith("hydra/")}
 
 
-def check_buildable(cfg: Config, seen: set[str] | None = None) -> None:
-    """Let the constructors of network, mix, loss and optimizer refuse what does not go together.
-
-    Cheap: the network is built on the meta device, folders are listed, and no image is read.
-
-    Args:
-        cfg: the config.
-        seen: parts that were built before, of other jobs of the same sweep; added to.
-
-    Raises:
-        ConfigError: with the constructor's message, e.g. `experts.rank: ...`.
-    """
-    checks = {
-        "model": _check_network,
-        "mix": partial(check_mix, training=True),
-        "loss": _check_loss,
-        "optimizer": _check_optimizer,
-    }
-    seen = set() if seen is None else seen
-    for name, check in checks.items():
-        part = f"{name}: {getattr(cfg, name)}"
-        if part not in seen:
-            check(cfg)
-            seen.add(part)
+def _given(cfg: DictConfig) -> set[str]:
+    """Return the keys that the user set, from a config that still has its `hydra` node."""
+    overrides = OmegaConf.select(cfg, "hydra.overrides.task") or ()
+    return {override.lstrip("+~").partition("=")[0] for override in overrides}
 
 
-def _check_network(cfg: Config) -> None:
-    import torch
-
-    from daair.checkpoint import is_ours
-
-    if is_foreign(cfg.model):
-        text = "lies outside daair: it can be evaluated, restored with and profiled; to train it, see CONTRIBUTING.md"
-        raise ConfigError([Problem("model._target_", f"{cfg.model['_target_']} {text}")])
-    for name, part in cfg.model.items():
-        if isinstance(part, Mapping) and "_target_" in part and not is_ours(part["_target_"]):
-            key = f"{name}._target_" if name in COMPONENTS else f"model.{name}._target_"
-            text = "is not of daair.models: no checkpoint with it could be loaded; to add a part, see CONTRIBUTING.md"
-            raise ConfigError([Problem(key, f"{part['_target_']} {text}")])
-    with torch.device("meta"):
-        model = _try("model", lambda: build(cfg.model))
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ConfigError([Problem("model", "has nothing to train; evaluate it with task=evaluate")])
-
-
-def _check_loss(cfg: Config) -> None:
-    if not is_foreign(cfg.loss):
-        _try("loss", lambda: build(cfg.loss))
-
-
-def _check_optimizer(cfg: Config) -> None:
-    import torch
-
-    _try("optimizer", lambda: build(cfg.optimizer)([torch.nn.Parameter(torch.zeros(1))]))
-
-
-def check_mix(cfg: Config, training: bool = False) -> None:
-    """Let the constructors of the mix and its parts refuse what does not go together; no image is read.
-
-    Args:
-        cfg: the config.
-        training: look for the training images under `mix.root` as well.
-
-    Raises:
-        ConfigError: with the constructor's message, or saying what is not there.
-    """
-    if not is_foreign(cfg.mix):
-        mix = _try("mix", lambda: build(cfg.mix))
-        if training and mix.root is not None:
-            _try("mix", lambda: mix.tasks)
-
-
-def check_checkpoint(cfg: Config) -> None:
-    """Ask for `checkpoint` unless the network that is to be evaluated has no weights; builds it if none is given.
-
-    Raises:
-        ConfigError: the checkpoint is missing, or is given to a method without weights.
-    """
-    from daair import checkpoint
-
-    if cfg.checkpoint is None and checkpoint.needs_weights(cfg.model):
-        raise ConfigError([Problem("checkpoint", "missing; task=evaluate needs checkpoint=...")])
-    baseline = str(cfg.model["_target_"]).startswith("daair.models.baselines.")  # else the checkpoint names the network
-    if cfg.checkpoint is not None and baseline and not checkpoint.needs_weights(cfg.model):
-        method = cfg.choices.get("model", "this model")
-        raise ConfigError([Problem("checkpoint", f"{method} has no weights; leave out checkpoint=... or model=...")])
-
-
-def _try(name: str, construct: Callable[[], Any]) -> Any:
-    """What `construct` returns; what it raises about its arguments is a problem of the key named, else of `name`."""
-    from hydra.errors import InstantiationException
-
-    try:
-        return construct()
-    except (InstantiationException, UserError, ValueError, TypeError) as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, UserError | ValueError | TypeError):
-            cause = cause.__cause__
-        if cause is None:
-            raise
-        key, _, text = one_line(cause).partition(": ")
-        if not text or key.split(".")[0] not in Config.model_fields:
-            key, text = name, one_line(cause)
-        raise ConfigError([Problem(key, text)]) from error
-
-
-def _args(node: Mapping[str, Any], checker: Checker) -> dict[str, Any]:
-    args = node.get("args") or {}
-    if isinstance(args, Mapping):
-        return dict(args)
-    checker.problems.append(Problem("model.args", f"{json.dumps(args)} is not a mapping"))
-    return {}
+def _is_given(key: str, given: Collection[str]) -> bool:
+    return any(other == key or other.startswith(f"{key}.") for other in given)
 
 
 def _resolve(cfg: DictConfig) -> tuple[dict[str, Any], list[Problem]]:
-    """The config as plain containers without its `hydra` node; problems: missing values, broken interpolations."""
+    """Return the config as plain containers without its `hydra` node, and what is missing or refers to nothing."""
     keys = [str(key) for key in cfg if key != "hydra"]
     try:
         return {key: _contained(cfg, key) for key in keys}, []
@@ -281,8 +169,70 @@ def _aliases(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, str]]:
         if isinstance(raw, str) and (match := _ALIAS.fullmatch(raw)):
             if OmegaConf.select(cfg._get_root(), match[1].rpartition(".")[0] or match[1], default=None) is not None:
                 yield path, match[1]
-        elif isinstance(node, DictConfig) and isinstance(raw, dict):
+        elif isinstance(node, DictConfig) and isinstance(raw, dict) and path != "hydra":
             yield from _aliases(node, f"{path}.")
+
+
+def _at(data: Any, key: str) -> Any:
+    """Return what stands at a dotted key; None if nothing does."""
+    for part in key.split("."):
+        data = data.get(part) if isinstance(data, Mapping) else None
+    return data
+
+
+def _share(data: dict[str, Any], aliases: Mapping[str, str]) -> None:
+    """Let each mapping that repeats another be that one itself, so that they change together."""
+    for alias, source in aliases.items():
+        parent, _, name = alias.rpartition(".")
+        if isinstance(_at(data, source), Mapping) and isinstance(holder := _at(data, parent), dict):
+            holder[name] = _at(data, source)
+
+
+def _own_arguments(data: dict[str, Any], given: Collection[str]) -> Mapping[str, Any]:
+    """Leave out what an option says about another class than the one that the user put in its place.
+
+    Returns:
+        What stands under `model.args`, which is the same as standing beside `model._target_`.
+    """
+    model = data.get("model")
+    arguments = model.pop("args", None) if is_node(model) and is_foreign(model) else None
+    for key in (key.removesuffix("._target_") for key in given if key.endswith("._target_")):
+        if is_node(node := _at(data, key)):
+            try:
+                names = {*signatures.takes(locate(node["_target_"])), *SPECIAL}
+            except ImportError:  # is told by `signatures.check`
+                names = SPECIAL
+            for name in [n for n in node if n not in names and not _is_given(f"{key}.{n}", given)]:
+                del node[name]
+    if arguments is not None and not isinstance(arguments, Mapping):
+        raise ConfigError([Problem("model.args", f"{json.dumps(arguments)} is not a mapping")])
+    if arguments:
+        model.update(arguments)
+    return arguments or {}
+
+
+def _parts(data: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, str]:
+    """Return what the model interpolates: root keys, and the arguments of the model that they are."""
+    arguments = {f"model.{name}": name for name in data.get("model") or ()}
+    return {
+        source: arguments[alias]
+        for alias, source in aliases.items()
+        if alias in arguments and source in data and source not in Config.model_fields
+    }
+
+
+def _drop_unused(
+    data: dict[str, Any], parts: Collection[str], choices: dict[str, str], given: Collection[str]
+) -> list[Problem]:
+    """Leave out the parts that the model does not have; one that the user set is a problem."""
+    problems = []
+    for name in [n for n in data if n in choices and n not in Config.model_fields and n not in parts]:
+        if _is_given(name, given):
+            key = next(key for key in given if key.split(".")[0] == name)
+            target = f"._target_={data['model'].get('_target_')}" if "model._target_" in given else ""
+            problems.append(Problem(key, f"unused by model{target or '=' + choices.get('model', 'custom')}"))
+        del data[name], choices[name]
+    return problems
 
 
 def _in_source(problems: list[Problem], aliases: Mapping[str, str]) -> list[Problem]:
@@ -297,37 +247,57 @@ def _in_source(problems: list[Problem], aliases: Mapping[str, str]) -> list[Prob
     return list(dict.fromkeys(moved))
 
 
-def _check_benchmarks(benchmarks: Any, checker: Checker) -> set[str]:
-    """Check the degradations among the benchmarks that are given as nodes; returns the keys that definitions have."""
-    known = set()
-    for name, definition in benchmarks.items() if isinstance(benchmarks, Mapping) else ():
-        if isinstance(definition, Mapping):
-            known |= {f"benchmarks.{name}.{key}" for key in BenchmarkDefinition.model_fields}
-            degrade = definition.get("degrade")
-            if isinstance(degrade, Mapping):
-                if "_target_" in degrade:
-                    checker.node({**degrade, "_partial_": True}, f"benchmarks.{name}.degrade")
-                else:
-                    checker.problems.append(Problem(f"benchmarks.{name}.degrade._target_", "missing"))
-    return known
+def _degradations(benchmarks: Any) -> dict[str, dict[str, Any]]:
+    """Return the nodes among the benchmarks' degradations, by their keys; the code supplies their images."""
+    definitions = benchmarks.items() if isinstance(benchmarks, Mapping) else ()
+    nodes = {f"benchmarks.{name}.degrade": d.get("degrade") for name, d in definitions if isinstance(d, Mapping)}
+    return {key: {**node, "_partial_": True} for key, node in nodes.items() if isinstance(node, Mapping)}
 
 
 def _all_keys(data: Any, prefix: str = "") -> Iterator[str]:
-    if isinstance(data, Mapping | DictConfig) and not isinstance(data, ListConfig):
-        for key, value in data.items():
-            yield f"{prefix}{key}"
-            yield from _all_keys(value, f"{prefix}{key}.")
+    """Yield the dotted keys of a config, and those that the definition of a benchmark may have."""
+    for key, value in data.items() if isinstance(data, Mapping) else ():
+        yield f"{prefix}{key}"
+        yield from _all_keys(value, f"{prefix}{key}.")
+        if prefix == "benchmarks.":
+            yield from (f"{prefix}{key}.{name}" for name in BenchmarkDefinition.model_fields)
 
 
 def _combinations(cfg: Config) -> Iterator[Problem]:
     """Yield what each key allows but not all of them together."""
     task = cfg.task.get("name")
-    if not isinstance(cfg.task.get("_target_"), str):
-        yield Problem("task._target_", "missing; choose a task with task=NAME")
     if cfg.study is None and task != "status":
         yield Problem("study", f"missing; task={task} needs study=...")
     for key in cfg.task.keys() - {"_target_", "name", "study"}:
         yield Problem(f"task.{key}", UNKNOWN)
+    yield from _inputs(cfg, task)
+    if cfg.collate.source != "folders" and cfg.collate.project is None:
+        text = f"missing; collate.source={cfg.collate.source} needs collate.project=ENTITY/NAME"
+        yield Problem("collate.project", text)
+    size, processes = cfg.train.batch_size, cfg.launch.world_size
+    if size % processes:
+        text = f"must be a multiple of launch.nodes x launch.num_processes ({processes}), got {size}"
+        yield Problem("train.batch_size", text)
+    for name, section in (("restore", cfg.restore), ("evaluate", cfg.evaluate)):
+        if isinstance(section.tile, int) and section.overlap >= section.tile:
+            text = f"must be below {name}.tile ({section.tile}), got {section.overlap}"
+            yield Problem(f"{name}.overlap", text)
+    for name in cfg.protocols or ():
+        if name not in PROTOCOLS:
+            yield Problem("protocols", f"no {name}{did_you_mean(name, PROTOCOLS, 'known')}")
+    lr = cfg.optimizer.get("lr")
+    if isinstance(lr, int | float) and lr <= 0:
+        yield Problem("optimizer.lr", f"must be greater than 0, got {lr}")
+    router, count = cfg.model.get("router"), _at(cfg.model, "experts.count")
+    tasks = cfg.mix.get("tasks", cfg.mix.get("degradations"))
+    oracle = is_node(router) and str(router["_target_"]).endswith(".Oracle")
+    if oracle and isinstance(count, int) and isinstance(tasks, dict) and count < len(tasks):
+        text = f"must be at least {len(tasks)} with router=oracle (one expert per degradation), got {count}"
+        yield Problem("experts.count", text)
+
+
+def _inputs(cfg: Config, task: str | None) -> Iterator[Problem]:
+    """Yield which of the keys checkpoint, input and output are missing, or would be ignored."""
     for key in NEEDS.get(task, ()):
         if getattr(cfg, key) is None:
             yield Problem(key, f"missing; task={task} needs {key}=...")
@@ -337,40 +307,3 @@ def _combinations(cfg: Config) -> Iterator[Problem]:
             readers = ", ".join(other for other, keys in TAKES.items() if key in keys)
             hint = f"did you mean {task}.{key}?" if own else f"it is for task={readers}"
             yield Problem(key, f"unused by task={task}; {hint}")
-    if cfg.collate.source != "folders" and cfg.collate.project is None:
-        yield Problem(
-            "collate.project", f"missing; collate.source={cfg.collate.source} needs collate.project=ENTITY/NAME"
-        )
-    if cfg.train.batch_size % cfg.launch.world_size:
-        yield Problem(
-            "train.batch_size",
-            f"must be a multiple of launch.nodes x launch.num_processes ({cfg.launch.world_size}), "
-            f"got {cfg.train.batch_size}",
-        )
-    if cfg.restore.tile is not None and cfg.restore.overlap >= cfg.restore.tile:
-        yield Problem("restore.overlap", f"must be below restore.tile ({cfg.restore.tile}), got {cfg.restore.overlap}")
-    if isinstance(cfg.evaluate.tile, int) and cfg.evaluate.overlap >= cfg.evaluate.tile:
-        yield Problem(
-            "evaluate.overlap", f"must be below evaluate.tile ({cfg.evaluate.tile}), got {cfg.evaluate.overlap}"
-        )
-    for name in cfg.protocols or ():
-        if name not in PROTOCOLS:
-            near = nearest(name, PROTOCOLS)
-            hint = f"; did you mean {near}?" if near else ""
-            yield Problem("protocols", f"no {name}{hint} (known: {', '.join(PROTOCOLS)})")
-    warmup = cfg.schedule.get("warmup")
-    if isinstance(warmup, int | float) and not 0 <= warmup < 1:
-        yield Problem("schedule.warmup", f"must be a fraction of train.steps in [0, 1), got {warmup}")
-    lr = cfg.optimizer.get("lr")
-    if isinstance(lr, int | float) and lr <= 0:
-        yield Problem("optimizer.lr", f"must be greater than 0, got {lr}")
-    router, experts = cfg.model.get("router"), cfg.model.get("experts")
-    degradations = cfg.mix.get("degradations")
-    if isinstance(router, dict) and isinstance(experts, dict) and isinstance(degradations, dict):
-        count = experts.get("count")
-        oracle = str(router.get("_target_")).endswith(".Oracle")
-        if oracle and isinstance(count, int) and count < len(degradations):
-            yield Problem(
-                "experts.count",
-                f"must be at least {len(degradations)} with router=oracle (one expert per degradation), got {count}",
-            )

@@ -29,6 +29,7 @@ from daair.engine.progress import Bar, Reporter
 from daair.engine.setup import Stop, ignore_signals, make_accelerator, reseed
 from daair.engine.validate import validate
 from daair.errors import UserError, reason
+from daair.optim import make_schedule
 from daair.runs.environment import environment, git_diff
 from daair.runs.mirror import Mirror
 from daair.runs.record import Record
@@ -118,7 +119,7 @@ class Run:
             self.model.compile()
         self.criterion = components.build(cfg.loss)
         optimizer = components.build(cfg.optimizer)(p for p in self.model.parameters() if p.requires_grad)
-        self.schedule = components.build(cfg.schedule)(optimizer, steps=cfg.train.steps)
+        self.schedule = make_schedule(cfg.schedule, optimizer, cfg.train.steps)
         self.network, self.optimizer = accelerator.prepare(self.model, optimizer)
         self.epoch = sum(mix.samples().values())  # samples in it
 

@@ -77,7 +77,7 @@ def profile(cfg: "Config") -> int:
 
 
 def model_config(cfg: "Config", name: str) -> dict[str, Any]:
-    """Return the `model` config of the option `name`, with the experts, router and control of `cfg`.
+    """Return the `model` config of the option `name`, with those parts of `cfg` that it has, such as the router.
 
     The option that `cfg` itself was composed with keeps the keys that the user set, such as `model.channels=48`.
     """
@@ -88,8 +88,9 @@ def model_config(cfg: "Config", name: str) -> dict[str, Any]:
     from daair.config.jobs import current_composer
 
     composed = current_composer().compose([f"model={name}"])
-    for part in ("experts", "router", "control"):
-        OmegaConf.update(composed, part, getattr(cfg, part), merge=False, force_add=True)
+    for part, node in cfg.parts.items():
+        if part in composed:
+            OmegaConf.update(composed, part, node, merge=False, force_add=True)
     return OmegaConf.to_container(composed.model, resolve=True, throw_on_missing=True)
 
 

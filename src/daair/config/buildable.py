@@ -1,0 +1,131 @@
+"""Ask the constructors whether what a config describes can be built, before anything starts.
+
+This is cheap: our own networks are built on the meta device, folders are listed, and no image is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from daair.components import build, is_foreign, is_node
+from daair.config.identity import initial_weights
+from daair.config.problems import ConfigError, Problem
+from daair.config.schema import Config
+from daair.errors import UserError, one_line, reason
+
+__all__ = ["check_buildable", "check_checkpoint", "check_mix"]
+
+
+def check_buildable(cfg: Config, seen: set[str] | None = None) -> None:
+    """Let the constructors of all that a training builds refuse what does not go together.
+
+    Args:
+        cfg: The config.
+        seen: What was found right before, of other jobs of the same sweep; added to.
+
+    Raises:
+        ConfigError: With the constructor's message, e.g. `experts.rank: ...`.
+    """
+    checks: dict[Callable[[Config], None], tuple[Any, ...]] = {
+        _check_updates: (cfg.model, cfg.optimizer, cfg.schedule, cfg.train.steps),
+        _check_training_images: (cfg.mix,),
+        _check_loss: (cfg.loss,),
+        _check_weights: (cfg.train.init,),
+    }
+    seen = set() if seen is None else seen
+    for check, parts in checks.items():
+        text = f"{check.__name__}: {parts}"
+        if text not in seen:
+            check(cfg)
+            seen.add(text)
+
+
+def _check_updates(cfg: Config) -> None:
+    """Build the network, then the optimizer of its parameters and the schedule, and let that make a step."""
+    import torch
+
+    from daair import checkpoint
+    from daair.optim import make_schedule
+
+    with torch.device("cpu" if _holds_foreign(cfg.model) else "meta"):  # foreign classes may not know the meta device
+        model = _try(cfg, "model", lambda: checkpoint.build(cfg.model))
+    # Fused kernels want parameters on a real device; memory that is not written to costs nothing.
+    parameters = [
+        torch.nn.Parameter(torch.empty(p.shape, dtype=p.dtype)) for p in model.parameters() if p.requires_grad
+    ]
+    if not parameters:
+        raise ConfigError([Problem("model", "has nothing to train; evaluate it with task=evaluate")])
+    optimizer = _try(cfg, "optimizer", lambda: build(cfg.optimizer)(parameters))
+    _try(cfg, "optimizer", optimizer.step)
+    schedule = _try(cfg, "schedule", lambda: make_schedule(cfg.schedule, optimizer, cfg.train.steps))
+    _try(cfg, "schedule", lambda: schedule.step_update(1))
+
+
+def _holds_foreign(value: Any) -> bool:
+    """Return whether a node within `value` names a class of another package."""
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return (is_node(value) and is_foreign(value)) or any(map(_holds_foreign, items))
+
+
+def _check_loss(cfg: Config) -> None:
+    _try(cfg, "loss", lambda: build(cfg.loss))
+
+
+def _check_weights(cfg: Config) -> None:
+    if cfg.train.init is not None:
+        _try(cfg, "train.init", lambda: initial_weights(cfg))
+
+
+def _check_training_images(cfg: Config) -> None:
+    check_mix(cfg, training=True)
+
+
+def check_mix(cfg: Config, training: bool = False) -> None:
+    """Let the constructors of the mix and its parts refuse what does not go together; no image is read.
+
+    Args:
+        cfg: The config.
+        training: Look for the training images under `mix.root` as well.
+
+    Raises:
+        ConfigError: With the constructor's message, or saying what is not there.
+    """
+    mix = _try(cfg, "mix", lambda: build(cfg.mix))
+    if training and mix.root is not None:
+        _try(cfg, "mix", lambda: mix.tasks)
+
+
+def check_checkpoint(cfg: Config) -> None:
+    """Ask for `checkpoint` unless the network that is to be evaluated has no weights; builds it if none is given.
+
+    Raises:
+        ConfigError: The checkpoint is missing, or is given to a method without weights.
+    """
+    from daair import checkpoint
+
+    if cfg.checkpoint is None and checkpoint.needs_weights(cfg.model):
+        raise ConfigError([Problem("checkpoint", "missing; task=evaluate needs checkpoint=...")])
+    baseline = str(cfg.model["_target_"]).startswith("daair.models.baselines.")  # else the checkpoint names the network
+    if cfg.checkpoint is not None and baseline and not checkpoint.needs_weights(cfg.model):
+        method = cfg.choices.get("model", "this model")
+        raise ConfigError([Problem("checkpoint", f"{method} has no weights; leave out checkpoint=... or model=...")])
+
+
+def _try(cfg: Config, name: str, construct: Callable[[], Any]) -> Any:
+    """Return what `construct` returns; what it raises is a problem of the key that it names, else of `name`.
+
+    Raises:
+        ConfigError: It raised something.
+    """
+    try:
+        return construct()
+    except Exception as error:  # a class of somebody else may fail in any way
+        cause: BaseException = error
+        while not isinstance(cause, UserError | ValueError | TypeError) and cause.__cause__ is not None:
+            cause = cause.__cause__  # of Hydra's InstantiationException
+        told = one_line(cause) if isinstance(cause, UserError | ValueError | TypeError) else reason(cause)
+        key, _, text = told.partition(": ")
+        if not text or key.split(".")[0] not in {*Config.model_fields, *cfg.parts}:
+            key, text = name, told
+        raise ConfigError([Problem(key, text)]) from error

@@ -1,0 +1,140 @@
+"""Learning-rate schedules, and how the training loop steps any of them.
+
+The loop calls `step_update(updates)` once after each update and nothing else. Schedulers of timm have it; those of
+torch get it here. Accelerate is given neither, as it would step a torch scheduler once per process.
+"""
+
+import inspect
+import warnings
+from collections.abc import Mapping
+from typing import Annotated, Any, Protocol
+
+from annotated_types import Gt, Interval
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from daair.components import build, locate
+
+Warmup = Annotated[float, Interval(ge=0, lt=1)]
+Fraction = Annotated[float, Interval(ge=0, le=1)]
+
+
+class Schedule(Protocol):
+    """What the loop asks of a schedule."""
+
+    def step_update(self, updates: int) -> None:
+        """Set the learning rate for the time after so many updates."""
+
+
+def make_schedule(node: Mapping[str, Any], optimizer: Optimizer, steps: int) -> Schedule:
+    """Build the schedule that a config node describes.
+
+    Args:
+        node: The config `schedule`; its target gets `optimizer`, and `steps` if it has such a parameter.
+        optimizer: Its learning rate is the peak.
+        steps: Updates in all.
+
+    Raises:
+        ValueError: The schedule cannot be stepped once per update.
+    """
+    supplied = {"steps": steps, "t_in_epochs": False}  # timm's schedulers count epochs unless they are told
+    parameters = inspect.signature(locate(node["_target_"])).parameters
+    supplied = {name: value for name, value in supplied.items() if name in parameters and name not in node}
+    schedule = build(node)(optimizer, **supplied)
+    if isinstance(schedule, LRScheduler):
+        if (total := getattr(schedule, "total_steps", steps)) < steps:
+            raise ValueError(f"schedule.total_steps: must be at least train.steps ({steps}), got {total}")
+        return TorchSchedule(schedule)
+    if not hasattr(schedule, "step_update") or getattr(schedule, "t_in_epochs", False):
+        raise ValueError(f"{node['_target_']} cannot be stepped once per update: step_update(updates) is called")
+    return schedule
+
+
+class TorchSchedule:
+    """Steps a scheduler of torch once per update.
+
+    Args:
+        schedule: It was not stepped yet.
+    """
+
+    def __init__(self, schedule: LRScheduler) -> None:
+        self.schedule, self.updates = schedule, 0
+        groups = schedule.optimizer.param_groups
+        self.first = [{name: value for name, value in group.items() if name != "params"} for group in groups]
+
+    def step_update(self, updates: int) -> None:
+        """Go on to so many updates; of a resumed training, from the beginning."""
+        with warnings.catch_warnings():
+            if self.updates == 0:
+                # The optimizer's checkpoint holds a later learning rate, which some schedulers would multiply again.
+                for group, first in zip(self.schedule.optimizer.param_groups, self.first, strict=True):
+                    group.update(first)
+                warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+            for _ in range(self.updates, updates):
+                self.schedule.step()
+        self.updates = max(self.updates, updates)
+
+
+def cosine(optimizer: Optimizer, steps: int, warmup: Warmup = 0.03, final: Fraction = 0.01) -> Schedule:
+    """Return a linear warm-up, then half a cosine.
+
+    Args:
+        optimizer: Its current learning rate is the peak.
+        steps: Updates in all.
+        warmup: Fraction of `steps` spent rising from (almost) zero.
+        final: Learning rate at the end, as a fraction of the peak.
+    """
+    from timm.scheduler import CosineLRScheduler
+
+    rise, peak = _rise(optimizer, steps, warmup), _peak(optimizer)
+    # Of a single update timm would warn that it has no effect.
+    return CosineLRScheduler(optimizer, t_initial=max(2, steps - rise["warmup_t"]), lr_min=final * peak, **rise)
+
+
+def linear(optimizer: Optimizer, steps: int, warmup: Warmup = 0.03, final: Fraction = 0.0) -> Schedule:
+    """Return a linear warm-up, then a straight line down; the arguments are those of `cosine`."""
+    from timm.scheduler import PolyLRScheduler
+
+    rise, peak = _rise(optimizer, steps, warmup), _peak(optimizer)
+    return PolyLRScheduler(
+        optimizer, t_initial=max(2, steps - rise["warmup_t"]), power=1.0, lr_min=final * peak, **rise
+    )
+
+
+def step(
+    optimizer: Optimizer,
+    steps: int,
+    warmup: Warmup = 0.0,
+    drops: tuple[Fraction, ...] = (0.5, 0.8, 0.9, 0.95),
+    factor: Annotated[float, Gt(0)] = 0.5,
+) -> Schedule:
+    """Return a linear warm-up, then a constant that drops now and then.
+
+    Args:
+        optimizer: Its current learning rate is the peak.
+        steps: Updates in all.
+        warmup: Fraction of `steps` spent rising from (almost) zero.
+        drops: When the rate drops, in fractions of `steps`.
+        factor: What it is multiplied by at each drop.
+    """
+    from timm.scheduler import MultiStepLRScheduler
+
+    rise = _rise(optimizer, steps, warmup)
+    times = sorted(round(drop * steps) - rise["warmup_t"] + 1 for drop in drops)  # timm drops one update before
+    return MultiStepLRScheduler(optimizer, decay_t=times, decay_rate=factor, **rise)
+
+
+def constant(optimizer: Optimizer, steps: int, warmup: Warmup = 0.0) -> Schedule:
+    """Return a linear warm-up, then the peak until the end; the arguments are those of `cosine`."""
+    return step(optimizer, steps, warmup, drops=())
+
+
+def _peak(optimizer: Optimizer) -> float:
+    return optimizer.param_groups[0]["lr"]
+
+
+def _rise(optimizer: Optimizer, steps: int, warmup: float) -> dict[str, Any]:
+    """Return the arguments of timm's schedulers for a warm-up, and for counting updates."""
+    rising = round(warmup * steps)
+    first = _peak(optimizer) / max(1, rising)
+    return {"warmup_t": rising, "warmup_lr_init": first, "warmup_prefix": True, "t_in_epochs": False}
