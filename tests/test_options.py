@@ -29,9 +29,9 @@ def config(group: str, option: str, root: Path) -> Config:
     if (group, option) == ("model", "custom"):
         kept += ["model._target_=torch.nn.Conv2d", "model.args={in_channels:3,out_channels:3,kernel_size:1}"]
     if group == "degradation":
-        group = "degradation@mix.degradations.noise15"  # in that one's place
+        group = "degradation@mix.tasks.noise15.degrade"  # in that one's place
     if (group, option) == ("mix", "paired"):
-        kept += ["mix.pairs.paired.input=train/clean", "mix.pairs.paired.target=train/clean"]
+        kept += [f"mix.tasks.paired.pairs.{part}=train/clean" for part in ("input", "target")]
     if group == "task":
         kept += [f"{key}=x" for key in TAKES[option]]
     if (group, option) == ("control", "none"):

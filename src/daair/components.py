@@ -96,17 +96,17 @@ class Checker:
         """Check one argument against its annotation; nodes within are checked as components."""
         if _is_node(value):
             return self.node(value, key)
-        if _holds_node(value):  # what is no node among nodes is checked as the annotation says
-            container, within = _container(hint)
+        plain = _dataclass_in(hint)
+        if plain is not None and isinstance(value, Mapping):
+            parameters, hints, _ = signature(plain)
+            return self.arguments(value, key, parameters, hints)
+        container, within = _container(hint)
+        if _holds_node(value) or _dataclass_in(within) is not None:  # what is no node is checked as the annotation says
             if container is not None and not isinstance(value, container):
                 self.problems.append(Problem(key, f"is not a {'mapping' if container is Mapping else 'list'}"))
             if isinstance(value, Mapping):
                 return {name: self.value(item, within, f"{key}.{name}") for name, item in value.items()}
             return [self.value(item, within, f"{key}[{i}]") for i, item in enumerate(value)]
-        plain = _dataclass_in(hint)
-        if plain is not None and isinstance(value, Mapping):
-            parameters, hints, _ = signature(plain)
-            return self.arguments(value, key, parameters, hints)
         return self._typed(value, hint, key)
 
     def _typed(self, value: Any, hint: Any, key: str) -> Any:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from daair.components import Checker, build, is_foreign
+from daair.components import Checker, build, is_foreign, locate, signature
 from daair.config.problems import UNKNOWN, ConfigError, Problem, explain_unknown
 from daair.config.schema import BenchmarkDefinition, Config, known_keys, parse
-from daair.errors import UserError, nearest, one_line
+from daair.errors import UserError, nearest, one_line, with_full_keys
 from daair.metrics import PROTOCOLS
 
 if TYPE_CHECKING:
@@ -117,11 +117,11 @@ def benchmarks_of(cfg: Config) -> list[Benchmark]:
     Raises:
         UserError: an unknown name, or a definition that makes no benchmark.
     """
-    from daair.data.benchmarks import define, find
+    from daair.data.benchmarks import define, find_benchmark
 
     if cfg.benchmarks is None:
         try:
-            return [find(name) for name in cfg.mix.get("benchmarks", ())]
+            return [find_benchmark(name) for name in cfg.mix.get("benchmarks", ())]
         except UserError as error:
             raise UserError(f"mix.{error}") from None
     benchmarks = []
@@ -129,7 +129,12 @@ def benchmarks_of(cfg: Config) -> list[Benchmark]:
         given = dict(definition)
         if isinstance(given["degrade"], dict):
             given["degrade"] = build({**given["degrade"], "_partial_": True})
-        benchmarks.append(define(name, **given))
+        try:
+            benchmarks.append(define(name, **given))
+        except UserError as error:
+            key = f"benchmarks.{name}"
+            text = with_full_keys(str(error), key, BenchmarkDefinition.model_fields)
+            raise UserError(text if text.startswith("benchmarks") else f"{key}: {text}") from None
     return benchmarks
 
 
@@ -206,9 +211,9 @@ def check_mix(cfg: Config, training: bool = False) -> None:
         ConfigError: with the constructor's message, or saying what is not there.
     """
     if not is_foreign(cfg.mix):
-        mix = _try("mix", lambda: build(cfg.mix))
+        mix = _try("mix", lambda: build(cfg.mix), cfg.mix)
         if training and mix.root is not None:
-            _try("mix", lambda: mix.tasks)
+            _try("mix", lambda: mix.images, cfg.mix)
 
 
 def check_checkpoint(cfg: Config) -> None:
@@ -227,8 +232,11 @@ def check_checkpoint(cfg: Config) -> None:
         raise ConfigError([Problem("checkpoint", f"{method} has no weights; leave out checkpoint=... or model=...")])
 
 
-def _try(name: str, construct: Callable[[], Any]) -> Any:
-    """What `construct` returns; what it raises about its arguments is a problem of the key named, else of `name`."""
+def _try(name: str, construct: Callable[[], Any], node: Mapping[str, Any] | None = None) -> Any:
+    """Return what `construct` returns; what it raises is a problem of the key that it names, else of `name`.
+
+    With `node`, the node at `name`, errors may name arguments of it; see `daair.errors.with_full_keys`.
+    """
     from hydra.errors import InstantiationException
 
     try:
@@ -239,9 +247,14 @@ def _try(name: str, construct: Callable[[], Any]) -> Any:
             cause = cause.__cause__
         if cause is None:
             raise
-        key, _, text = one_line(cause).partition(": ")
+        message = one_line(cause)
+        if node is not None:
+            for part in (re.findall(r"full_key: ([\w.]+)", str(error)) or [""])[0].split("."):
+                name, node = (f"{name}.{part}", node[part]) if part in node else (name, node)
+            message = with_full_keys(message, name, signature(locate(node["_target_"]))[0])
+        key, _, text = message.partition(": ")
         if not text or key.split(".")[0] not in Config.model_fields:
-            key, text = name, one_line(cause)
+            key, text = name, message
         raise ConfigError([Problem(key, text)]) from error
 
 
@@ -365,12 +378,12 @@ def _combinations(cfg: Config) -> Iterator[Problem]:
     if isinstance(lr, int | float) and lr <= 0:
         yield Problem("optimizer.lr", f"must be greater than 0, got {lr}")
     router, experts = cfg.model.get("router"), cfg.model.get("experts")
-    degradations = cfg.mix.get("degradations")
-    if isinstance(router, dict) and isinstance(experts, dict) and isinstance(degradations, dict):
+    tasks = cfg.mix.get("tasks")
+    if isinstance(router, dict) and isinstance(experts, dict) and isinstance(tasks, dict):
         count = experts.get("count")
         oracle = str(router.get("_target_")).endswith(".Oracle")
-        if oracle and isinstance(count, int) and count < len(degradations):
+        if oracle and isinstance(count, int) and count < len(tasks):
             yield Problem(
                 "experts.count",
-                f"must be at least {len(degradations)} with router=oracle (one expert per degradation), got {count}",
+                f"must be at least {len(tasks)} with router=oracle (one expert per degradation), got {count}",
             )
