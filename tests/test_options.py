@@ -13,7 +13,7 @@ from daair.config.schema import Config
 from daair.config.validate import TAKES, validate
 
 GROUPS = ("model", "experts", "router", "control", "mix", "degradation", "loss", "optimizer", "schedule", "train")
-GROUPS += ("logger", "task")
+GROUPS += ("logger", "task", "mix/task")
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((ROOT / "conf" / group).glob("*.yaml"))]
 
 TRAINABLE = [option for option in OPTIONS if option != ("model", "identity")]
@@ -28,8 +28,9 @@ def config(group: str, option: str, root: Path) -> Config:
     kept = [o for o in SMALL if not o.startswith(f"{group}=") and not (group == "model" and o.startswith("model."))]
     if (group, option) == ("model", "custom"):
         kept += ["model._target_=torch.nn.Conv2d", "model.args={in_channels:3,out_channels:3,kernel_size:1}"]
-    if group == "degradation":
-        group = "degradation@mix.tasks.noise15.degrade"  # in that one's place
+    group = {"degradation": "degradation@mix.tasks.noise15.degrade", "mix/task": "mix/task@mix.tasks.noise15"}.get(
+        group, group
+    )  # in that one's place
     if (group, option) == ("mix", "paired"):
         kept += [f"mix.tasks.paired.pairs.{part}=train/clean" for part in ("input", "target")]
     if group == "task":

@@ -121,7 +121,8 @@ def test_only_what_is_trained_on_is_warned_of(root: Path, tmp_path: Path) -> Non
 def test_a_start_reads_few_files_and_a_second_one_none(root: Path, tmp_path: Path, monkeypatch) -> None:
     leak(root)
     looked = []
-    monkeypatch.setattr(inspection, "look", lambda path, look=inspection.look: looked.append(path.name) or look(path))
+    inspect = inspection.inspect_file
+    monkeypatch.setattr(inspection, "inspect_file", lambda path: looked.append(path.name) or inspect(path))
     monkeypatch.setattr("daair.data.audit.leaks.MOST_NEW", 4)
     first, second, third, fourth = (warnings_of(root, tmp_path / "runs") for _ in range(4))
     assert len(looked) == len(set(looked)) == 10, "each file once, four at a start"

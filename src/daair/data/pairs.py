@@ -1,7 +1,7 @@
 """Where pairs of a degraded and a clean image come from, for training."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from daair.data.catalogue import find_dataset
 from daair.data.datasets import LocatedDataset, from_folders, likely_folders, locate_dataset
@@ -9,6 +9,7 @@ from daair.data.pairing import find_rule
 from daair.errors import UserError
 
 
+@runtime_checkable
 class Pairs(Protocol):
     """What a mix asks of a set of pairs."""
 

@@ -38,6 +38,8 @@ class MixTask:
                 object.__setattr__(self, "pairs", PairedSet(self.pairs))
             except UserError as error:
                 raise UserError(f"pairs: {error}") from None
+        elif not isinstance(self.pairs, Pairs | None):
+            raise UserError(f"pairs: {self.pairs!r} is neither the name of a data set nor a set of pairs")
         if not 0 <= self.weight < float("inf"):
             raise UserError(f"weight: {self.weight} is not a weight; give 0 or a positive number")
         if self.pairs is None and self.degrade is None:

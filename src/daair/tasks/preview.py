@@ -71,7 +71,7 @@ def preview(cfg: "Config") -> int:
 
 def chosen(cfg: "Config") -> dict[str, Mapping[str, Any]]:
     """Return config nodes of the degradations to show, by name; those of the mix keep what the user has set in them."""
-    own = {name: task["degrade"] for name, task in cfg.mix["tasks"].items() if task["degrade"] is not None}
+    own = {name: task["degrade"] for name, task in cfg.mix["tasks"].items() if task.get("degrade") is not None}
     if cfg.preview.degradations is None:
         if not own:
             raise UserError("preview.degradations: missing; this mix makes none itself, so name some, or all")
