@@ -25,7 +25,8 @@ import torch
 
 import daair
 from daair.data import degradations
-from daair.data.sources import Photographs, read_rgb
+from daair.data.images import read_rgb
+from daair.data.sources import Photographs
 from daair.metrics import PROTOCOLS
 from daair.models.router import Routing
 from daair.report.figures.routing import last_routing, learner_names

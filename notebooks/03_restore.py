@@ -25,7 +25,8 @@ from PIL import Image, ImageOps
 
 import daair
 from daair.data import degradations
-from daair.data.sources import Photographs, read_rgb
+from daair.data.images import read_rgb
+from daair.data.sources import Photographs
 from daair.metrics import PROTOCOLS
 
 RUN = Path(os.environ.get("DAAIR_RUN") or next(Path("../runs/demo").glob("*/seed*")))  # or a .safetensors file

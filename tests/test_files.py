@@ -1,4 +1,4 @@
-"""Names that every file system takes."""
+"""Names that every file system takes, and the order of names with numbers."""
 
 import re
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daair.files import LONGEST, safe_name
+from daair.files import LONGEST, natural_key, safe_name
 
 
 @given(st.text() | st.sampled_from(["con", "Aux.b", "lpt9.", "nul.nul"]))
@@ -25,3 +25,11 @@ def test_a_safe_name_is_one_on_every_file_system(text: str) -> None:
 )  # fmt: skip
 def test_safe_names(text: str, name: str) -> None:
     assert safe_name(text) == name
+
+
+def test_natural_key():
+    names = ["rain-10.png", "rain-2.png", "rain-002.png", "Rain-1.png", "1.png", "a1b20", "a1b3", "10", "²"]
+    ordered = sorted(names, key=natural_key)
+    assert ordered.index("rain-2.png") < ordered.index("rain-10.png")
+    assert ordered.index("a1b3") < ordered.index("a1b20") and ordered.index("1.png") < ordered.index("10")
+    assert ordered == sorted(reversed(names), key=natural_key)

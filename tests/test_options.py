@@ -14,8 +14,10 @@ from daair.config.validate import TAKES, validate
 from daair.optim import make_schedule
 
 # A group's files go into the key of its name; those of studies, scales and Hydra itself go elsewhere.
-FILES = [file for file in sorted(ROOT.glob("conf/*/*.yaml")) if "@package _global_" not in file.read_text()]
-OPTIONS = [(file.parent.name, file.stem) for file in FILES]
+CONF = ROOT / "conf"
+FILES = [file for file in sorted(CONF.glob("*/*.yaml")) if "@package _global_" not in file.read_text()]
+FILES += sorted(CONF.glob("mix/task/*.yaml"))
+OPTIONS = [(str(file.parent.relative_to(CONF)), file.stem) for file in FILES]
 MODELS = {file.stem: file.read_text() for file in FILES if file.parent.name == "model"}
 
 TRAINABLE = [option for option in OPTIONS if option != ("model", "identity")]
@@ -35,10 +37,11 @@ def config(group: str, option: str, root: Path) -> Config:
         kept = [o for o in kept if not o.startswith(("model", "experts"))] + [f"model={with_part[0]}"]
     if group == "model" and "/experts@" not in MODELS[option] and "- daair\n" not in MODELS[option]:
         kept = [o for o in kept if not o.startswith("experts")]
-    if group == "degradation":
-        group = "degradation@mix.degradations.noise15"  # in that one's place
+    # In the place of another one:
+    places = {"degradation": "degradation@mix.tasks.noise15.degrade", "mix/task": "mix/task@mix.tasks.noise15"}
+    group = places.get(group, group)
     if (group, option) == ("mix", "paired"):
-        kept += ["mix.pairs.paired.input=train/clean", "mix.pairs.paired.target=train/clean"]
+        kept += [f"mix.tasks.paired.pairs.{part}=train/clean" for part in ("input", "target")]
     if group == "task":
         kept += [f"{key}=x" for key in TAKES[option]]
     if (group, option) == ("control", "none"):

@@ -18,8 +18,8 @@ from daair import components
 from daair.cli import conf_dir
 from daair.config.validate import validate
 from daair.data.benchmarks import Item
-from daair.data.datasets import Found, locate
-from daair.data.sources import read_rgb
+from daair.data.datasets import LocatedDataset, locate_dataset
+from daair.data.images import read_rgb
 from daair.data.strength import strengths
 from daair.engine.measure import measure
 from daair.engine.progress import Reporter
@@ -47,11 +47,11 @@ def options() -> dict[str, dict]:
     """The config node of each option in conf/degradation."""
     names = sorted(file.stem for file in Path(conf_dir(), "degradation").glob("*.yaml"))
     with initialize_config_dir(conf_dir(), version_base="1.3"):
-        cfg = compose("config", [f"+degradation@mix.degradations.{name}={name}" for name in names if name not in DEMO])
-    return {name: cfg.mix.degradations[name] for name in names}
+        cfg = compose("config", [f"+degradation@mix.tasks.{name}.degrade={name}" for name in names if name not in DEMO])
+    return {name: cfg.mix.tasks[name].degrade for name in names}
 
 
-def real_items(found: Found) -> list[Item]:
+def real_items(found: LocatedDataset) -> list[Item]:
     """The pairs of a data set."""
     item = partial(Item, f"{found.dataset.name} real", protocol="promptir", margin=found.dataset.margin)
     return [
@@ -60,7 +60,7 @@ def real_items(found: Found) -> list[Item]:
     ]
 
 
-def synthetic_items(name: str, degrade, found: Found) -> list[Item]:
+def synthetic_items(name: str, degrade, found: LocatedDataset) -> list[Item]:
     """A degradation on the clean pictures of a data set, some of them more than once with other draws."""
     files = found.named_files()
     item = partial(Item, f"{found.dataset.name} {name}", protocol="promptir", degrade=degrade)
@@ -71,7 +71,7 @@ def synthetic_items(name: str, degrade, found: Found) -> list[Item]:
     ]
 
 
-def picture(path: Path, found: dict[str, Found], degradations: dict) -> None:
+def picture(path: Path, found: dict[str, LocatedDataset], degradations: dict) -> None:
     """Clean | real | synthetic, the middle of a photograph, the synthetic one of medium strength."""
     rows = {}
     for name, dataset in IMITATES.items():
@@ -88,7 +88,7 @@ def main() -> None:
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         cfg = validate(compose("config", ["mix=denoise", "device=cpu", *sys.argv[1:]]))
     root = cfg.mix["root"]
-    found = {name: locate(name, root) for name in (*REAL, CLEAN)}
+    found = {name: locate_dataset(name, root) for name in (*REAL, CLEAN)}
     degradations = {name: components.build(node) for name, node in options().items()}
     here = Path(__file__).resolve().parent
     picture(here / "real.jpg", found, degradations)

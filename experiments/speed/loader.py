@@ -36,7 +36,7 @@ from daair.files import replacing
 from daair.runs.environment import git_state, processor
 
 MIXES = ("denoise", "derain", "dehaze", "deblur", "lowlight", "desnow", "dejpeg", "aio3", "aio5", "cdd11", "paired")
-PAIRS = [f"mix.pairs.paired.{part}=deraining/rain100h/train/{part}" for part in ("input", "target")]
+PAIRS = [f"mix.tasks.paired.pairs.{part}=deraining/rain100h/train/{part}" for part in ("input", "target")]
 ROUNDS, SAMPLES, UPDATES = 12, 40, 60
 SIGMAS = {"noise15": 15, "noise25": 25, "noise50": 50}
 
@@ -52,7 +52,7 @@ class Pipeline:
     def __init__(self, mix: Mix, seed: int) -> None:
         self.mix, self.like = mix, mix.train_dataset(seed)
         self.rng = np.random.default_rng(seed)
-        self.files = [[] if task is None else list(task.pictures()) for task in self.like.tasks]
+        self.files = [[] if images is None else list(images.pictures()) for images in self.like.images]
 
     def __getitem__(self, key: int) -> dict:
         epoch, index = divmod(key, len(self.like))
@@ -73,7 +73,7 @@ class Pipeline:
         name = self.mix.labels[label]
         if name in SIGMAS:
             return np.clip(clean + self.rng.standard_normal(clean.shape) * SIGMAS[name], 0, 255).astype(np.uint8)
-        return self.mix.degradations[name](clean, self.rng)
+        return self.mix.tasks[name].degrade(clean, self.rng)
 
 
 def totensor(image: np.ndarray) -> torch.Tensor:
@@ -102,7 +102,7 @@ def rate(draw: Callable[[int], object], first: int) -> float:
 def compare(mix_name: str, overrides: list[str]) -> dict[str, object]:
     """A row of part 1."""
     mix, _ = build(
-        mix_name, 128, [*overrides, *([*PAIRS, "mix.pairs.paired.rule=rain"] if mix_name == "paired" else [])]
+        mix_name, 128, [*overrides, *([*PAIRS, "mix.tasks.paired.pairs.rule=rain"] if mix_name == "paired" else [])]
     )
     ours, theirs = mix.train_dataset(seed=0), Pipeline(mix, seed=0)
     here, there = [], []

@@ -1,7 +1,9 @@
 """The one exception that users are meant to see, and what its messages are made of."""
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -37,3 +39,40 @@ def similar(word: str, candidates: Iterable[str], cutoff: float = 0.6) -> str | 
     spellings = {candidate.lower(): candidate for candidate in sorted(candidates, reverse=True)}
     close = difflib.get_close_matches(word.lower(), sorted(spellings), n=1, cutoff=cutoff)
     return spellings[close[0]] if close else None
+
+
+def unknown_name(word: str, known: Iterable[str]) -> str:
+    """Return `'rian' is unknown; did you mean rain?`; where nothing resembles the word, all known ones are listed."""
+    known = list(known)
+    near = nearest(word, known)
+    return f"'{word}' is unknown; " + (f"did you mean {near}?" if near else f"known are {', '.join(known)}")
+
+
+def with_full_keys(text: str, key: str, arguments: Iterable[str]) -> str:
+    """Return an error's text with the full config key of each argument that it names.
+
+    What a config node builds knows its arguments and not where in the config it stands. So its errors name an argument
+    at their beginning (`patch: 64 is larger than ...`, `tasks.rain.pairs: missing`) or with a value (`..., or leave
+    out what cannot be used with on_bad_file=skip`); the key of the node is put in front of both.
+
+    Args:
+        text: The error's text.
+        key: Config key of the node, such as `mix`.
+        arguments: Names of the arguments of what it builds.
+    """
+    names = "|".join(map(re.escape, arguments))
+    first, with_value = rf"^(?:{names})(?=[.:\[])", rf"(?<![\w./@])(?:{names})(?=(?:\.\w+)*=)"
+    return re.sub(f"{first}|{with_value}", rf"{key}.\g<0>", text) if names else text
+
+
+@contextmanager
+def naming_full_keys(key: str, arguments: Iterable[str]) -> Iterator[None]:
+    """Let user errors that the block raises name full config keys; see `with_full_keys`.
+
+    Raises:
+        UserError: The error, with full keys.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise UserError(with_full_keys(str(error), key, arguments)) from error

@@ -104,6 +104,12 @@ def safe_name(text: str) -> str:
     return f"{stem}_{dot}{rest}" if RESERVED.fullmatch(stem) else name
 
 
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts names with their numbers by value: `1.png`, `2.png`, `10.png`."""
+    parts = [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]
+    return [*parts, (0, name)]
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -87,7 +87,7 @@ def test_every_combination_occurs_once(sizes, count):
         (["experts.agnostic=true,false"], ["agnostic_true", "agnostic_false"]),
         (["model.heads=[1,2,4,8],[1,1,1,1]"], ["heads_1-2-4-8"]),
         (["model.channels=8,16", "+model.args.channels=1,2"], ["args_channels1-model_channels8"]),
-        (["degradation@mix.degradations.rain=noise15,rain_heavy"], ["rain_noise15", "rain_rain_heavy"]),
+        (["degradation@mix.tasks.rain.degrade=noise15,rain_heavy"], ["degrade_noise15", "degrade_rain_heavy"]),
         (["mix.patch=-1,1"], ["patch-1", "patch1"]),
         # What makes no other network is not part of the label.
         (["seed=0,1", "paths.runs=a,b", "launch.num_processes=1,2", "train.log_every=1,2", "mix.root=a,b"], [""]),

@@ -61,7 +61,7 @@ def complaint(composer: Composer, *overrides: str) -> str:
         ("train.lr=1", "train.lr: unknown; did you mean optimizer.lr?"),
         ("+optimizer.learning_rate=1", "optimizer.learning_rate: unknown; "),
         ("schedule.warm_up=0", "schedule.warm_up: unknown; did you mean schedule.warmup?"),
-        ("mix.degradations.noise15.sgma=3", "mix.degradations.noise15.sgma: unknown; did you mean mix.degradations."),
+        ("mix.tasks.noise15.degrade.sgma=3", "mix.tasks.noise15.degrade.sgma: unknown; did you mean mix.tasks."),
         ("modle=daair", "modle: unknown; did you mean model?"),
         ("+zzz.yyy=1", "zzz: unknown; valid keys: benchmarks, checkpoint, "),
         ("+task.foo=1", "task.foo: unknown; valid in task: _target_, name"),
@@ -84,20 +84,20 @@ def complaint(composer: Composer, *overrides: str) -> str:
         ("benchmarks=demo_rain", 'benchmarks: must be a list, got "demo_rain"'),
         ("model.heads=[1,2,4,x]", 'model.heads[3]: must be an integer, got "x"'),
         ("model.heads=[1,2]", "model.heads: must have at least 4 items, got [1, 2]"),
-        ("mix.degradations.rain.density=3", "mix.degradations.rain.density: must be a list, got 3"),
+        ("mix.tasks.rain.degrade.density=3", "mix.tasks.rain.degrade.density: must be a list, got 3"),
         ("study=", "study: must not be empty"),
         # ranges
         ("seed=-1", "seed: must be at least 0, got -1"),
         ("experts.rank=0", "experts.rank: must be at least 1, got 0"),
         ("train.ema_decay=1", "train.ema_decay: must be less than 1, got 1"),
         ("train.checkpoint_every=0", "train.checkpoint_every: must be at least 1, got 0"),
-        ("mix.degradations.noise15.sigma=300", "mix.degradations.noise15.sigma: must be at most 255, got 300"),
-        ("mix.degradations.noise15.sigma=[0,300]", "mix.degradations.noise15.sigma[1]: must be at most 255, got 300"),
-        ("mix.degradations.noise15.sigma=[50,9]", "mix.degradations.noise15.sigma: must be low to high, got [50, 9]"),
-        ("mix.degradations.noise15.sigma=x", 'mix.degradations.noise15.sigma: must be a number or a list, got "x"'),
-        ("mix.degradations.rain.density=[9,1]", "mix.degradations.rain.density: must be low to high, got [9, 1]"),
-        ("degradation@mix.degradations.rain=noise_blnd", "degradation=noise_blnd: unknown; did you mean degradation="),
-        ("mix.weights.rain=-1", "mix.weights.rain: must be at least 0, got -1"),
+        ("mix.tasks.noise15.degrade.sigma=300", "mix.tasks.noise15.degrade.sigma: must be at most 255, got 300"),
+        ("mix.tasks.noise15.degrade.sigma=[0,300]", "mix.tasks.noise15.degrade.sigma[1]: must be at most 255, got 300"),
+        ("mix.tasks.noise15.degrade.sigma=[50,9]", "mix.tasks.noise15.degrade.sigma: must be low to high, got [50, 9]"),
+        ("mix.tasks.noise15.degrade.sigma=x", 'mix.tasks.noise15.degrade.sigma: must be a number or a list, got "x"'),
+        ("mix.tasks.rain.degrade.density=[9,1]", "mix.tasks.rain.degrade.density: must be low to high, got [9, 1]"),
+        ("degradation@mix.tasks.rain.degrade=noise_blnd", "degradation=noise_blnd: unknown; did you mean degradation="),
+        ("mix.tasks.rain.weight=-1", "mix.tasks.rain.weight: must be at least 0, got -1"),
         ("schedule.warmup=1", "schedule.warmup: must be less than 1, got 1"),
         ("optimizer.lr=0", "optimizer.lr: must be greater than 0, got 0"),
         ("optimizer.betas=[0.9,2]", "optimizer: Invalid beta parameter at index 1: 2.0"),
@@ -115,7 +115,7 @@ def complaint(composer: Composer, *overrides: str) -> str:
         ("model=custom", "model._target_: missing; set model._target_=..."),
         ("router._target_=json.nothing", "router._target_: cannot import json.nothing: json has no nothing"),
         ("train.steps=${sed}", "train.steps: Interpolation key 'sed' not found"),
-        ("mix.benchmarks=[nope]", "mix.benchmarks: 'nope' is unknown; did you mean"),
+        ("mix.benchmarks=[rain100]", "mix.benchmarks: 'rain100' is unknown; did you mean rain100l?"),
         ("schedule.foo=1", "schedule.foo: unknown; did you mean schedule.f"),
         ("task._target_=daair.engine.trian.train", "task._target_: cannot import daair.engine.trian.train: "),
     ],
@@ -312,7 +312,7 @@ def test_to_dict_and_back(composer):
     assert again == config
     assert again.to_dict() == data
     assert run_name(again) == run_name(config)
-    assert list(data["mix"]["degradations"]) == list(config.mix["degradations"])
+    assert list(data["mix"]["tasks"]) == list(config.mix["tasks"])
     with pytest.raises(ConfigError, match="^more: unknown"):
         Config.from_dict({**data, "more": 1})
 
@@ -333,7 +333,7 @@ SPELLINGS = {
     "train.clip_grad": ["2", "2.0", "2e0"],
     "experts.rank": ["4", "+4"],
     "model.expansion": ["2", "2.0"],
-    "mix.weights.rain": ["2", "2.0"],
+    "mix.tasks.rain.weight": ["2", "2.0"],
     "loss.l1": ["1", "1.0"],
     "control.update": ["ema", "'ema'"],
     "model.heads": ["[1,2,4,8]", "[1, 2, 4, 8]"],
@@ -369,9 +369,11 @@ def test_id_ignores_what_cannot_change_the_network(composer, override):
     "override",
     ["experts.rank=4", "model.channels=16", "router=soft", "control.momentum=0.9", "loss=l2", "optimizer.lr=1e-3",
      "schedule.warmup=0.1", "train.steps=10", "train.batch_size=8", "train.precision=bf16", "train.ema_decay=0.9",
-     "train.accumulation=2", "mix.patch=32", "mix.degradations.noise15.sigma=10", "train.compile=true",
-     "mix.source.rain=paired", "mix.source=auto", "mix.repeats.clean=2", "mix.weights.rain=2", "mix.balance=repeats",
-     "mix.pairs.rain.name=rain100h/train", "mix.min_pairs=5", "train.freeze=[a]", "train.init_strict=false"],
+     "train.accumulation=2", "mix.patch=32", "mix.tasks.noise15.degrade.sigma=10", "train.compile=true",
+     "mix.tasks.rain.source=paired", "mix.source=auto", "mix.synthetic_repeats=2", "mix.tasks.rain.weight=2",
+     "mix.balance=repeats",
+     "mix.tasks.rain.repeats=7", "mix.tasks.rain.pairs=rain100h/train", "mix.min_pairs=5",
+     "train.freeze=[a]", "train.init_strict=false"],
 )  # fmt: skip
 def test_id_changes_with_what_can(composer, override):
     assert config_id(validate(composer.compose_job([override]))) != config_id(validate(composer.compose_job([])))
@@ -379,7 +381,7 @@ def test_id_changes_with_what_can(composer, override):
 
 def test_id_takes_the_names_of_folders_and_not_their_places(composer):
     def of(place, name):
-        folders = (f"mix.pairs.paired.input={place}/{name}", f"mix.pairs.paired.target={place}/gt")
+        folders = (f"mix.tasks.paired.pairs.input={place}/{name}", f"mix.tasks.paired.pairs.target={place}/gt")
         return config_id(validate(composer.compose_job(["mix=paired", *folders])))
 
     assert of("/data", "rainy") == of("/elsewhere/data", "rainy") != of("/data", "snowy")
@@ -391,7 +393,7 @@ def test_id_changes_with_a_default_in_the_files_and_with_the_order_of_labels(com
     before = config_id(validate(cfg, {}))
     cfg["train"]["clip_grad"] = 0.5
     changed = config_id(validate(cfg, {}))
-    cfg["mix"]["degradations"] = dict(reversed(cfg["mix"]["degradations"].items()))
+    cfg["mix"]["tasks"] = dict(reversed(cfg["mix"]["tasks"].items()))
     assert len({before, changed, config_id(validate(cfg, {}))}) == 3
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from daair.data import decoded as module
 from daair.data.decoded import Decoded
-from daair.data.sources import read_rgb
+from daair.data.images import read_rgb
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ def test_16_bit_tiff_layouts(tmp_path, planar):
 
 
 def test_16_bit_colour_keeps_profile_and_exif(tmp_path):
-    picture = images.Picture(WIDE[..., :3] / np.float32(65535), bits=16, icc=ICC, exif=exif().tobytes())
+    picture = images.PictureFile(WIDE[..., :3] / np.float32(65535), bits=16, icc=ICC, exif=exif().tobytes())
     for suffix in (".png", ".tif"):
         images.write(tmp_path / f"a{suffix}", picture)
         with Image.open(tmp_path / f"a{suffix}") as written:
@@ -191,7 +191,7 @@ def test_exif_orientation_is_applied_and_removed(tmp_path, kind, orientation):
         write_turned_lzw(path, stored.astype(np.uint16) * 257, orientation)
     elif kind == "wide.png":
         wide = stored.astype(np.float32) / 255
-        images.write(path, images.Picture(wide, bits=16, exif=exif(orientation).tobytes()))
+        images.write(path, images.PictureFile(wide, bits=16, exif=exif(orientation).tobytes()))
     elif kind.endswith("tif"):
         stored = stored[..., 0] if kind.startswith("grey") else stored
         Image.fromarray(stored).save(path, tiffinfo={274: orientation})
@@ -287,7 +287,7 @@ def test_what_is_refused_says_why(tmp_path, monkeypatch):
 
 
 def test_another_suffix_converts_where_the_format_allows(tmp_path):
-    wide = images.Picture(WIDE[..., :3] / np.float32(65535), bits=16, alpha=WIDE[..., 3])
+    wide = images.PictureFile(WIDE[..., :3] / np.float32(65535), bits=16, alpha=WIDE[..., 3])
     images.write(tmp_path / "a.webp", wide)
     with Image.open(tmp_path / "a.webp") as written:
         assert written.mode == "RGBA"
@@ -296,7 +296,7 @@ def test_another_suffix_converts_where_the_format_allows(tmp_path):
         images.write(tmp_path / "a.jpg", wide)
     with pytest.raises(UserError, match="suffix"):
         images.write(tmp_path / "a.gif", wide)
-    images.write(tmp_path / "grey.webp", images.Picture(wide.rgb, grey=True))
+    images.write(tmp_path / "grey.webp", images.PictureFile(wide.rgb, grey=True))
     assert np.array_equal(np.ptp(images.read(tmp_path / "grey.webp").rgb, axis=2), np.zeros((9, 13)))
 
 
@@ -309,7 +309,7 @@ def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(UserError, match="no space left"):
-        images.write(path, images.Picture(np.zeros((2, 2, 3), np.float32)))
+        images.write(path, images.PictureFile(np.zeros((2, 2, 3), np.float32)))
     assert path.read_bytes() == b"before" and os.listdir(tmp_path) == ["a.png"]
 
 

@@ -15,11 +15,13 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from daair.data.benchmarks import BENCHMARKS, DEMO_PHOTOGRAPHS
-from daair.data.catalogue import find
+from daair.data.catalogue import find_dataset
 from daair.data.degradations import haze, noise, rain
 from daair.data.mix import Mix
 from daair.data.order import StepSampler
+from daair.data.pairs import PairedFolders
 from daair.data.sources import DeadLeaves, Folder, Photographs
+from daair.data.tasks import MixTask
 from daair.errors import UserError
 
 DEGRADATIONS = {"noise25": partial(noise, sigma=25), "rain": rain, "haze": haze}
@@ -27,12 +29,16 @@ LEAVES = DeadLeaves(count=5, size=64)
 HELD_OUT = DeadLeaves(count=2, size=48, seed=1)
 
 
+def weighted(degradations=DEGRADATIONS, /, **weights) -> dict[str, MixTask]:
+    """Tasks with these weights, 1 where none is given."""
+    return {label: MixTask(degrade, weight=weights.get(label, 1)) for label, degrade in degradations.items()}
+
+
 def make(**changes) -> Mix:
     settings = {
         "train": [LEAVES],
         "val": [HELD_OUT],
-        "degradations": DEGRADATIONS,
-        "weights": {"noise25": 1, "rain": 1, "haze": 2},
+        "tasks": weighted(haze=2),
         "patch": 32,
         "val_patch": 32,
         "val_crops": 3,
@@ -91,7 +97,7 @@ def test_data_sets_survive_pickling():
 
 
 def test_an_epoch_has_the_shares_of_the_weights_to_the_sample():
-    mix = make(weights={"noise25": 1, "rain": 0, "haze": 3}, repeats={"clean": 4}, patch=8)
+    mix = make(tasks=weighted(rain=0, haze=3), synthetic_repeats=4, patch=8)
     assert mix.samples() == {"noise25": 10, "haze": 30}  # 2 active ones x 5 images x 4
     dataset = mix.train_dataset(0)
     labels = [dataset[40 + k]["label"] for k in range(len(dataset))]
@@ -107,12 +113,8 @@ def test_an_epoch_has_the_shares_of_the_weights_to_the_sample():
     ],
 )
 def test_equal_shares(labels, weights, shares):
-    mix = make(
-        degradations=dict.fromkeys(labels, mark),
-        weights=dict(zip(labels, weights, strict=True)),
-        balance="equal",
-        repeats={"clean": 8},
-    )
+    tasks = weighted(dict.fromkeys(labels, mark), **dict(zip(labels, weights, strict=True)))
+    mix = make(tasks=tasks, balance="equal", synthetic_repeats=8)
     counts = mix.samples()
     wanted = {label: share * sum(counts.values()) for label, share in zip(labels, shares, strict=True) if share}
     assert counts == pytest.approx(wanted, abs=1)
@@ -124,7 +126,7 @@ def mark(image, rng):
 
 
 def test_crops_and_turns_are_shared_by_input_and_target():
-    mix = make(degradations={"mark": mark}, weights={"mark": 1})
+    mix = make(tasks={"mark": MixTask(mark)})
     dataset = mix.train_dataset(0)
     whole = [image for _, image in LEAVES.pictures()]
     poses = set()
@@ -150,7 +152,7 @@ def find_pose(image, crop):
 
 
 def test_without_augmentation_crops_are_upright():
-    dataset = make(augment=False, degradations={"mark": mark}, weights={"mark": 1}).train_dataset(0)
+    dataset = make(augment=False, tasks={"mark": MixTask(mark)}).train_dataset(0)
     images = [image for _, image in LEAVES.pictures()]
     for k in range(5):
         crop = np.rint(dataset[k]["target"].numpy().transpose(1, 2, 0) * 255).astype(np.uint8)
@@ -165,26 +167,50 @@ def test_validation_is_fixed_and_held_out():
     assert samples[0]["name"] == "noise25/leaves-000-0" and len({s["name"] for s in samples}) == 9
     assert torch.equal(samples[0]["target"], samples[3]["target"])  # the same crops for all
     assert same(make().val_dataset()[5], samples[5])
-    assert len(make(weights={"noise25": 1, "rain": 0, "haze": 1}).val_dataset()) == 6
+    assert len(make(tasks=weighted(rain=0)).val_dataset()) == 6
     with pytest.raises(IndexError):
         dataset[9]
 
 
 @pytest.mark.parametrize(
-    ("weights", "text"),
+    ("changes", "text"),
     [
-        ({"noise25": 1, "rain": 1, "haze": 1, "hase": 1}, "mix.weights.hase: unknown; did you mean mix.weights.haze?"),
-        ({"noise25": 1, "rain": 1, "haze": 1, "qq": 1}, "mix.weights.qq: unknown; known are noise25, rain, haze"),
-        ({"noise25": 1, "rain": 1}, "mix.weights.haze: missing"),
-        ({"noise25": 1, "rain": -1, "haze": 1}, "mix.weights.rain: -1 is not a weight"),
-        ({"noise25": 1, "rain": float("nan"), "haze": 1}, "mix.weights.rain: nan is not a weight"),
-        ({"noise25": 0, "rain": 0, "haze": 0}, "mix.weights: all are 0"),
+        ({"weight": -1}, "tasks.rain.weight: -1 is not a weight"),
+        ({"weight": float("nan")}, "tasks.rain.weight: nan is not a weight"),
+        ({"weight": 0}, "tasks: all have weight 0; give at least one a positive weight"),
+        ({"degrade": None}, "tasks.rain.pairs: missing; tasks.rain.degrade=null, so there is nothing else to train on"),
+        ({"source": "paired"}, "tasks.rain.pairs: missing, but tasks.rain.source=paired asks for them"),
+        ({"pairs": "rain100l/tain"}, "tasks.rain.pairs: dataset 'rain100l/tain' is unknown; did you mean rain100l/t"),
+        ({"pairs": "clean/train"}, "tasks.rain.pairs: clean/train holds clean images only"),
     ],
 )
-def test_weights_that_do_not_fit(weights, text):
+def test_tasks_that_make_no_sense(changes, text):
     with pytest.raises(UserError) as caught:
-        make(weights=weights)
+        make(tasks={"rain": {"degrade": rain, **changes}})
     assert str(caught.value).startswith(text)
+
+
+def test_repeats_of_a_task_without_pairs_count_its_clean_images():
+    tasks = {"noise": MixTask(mark, repeats=7), "rain": MixTask(mark)}
+    assert make(tasks=tasks, synthetic_repeats=2, balance="repeats").samples() == {"noise": 5 * 7, "rain": 5 * 2}
+
+
+def test_a_second_view_is_another_crop_of_the_same_image():
+    tasks = {"mark": MixTask(mark), "rain": MixTask(rain)}
+    one, two = make(tasks=tasks).train_dataset(3), make(tasks=tasks).train_dataset(3, views=2)
+    whole = [image for _, image in LEAVES.pictures()]
+    different = 0
+    for k in range(20):
+        sample = two[k]
+        assert same({name: value for name, value in sample.items() if not name.endswith("2")}, one[k])
+        assert same(sample, two[k]) and sample.keys() == one[k].keys() | {"input2", "target2"}
+        image = whole[two.epochs.at(k // len(two), k % len(two))[1]]
+        clean = np.rint(sample["target2"].numpy().transpose(1, 2, 0) * 255).astype(np.uint8)
+        assert find_pose(image, clean) is not None
+        if sample["label"] == 0:
+            assert torch.allclose(sample["input2"], 1 - sample["target2"], atol=1e-6)
+        different += not torch.equal(sample["target"], sample["target2"])
+    assert different > 15
 
 
 def test_patch_larger_than_the_images(tmp_path):
@@ -192,14 +218,14 @@ def test_patch_larger_than_the_images(tmp_path):
     with pytest.raises(UserError) as caught:
         make(train=[LEAVES, Folder(str(tmp_path))], patch=65).train_dataset(0)
     assert str(caught.value) == (
-        "mix.patch: 65 is larger than the smallest training image (leaves-000, 64x64); "
-        "the largest patch that fits is 64; or leave out what cannot be used with mix.on_bad_file=skip"
+        "patch: 65 is larger than the smallest training image (leaves-000, 64x64); "
+        "the largest patch that fits is 64; or leave out what cannot be used with on_bad_file=skip"
     )
     with pytest.raises(
         UserError, match=r"smallest training image \(a.png, 100x90\); the largest patch that fits is 90"
     ):
         make(train=[Folder(str(tmp_path))], patch=128).train_dataset(0)
-    with pytest.raises(UserError, match="mix.val_patch: 64 is larger than the smallest validation image"):
+    with pytest.raises(UserError, match="^val_patch: 64 is larger than the smallest validation image"):
         make(val_patch=64).val_dataset()
 
 
@@ -218,27 +244,29 @@ def test_configs_are_complete(name, tmp_path):
     assert node["name"] == name
     assert set(node) - {"_target_"} == set(inspect.signature(Mix).parameters)
     if name == "paired":
-        node["pairs"]["paired"] |= {"input": "a", "target": "b"}
+        node["tasks"]["paired"]["pairs"] |= {"input": "a", "target": "b"}
     mix = instantiate(node | {"root": str(tmp_path)}, _convert_="all")
     assert set(mix.benchmarks) <= set(BENCHMARKS)
-    assert set(mix.pairs) <= set(mix.repeats) and set(mix.pairs) == set(mix.source)
+    assert all(task.keys() == MixTask.__dataclass_fields__.keys() for task in node["tasks"].values())
     assert {BENCHMARKS[name].label for name in mix.benchmarks} <= set(mix.labels)
-    for label in mix.pairs.keys() - {"paired"}:
-        assert find(mix.pairs[label].name).label == label
+    for label, task in mix.tasks.items():
+        assert isinstance(task.pairs, PairedFolders | None) or find_dataset(task.pairs.name).label == label
 
 
 def test_the_pack_trains_all_five(data_root):
     mix = instantiate(conf("aio5") | {"root": str(data_root), "patch": 64}, _convert_="all")
     summary = mix.summary()
     assert {data["source"] for data in summary["degradations"].values()} == {"synthetic"}
-    assert summary["degradations"]["lowlight"]["note"] == "lolv1/train has 4 pairs, fewer than mix.min_pairs"
+    assert summary["degradations"]["lowlight"]["note"] == "lolv1/train has 4 pairs, fewer than min_pairs=100"
     assert {data["samples"] for data in summary["degradations"].values()} == {333 * 3}
     assert summary["epoch"] == 333 * 3 * 5 and len(mix.clean_files()) == 333
     assert summary["validation"]["rain"]["images"] == 32
     assert mix.train_dataset(0)[5]["input"].shape == (3, 64, 64)
-    four = instantiate(conf("aio5") | {"root": str(data_root), "source": {"lowlight": "paired"}}, _convert_="all")
-    assert len(four.tasks["lowlight"]) == 4 and four.tasks["lowlight"].source == "paired"
-    assert four.tasks["rain"].source == "synthetic"  # not there
+    node = conf("aio5") | {"root": str(data_root)}
+    node["tasks"]["lowlight"]["source"] = "paired"
+    four = instantiate(node, _convert_="all")
+    assert len(four.images["lowlight"]) == 4 and four.images["lowlight"].source == "paired"
+    assert four.images["rain"].source == "synthetic"  # not there
 
 
 PROMPTIR = {
@@ -273,7 +301,7 @@ def test_the_papers_folders_train_the_papers_mix(tmp_path, layout):
     assert mix.balance_used() == "repeats"
     wanted = {"noise25": 3 * photographs, "rain": 2 * 120, "haze": 4, "blur": 3 * 5, "lowlight": 20}
     assert mix.samples() == wanted
-    assert {label: task.source for label, task in mix.tasks.items() if label != "noise25"} == dict.fromkeys(
+    assert {label: images.source for label, images in mix.images.items() if label != "noise25"} == dict.fromkeys(
         ("rain", "haze", "blur", "lowlight"), "paired"
     )
 
@@ -288,11 +316,11 @@ def test_demo_validates_on_photographs_that_it_does_not_train_on():
 def test_root_is_asked_for():
     with pytest.raises(UserError) as caught:
         make(train=[Folder("train/clean")], name="aio3")
-    assert str(caught.value) == "mix.root: needed by mix=aio3; the folder with train/clean and val/clean"
+    assert str(caught.value) == "root: needed by mix=aio3; the folder with train/clean and val/clean"
 
 
 def test_construction_reads_nothing(tmp_path):
     mix = make(train=[Folder("train/clean")], val=[Photographs(("nonexistent",))], root=str(tmp_path / "missing"))
     assert mix.labels
-    with pytest.raises(UserError, match=r"^mix.root: .*missing: no such folder$"):
+    with pytest.raises(UserError, match=r"^root: .*missing: no such folder$"):
         mix.prepare()

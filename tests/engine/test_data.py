@@ -9,18 +9,20 @@ from PIL import Image
 from daair.data.degradations import haze, noise
 from daair.data.mix import Mix
 from daair.data.sources import DeadLeaves, Folder
+from daair.data.tasks import MixTask
 from daair.engine.data import Waiting, check_same_data, data_lines
 from daair.errors import UserError
 from daair.runs.record import Record
+
+NOISE = MixTask(lambda image, rng: noise(image, rng, sigma=25))
 
 
 def make(root, **changes):
     settings = {
         "train": [Folder("clean")],
         "val": [DeadLeaves(count=1, size=32)],
-        "degradations": {"noise": lambda image, rng: noise(image, rng, sigma=25), "haze": haze},
-        "weights": {"noise": 1, "haze": 3},
-        "repeats": {"clean": 4},
+        "tasks": {"noise": NOISE, "haze": MixTask(haze, weight=3)},
+        "synthetic_repeats": 4,
         "patch": 32,
         "val_patch": 32,
         "root": str(root),
@@ -70,7 +72,8 @@ def test_a_run_goes_on_with_the_data_that_it_began_with(root, tmp_path):
     assert text.startswith(f"{record.folder} was begun on other data: noise was synthetic (5 images of clean, ")
     assert "now it is synthetic (4 images of clean, " in text and "study=NAME" in text
     with pytest.raises(UserError, match="haze was synthetic .*, now it is nothing"):
-        check_same_data(record, make(root / "moved", weights={"noise": 1, "haze": 0}, repeats={"clean": 2}))
+        tasks = {"noise": NOISE, "haze": MixTask(haze, weight=0)}
+        check_same_data(record, make(root / "moved", tasks=tasks, synthetic_repeats=2))
 
 
 def test_waiting_is_measured(monkeypatch):

@@ -184,7 +184,7 @@ def test_flat_reading_equals_parsing_and_flattening() -> None:
         "benchmarks": {"mine.own": {"input": "a", "target": None}},
         "question": "How long " * 30 + "\n\nis it?\n",
         "empty": {}, "list": [{"a": 1}, {"b": [2, 3]}], "zero": "0123", "tick": "it's", "yes": True,
-        "choices": {"degradation@mix.degradations.rain": "rain", "model": "daair"},
+        "choices": {"degradation@mix.tasks.rain.degrade": "rain", "model": "daair"},
     }  # fmt: skip
     expected = {k: v for k, v in flatten(config).items() if not k.startswith(REPEATED)}
     for width in (20, 80, 1000):

@@ -39,7 +39,7 @@ def test_the_same_command_draws_the_same_picture(tmp_path: Path) -> None:
     given = ("preview.degradations=[rain,low_haze_rain]", f"input={small}")
     first = sheet(tmp_path, *given)
     assert np.array_equal(first, sheet(tmp_path, *given, "seed=7"))
-    assert not np.array_equal(first, sheet(tmp_path, *given, "mix.degradations.rain.angle=[20,20]"))
+    assert not np.array_equal(first, sheet(tmp_path, *given, "mix.tasks.rain.degrade.angle=[20,20]"))
 
 
 def test_photographs_of_the_root_and_of_ones_own(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_mistakes_are_told_beforehand(overrides: list[str], message: str) -> Non
 
 
 def test_what_goes_wrong_later_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="output: .*sheet.gif: is to be a picture file"):
+    with pytest.raises(UserError, match="output: .*sheet.gif: must be a picture file"):
         sheet(tmp_path, name="sheet.gif")
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="output: cannot write .*file/sheet.png"):
@@ -104,15 +104,15 @@ def test_a_new_degradation_is_a_function_and_a_file(tmp_path: Path, monkeypatch:
     file.write_text("_target_: pixels.pixelate\n_partial_: true\nblock: [2, 8]\n")
     monkeypatch.syspath_prepend(tmp_path)
     composer = Composer(str(ROOT / "conf"), config_dir=str(tmp_path / "more"))
-    beside = ["+degradation@mix.degradations.pixelate=pixelate", "+mix.weights.pixelate=1"]
+    beside = ["+degradation@mix.tasks.pixelate.degrade=pixelate"]
     photograph = make_photographs(tmp_path) / "val/clean/val0.png"
     given = [*QUICK, *beside, f"input={photograph}", f"output={tmp_path / 'x.png'}"]
     cfg = check(composer.compose(given), composer.options, set())
     assert preview(cfg) == 0 and "pixelate" in capsys.readouterr().out
     mix = components.build(cfg.mix)
-    assert mix.labels[-1] == "pixelate" and mix.weights["pixelate"] == 1
-    with pytest.raises(UserError, match=r"mix.degradations.pixelate.block\[0\]: must be at least 1, got 0"):
-        check(composer.compose([*given, "mix.degradations.pixelate.block=[0,8]"]), composer.options, set())
+    assert mix.labels[-1] == "pixelate" and mix.tasks["pixelate"].weight == 1
+    with pytest.raises(UserError, match=r"mix.tasks.pixelate.degrade.block\[0\]: must be at least 1, got 0"):
+        check(composer.compose([*given, "mix.tasks.pixelate.degrade.block=[0,8]"]), composer.options, set())
 
 
 def test_parameters_in_words() -> None:

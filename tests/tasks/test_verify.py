@@ -11,7 +11,7 @@ from PIL import Image
 from rich.console import Console
 
 from daair.data.audit import inspection
-from daair.data.audit.findings import Report, SetReport
+from daair.data.audit.findings import AuditReport, DatasetSummary
 from daair.engine.data import warn_of_leaks
 from daair.errors import UserError
 from daair.tasks.verify import table, verify
@@ -82,9 +82,9 @@ def test_warnings_alone_are_status_0(root: Path, tmp_path: Path, capsys: pytest.
 def test_the_table_keeps_its_numbers_where_there_is_little_room() -> None:
     """Long names and folders as MoCE-IR's, on the 120 columns of a file."""
     folder = "dehazing/RESIDE/a/very/long/way/down/to/where/the/pictures/are"
-    one = SetReport("cdd11_low_haze_rain/train", "moceir", [folder], 1183, 1183, 1183, input_psnr={"rgb": 12.345})
+    one = DatasetSummary("cdd11_low_haze_rain/train", "moceir", [folder], 1183, 1183, 1183, input_psnr={"rgb": 12.345})
     console = Console(width=120, file=io.StringIO())
-    console.print(table(Report(Path("."), [one], []), 120))
+    console.print(table(AuditReport(Path("."), [one], []), 120))
     heads, line = [row for row in console.file.getvalue().splitlines() if "images" in row or "cdd11" in row]
     assert all(word in heads for word in ("images", "pairs", "input dB", "on Y", "published", "status"))
     assert all(word in line for word in ("cdd11_low_haze_rain/train", "moceir", "1183", "12.35", "complete"))
@@ -121,7 +121,8 @@ def test_only_what_is_trained_on_is_warned_of(root: Path, tmp_path: Path) -> Non
 def test_a_start_reads_few_files_and_a_second_one_none(root: Path, tmp_path: Path, monkeypatch) -> None:
     leak(root)
     looked = []
-    monkeypatch.setattr(inspection, "look", lambda path, look=inspection.look: looked.append(path.name) or look(path))
+    inspect = inspection.inspect_file
+    monkeypatch.setattr(inspection, "inspect_file", lambda path: looked.append(path.name) or inspect(path))
     monkeypatch.setattr("daair.data.audit.leaks.MOST_NEW", 4)
     first, second, third, fourth = (warnings_of(root, tmp_path / "runs") for _ in range(4))
     assert len(looked) == len(set(looked)) == 10, "each file once, four at a start"
@@ -135,6 +136,6 @@ def test_folders_that_cannot_be_looked_into_stop_no_training(root: Path, tmp_pat
     def refuse(root: object) -> None:
         raise UserError("val/clean: cannot be listed (Permission denied)")
 
-    monkeypatch.setattr("daair.data.datasets.found", refuse)
+    monkeypatch.setattr("daair.data.audit.leaks.locate_all", refuse)
     (line,) = warnings_of(root, tmp_path)
     assert line.startswith("warning: cannot look for test scenes") and line.endswith("(Permission denied)")

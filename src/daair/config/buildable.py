@@ -5,14 +5,16 @@ This is cheap: our own networks are built on the meta device, folders are listed
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from daair.components import build, is_foreign, is_node
+from daair.components import build, is_foreign, is_node, locate
+from daair.config import signatures
 from daair.config.identity import initial_weights
 from daair.config.problems import ConfigError, Problem
 from daair.config.schema import Config
-from daair.errors import UserError, one_line, reason
+from daair.errors import UserError, one_line, reason, with_full_keys
 
 __all__ = ["check_buildable", "check_checkpoint", "check_mix"]
 
@@ -93,7 +95,7 @@ def check_mix(cfg: Config, training: bool = False) -> None:
     """
     mix = _try(cfg, "mix", lambda: build(cfg.mix))
     if training and mix.root is not None:
-        _try(cfg, "mix", lambda: mix.tasks)
+        _try(cfg, "mix", lambda: mix.images)
 
 
 def check_checkpoint(cfg: Config) -> None:
@@ -125,6 +127,11 @@ def _try(cfg: Config, name: str, construct: Callable[[], Any]) -> Any:
         while not isinstance(cause, UserError | ValueError | TypeError) and cause.__cause__ is not None:
             cause = cause.__cause__  # of Hydra's InstantiationException
         told = one_line(cause) if isinstance(cause, UserError | ValueError | TypeError) else reason(cause)
+        if name == "mix":  # it knows its arguments, and not where in the config it and its parts stand
+            place, node = name, cfg.mix
+            for part in (re.findall(r"full_key: ([\w.]+)", str(error)) or [""])[0].split("."):
+                place, node = (f"{place}.{part}", node[part]) if part in node else (place, node)
+            told = with_full_keys(told, place, signatures.takes(locate(node["_target_"])))
         key, _, text = told.partition(": ")
         if not text or key.split(".")[0] not in {*Config.model_fields, *cfg.parts}:
             key, text = name, told

@@ -28,12 +28,11 @@ def identity(cfg: Config) -> dict[str, Any]:
     for name, keys in NOT_IDENTITY.items():
         kept[name] = {key: value for key, value in kept[name].items() if key not in keys}
     # Where data lie does not count, what their folder is called does: /data/mine/rainy -> rainy.
-    for part in ("train", "pairs"):
+    for part in ("train", "tasks"):
         if part in kept["mix"]:
             kept["mix"][part] = _without_places(kept["mix"][part])
-    degradations = kept["mix"].get("degradations")
-    if isinstance(degradations, dict):  # their order numbers the labels, and so outlives the sorting of keys
-        kept["mix"]["degradations"] = [[name, node] for name, node in degradations.items()]
+    if isinstance(tasks := kept["mix"].get("tasks"), dict):  # their order numbers the labels: sorting must not lose it
+        kept["mix"]["tasks"] = [[name, task] for name, task in tasks.items()]
     return kept
 
 

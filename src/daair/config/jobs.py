@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from daair.config.compose import Composer, Point
 from daair.config.problems import ConfigError, Problem
-from daair.errors import UserError, nearest, one_line
+from daair.errors import UserError, nearest, one_line, with_full_keys
 
 if TYPE_CHECKING:
     from daair.config.validate import Config
@@ -115,7 +115,7 @@ def check(cfg: DictConfig, options: Callable[[str], Sequence[str]], seen: set[st
         _check_names("profile.models", config.profile.models, options("model"))
     if task == "preview":
         if isinstance(config.preview.degradations, tuple):
-            known = dict.fromkeys([*config.mix.get("degradations", ()), *options("degradation")])
+            known = dict.fromkeys([*config.mix.get("tasks", ()), *options("degradation")])
             _check_names("preview.degradations", config.preview.degradations, list(known))
         if config.input is None:
             check_mix(config)
@@ -133,7 +133,7 @@ def check(cfg: DictConfig, options: Callable[[str], Sequence[str]], seen: set[st
                 reasons.append(None)
         needed = config.benchmarks is not None or (task == "evaluate" and all(reasons))
         if needed and any(reasons):
-            raise UserError(next(filter(None, reasons)))
+            raise UserError(with_full_keys(next(filter(None, reasons)), "mix", ("root",)))
     if task == "evaluate":
         check_checkpoint(config)
     if task == "train":

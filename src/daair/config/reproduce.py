@@ -26,7 +26,7 @@ ELSEWHERE = frozenset({
 })  # fmt: skip
 """Root keys that do not change what a training finds, or where it is looked for."""
 
-OPEN = ("mix.degradations.", "mix.weights.")
+OPEN = ("mix.tasks.",)
 """Mappings whose keys are the user's: a key that is missing there was taken out."""
 
 _PLAIN = re.compile(r"[A-Za-z_/][\w./:-]*", re.ASCII)
@@ -58,7 +58,7 @@ def overrides(config: Mapping[str, Any]) -> list[str]:
     default = _composed(())[1]
     chosen = [choice for choice in chosen if choice.partition("=")[2] != default.get(choice.partition("=")[0])]
     base, composed = _composed(tuple(chosen))
-    # Parts of a group, such as degradation@mix.degradations.haze, whose option is not the one that the group takes.
+    # Parts of a group, such as degradation@mix.tasks.haze.degrade, whose option is not the one that the group takes.
     parts = [f"{g}={o}" for g, o in choices.items() if "@" in g and composed.get(g, o) != o]
     if parts:
         base, _ = _composed((*chosen, *parts))

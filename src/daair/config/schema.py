@@ -267,7 +267,7 @@ class Config(Section):
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries, lists, numbers and texts; equal for configs that were spelled differently.
 
-        The order of `mix.degradations` means something (it numbers the labels): write it without sorting keys.
+        The order of `mix.tasks` means something (it numbers the labels): write it without sorting keys.
         """
         return self.model_dump(mode="json")
 

@@ -18,7 +18,7 @@ from daair.components import SPECIAL, build, is_foreign, is_node, locate
 from daair.config import signatures
 from daair.config.problems import UNKNOWN, ConfigError, Problem, did_you_mean, explain_unknown
 from daair.config.schema import BenchmarkDefinition, Config, known_keys, parse
-from daair.errors import UserError, one_line
+from daair.errors import UserError, one_line, with_full_keys
 from daair.metrics import PROTOCOLS
 
 if TYPE_CHECKING:
@@ -109,11 +109,11 @@ def benchmarks_of(cfg: Config) -> list[Benchmark]:
     Raises:
         UserError: an unknown name, or a definition that makes no benchmark.
     """
-    from daair.data.benchmarks import define, find
+    from daair.data.benchmarks import define, find_benchmark
 
     if cfg.benchmarks is None:
         try:
-            return [find(name) for name in cfg.mix.get("benchmarks", ())]
+            return [find_benchmark(name) for name in cfg.mix.get("benchmarks", ())]
         except UserError as error:
             raise UserError(f"mix.{error}") from None
     benchmarks = []
@@ -121,7 +121,12 @@ def benchmarks_of(cfg: Config) -> list[Benchmark]:
         given = dict(definition)
         if isinstance(given["degrade"], dict):
             given["degrade"] = build({**given["degrade"], "_partial_": True})
-        benchmarks.append(define(name, **given))
+        try:
+            benchmarks.append(define(name, **given))
+        except UserError as error:
+            key = f"benchmarks.{name}"
+            text = with_full_keys(str(error), key, BenchmarkDefinition.model_fields)
+            raise UserError(text if text.startswith("benchmarks") else f"{key}: {text}") from None
     return benchmarks
 
 
@@ -289,7 +294,7 @@ def _combinations(cfg: Config) -> Iterator[Problem]:
     if isinstance(lr, int | float) and lr <= 0:
         yield Problem("optimizer.lr", f"must be greater than 0, got {lr}")
     router, count = cfg.model.get("router"), _at(cfg.model, "experts.count")
-    tasks = cfg.mix.get("tasks", cfg.mix.get("degradations"))
+    tasks = cfg.mix.get("tasks")
     oracle = is_node(router) and str(router["_target_"]).endswith(".Oracle")
     if oracle and isinstance(count, int) and isinstance(tasks, dict) and count < len(tasks):
         text = f"must be at least {len(tasks)} with router=oracle (one expert per degradation), got {count}"

@@ -5,47 +5,40 @@ benchmark's and the image's name (`keyed_rng("benchmark", benchmark, image)`), s
 subset, order, batch or process. Images are cut to the protocol's size *before* they are degraded.
 """
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from daair.data import catalogue, datasets, degradations
-from daair.data.datasets import Found
+from daair.data import degradations
+from daair.data.catalogue import DATASETS
+from daair.data.datasets import LocatedDataset, from_folders, half_a_pair, likely_folders, locate_dataset
+from daair.data.degradations import Degradation, Image
+from daair.data.images import read_rgb
 from daair.data.keyed import keyed_rng
-from daair.data.listing import nearest
 from daair.data.pairing import RULES
-from daair.data.sources import Photographs, read_rgb
-from daair.errors import UserError
+from daair.data.sources import Photographs
+from daair.errors import UserError, unknown_name, with_full_keys
 from daair.metrics import PROTOCOLS, Protocol
-
-Image = NDArray[np.uint8]
-Degradation = Callable[[Image, np.random.Generator], Image]
 
 DEMO_PHOTOGRAPHS = ("astronaut", "chelsea", "coffee")
 """Photographs of scikit-image that no mix trains on."""
 
 DEGRADED: dict[str, tuple[str, Degradation]] = {
     **{f"sigma{sigma}": (f"noise{sigma}", partial(degradations.noise, sigma=sigma)) for sigma in (15, 25, 50)},
-    **{
-        name: (name, getattr(degradations, name))
-        for name in ("rain", "haze", "blur", "lowlight", "snow", "jpeg")
-        if hasattr(degradations, name)
-    },
+    **{name: (name, getattr(degradations, name)) for name in ("rain", "haze", "blur", "lowlight", "snow", "jpeg")},
 }
 """What can be done to clean test images, by the last part of a benchmark's name: its label in mixes, its function."""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What a benchmark is.
+    """A named test set: where its images are, how they are degraded, and how they are measured.
 
-    Its images come from a data set that is looked for under `mix.root`, from folders of the user's own, or, with
-    neither, from the photographs of the demo.
+    Its images come from a data set that is looked for under the root, from folders of the user's own, or, with neither,
+    from the photographs of the demo.
 
     Attributes:
         name: As on the command line and in tables.
@@ -123,7 +116,7 @@ class Item:
 def _benchmarks() -> Iterator[Benchmark]:
     for end, (label, degrade) in DEGRADED.items():
         yield Benchmark("demo_" + end.replace("sigma", "noise"), label, degrade=degrade)
-    for dataset in catalogue.DATASETS.values():
+    for dataset in DATASETS.values():
         name, split = dataset.name.split("/")
         if split != "test":
             continue
@@ -135,34 +128,34 @@ def _benchmarks() -> Iterator[Benchmark]:
 
 
 BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _benchmarks()}
-"""All benchmarks by name: each test set of the table of data sets, clean ones with each degradation."""
+"""All benchmarks by name: each test set of the catalogue, the clean ones with each degradation."""
 
 
-def load_benchmark(benchmark: str | Benchmark, mix_root: str | Path | None = None) -> list[Item]:
+def load_benchmark(benchmark: str | Benchmark, root: str | Path | None = None) -> list[Item]:
     """List a benchmark's images; none is read yet.
 
     Args:
         benchmark: One of `BENCHMARKS` by name, or another's definition.
-        mix_root: Folder with the data sets; not needed for `demo_*` and for folders of the user's own.
+        root: Folder with the data sets; not needed for `demo_*` and for folders of the user's own.
 
     Raises:
         UserError: Unknown name, missing or empty folder, or an input without its clean image.
     """
-    benchmark = find(benchmark)
+    benchmark = find_benchmark(benchmark)
     item = partial(Item, benchmark.name, protocol=benchmark.protocol, degrade=benchmark.degrade, label=benchmark.label)
     if benchmark.dataset is None and benchmark.target is None:
         photographs = Photographs(DEMO_PHOTOGRAPHS).pictures()
         return [item(name, read_target=partial(read_rgb, file)) for name, file in photographs]
-    found = _own_folders(benchmark) if benchmark.dataset is None else _located(benchmark, mix_root)
+    located = _own_folders(benchmark) if benchmark.dataset is None else _located(benchmark, root)
     if benchmark.degrade is not None:
-        return [item(name, read_target=partial(read_rgb, file)) for name, file in found.named_files()]
-    pairs = found.pairing()
-    if pairs.lone_inputs:
-        raise UserError(datasets.half_a_pair(found, pairs))
-    item = partial(item, margin=found.dataset.margin)
+        return [item(name, read_target=partial(read_rgb, file)) for name, file in located.named_files()]
+    pairing = located.pairing()
+    if pairing.lone_inputs:
+        raise UserError(half_a_pair(located, pairing))
+    item = partial(item, margin=located.dataset.margin)
     return [
         item(pair.name, read_target=partial(read_rgb, pair.target), read_input=partial(read_rgb, pair.input))
-        for pair in pairs.pairs
+        for pair in pairing.pairs
     ]
 
 
@@ -190,91 +183,69 @@ def define(
         label: What the mixes call the degradation, for networks that must be told.
 
     Raises:
-        UserError: What is given does not make a benchmark; the message starts with `benchmarks.<name>`.
+        UserError: What is given does not make a benchmark; the message begins with an argument where one is to blame.
     """
     if protocol is not None and protocol not in PROTOCOLS:
-        raise UserError(f"benchmarks.{name}.protocol: {_unknown(protocol, PROTOCOLS)}")
+        raise UserError(f"protocol: {unknown_name(protocol, PROTOCOLS)}")
     more = {} if protocol is None else {"protocol": protocol}
     if (target, input, rule, degrade, label) == (None,) * 5:
-        return replace(find(name), **more)
+        return replace(find_benchmark(name), **more)
     if name in BENCHMARKS:
-        raise UserError(f"benchmarks.{name}: is the name of a benchmark already; choose another for your own")
+        raise UserError("is the name of a benchmark already; choose another for your own")
     if target is None:
-        raise UserError(f"benchmarks.{name}.target: missing; the folder of the clean images")
+        raise UserError("target: missing; the folder of the clean images")
     if (input is None) == (degrade is None):
-        raise UserError(f"benchmarks.{name}: give either input=DIR (degraded images) or degrade=NAME (makes them)")
+        raise UserError("give either input=DIR (degraded images) or degrade=NAME (makes them)")
     if rule is not None and rule not in RULES:
-        raise UserError(f"benchmarks.{name}.rule: {_unknown(rule, RULES)}")
+        raise UserError(f"rule: {unknown_name(rule, RULES)}")
     if isinstance(degrade, str):
         if degrade not in DEGRADED:
-            raise UserError(f"benchmarks.{name}.degrade: {_unknown(degrade, DEGRADED)}")
+            raise UserError(f"degrade: {unknown_name(degrade, DEGRADED)}")
         own_label, degrade = DEGRADED[degrade]
         label = label or own_label
     return Benchmark(name, label, target=target, input=input, rule=rule or "same", degrade=degrade, **more)
 
 
-def find(benchmark: str | Benchmark) -> Benchmark:
+def find_benchmark(benchmark: str | Benchmark) -> Benchmark:
     """Return a benchmark by name; a definition stands for itself.
 
     Raises:
-        UserError: There is none; the message suggests the nearest name.
+        UserError: There is no such benchmark; the message suggests the nearest name.
     """
     if isinstance(benchmark, Benchmark):
         return benchmark
     if benchmark not in BENCHMARKS:
-        raise UserError(f"benchmarks: {_unknown(benchmark, BENCHMARKS)}")
+        raise UserError(f"benchmarks: {unknown_name(benchmark, BENCHMARKS)}")
     return BENCHMARKS[benchmark]
 
 
-def why_missing(benchmark: str | Benchmark, mix_root: str | Path | None = None) -> str | None:
+def why_missing(benchmark: str | Benchmark, root: str | Path | None = None) -> str | None:
     """Say in one line why a benchmark cannot be run for want of data; None if it can.
 
     Raises:
         UserError: A name is unknown.
     """
-    benchmark = find(benchmark)
+    benchmark = find_benchmark(benchmark)
     try:
-        load_benchmark(benchmark, mix_root)
+        load_benchmark(benchmark, root)
     except UserError as error:
         return str(error)
     return None
 
 
-def available(benchmarks: Sequence[str], mix_root: str | Path | None = None) -> list[str]:
-    """Return those of the named benchmarks whose data is there, in the given order.
-
-    Raises:
-        UserError: A name is unknown.
-    """
-    return [name for name in benchmarks if why_missing(name, mix_root) is None]
-
-
-def digest(items: Iterable[Item]) -> str:
-    """Return a hash of names, inputs and targets: equal digests mean that the very same pixels were measured on."""
-    total = hashlib.sha256()
-    for item in items:
-        total.update(item.name.encode() + b"\0")
-        for image in item.pair():
-            total.update(repr(image.shape).encode() + image.tobytes())
-    return total.hexdigest()[:16]
-
-
-def _located(benchmark: Benchmark, root: str | Path | None) -> Found:
-    """Find the benchmark's data set, or says where it was looked for."""
-    first, others = datasets.first_place(benchmark.dataset, root or "")
+def _located(benchmark: Benchmark, root: str | Path | None) -> LocatedDataset:
+    """Find the benchmark's data set, or say where it was looked for."""
+    first, others = likely_folders(benchmark.dataset, root or "")
     if root is None:
-        raise UserError(f"mix.root: needed by benchmark {benchmark.name}; the folder with {first}")
-    found = datasets.locate(benchmark.dataset, root)
-    if found is None:
-        raise UserError(f"{first}: no such folder, but benchmark {benchmark.name} needs it{others}; check mix.root")
-    return found
+        raise UserError(f"root: needed by benchmark {benchmark.name}; the folder with {first}")
+    located = locate_dataset(benchmark.dataset, root)
+    if located is None:
+        raise UserError(f"root: {first}: no such folder, but benchmark {benchmark.name} needs it{others}")
+    return located
 
 
-def _own_folders(benchmark: Benchmark) -> Found:
-    key = f"benchmarks.{benchmark.name}"
-    return datasets.from_folders(f"{benchmark.name}/test", benchmark.target, benchmark.input, benchmark.rule, key=key)
-
-
-def _unknown(name: str, known: Iterable[str]) -> str:
-    known = list(known)
-    return f"'{name}' is unknown; {nearest(name, known) or 'known are ' + ', '.join(known)}"
+def _own_folders(benchmark: Benchmark) -> LocatedDataset:
+    try:
+        return from_folders(f"{benchmark.name}/test", benchmark.target, benchmark.input, benchmark.rule)
+    except UserError as error:
+        raise UserError(with_full_keys(str(error), f"benchmarks.{benchmark.name}", ("input", "target"))) from None

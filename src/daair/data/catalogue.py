@@ -1,7 +1,7 @@
 """Data sets that the field knows by name: what they are, and where they lie in the folders that people have.
 
-A data set is a line of the table `DATASETS`, keyed `name/split`: how many images it officially has, how its
-inputs and targets pair, and its `Place` in each layout. `daair.data.datasets` looks for it on disk.
+A data set is an entry of the table `DATASETS`, keyed `name/split`: how many images it officially has, how its inputs
+and targets pair, and its `Place` in each layout. `daair.data.datasets` looks for it on disk.
 
 Layouts:
 
@@ -17,8 +17,7 @@ Layouts:
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from daair.data.listing import nearest
-from daair.errors import UserError
+from daair.errors import UserError, unknown_name
 
 LAYOUTS = ("pack", "promptir", "moceir")
 """Names of the layouts, in the order in which they are looked for."""
@@ -55,34 +54,27 @@ class Dataset:
     Attributes:
         name: `name/split`.
         places: Where it may lie, the likeliest first.
-        count: Official number of its images: inputs, or clean images if there are no inputs; None if there is none.
-        targets: Official number of its clean images, where inputs share them.
+        count: Official number of its images: inputs, or clean images if it has no inputs; None if no number is known.
         label: What the mixes call its degradation; None for clean images.
         input_psnr: Published mean PSNR of its inputs in dB, by metric protocol.
         variants: Other versions in circulation, by their number of images.
         margin: Pixels that its targets, as published, have more than its inputs on each side.
-        source: Who made it and where its numbers are from.
+        reference: Who made the data set, and where its numbers are from.
     """
 
     name: str
     places: tuple[Place, ...]
     count: int | None = None
-    targets: int | None = None
     label: str | None = None
     input_psnr: dict[str, float] = field(default_factory=dict)
     variants: dict[int, str] = field(default_factory=dict)
     margin: int = 0
-    source: str = ""
+    reference: str = ""
 
     @property
     def paired(self) -> bool:
         """Whether it holds degraded images beside the clean ones."""
         return any(place.input for place in self.places)
-
-    @property
-    def kind(self) -> str:
-        """`paired` or `clean`."""
-        return "paired" if self.paired else "clean"
 
 
 def _clean(layout: str, *target: str, **more) -> Place:
@@ -114,9 +106,9 @@ def _clean_sets() -> Iterator[Dataset]:
             _clean("moceir", "denoising/BSD400"),
             _clean("moceir", "denoising/WaterlooED"),
         ),
-        source="whatever clean photographs a layout has for training; BSD400 and WED in the papers' layouts",
+        reference="whatever clean photographs a layout has for training; BSD400 and WED in the papers' layouts",
     )
-    yield Dataset("clean/val", (_clean("pack", "val/clean"),), source="held-out photographs of the pack")
+    yield Dataset("clean/val", (_clean("pack", "val/clean"),), reference="held-out photographs of the pack")
     yield Dataset(
         "bsd400/train",
         (
@@ -125,7 +117,7 @@ def _clean_sets() -> Iterator[Dataset]:
             _clean("moceir", "denoising/BSD400"),
         ),
         count=400,
-        source="BSDS500 (Arbelaez et al., TPAMI 2011), train and test parts; PromptIR's data_dir/noisy/denoise.txt",
+        reference="BSDS500 (Arbelaez et al., TPAMI 2011), train and test parts; PromptIR's data_dir/noisy/denoise.txt",
     )
     yield Dataset(
         "wed/train",
@@ -135,7 +127,7 @@ def _clean_sets() -> Iterator[Dataset]:
             _clean("moceir", "denoising/WaterlooED"),
         ),
         count=4744,
-        source="Waterloo Exploration Database (Ma et al., TIP 2017); PromptIR's data_dir/noisy/denoise.txt",
+        reference="Waterloo Exploration Database (Ma et al., TIP 2017); PromptIR's data_dir/noisy/denoise.txt",
     )
     yield Dataset(
         "cbsd68/test",
@@ -147,9 +139,9 @@ def _clean_sets() -> Iterator[Dataset]:
             _clean("moceir", "denoising/cBSD68/original_png"),
         ),
         count=68,
-        source="Martin et al., ICCV 2001; the 68 images of Roth and Black, in colour",
+        reference="Martin et al., ICCV 2001; the 68 images of Roth and Black, in colour",
     )
-    for name, count, pattern, source in (
+    for name, count, pattern, reference in (
         ("kodak24", 24, None, "Kodak lossless true colour images (Franzen)"),
         ("mcmaster", 18, None, "McMaster (Zhang et al., JEI 2011)"),
         ("urban100", 100, r"img_?\d+.*", "Urban100 (Huang et al., CVPR 2015)"),
@@ -164,7 +156,7 @@ def _clean_sets() -> Iterator[Dataset]:
                 _clean("moceir", f"denoising/{name}"),
             ),
             count=count,
-            source=source,
+            reference=reference,
         )
 
 
@@ -179,7 +171,7 @@ def _paired_sets() -> Iterator[Dataset]:
         count=200,
         label="rain",
         variants={1800: "RainLight, the authors' later set"},
-        source="RainTrainL (Yang et al., JORDER, CVPR 2017); PromptIR's data_dir/rainy/rainTrain.txt lists 200",
+        reference="RainTrainL (Yang et al., JORDER, CVPR 2017); PromptIR's data_dir/rainy/rainTrain.txt lists 200",
     )
     yield Dataset(
         "rain100l/test",
@@ -193,7 +185,7 @@ def _paired_sets() -> Iterator[Dataset]:
         label="rain",
         input_psnr={"basicsr_y": 26.90},
         variants={200: "the authors' later test set of RainLight, on which figures are not comparable"},
-        source="Yang et al., JORDER, CVPR 2017; input PSNR: RCDNet (Wang et al., CVPR 2020), table of Rain100L",
+        reference="Yang et al., JORDER, CVPR 2017; input PSNR: RCDNet (Wang et al., CVPR 2020), table of Rain100L",
     )
     yield Dataset(
         "rain100h/train",
@@ -205,7 +197,7 @@ def _paired_sets() -> Iterator[Dataset]:
         count=1800,
         label="rain",
         variants={1254: "without the 546 pairs whose scenes are in Rain100H's test part (PReNet)"},
-        source="RainTrainH (Yang et al., JORDER, CVPR 2017); PReNet's README on the overlap",
+        reference="RainTrainH (Yang et al., JORDER, CVPR 2017); PReNet's README on the overlap",
     )
     yield Dataset(
         "rain100h/test",
@@ -217,7 +209,7 @@ def _paired_sets() -> Iterator[Dataset]:
         count=100,
         label="rain",
         variants={200: "the authors' later test set of RainHeavy, on which figures are not comparable"},
-        source="Yang et al., JORDER, CVPR 2017",
+        reference="Yang et al., JORDER, CVPR 2017",
     )
     yield Dataset(
         "ots/train",
@@ -227,12 +219,11 @@ def _paired_sets() -> Iterator[Dataset]:
             Place("moceir", ("dehazing/RESIDE/clear",), ("dehazing/RESIDE/part*",), rule="haze"),
         ),
         count=72135,  # 2061 scenes at 5 airlights and 7 densities
-        targets=2061,
         label="haze",
         variants={313950: "OTS in full, 8970 scenes at 35 settings"},
-        source="RESIDE-beta (Li et al., TIP 2019); PromptIR's data_dir/hazy/hazy_outside.txt",
+        reference="RESIDE-beta (Li et al., TIP 2019); PromptIR's data_dir/hazy/hazy_outside.txt",
     )
-    for part, targets in (("outdoor", 492), ("indoor", 50)):
+    for part in ("outdoor", "indoor"):
         promptir = ("test/dehaze",) if part == "outdoor" else ()
         yield Dataset(
             f"sots_{part}/test",
@@ -242,11 +233,10 @@ def _paired_sets() -> Iterator[Dataset]:
                 _pairs("moceir", f"dehazing/SOTS/{part}", "hazy", "gt", rule="haze"),
             ),
             count=500,
-            targets=targets,
             label="haze",
             # Clean indoor images are 640x480, hazy ones 620x460: FFA-Net and others cut the clean one centrally.
             margin=10 if part == "indoor" else 0,
-            source="SOTS of RESIDE (Li et al., TIP 2019)",
+            reference="SOTS of RESIDE (Li et al., TIP 2019)",
         )
     yield Dataset(
         "gopro/train",
@@ -259,7 +249,7 @@ def _paired_sets() -> Iterator[Dataset]:
         ),
         count=2103,
         label="blur",
-        source="Nah et al., CVPR 2017",
+        reference="Nah et al., CVPR 2017",
     )
     yield Dataset(
         "gopro/test",
@@ -270,7 +260,7 @@ def _paired_sets() -> Iterator[Dataset]:
         ),
         count=1111,
         label="blur",
-        source="Nah et al., CVPR 2017",
+        reference="Nah et al., CVPR 2017",
     )
     yield Dataset(
         "lolv1/train",
@@ -281,7 +271,7 @@ def _paired_sets() -> Iterator[Dataset]:
         ),
         count=485,
         label="lowlight",
-        source="LOL, our485 (Wei et al., RetinexNet, BMVC 2018)",
+        reference="LOL, our485 (Wei et al., RetinexNet, BMVC 2018)",
     )
     yield Dataset(
         "lolv1/test",
@@ -292,7 +282,7 @@ def _paired_sets() -> Iterator[Dataset]:
         ),
         count=15,
         label="lowlight",
-        source="LOL, eval15 (Wei et al., RetinexNet, BMVC 2018)",
+        reference="LOL, eval15 (Wei et al., RetinexNet, BMVC 2018)",
     )
     for label in CDD11:
         for split, count in (("train", 1183), ("test", 200)):
@@ -304,7 +294,7 @@ def _paired_sets() -> Iterator[Dataset]:
                 ),
                 count=count,
                 label=label,
-                source="CDD-11 (Guo et al., OneRestore, ECCV 2024)",
+                reference="CDD-11 (Guo et al., OneRestore, ECCV 2024)",
             )
 
 
@@ -312,13 +302,12 @@ DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (*_clean_se
 """All data sets by name, the clean ones first."""
 
 
-def find(name: str) -> Dataset:
+def find_dataset(name: str) -> Dataset:
     """Return a data set by name.
 
     Raises:
-        UserError: There is none; the message suggests the nearest name.
+        UserError: There is no such data set; the message suggests the nearest name.
     """
     if name not in DATASETS:
-        hint = nearest(name, DATASETS) or f"known are {', '.join(DATASETS)}"
-        raise UserError(f"dataset '{name}' is unknown; {hint}")
+        raise UserError(f"dataset {unknown_name(name, DATASETS)}")
     return DATASETS[name]

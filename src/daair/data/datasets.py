@@ -1,6 +1,6 @@
 """Finds the data sets of `daair.data.catalogue.DATASETS` under a folder, in whichever layout they lie there.
 
-Nothing is moved or renamed, and no file is opened: `locate` takes folders as they are.
+Nothing is moved or renamed, and no file is opened: folders are taken as they are.
 """
 
 import re
@@ -11,8 +11,8 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
-from daair.data.catalogue import DATASETS, Dataset, Place, find
-from daair.data.listing import list_images, short_names, sort, walk
+from daair.data.catalogue import DATASETS, Dataset, Place, find_dataset
+from daair.data.listing import list_images, short_names, sort_naturally, walk
 from daair.data.pairing import Pairing, best_rule, find_rule, pair
 from daair.errors import UserError
 
@@ -21,12 +21,12 @@ OUTER = ("", "data")
 
 
 @dataclass(frozen=True)
-class Found:
+class LocatedDataset:
     """A data set as it lies on this disk.
 
     Attributes:
-        dataset: Which one.
-        place: In which of its places.
+        dataset: The data set.
+        place: In which of its places it was found.
         inputs: Folders of the degraded images; none for a set of clean images.
         targets: Folders of the clean images.
     """
@@ -73,7 +73,7 @@ class Found:
         return list(zip(short_names(files), files, strict=True))
 
     def pairing(self) -> Pairing:
-        """Return pairs inputs and targets by name.
+        """Pair inputs and targets by name.
 
         Raises:
             UserError: A folder is empty or cannot be listed, or this is a set of clean images.
@@ -83,7 +83,7 @@ class Found:
         return pair(self.input_files(), self.files(), self.place.rule)
 
     def holds_images(self) -> bool:
-        """Return whether there is at least one image in each of its parts; reads no further than the first."""
+        """Return whether there is at least one image in each of its parts, reading no further than the first."""
         parts = [self.inputs, self.targets] if self.inputs else [self.targets]
         return all(any(True for _ in islice(self._walk(part), 1)) for part in parts)
 
@@ -92,7 +92,7 @@ class Found:
             yield from walk(folder, recursive=self.place.recursive, match=self._match)
 
     def _list(self, folders: tuple[Path, ...]) -> list[Path]:
-        files = sort(self._walk(folders))
+        files = sort_naturally(self._walk(folders))
         return files or list_images(folders[0], recursive=self.place.recursive, match=self._match)  # which complains
 
     @cached_property
@@ -100,43 +100,46 @@ class Found:
         return self.place.files and re.compile(self.place.files, re.IGNORECASE).fullmatch
 
 
-def locate(name: str, root: str | Path) -> Found | None:
+def locate_dataset(name: str, root: str | Path) -> LocatedDataset | None:
     """Find a data set under a root folder, in whichever layout it lies there.
 
     Of several places the first that holds images counts, else the first whose folders exist.
 
     Args:
         name: One of `DATASETS`.
-        root: Usually `mix.root`.
+        root: Folder with the data.
 
     Raises:
         UserError: Unknown name, or a folder that cannot be listed.
     """
     first = None
-    for found in _all_places(find(name), Path(root)):
-        if found.holds_images():
-            return found
+    for place in _all_places(find_dataset(name), Path(root)):
+        if place.holds_images():
+            return place
         # A folder shared with other data sets says nothing about this one.
-        first = first or (found if found.place.files is None else None)
+        first = first or (place if place.place.files is None else None)
     return first
 
 
-def first_place(name: str, root: str | Path) -> tuple[Path, str]:
-    """Say where a data set is looked for: the likeliest folder, and the others in words for a message (or nothing).
+def locate_all(root: str | Path) -> list[LocatedDataset]:
+    """Find all data sets under a root folder, in the order of `DATASETS`."""
+    return [located for name in DATASETS if (located := locate_dataset(name, root)) is not None]
+
+
+def likely_folders(name: str, root: str | Path) -> tuple[Path, str]:
+    """Return the likeliest folder of a data set, and in words for a message those of the other layouts, if any.
 
     Raises:
         UserError: Unknown name.
     """
     folders: dict[str, str] = {}
-    for place in find(name).places:
+    for place in find_dataset(name).places:
         folders.setdefault(place.layout, (place.input or place.target)[0])
     first, *others = folders.values()
     return Path(root, first), f" (in other layouts: {', '.join(others)})" if others else ""
 
 
-def from_folders(
-    name: str, target: str | Path, input: str | Path | None = None, rule: str = "same", *, key: str
-) -> Found:
+def from_folders(name: str, target: str | Path, input: str | Path | None = None, rule: str = "same") -> LocatedDataset:
     """Take folders of the user's own for a data set; subfolders count where no picture lies above them.
 
     Args:
@@ -144,52 +147,39 @@ def from_folders(
         target: Folder of the clean images.
         input: Folder of the degraded images, if any.
         rule: How an input's name gives its target's; see `daair.data.pairing.RULES`.
-        key: Config key above `target` and `input`, for messages.
-
-    Returns:
-        The data set, as if it had been found.
 
     Raises:
         UserError: A folder is missing or cannot be listed.
     """
-    parts = {"input": input, "target": target}
-    folders = {part: Path(folder) for part, folder in parts.items() if folder is not None}
+    folders = {part: Path(folder) for part, folder in (("input", input), ("target", target)) if folder is not None}
     for part, folder in folders.items():
         if not folder.is_dir():
-            raise UserError(f"{key}.{part}: {folder}: {'is not a folder' if folder.exists() else 'no such folder'}")
+            raise UserError(f"{part}: {folder}: {'is not a folder' if folder.exists() else 'no such folder'}")
     nested = any(next(walk(folder), None) is None for folder in folders.values())
-    inputs = tuple(folder for part, folder in folders.items() if part == "input")
+    inputs = () if input is None else (folders["input"],)
     place = Place("own", (str(target),), tuple(map(str, inputs)), rule=rule, recursive=nested)
-    return Found(Dataset(name, (place,)), place, inputs, (folders["target"],))
+    return LocatedDataset(Dataset(name, (place,)), place, inputs, (folders["target"],))
 
 
-def half_a_pair(found: Found, pairs: Pairing) -> str:
-    """Say which input of a data set has no clean image, and what to do; there must be one."""
-    rule, file = found.place.rule, pairs.lone_inputs[0]
+def half_a_pair(located: LocatedDataset, pairing: Pairing) -> str:
+    """Say which input of a data set has no clean image, and what to do; there must be such an input."""
+    rule, file = located.place.rule, pairing.lone_inputs[0]
     wanted = find_rule(rule).candidates(file.stem)[0]
-    others = f" (nor for {len(pairs.lone_inputs) - 1} others)" if len(pairs.lone_inputs) > 1 else ""
-    better = best_rule(found.input_files(), found.files())
-    remedy = (
-        "restore the pair"
-        if better == rule
-        else f"restore the pair, or name them by the rule of such files, .rule={better} beside its folders"
-    )
-    return f"{file}: no clean image '{wanted}' in {found.targets[0]}{others}; {remedy}"
+    others = f" (nor for {len(pairing.lone_inputs) - 1} others)" if len(pairing.lone_inputs) > 1 else ""
+    better, remedy = best_rule(located.input_files(), located.files()), "restore the pair"
+    if better != rule:
+        remedy += f", or name them by the rule of such files, .rule={better} beside its folders"
+    return f"{file}: no clean image '{wanted}' in {located.targets[0]}{others}; {remedy}"
 
 
-def found(root: str | Path) -> list[Found]:
-    """Find all data sets under a root folder, in the order of `DATASETS`."""
-    return [found for name in DATASETS if (found := locate(name, root)) is not None]
-
-
-def _all_places(dataset: Dataset, root: Path) -> Iterator[Found]:
+def _all_places(dataset: Dataset, root: Path) -> Iterator[LocatedDataset]:
     for outer in OUTER:
         for base in _resolve(root, outer) if outer else [root]:
             for place in dataset.places:
                 inputs = [_resolve(base, folder) for folder in place.input]
                 targets = [_resolve(base, folder) for folder in place.target]
                 if all(inputs) and all(targets):
-                    yield Found(dataset, place, tuple(sum(inputs, [])), tuple(sum(targets, [])))
+                    yield LocatedDataset(dataset, place, tuple(sum(inputs, [])), tuple(sum(targets, [])))
 
 
 def _resolve(base: Path, folder: str) -> list[Path]:
@@ -206,6 +196,7 @@ def _children(parent: Path, part: str) -> list[Path]:
     if not parent.is_dir():
         return []
     try:
-        return sort(path for path in parent.iterdir() if fnmatchcase(path.name.lower(), part.lower()) and path.is_dir())
+        named = (path for path in parent.iterdir() if fnmatchcase(path.name.lower(), part.lower()))
+        return sort_naturally(path for path in named if path.is_dir())
     except OSError as error:
         raise UserError(f"{parent}: cannot be listed ({error.strerror})") from None

@@ -26,12 +26,14 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from daair.data.sources import Image, Picture, read_rgb
+from daair.data.degradations import Image
+from daair.data.images import read_rgb
+from daair.data.sources import PathOrImage
 from daair.errors import UserError
 from daair.files import replacing, write_text
 
 VERSION = 1
-"""Of what is stored; another one begins anew."""
+"""Version of the stored format; what another version stored is not read."""
 
 CHUNK = 64  # files: few enough to lose little work to a kill, many enough for some hundred chunks of a large set
 _POLL = 0.2  # seconds between two looks at chunks that other processes are at
@@ -39,7 +41,7 @@ _POLL = 0.2  # seconds between two looks at chunks that other processes are at
 
 @dataclass
 class _Chunk:
-    """Some files, their sizes in pixels, and, unless they lie beyond the limit, their pixels one after the other."""
+    """Some files, their sizes in pixels, and their pixels one after the other unless they lie beyond the limit."""
 
     files: Sequence[Path]
     key: str
@@ -49,7 +51,7 @@ class _Chunk:
     offsets: list[int] = field(default_factory=list)
 
     def set(self, shapes: Iterable[Sequence[int]]) -> int:
-        """Note the sizes; returns the number of bytes of all pixels."""
+        """Note the sizes, and return the number of bytes of all pixels."""
         self.shapes = [(height, width) for height, width in shapes]
         self.offsets = np.cumsum([0, *(height * width * 3 for height, width in self.shapes)]).tolist()
         return self.offsets[-1]
@@ -64,7 +66,7 @@ class _Chunk:
         return self.data[start:stop].reshape(*self.shapes[position], 3)
 
     def __getstate__(self) -> dict:
-        """Return a mapped file is mapped again by the process that the chunk is sent to."""
+        """Leave out a mapped file: the process that the chunk is sent to maps it again."""
         return self.__dict__ | ({"data": None} if self.stored is not None else {})
 
 
@@ -84,7 +86,7 @@ class Decoded:
         self._places: dict[Path, tuple[_Chunk, int]] = {}
 
     def fill(self, files: Iterable[Path], advance: Callable[[], None] = lambda: None) -> None:
-        """Decode files that were not decoded before; what cannot be read is noted in `errors`.
+        """Decode files that were not decoded before, and note in `errors` what cannot be read.
 
         Args:
             files: In an order that is the same in every run, since neighbours share a chunk.
@@ -108,14 +110,14 @@ class Decoded:
                 time.sleep(_POLL)
         self._places = {file: place for file, place in self._places.items() if file not in self.errors}
 
-    def shape(self, picture: Picture) -> tuple[int, int]:
+    def shape(self, picture: PathOrImage) -> tuple[int, int]:
         """Return height and width of a readable picture that `fill` has seen, or of an image."""
         if isinstance(picture, np.ndarray):
             return picture.shape[:2]
         chunk, position = self._places[picture]
         return chunk.shapes[position]
 
-    def read(self, picture: Picture) -> Image:
+    def read(self, picture: PathOrImage) -> Image:
         """Return a picture as uint8 RGB, (H, W, 3), not to be written to; an image stands for itself.
 
         Raises:
@@ -129,7 +131,7 @@ class Decoded:
 
     @contextlib.contextmanager
     def _claim(self, chunk: _Chunk) -> Iterator[bool]:
-        """Whether this process may build the chunk; false while another one does."""
+        """Yield whether this process may build the chunk; false while another one does."""
         if self.folder is None:
             yield True
             return
@@ -166,7 +168,7 @@ class Decoded:
         return chunk.stored is not None or not self._fits(size)
 
     def _build(self, chunk: _Chunk) -> bool:
-        """Decode a chunk, in a pool of threads (decoders release the interpreter's lock), and keeps it if it fits."""
+        """Decode a chunk in a pool of threads (decoders release the interpreter's lock), and keep it if it fits."""
         # The reader's own filter of warnings is not made for threads: restore it here, once.
         with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             results = list(pool.map(_decode, chunk.files))

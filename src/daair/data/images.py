@@ -55,7 +55,7 @@ _TIFF_TEXT_TAGS = (269, 270, 271, 272, 305, 306, 315, 316, 33432)
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
+class PictureFile:
     """A picture together with what is needed to write it back as the same kind of file.
 
     Attributes:
@@ -98,7 +98,7 @@ def is_foreign_name(path: str | Path) -> bool:
     return not is_image_name(path) and Path(path).suffix.lower() in Image.registered_extensions()
 
 
-def read(path: str | Path) -> Picture:
+def read(path: str | Path) -> PictureFile:
     """Read a picture file completely.
 
     Raises:
@@ -111,9 +111,12 @@ def read_rgb(path: str | Path) -> NDArray[np.uint8]:
     """Read the pixels of a picture alone, as uint8 RGB `(H, W, 3)`, upright: grey becomes RGB, 16 bits become 8.
 
     Raises:
-        UserError: As `read`.
+        UserError: As `read`; the message also says what to do.
     """
-    return _read(path, _decode_rgb)
+    try:
+        return _read(path, _decode_rgb)
+    except UserError as error:
+        raise UserError(f"{error}; replace or remove the file") from None
 
 
 def _read(path: str | Path, decode: Callable[[bytes], T]) -> T:
@@ -132,7 +135,7 @@ def _read(path: str | Path, decode: Callable[[bytes], T]) -> T:
         raise UserError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}") from None
 
 
-def write(path: str | Path, picture: Picture, format: str | None = None) -> None:
+def write(path: str | Path, picture: PictureFile, format: str | None = None) -> None:
     """Write a picture atomically: the file appears whole or not at all.
 
     Args:
@@ -174,7 +177,7 @@ def _decode_rgb(data: bytes) -> NDArray[np.uint8]:
     return np.rint(_decode(data).rgb * np.float32(255)).astype(np.uint8)
 
 
-def _decode(data: bytes) -> Picture:
+def _decode(data: bytes) -> PictureFile:
     image = _open(data)
     kind = "JPEG" if image.format == "MPO" else image.format  # MPO: a phone's JPEG followed by further pictures
     if kind != "JPEG" and getattr(image, "n_frames", 1) > 1:
@@ -194,7 +197,7 @@ def _decode(data: bytes) -> Picture:
         alpha = samples[..., 3]
     rgb = colour.astype(np.float32) / np.float32(np.iinfo(samples.dtype).max)
     height, width = rgb.shape[:2]
-    return Picture(
+    return PictureFile(
         rgb=np.repeat(rgb, 3, axis=2) if rgb.shape[2] == 1 else np.ascontiguousarray(rgb),
         bits=8 * samples.dtype.itemsize,
         grey=grey,
@@ -304,7 +307,7 @@ def _clean_exif(image: Image.Image, kind: str, size: tuple[int, int]) -> bytes |
 # ------------------------------------------------------------------------------------------------------------ writing
 
 
-def _encode(picture: Picture, format: str) -> bytes:
+def _encode(picture: PictureFile, format: str) -> bytes:
     """Return the bytes of a picture file."""
     bits = picture.bits if format in ("PNG", "TIFF") else 8
     grey = picture.grey and format != "WEBP"
@@ -338,7 +341,7 @@ def _encode(picture: Picture, format: str) -> bytes:
     return buffer.getvalue()
 
 
-def _encode_16_bit_colour(samples: NDArray[np.uint16], picture: Picture, format: str) -> bytes:
+def _encode_16_bit_colour(samples: NDArray[np.uint16], picture: PictureFile, format: str) -> bytes:
     if format == "PNG":
         return _with_png_metadata(_encode_with_opencv(".png", samples), picture.icc, picture.exif)
     import tifffile

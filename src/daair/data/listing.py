@@ -3,14 +3,14 @@
 Directories are read with `os.scandir`, so that listing RESIDE's 72,135 files takes no look at each of them.
 """
 
-import difflib
 import os
-import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from daair.data import images
 from daair.errors import UserError
+from daair.files import natural_key
 
 THUMBNAILS = frozenset({"@eaDir", "__MACOSX"})
 """Folders that file servers and archivers fill with small copies; like hidden folders, they are not entered."""
@@ -31,13 +31,12 @@ def list_images(
     """
     folder = Path(folder)
     if not folder.is_dir():
-        state = "is not a folder" if folder.exists() else "no such folder"
-        raise UserError(f"{folder}: {state}; check mix.root and the folders that the mix names")
-    files = list(walk(folder, recursive=recursive, match=match))
+        raise UserError(f"{folder}: {'is not a folder' if folder.exists() else 'no such folder'}")
+    files = sort_naturally(walk(folder, recursive=recursive, match=match))
     if not files:
         kinds = " ".join(sorted(suffix.lstrip(".") for suffix in images.SUFFIXES))
         raise UserError(f"{folder}: holds no images; put files of these kinds there: {kinds}")
-    return sort(files)
+    return files
 
 
 def walk(
@@ -69,16 +68,9 @@ def walk(
             raise UserError(f"{current}: cannot be listed ({error.strerror})") from None
 
 
-def sort(files: Iterable[Path]) -> list[Path]:
+def sort_naturally(files: Iterable[Path]) -> list[Path]:
     """Sort files naturally, part by part of their paths."""
     return sorted(files, key=lambda file: [natural_key(part) for part in file.parts])
-
-
-def natural_key(name: str) -> list[tuple[int, str]]:
-    """Sorting key by which `2.png` comes before `10.png`."""
-    return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"(\d+)", name)] + [
-        (0, name)
-    ]
 
 
 def short_names(files: Iterable[Path]) -> list[str]:
@@ -87,20 +79,9 @@ def short_names(files: Iterable[Path]) -> list[str]:
     `a/1.png, b/1.png, b/2.png` are named so, but for `2.png`. Names do not depend on the order.
     """
     files = list(files)
-    names = [file.name for file in files]
-    depth = 1
+    names, depth = [file.name for file in files], 1
     while len(set(names)) < len(set(files)) and depth < max(len(file.parts) for file in files):
-        depth += 1
-        times = {name: 0 for name in names}
-        for name in names:
-            times[name] += 1
-        names = [
-            "/".join(file.parts[-depth:]) if times[name] > 1 else name for file, name in zip(files, names, strict=True)
-        ]
+        depth, times = depth + 1, Counter(names)
+        longer = ["/".join(file.parts[-depth:]) for file in files]
+        names = [long if times[name] > 1 else name for name, long in zip(names, longer, strict=True)]
     return names
-
-
-def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """Suggest the known name closest to a mistyped one: `did you mean rain?`, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
-    return f"did you mean {prefix}{close[0]}?" if close else ""

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from daair.data.listing import nearest, short_names, sort
-from daair.errors import UserError
+from daair.data.listing import short_names, sort_naturally
+from daair.errors import UserError, unknown_name
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def pair(inputs: Iterable[Path], targets: Iterable[Path], rule: str = "same") ->
         UserError: There is no such rule.
     """
     candidates = find_rule(rule).candidates
-    inputs, targets = sort(inputs), sort(targets)
+    inputs, targets = sort_naturally(inputs), sort_naturally(targets)
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for file in targets:
         by_stem[file.stem].append(file)
@@ -121,11 +121,10 @@ def find_rule(name: str) -> Rule:
     """Return a rule by name.
 
     Raises:
-        UserError: There is none; the message suggests the nearest name.
+        UserError: There is no such rule; the message suggests the nearest name.
     """
     if name not in RULES:
-        hint = nearest(name, RULES) or f"known are {', '.join(RULES)}"
-        raise UserError(f"rule: '{name}' is unknown; {hint}")
+        raise UserError(f"rule: {unknown_name(name, RULES)}")
     return RULES[name]
 
 
@@ -135,7 +134,7 @@ def best_rule(inputs: Sequence[Path], targets: Sequence[Path]) -> str:
 
 
 def _likeness(file: Path, other: Path) -> tuple[int, bool]:
-    """Return how many folders are named alike, from the innermost outwards, and whether the suffix is."""
+    """Return how many folders have the same names, from the innermost outwards, and whether the suffix is the same."""
     alike = 0
     for a, b in zip(reversed(file.parts[:-1]), reversed(other.parts[:-1]), strict=False):
         if a != b:

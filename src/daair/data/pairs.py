@@ -1,37 +1,32 @@
 """Where pairs of a degraded and a clean image come from, for training."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from daair.data import datasets
-from daair.data.catalogue import find
-from daair.data.datasets import Found
+from daair.data.catalogue import find_dataset
+from daair.data.datasets import LocatedDataset, from_folders, likely_folders, locate_dataset
 from daair.data.pairing import find_rule
 from daair.errors import UserError
 
 
+@runtime_checkable
 class Pairs(Protocol):
     """What a mix asks of a set of pairs."""
 
     needs_root: bool
-    """Whether it lies under the folder `mix.root`."""
+    """Whether the pairs lie under the root folder of the mix."""
 
-    def find(self, root: str | None, key: str) -> Found | None:
-        """Return the set as it lies on this disk, or None if it is not there.
-
-        Args:
-            root: As `mix.root`.
-            key: Config key of this node, for messages.
-        """
+    def find(self, root: str | None) -> LocatedDataset | None:
+        """Return the pairs as they lie on this disk, or None if they are not there."""
         ...
 
     def missing(self, root: str | None) -> str:
-        """Say where it was looked for."""
+        """Return in words where the pairs were looked for."""
         ...
 
 
 class PairedSet:
-    """The pairs of a data set that is known by name, in whichever layout it lies under `mix.root`.
+    """The pairs of a data set that is known by name, in whichever layout it lies under the root.
 
     Args:
         name: One of `daair.data.catalogue.DATASETS`, such as `rain100l/train`.
@@ -40,26 +35,26 @@ class PairedSet:
     needs_root = True
 
     def __init__(self, name: str) -> None:
-        if not find(name).paired:
-            raise UserError(f"mix.pairs: {name} holds clean images only; there are no pairs in it")
+        if not find_dataset(name).paired:
+            raise UserError(f"{name} holds clean images only; there are no pairs in it")
         self.name = name
 
-    def find(self, root: str | None, key: str) -> Found | None:
-        """Look for it; see `daair.data.datasets.locate`."""
-        found = None if root is None else datasets.locate(self.name, root)
+    def find(self, root: str | None) -> LocatedDataset | None:
+        """Look for the data set; see `daair.data.datasets.locate_dataset`."""
+        found = None if root is None else locate_dataset(self.name, root)
         return found if found is not None and found.holds_images() else None
 
     def missing(self, root: str | None) -> str:
-        """Say where it was looked for."""
-        folder, others = datasets.first_place(self.name, root or "")
+        """Return in words where the data set was looked for."""
+        folder, others = likely_folders(self.name, root or "")
         return f"{self.name}: nothing in {folder}{others}"
 
 
 class PairedFolders:
-    """Any two folders.
+    """The pairs of any two folders.
 
     Args:
-        input: Folder of the degraded images, relative to `mix.root`; an absolute path stands for itself.
+        input: Folder of the degraded images, relative to the root; an absolute path stands for itself.
         target: Folder of the clean images, likewise.
         rule: How an input's name gives its target's; see `daair.data.pairing.RULES`.
     """
@@ -69,21 +64,15 @@ class PairedFolders:
         self.input, self.target, self.rule = input, target, rule
         self.needs_root = not (Path(input).is_absolute() and Path(target).is_absolute())
 
-    def find(self, root: str | None, key: str) -> Found:
+    def find(self, root: str | None) -> LocatedDataset:
         """Take the folders.
 
         Raises:
-            UserError: One of them is missing.
+            UserError: One of them is missing; the message begins with the name of its argument.
         """
-        base = Path(root or ".")
-        return datasets.from_folders(
-            f"{Path(self.input).name} and {Path(self.target).name}",
-            base / self.target,
-            base / self.input,
-            self.rule,
-            key=key,
-        )
+        base, name = Path(root or "."), f"{Path(self.input).name} and {Path(self.target).name}"
+        return from_folders(name, base / self.target, base / self.input, self.rule)
 
     def missing(self, root: str | None) -> str:
-        """Say where it was looked for."""
+        """Return in words where the pairs were looked for."""
         return f"{self.input} and {self.target}: no pairs"

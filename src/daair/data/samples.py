@@ -11,13 +11,13 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from daair.data.decoded import Decoded
+from daair.data.degradations import Image
 from daair.data.keyed import keyed_rng
 from daair.data.order import Epochs
-from daair.data.tasks import Task, crop
+from daair.data.task_images import TaskImages
 
 Sample = dict[str, Any]
 
@@ -26,32 +26,35 @@ cv2.setNumThreads(0)
 
 
 class TrainDataset(Dataset):
-    """Training samples `ds[k]` for any counter `k >= 0`: sample `k % len(ds)` of epoch `k // len(ds)`.
+    """Training samples `dataset[k]` for any counter `k >= 0`: sample `k % len(dataset)` of epoch `k // len(dataset)`.
 
-    A sample holds `input` and `target`, float32 (3, patch, patch) in [0, 1]; `label`, the degradation's position
-    in `Mix.labels`; and `key`, which is `k`.
+    A sample holds `input` and `target`, float32 (3, patch, patch) in [0, 1]; `label`, the task's position in
+    `Mix.labels`; and `key`, which is `k`. With two views it also holds `input2` and `target2`: another crop of the same
+    image, turned and degraded by random numbers of its own. The first view does not depend on `views`.
 
     Args:
-        tasks: Of each label; None for one that is left out.
+        images: Of each label; None for one that is left out.
         counts: Samples of each label in an epoch.
         decoded: Reads the pictures.
         patch: Height and width of the crops in pixels.
         augment: Flip and rotate crops by multiples of 90 degrees, at random.
         seed: Decides everything random.
+        views: Crops of an image in each sample.
     """
 
     def __init__(
         self,
-        tasks: Sequence[Task | None],
+        images: Sequence[TaskImages | None],
         counts: Sequence[int],
         decoded: Decoded,
         patch: int,
         augment: bool,
         seed: int,
+        views: int = 1,
     ) -> None:
-        self.tasks, self.decoded = list(tasks), decoded
-        self.patch, self.augment, self.seed = patch, augment, seed
-        self.epochs = Epochs([0 if task is None else len(task) for task in tasks], counts, seed)
+        self.images, self.decoded, self.patch, self.augment = list(images), decoded, patch, augment
+        self.seed, self.views = seed, views
+        self.epochs = Epochs([0 if one is None else len(one) for one in images], counts, seed)
 
     def __len__(self) -> int:
         return len(self.epochs)
@@ -61,51 +64,84 @@ class TrainDataset(Dataset):
             raise IndexError(f"sample {key}: counters start at 0")
         epoch, index = divmod(int(key), len(self))
         label, which = self.epochs.at(epoch, index)
-        rng = keyed_rng("train", self.seed, epoch, index)
-        window = partial(crop, size=self.patch, rng=rng, augment=self.augment)
-        degraded, clean = self.tasks[label].draw(which, self.decoded, window, rng)
-        return {"input": to_tensor(degraded), "target": to_tensor(clean), "label": label, "key": int(key)}
+        sample: Sample = {"label": label, "key": int(key)}
+        for view in range(1, self.views + 1):
+            number = () if view == 1 else (view,)
+            rng = keyed_rng("train", self.seed, epoch, index, *number)
+            window = partial(crop, size=self.patch, rng=rng, augment=self.augment)
+            degraded, clean = self.images[label].draw(which, self.decoded, window, rng)
+            suffix = "".join(map(str, number))
+            sample |= {f"input{suffix}": to_tensor(degraded), f"target{suffix}": to_tensor(clean)}
+        return sample
 
 
 class ValDataset(Dataset):
-    """Fixed crops of held-out images, the same in every run of a mix: a number of them for each degradation.
+    """Fixed crops of held-out images, the same in every run of a mix: a number of them for each task.
 
-    A sample has the fields of `TrainDataset` and `name`, such as `noise25/chelsea-0`. Neighbouring samples
-    share the degradation. Crop `i` comes from image `i % images`; degradations with the same images share crops.
+    A sample has the fields of `TrainDataset` and `name`, such as `noise25/chelsea-0`. Neighbouring samples share the
+    task. Crop `i` comes from image `i % images`; tasks with the same images share crops.
 
     Args:
-        tasks: Held-out images by position and name of their label.
+        images: Held-out images by position and name of their label.
         decoded: Reads the pictures.
         patch: Height and width of the crops in pixels.
-        crops: Crops of each degradation.
+        crops: Crops of each task.
     """
 
-    def __init__(self, tasks: Sequence[tuple[int, str, Task]], decoded: Decoded, patch: int, crops: int) -> None:
-        self.tasks, self.decoded, self.patch, self.crops = list(tasks), decoded, patch, crops
-        self.names = {label: task.names() for _, label, task in tasks}
+    def __init__(self, images: Sequence[tuple[int, str, TaskImages]], decoded: Decoded, patch: int, crops: int) -> None:
+        self.images, self.decoded, self.patch, self.crops = list(images), decoded, patch, crops
+        self.names = {label: one.names() for _, label, one in images}
 
     def __len__(self) -> int:
-        return len(self.tasks) * self.crops
+        return len(self.images) * self.crops
 
     def __getitem__(self, key: int) -> Sample:
         if not 0 <= key < len(self):
             raise IndexError(f"validation sample {key} of {len(self)}")
         number, index = divmod(int(key), self.crops)
-        position, label, task = self.tasks[number]
-        name = self.names[label][index % len(task)]
+        position, label, images = self.images[number]
+        name = self.names[label][index % len(images)]
         window = partial(crop, size=self.patch, rng=keyed_rng("val-crop", name, index))
         rng = keyed_rng("val", label, name, index)
-        degraded, clean = task.draw(index % len(task), self.decoded, window, rng)
+        degraded, clean = images.draw(index % len(images), self.decoded, window, rng)
         return {
             "input": to_tensor(degraded),
             "target": to_tensor(clean),
             "label": position,
             "key": int(key),
-            "name": f"{label}/{name}-{index // len(task)}",
+            "name": f"{label}/{name}-{index // len(images)}",
         }
 
 
-def to_tensor(image: NDArray[np.uint8]) -> torch.Tensor:
+def crop(images: Sequence[Image], *, size: int, rng: np.random.Generator, augment: bool = False) -> list[Image]:
+    """Cut the same (size, size, 3) window out of images of one size, at a random position.
+
+    Args:
+        images: uint8, (H, W, 3) each.
+        size: Height and width of the window.
+        rng: Source of all randomness.
+        augment: Turn and flip all of them by one of the 8 symmetries of the square.
+    """
+    height, width = images[0].shape[:2]
+    top, left = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
+    windows = [image[top : top + size, left : left + size] for image in images]
+    if augment:
+        pose = int(rng.integers(8))
+        windows = [turn(window, pose) for window in windows]
+    return windows
+
+
+def turn(image: Image, pose: int) -> Image:
+    """Apply one of the 8 symmetries of the square: `pose % 4` quarter turns, mirrored from 4 on."""
+    if pose % 4:
+        image = cv2.rotate(image, _QUARTERS[pose % 4])
+    return cv2.flip(image, 1) if pose >= 4 else image
+
+
+_QUARTERS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
+
+
+def to_tensor(image: Image) -> torch.Tensor:
     """Turn uint8 (H, W, 3) into float32 (3, H, W) in [0, 1]."""
     planes = np.empty((3, *image.shape[:2]), np.float32)
     return torch.from_numpy(np.divide(image.transpose(2, 0, 1), np.float32(255), out=planes))

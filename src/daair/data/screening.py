@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from daair.data.decoded import Decoded
-from daair.data.sources import Picture
-from daair.data.tasks import Task
+from daair.data.sources import PathOrImage
+from daair.data.task_images import TaskImages
 from daair.errors import UserError
 
-SKIP = "or leave out what cannot be used with mix.on_bad_file=skip"
+SKIP = "or leave out what cannot be used with on_bad_file=skip"
 
 
 class Screen:
-    """Looks at the pictures of tasks before they are trained on.
+    """Looks at the images of tasks before they are trained on.
 
     Args:
         decoded: Reads the pictures.
@@ -28,30 +28,30 @@ class Screen:
         self.decoded, self.skip = decoded, skip
         self.skipped: dict[Path, str] = {}
 
-    def decode(self, tasks: Sequence[Task], progress: Callable[[str, int], Any] | None = None) -> None:
+    def decode(self, tasks: Sequence[TaskImages], progress: Callable[[str, int], Any] | None = None) -> None:
         """Decode the files of tasks, clean and degraded ones apart, so that tasks with the same ones share them."""
         lists: dict[tuple[Path, ...], None] = {}
-        for task in tasks:
-            for column in zip(*task.pictures(), strict=True):
-                lists[tuple(dict.fromkeys(picture for picture in column if isinstance(picture, Path)))] = None
+        for images in tasks:
+            for side in zip(*images.pictures(), strict=True):
+                lists[tuple(dict.fromkeys(picture for picture in side if isinstance(picture, Path)))] = None
         total = sum(map(len, lists))
         with progress("decode", total) if progress is not None else contextlib.nullcontext() as bar:
             for files in lists:
                 self.decoded.fill(files, *([] if bar is None else [bar.advance]))
 
-    def usable(self, task: Task, patch: int, key: str) -> Task:
-        """Return the task with the images that can be used.
+    def usable(self, images: TaskImages, argument: str, patch: int) -> TaskImages:
+        """Return those images of a task that can be used.
 
         Args:
-            task: Its files are decoded.
+            images: Their files are decoded.
+            argument: Name of the argument of `daair.data.mix.Mix` that `patch` is, for messages.
             patch: Height and width of the crops that are cut out of the images.
-            key: Config key of `patch`.
 
         Raises:
             UserError: An image cannot be used and is not to be skipped, or none can be.
         """
         kept, small = [], []
-        for position, pictures in enumerate(task.pictures()):
+        for position, pictures in enumerate(images.pictures()):
             fault = self._fault(pictures)
             if fault is not None:
                 self._refuse(*fault)
@@ -60,18 +60,19 @@ class Screen:
             else:
                 kept.append(position)
         if small:
-            self._refuse_small(task, small, patch, key, any_left=bool(kept))
+            self._refuse_small(images, small, argument, patch, any_left=bool(kept))
         if not kept:
-            raise UserError(f"{task.origin}: none of {len(task)} images can be used ({self._first_skipped()})")
-        return task if len(kept) == len(task) else task.keep(kept)
+            first = next((f"{file}: {why}" for file, why in self.skipped.items()), "there are none")
+            raise UserError(f"{images.origin}: none of {len(images)} images can be used ({first})")
+        return images if len(kept) == len(images) else images.keep(kept)
 
     def refuse_lone(self, files: Sequence[Path], explain: Callable[[], str]) -> None:
-        """Leave out inputs without a target, or refuses them with an explanation."""
+        """Leave out inputs without a target, or refuse them with an explanation."""
         if not self.skip:
             raise UserError(f"{explain()}, {SKIP}")
         self.skipped |= dict.fromkeys(files, "half a pair: it has no clean image")
 
-    def _fault(self, pictures: tuple[Picture, ...]) -> tuple[Path, str] | None:
+    def _fault(self, pictures: tuple[PathOrImage, ...]) -> tuple[Path, str] | None:
         """Return a file that cannot be used, and why; None if all can be."""
         for picture in pictures:
             if isinstance(picture, Path) and picture in self.decoded.errors:
@@ -90,21 +91,19 @@ class Screen:
             raise UserError(f"{file}: {why}, {SKIP}{more}")
         self.skipped[file] = why
 
-    def _refuse_small(self, task: Task, small: Sequence[int], patch: int, key: str, any_left: bool) -> None:
-        names, pictures = task.names(), list(task.pictures())
-        smallest = min(small, key=lambda i: min(self.decoded.shape(pictures[i][0])))
-        height, width = self.decoded.shape(pictures[smallest][0])
+    def _refuse_small(
+        self, images: TaskImages, small: Sequence[int], argument: str, patch: int, any_left: bool
+    ) -> None:
+        names, pictures = images.names(), [clean for clean, *_ in images.pictures()]
         if not self.skip or not any_left:
-            which = "training" if key == "mix.patch" else "validation"
+            smallest = min(small, key=lambda i: min(self.decoded.shape(pictures[i])))
+            height, width = self.decoded.shape(pictures[smallest])
+            which = "training" if argument == "patch" else "validation"
             raise UserError(
-                f"{key}: {patch} is larger than the smallest {which} image ({names[smallest]}, {width}x{height}); "
+                f"{argument}: {patch} is larger than the smallest {which} image ({names[smallest]}, {width}x{height}); "
                 f"the largest patch that fits is {min(height, width)}" + (f"; {SKIP}" if any_left else "")
             )
         for position in small:
-            picture = pictures[position][0]
-            height, width = self.decoded.shape(picture)
-            file = picture if isinstance(picture, Path) else Path(names[position])
-            self.skipped[file] = f"{width}x{height} pixels, less than {key}={patch}"
-
-    def _first_skipped(self) -> str:
-        return next((f"{file}: {why}" for file, why in self.skipped.items()), "there are none")
+            height, width = self.decoded.shape(pictures[position])
+            file = pictures[position] if isinstance(pictures[position], Path) else Path(names[position])
+            self.skipped[file] = f"{width}x{height} pixels, less than {argument}={patch}"

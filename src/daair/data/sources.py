@@ -11,27 +11,25 @@ from typing import Annotated, Protocol
 
 import numpy as np
 from annotated_types import Ge, Interval, MinLen
-from numpy.typing import NDArray
 
-from daair.data import datasets, images
+from daair.data.datasets import likely_folders, locate_dataset
+from daair.data.degradations import Image
 from daair.data.leaves import dead_leaves
-from daair.data.listing import list_images, nearest
-from daair.errors import UserError
+from daair.data.listing import list_images
+from daair.errors import UserError, nearest
 
-Image = NDArray[np.uint8]
-"""RGB, (H, W, 3)."""
-Picture = Path | Image
+PathOrImage = Path | Image
 """A file, or an image that is there already."""
-Named = list[tuple[str, Picture]]
+NamedImages = list[tuple[str, PathOrImage]]
 
 
-class Source(Protocol):
-    """What a mix asks of a source."""
+class ImageSource(Protocol):
+    """What a mix asks of a source of clean images."""
 
     needs_root: bool
-    """Whether `pictures` cannot do without the folder `mix.root`."""
+    """Whether `pictures` cannot do without a root folder."""
 
-    def pictures(self, root: str | None = None) -> Named:
+    def pictures(self, root: str | None = None) -> NamedImages:
         """Return all pictures with their names, the same ones at every call."""
         ...
 
@@ -40,7 +38,7 @@ class Folder:
     """All pictures of one folder (not of its subfolders), in natural order.
 
     Args:
-        path: The folder, relative to `mix.root`; an absolute path stands for itself.
+        path: The folder, relative to the root; an absolute path stands for itself.
     """
 
     def __init__(self, path: str) -> None:
@@ -50,43 +48,43 @@ class Folder:
     def __str__(self) -> str:
         return self.path
 
-    def pictures(self, root: str | None = None) -> Named:
+    def pictures(self, root: str | None = None) -> NamedImages:
         """List the folder.
 
         Raises:
-            UserError: It is missing, cannot be listed, or holds no picture.
+            UserError: The folder is missing, cannot be listed, or holds no picture.
         """
         return [(file.name, file) for file in list_images(Path(root or ".", self.path))]
 
 
 class CleanSet:
-    """The clean images of a data set that is known by name, in whichever layout it lies under `mix.root`.
+    """The clean images of a data set that is known by name, in whichever layout it lies under the root.
 
     Args:
         name: One of `daair.data.catalogue.DATASETS`, such as `clean/train`.
         otherwise: Taken where the data set is not there.
     """
 
-    def __init__(self, name: str, otherwise: Source | None = None) -> None:
+    def __init__(self, name: str, otherwise: ImageSource | None = None) -> None:
         self.name, self.otherwise = name, otherwise
         self.needs_root = otherwise is None
 
     def __str__(self) -> str:
         return self.name
 
-    def pictures(self, root: str | None = None) -> Named:
+    def pictures(self, root: str | None = None) -> NamedImages:
         """List the data set.
 
         Raises:
-            UserError: It is not there, a folder cannot be listed, or holds no picture.
+            UserError: The data set is not there, or a folder of it cannot be listed or holds no picture.
         """
-        found = None if root is None else datasets.locate(self.name, root)
+        found = None if root is None else locate_dataset(self.name, root)
         if found is not None:
             return found.named_files()
         if self.otherwise is not None:
             return self.otherwise.pictures(root)
-        folder, others = datasets.first_place(self.name, root or "")
-        raise UserError(f"{folder}: no such folder{others}; check mix.root")
+        folder, others = likely_folders(self.name, root or "")
+        raise UserError(f"root: {folder}: no such folder{others}")
 
 
 class Photographs:
@@ -104,18 +102,19 @@ class Photographs:
     def __str__(self) -> str:
         return "scikit-image"
 
-    def pictures(self, root: str | None = None) -> Named:
+    def pictures(self, root: str | None = None) -> NamedImages:
         """Find the photographs; `root` is not used.
 
         Raises:
-            UserError: There is none of that name.
+            UserError: scikit-image has none of that name.
         """
         with resources.as_file(resources.files("skimage") / "data") as folder:
             shipped = {file.stem: file for file in list_images(folder)}
         for name in self.names:
             if name not in shipped:
-                hint = nearest(name, shipped)
-                raise UserError(f"photographs: scikit-image ships no picture '{name}'{hint and f'; {hint}'}")
+                near = nearest(name, shipped)
+                hint = f"; did you mean {near}?" if near else ""
+                raise UserError(f"photographs: scikit-image ships no picture '{name}'{hint}")
         return [(name, shipped[name]) for name in self.names]
 
 
@@ -137,12 +136,12 @@ class DeadLeaves:
         seed: Annotated[int, Ge(0)] = 0,
     ) -> None:
         self.count, self.size, self.seed = count, size, seed
-        self._drawn: Named = []
+        self._drawn: NamedImages = []
 
     def __str__(self) -> str:
         return "generated"
 
-    def pictures(self, root: str | None = None) -> Named:
+    def pictures(self, root: str | None = None) -> NamedImages:
         """Draw the pictures, on the first call; `root` is not used."""
         if not self._drawn:
             self._drawn = [
@@ -150,15 +149,3 @@ class DeadLeaves:
                 for i in range(self.count)
             ]
         return self._drawn
-
-
-def read_rgb(path: str | Path) -> Image:
-    """Read a picture as uint8 RGB, (H, W, 3). Grey becomes RGB, 16 bits become 8, EXIF rotation is applied.
-
-    Raises:
-        UserError: The file cannot be read; the message names it and says what to do.
-    """
-    try:
-        return images.read_rgb(path)
-    except UserError as error:
-        raise UserError(f"{error}; replace or remove the file") from None

@@ -1,11 +1,10 @@
-"""How strong a degradation is on a photograph: what it leaves of it, over many draws."""
+"""How strong a degradation is on a photograph: the input PSNR that it leaves, over many draws."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from daair.data.degradations.ranges import Image
+from daair.data.degradations import Degradation, Image
 from daair.data.keyed import keyed_rng
 from daair.metrics import PROTOCOLS
 
@@ -19,8 +18,8 @@ class Draw:
 
     Attributes:
         image: Degraded, uint8, (H, W, 3).
-        psnr: Of it against the clean image in dB, over all channels; infinite if nothing changed.
-        number: Which of the draws it is; the same number gives the same picture.
+        psnr: PSNR against the clean image in dB, over all channels; infinite if nothing changed.
+        number: Number of the draw; the same number gives the same picture.
     """
 
     image: Image
@@ -28,12 +27,10 @@ class Draw:
     number: int
 
 
-def strengths(
-    image: Image, degrade: Callable[[Image, np.random.Generator], Image], key: str, draws: int = 21
-) -> dict[str, Draw]:
-    """Degrade an image many times and picks the draws that are weak, medium and strong by their input PSNR.
+def strengths(image: Image, degrade: Degradation, key: str, draws: int = 21) -> dict[str, Draw]:
+    """Degrade an image many times and pick the draws that are weak, medium and strong by their input PSNR.
 
-    So strength means one thing for all degradations, whatever their parameters are and whichever of them, high or low,
+    So strength means the same for all degradations, whatever their parameters are and whichever of them, high or low,
     makes them worse. Where nothing that matters is drawn (noise of a fixed sigma) the three are nearly alike.
 
     Args:

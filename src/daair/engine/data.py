@@ -1,15 +1,17 @@
-"""What a run is trained on, told at its start, and the same after a resume."""
+"""What a run is trained on: prepared, told at the start of the run, and the same after a resume."""
 
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from daair import components
+from daair.config.signatures import takes
 from daair.data.audit import leaks
-from daair.data.audit.findings import short
+from daair.data.audit.findings import relative_to_root
 from daair.data.mix import Mix
 from daair.engine.progress import Reporter
-from daair.errors import UserError
+from daair.errors import UserError, naming_full_keys, with_full_keys
 from daair.runs.record import Record
 
 if TYPE_CHECKING:
@@ -18,11 +20,23 @@ if TYPE_CHECKING:
 SHOWN = 3  # skipped files that are named
 
 
+def prepared_mix(cfg: "Config", reporter: Reporter) -> Mix:
+    """Build the mix of a config and prepare its images.
+
+    Raises:
+        UserError: There is something that cannot be trained on; the message names the config key.
+    """
+    with naming_full_keys("mix", takes(components.locate(cfg.mix["_target_"]))):
+        mix = components.build(cfg.mix)
+        mix.prepare(reporter.progress)
+    return mix
+
+
 def data_lines(mix: Mix, batch: int, steps: int) -> Iterator[str]:
-    """Say what each degradation is trained on and what an epoch is, a line each.
+    """Yield a line on what each task is trained on, and one on the length of an epoch.
 
     Args:
-        mix: Prepared.
+        mix: A prepared mix.
         batch: Samples of an update.
         steps: Updates of the training.
     """
@@ -31,7 +45,7 @@ def data_lines(mix: Mix, batch: int, steps: int) -> Iterator[str]:
     for label, data in summary["degradations"].items():
         what = f"{data['images']} pairs of" if data["source"] == "paired" else f"{data['images']} clean images of"
         share = f"{data['samples']} samples an epoch ({data['samples'] / epoch:.1%})"
-        note = f" ({data['note']})" if data["note"] else ""
+        note = f" ({with_full_keys(data['note'], 'mix', ('min_pairs',))})" if data["note"] else ""
         yield f"data: {label}: {data['source']}, {what} {data['origin']}{note}; {share}"
     length = epoch / batch
     yield f"data: an epoch is {epoch} samples, {length:.1f} updates; {steps} updates are {steps / length:.1f} epochs"
@@ -74,7 +88,7 @@ def check_same_data(record: Record, mix: Mix) -> None:
     """Refuse to go on with a run that was begun on other data, under another `mix.root` for instance.
 
     Raises:
-        UserError: The data differ; the text says how.
+        UserError: The data differ; the message says how.
     """
     before = record.data().get("degradations")
     if not before or (record.status().step == 0 and record.status().state != "done"):
@@ -96,25 +110,25 @@ def _words(data: dict | None) -> str:
 
 
 def warn_of_leaks(cfg: "Config", reporter: Reporter, used: Iterable[Path] | None = None) -> None:
-    """Say which scenes of the test and validation sets under `mix.root` are trained on; never stops a training.
+    """Print which scenes of the test and validation sets under `mix.root` are trained on; never stop a training.
 
     A first start reads at most `daair.data.audit.leaks.MOST_NEW` pictures for it; later ones read only new files.
 
     Args:
-        cfg: Of the training.
-        reporter: Says it.
+        cfg: Config of the training.
+        reporter: Prints the warnings.
         used: The clean pictures that are trained on; None stands for all training sets under the root.
     """
     root = cfg.mix.get("root")
     if root is None or not reporter.active:
         return
     try:
-        found, unseen = leaks.of_training(root, Path(cfg.paths.runs) / leaks.CACHE, used, leaks.MOST_NEW)
+        found, unseen = leaks.training_leaks(root, Path(cfg.paths.runs) / leaks.CACHE, used, leaks.MOST_NEW)
     except UserError as error:
         reporter.say(f"warning: cannot look for test scenes among the training pictures: {error}")
         return
     for shared in found:
-        file, other = (short(path, Path(root)) for path in shared.pairs[0])
+        file, other = (relative_to_root(path, Path(root)) for path in shared.pairs[0])
         reporter.say(
             f"warning: {shared.scenes} scenes of {shared.second} are in {shared.first} ({file} shows {other}): "
             "figures on them say nothing; task=verify lists all"

@@ -36,7 +36,7 @@ from daair.data.mix import Mix
 from daair.engine.measure import Samples, measure
 from daair.engine.progress import Reporter
 from daair.engine.setup import make_accelerator
-from daair.errors import UserError
+from daair.errors import UserError, with_full_keys
 from daair.files import replacing, safe_name
 from daair.report import tables
 from daair.runs import samples
@@ -110,7 +110,7 @@ def with_data(benchmarks: Sequence[Benchmark], root: str | None, reporter: Repor
     """Return those benchmarks whose data are there; of the others a line says why not."""
     reasons = {benchmark: why_missing(benchmark, root) for benchmark in benchmarks}
     for reason in filter(None, reasons.values()):
-        reporter.say(f"not evaluated: {reason}")
+        reporter.say(f"not evaluated: {with_full_keys(reason, 'mix', ('root',))}")
     return [benchmark for benchmark, reason in reasons.items() if reason is None]
 
 

@@ -22,7 +22,7 @@ from daair.data.mix import Mix
 from daair.data.order import StepSampler
 from daair.engine import checkpoints
 from daair.engine.costs import costs
-from daair.engine.data import Waiting, check_same_data, data_lines, warn_of_leaks
+from daair.engine.data import Waiting, check_same_data, data_lines, prepared_mix, warn_of_leaks
 from daair.engine.devices import describe
 from daair.engine.evaluate import finish
 from daair.engine.progress import Bar, Reporter
@@ -46,8 +46,7 @@ def train(cfg: Config) -> int:
         threads=cfg.train.threads,
     )
     reporter = Reporter(accelerator.is_main_process)
-    mix: Mix = components.build(cfg.mix)
-    mix.prepare(reporter.progress)  # what cannot be trained on fails here, before the run's folder exists
+    mix = prepared_mix(cfg, reporter)  # what cannot be trained on fails here, before the run's folder exists
     record = Record(run_folder(cfg), writer=accelerator.is_main_process)
     with record.lock():
         check_same_data(record, mix)

@@ -13,10 +13,10 @@ from rich.table import Table
 
 from daair import components
 from daair.config.jobs import current_composer
-from daair.data.sources import read_rgb
+from daair.data.images import read_rgb
 from daair.data.strength import STRENGTHS, strengths
 from daair.engine.progress import Reporter
-from daair.errors import UserError
+from daair.errors import UserError, naming_full_keys
 from daair.runs.pictures import comparison
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ NOT_PARAMETERS = {"_target_", "_partial_", "_convert_", "_recursive_"}
 
 
 def preview(cfg: "Config") -> int:
-    """Write the contact sheet to `cfg.output` and prints its figures as a table.
+    """Write the contact sheet to `cfg.output` and print its figures as a table.
 
     Returns:
         Exit status 0.
@@ -38,7 +38,7 @@ def preview(cfg: "Config") -> int:
     """
     path = Path(cfg.output or Path(cfg.paths.runs) / "preview" / f"{cfg.mix.get('name', 'mix')}.png")
     if path.suffix.lower() not in FORMATS:
-        raise UserError(f"output: {path}: is to be a picture file ({', '.join(FORMATS)})")
+        raise UserError(f"output: {path}: must be a picture file ({', '.join(FORMATS)})")
     reporter = Reporter()
     nodes = chosen(cfg)
     name, photograph = clean_photograph(cfg)
@@ -70,8 +70,8 @@ def preview(cfg: "Config") -> int:
 
 
 def chosen(cfg: "Config") -> dict[str, Mapping[str, Any]]:
-    """The degradations to show, by name: their config nodes. The mix's own keep what the user has set in them."""
-    own = {name: node for name, node in cfg.mix["degradations"].items() if node is not None}
+    """Return config nodes of the degradations to show, by name; those of the mix keep what the user has set in them."""
+    own = {name: task["degrade"] for name, task in cfg.mix["tasks"].items() if task.get("degrade") is not None}
     if cfg.preview.degradations is None:
         if not own:
             raise UserError("preview.degradations: missing; this mix makes none itself, so name some, or all")
@@ -91,11 +91,12 @@ def chosen(cfg: "Config") -> dict[str, Mapping[str, Any]]:
 
 
 def clean_photograph(cfg: "Config") -> tuple[str, np.ndarray]:
-    """Name and pixels, uint8 (H, W, 3), of `cfg.input`, or of the first held-out photograph of the mix."""
+    """Return name and pixels, uint8 (H, W, 3), of `cfg.input`, or of the first held-out photograph of the mix."""
     if cfg.input is not None:
         return Path(cfg.input).name, read_rgb(cfg.input)
-    mix = components.build(cfg.mix)
-    name, picture = mix.val[0].pictures(mix.root)[0]
+    source = components.build(cfg.mix["val"][0])
+    with naming_full_keys("mix", ("root",)):
+        name, picture = source.pictures(cfg.mix.get("root"))[0]
     return name, read_rgb(picture) if isinstance(picture, Path) else picture
 
 
@@ -116,7 +117,7 @@ def parameters(node: Mapping[str, Any]) -> str:
 
 
 def window(image: np.ndarray, size: int | None) -> np.ndarray:
-    """Return the middle `size` x `size` pixels of an image (H, W, 3), or as many as it has; None for all."""
+    """Return the middle `size` x `size` pixels of an image (H, W, 3), or as many as it has; None keeps all."""
     height, width = image.shape[:2]
     top, left = max(0, height - (size or height)) // 2, max(0, width - (size or width)) // 2
     return image[top : top + (size or height), left : left + (size or width)]

@@ -1,7 +1,7 @@
 """`task=verify mix.root=DIR`: is the data there what the papers mean by these names?
 
-Prints a line for each data set and one for each finding, writes all of it as JSON, and returns 1 if there are errors.
-What the files were found to be is remembered, so that a second look at a large folder takes seconds.
+The task prints a line for each data set and one for each finding, writes all of it as JSON, and returns 1 if there are
+errors. What the files were found to be is remembered, so that a second look at a large folder takes seconds.
 """
 
 import json
@@ -15,17 +15,17 @@ from rich import box
 from rich.table import Table
 
 from daair.data.audit import leaks
-from daair.data.audit.findings import LEVELS, Report
-from daair.data.audit.verify import verify as check
+from daair.data.audit.findings import LEVELS, AuditReport
+from daair.data.audit.root import audit_root
 from daair.engine.progress import Reporter
-from daair.errors import UserError
+from daair.errors import UserError, naming_full_keys
 from daair.files import write_text
 
 if TYPE_CHECKING:
     from daair.config.schema import Config
 
 FOLDERS = 8
-"""Folders with other pictures that are printed; the JSON file has all."""
+"""Most folders with other pictures that are printed; the JSON file has all."""
 
 
 def verify(cfg: "Config") -> int:
@@ -41,7 +41,8 @@ def verify(cfg: "Config") -> int:
     if root is None:
         raise UserError("mix.root: missing; task=verify needs mix.root=DIR, the folder with the data sets")
     reporter = Reporter()
-    report = check(root, Path(cfg.paths.runs) / leaks.CACHE, reporter.progress)
+    with naming_full_keys("mix", ("root",)):
+        report = audit_root(root, reporter.progress, Path(cfg.paths.runs) / leaks.CACHE)
     path = Path(cfg.output or Path(cfg.paths.runs) / "verify" / f"{Path(root).resolve().name or 'root'}.json")
     try:
         write_text(path, json.dumps(as_json(report), indent=1) + "\n")
@@ -52,15 +53,15 @@ def verify(cfg: "Config") -> int:
         for finding in report.findings:
             if finding.level == level:
                 reporter.say(str(finding))
-    for line in beside(report):
+    for line in more_lines(report):
         reporter.say(line)
     errors, warnings = report.count("error"), report.count("warning")
     reporter.say(f"{len(report.sets)} data sets, {errors} errors, {warnings} warnings; all files concerned: {path}")
     return 1 if errors else 0
 
 
-def as_json(report: Report) -> dict[str, Any]:
-    """Return everything in a report, for programs."""
+def as_json(report: AuditReport) -> dict[str, Any]:
+    """Return a report in plain lists and dictionaries."""
     return {
         "root": str(report.root),
         "errors": report.count("error"),
@@ -73,8 +74,8 @@ def as_json(report: Report) -> dict[str, Any]:
     }
 
 
-def beside(report: Report) -> list[str]:
-    """Say what is not there, and what is there but was not looked at."""
+def more_lines(report: AuditReport) -> list[str]:
+    """Return lines on what is not there, and on what is there but was not looked at."""
     lines = []
     if absent := dict.fromkeys(re.sub(r"^cdd11_\w+", "cdd11", name) for name in report.absent):
         lines.append(f"not there: {', '.join(absent)}")
@@ -88,8 +89,8 @@ def beside(report: Report) -> list[str]:
     return lines
 
 
-def table(report: Report, width: int) -> Table:
-    """Return one line for each data set; where `width` characters do not suffice, only the folders are cut short."""
+def table(report: AuditReport, width: int) -> Table:
+    """Return a table with a line for each data set; where `width` is too little, only the folders are cut short."""
     names = ("data set", "layout", "folder", "images", "pairs", "input dB", "on Y", "published", "status")
     rows = []
     for one in report.sets:

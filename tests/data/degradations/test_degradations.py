@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from daair.data import sources
 from daair.data.degradations import BRIGHTEST_STREAK, haze, noise, rain, scatter, smooth_depth
+from daair.data.images import read_rgb
+from daair.data.sources import Folder
 
 ALL = {"noise": partial(noise, sigma=25), "rain": rain, "haze": haze}
 
@@ -170,8 +171,8 @@ def test_crops_are_as_rainy_as_photographs():
 def test_rain_is_like_rain100l(data_root):
     """Input PSNR of Rain100L's 50 pairs: 25.4 dB, spread 3.8 dB; covered by more than 20 levels: 9 % of the pixels."""
     psnr, covered = [], []
-    for position, (_, file) in enumerate(sources.Folder("val/clean").pictures(str(data_root))):
-        image = sources.read_rgb(file)
+    for position, (_, file) in enumerate(Folder("val/clean").pictures(str(data_root))):
+        image = read_rgb(file)
         added = rain(image, np.random.default_rng(position)).astype(float) - image
         psnr.append(10 * np.log10(255**2 / np.square(added).mean()))
         covered.append((added.max(2) > 20).mean())

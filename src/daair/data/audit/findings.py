@@ -1,4 +1,4 @@
-"""What a verification of data sets says: findings, a report for each set, one for all."""
+"""What an audit of data sets finds: single findings, a summary of each data set, a report on all of them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ class Finding:
     Attributes:
         level: One of `LEVELS`.
         dataset: Name of the data set.
-        what: What is the matter.
+        what: What is wrong or worth knowing.
         remedy: What to do about it.
         files: All files concerned, relative to the root.
     """
@@ -31,15 +31,15 @@ class Finding:
 
 
 @dataclass
-class SetReport:
-    """What one data set was found to be.
+class DatasetSummary:
+    """What one data set was found to hold.
 
     Attributes:
-        name: Of the data set.
-        layout: In which it was found.
-        folders: Relative to the root.
-        images: Clean pictures.
-        pairs: Inputs with a target; None for a set of clean pictures.
+        name: Name of the data set.
+        layout: Layout in which it was found.
+        folders: Its folders, relative to the root.
+        images: Number of clean pictures.
+        pairs: Number of inputs with a target; None for a set of clean pictures.
         official: Number of images or pairs that it should have, if there is such a number.
         sizes: How many clean pictures have each size, the most frequent first.
         input_psnr: Mean over the pairs measured, in dB: `rgb`, `y` (MATLAB's luma), whole pictures, 8 bits.
@@ -68,37 +68,36 @@ class SetReport:
     @property
     def status(self) -> str:
         """`complete` or `n of N`, and the worst finding."""
-        share = "" if self.official is None else "complete" if self.count == self.official else ""
-        if self.official is not None and self.count != self.official:
-            share = f"{self.count} of {self.official}"
+        share = "" if self.official is None else f"{self.count} of {self.official}"
+        share = "complete" if self.count == self.official else share
         return ", ".join(part for part in (share, self.level if self.level != "note" else "") if part) or "ok"
 
 
 @dataclass
-class Report:
-    """Everything that `daair.data.audit.verify.verify` found.
+class AuditReport:
+    """Everything that `daair.data.audit.root.audit_root` found.
 
     Attributes:
         root: The folder.
-        sets: One for each data set found.
-        findings: What is to be said about them, set by set.
+        sets: A summary of each data set found.
+        findings: All findings, set by set.
         absent: Names of the known data sets that are not there.
         without_pairs: Degradations of which there is no data set to train on.
         others: Number of pictures that belong to none of the data sets, by folder.
     """
 
     root: Path
-    sets: list[SetReport]
+    sets: list[DatasetSummary]
     findings: list[Finding]
     absent: list[str] = field(default_factory=list)
     without_pairs: list[str] = field(default_factory=list)
     others: dict[str, int] = field(default_factory=dict)
 
     def count(self, level: str) -> int:
-        """Return number of findings of a level."""
+        """Return the number of findings of a level."""
         return sum(finding.level == level for finding in self.findings)
 
 
-def short(path: Path, root: Path) -> str:
-    """Return a path as users know it: relative to the root where it lies in it."""
+def relative_to_root(path: Path, root: Path) -> str:
+    """Return a path as users know it: relative to the root if it lies under it."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

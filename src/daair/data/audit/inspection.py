@@ -1,8 +1,8 @@
-"""What each image file of a data set is: readable, how large, grey, equal to which other file, which scene.
+"""What each image file of a data set is: readable or not, how large, grey, with which contents, of which scene.
 
 A file is read and decoded once, in a pool of threads (Pillow releases the interpreter's lock while it decodes), and
-what was learned is kept in a small database beside the runs, under the file's path, size and time of change. So a
-second look at 72,135 pictures of RESIDE costs a `stat` each.
+what was learned is kept in a small database beside the runs, under the file's path, size and time of change. So the
+second audit of RESIDE's 72,135 pictures costs a `stat` each.
 """
 
 import contextlib
@@ -20,19 +20,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from daair.data.audit.fingerprints import LENGTH, fingerprint, thumbnail
-from daair.data.sources import read_rgb
+from daair.data.images import read_rgb
 from daair.errors import UserError
 
 VERSION = 1
-"""Of what is stored; another one begins a new database."""
+"""Version of the table; what another version stored is not read."""
 
 _BATCH = 512  # files between two transactions, and at most in the pool at a time
 _GREY = 2  # difference of the channels of a thumbnail, of 255, up to which a picture is grey
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a file was found to be.
+class FileFacts:
+    """What is known of an image file.
 
     Attributes:
         width: In pixels as shown (EXIF rotation applied); 0 if unreadable.
@@ -40,7 +40,7 @@ class Facts:
         grey: Whether it has no colour, in one channel or in three equal ones.
         digest: Hash of the file's bytes.
         error: Why it cannot be read and what to do, in one line without its name; empty if it can.
-        print: Its fingerprint as float16 bytes; empty if unreadable.
+        fingerprint_bytes: Its fingerprint as float16 bytes; empty if unreadable.
     """
 
     width: int
@@ -48,40 +48,42 @@ class Facts:
     grey: bool
     digest: str
     error: str
-    print: bytes
+    fingerprint_bytes: bytes
 
     @property
     def size(self) -> str:
-        """As text, "481x321"."""
+        """Width and height as text, `481x321`."""
         return f"{self.width}x{self.height}"
 
     @property
     def fingerprint(self) -> NDArray[np.float32]:
-        """(256,); zeros if unreadable."""
-        return np.frombuffer(self.print, np.float16).astype(np.float32) if self.print else np.zeros(LENGTH, np.float32)
+        """Its fingerprint, (256,); zeros if unreadable."""
+        if not self.fingerprint_bytes:
+            return np.zeros(LENGTH, np.float32)
+        return np.frombuffer(self.fingerprint_bytes, np.float16).astype(np.float32)
 
 
-def look(path: Path) -> Facts:
-    """Read and decodes one file completely, as training would; never raises for what is wrong with the file."""
+def inspect_file(path: Path) -> FileFacts:
+    """Read and decode one file completely, as training would; never raise for what is wrong with the file."""
     try:
         digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
         rgb = read_rgb(path)
     except OSError as error:
-        return Facts(0, 0, False, "", error.strerror or str(error), b"")
+        return FileFacts(0, 0, False, "", error.strerror or str(error), b"")
     except UserError as error:
-        return Facts(0, 0, False, digest, str(error).removeprefix(f"{path}: "), b"")
+        return FileFacts(0, 0, False, digest, str(error).removeprefix(f"{path}: "), b"")
     small = thumbnail(Image.fromarray(rgb))
     grey = int(np.ptp(small, axis=2).max()) <= _GREY
-    return Facts(rgb.shape[1], rgb.shape[0], grey, digest, "", fingerprint(small).astype(np.float16).tobytes())
+    return FileFacts(rgb.shape[1], rgb.shape[0], grey, digest, "", fingerprint(small).astype(np.float16).tobytes())
 
 
-def inspect(
+def inspect_files(
     files: Iterable[Path],
     cache: Path | None = None,
     advance: Callable[[], None] = lambda: None,
     most_new: int | None = None,
-) -> dict[Path, Facts]:
-    """Look at files, several at a time.
+) -> dict[Path, FileFacts]:
+    """Inspect files, several at a time.
 
     Args:
         files: May repeat; each is read once.
@@ -93,7 +95,7 @@ def inspect(
         Facts by path, in the order of `files`; without those that were not read.
     """
     todo = list(dict.fromkeys(files))
-    found: dict[Path, Facts] = {}
+    found: dict[Path, FileFacts] = {}
     # The reader's own filter of warnings is not made for threads: restore it here, once.
     with _Cache(cache) as store, warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for batch in _batches(todo):
@@ -104,7 +106,7 @@ def inspect(
                     advance()
             new = [path for path in batch if known[path] is None][:most_new]
             most_new = most_new if most_new is None else most_new - len(new)
-            for path, facts in zip(new, pool.map(look, new), strict=True):
+            for path, facts in zip(new, pool.map(inspect_file, new), strict=True):
                 known[path] = facts
                 advance()
             store.put([(path, keys[path], known[path]) for path in new])
@@ -118,7 +120,7 @@ def _batches(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
 
 
 def _key(path: Path) -> str:
-    """Change whenever the file does."""
+    """Return a text that changes whenever the file does."""
     try:
         status = path.stat()
         return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
@@ -127,9 +129,9 @@ def _key(path: Path) -> str:
 
 
 class _Cache:
-    """Facts by path and key in an SQLite file; without a file, or where the disk does not play along, a cache of none.
+    """Facts by path and key in an SQLite file; without a file, or where it cannot be used, the cache stays empty.
 
-    A cache that cannot be used costs time and nothing else, so its errors are not told.
+    A cache that cannot be used costs time and nothing else, so its errors are not reported.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -151,7 +153,7 @@ class _Cache:
         if self._connection is not None:
             self._connection.close()
 
-    def get(self, path: Path, key: str) -> Facts | None:
+    def get(self, path: Path, key: str) -> FileFacts | None:
         """Return what is known of the file as it is now."""
         if self._connection is None or not key:
             return None
@@ -161,10 +163,10 @@ class _Cache:
                 (os.path.abspath(path), key),
             ).fetchone()
             if row is not None:
-                return Facts(row[0], row[1], bool(row[2]), *row[3:])
+                return FileFacts(row[0], row[1], bool(row[2]), *row[3:])
         return None
 
-    def put(self, rows: Sequence[tuple[Path, str, Facts]]) -> None:
+    def put(self, rows: Sequence[tuple[Path, str, FileFacts]]) -> None:
         """Keep what was learned, in one transaction."""
         if self._connection is None or not rows:
             return

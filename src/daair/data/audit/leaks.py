@@ -9,20 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from daair.data import datasets
 from daair.data.audit.fingerprints import matches
-from daair.data.audit.inspection import Facts, inspect
-from daair.data.datasets import Found
+from daair.data.audit.inspection import FileFacts, inspect_files
+from daair.data.datasets import LocatedDataset, locate_all
 
 CACHE = ".cache/images.sqlite"
-"""Below `paths.runs`: what image files were found to be, by path, size and time."""
+"""Database, below the folder of all runs, of what image files were found to be; see `daair.data.audit.inspection`."""
 
 MOST_NEW = 1000
-"""Pictures that the start of a training reads for this at most; the next one goes on where it stopped."""
+"""Most pictures that the start of a training reads for this; the next start goes on where this one stopped."""
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedScenes:
     """Scenes that two sets have in common.
 
     Attributes:
@@ -42,17 +41,17 @@ class Shared:
 
     @property
     def scenes(self) -> int:
-        """How many different files of the second set occur in the first."""
+        """Number of different files of the second set that occur in the first."""
         return len({b for _, b in self.pairs})
 
 
-def clean_pools(sets: Iterable[Found]) -> dict[str, list[Path]]:
+def clean_pools(sets: Iterable[LocatedDataset]) -> dict[str, list[Path]]:
     """List the clean pictures of data sets, each folder once.
 
     Several data sets may share their clean pictures (CDD-11's eleven degradations), or one may be the union of others
     (`clean/train` in the papers' layouts, of BSD400 and WED); such sets are left out.
     """
-    files = {found.dataset.name: found.files() for found in sets}
+    files = {located.dataset.name: located.files() for located in sets}
     pools: dict[str, list[Path]] = {}
     covered: set[Path] = set()
     # Unions last: named parts say more.
@@ -64,34 +63,34 @@ def clean_pools(sets: Iterable[Found]) -> dict[str, list[Path]]:
 
 
 def shared_scenes(
-    first: Mapping[str, Sequence[Path]], second: Mapping[str, Sequence[Path]], facts: Mapping[Path, Facts]
-) -> list[Shared]:
-    """Compare every set of `first` with every set of `second`; the empty intersections are left out.
+    first: Mapping[str, Sequence[Path]], second: Mapping[str, Sequence[Path]], facts: Mapping[Path, FileFacts]
+) -> list[SharedScenes]:
+    """Compare every set of `first` with every set of `second`; sets without a shared scene are left out.
 
     Args:
         first: Clean files by name of their set.
         second: The same; a file that is in both sets is a shared scene too.
-        facts: Of all the files; see `daair.data.audit.inspection.inspect`.
+        facts: What is known of all the files; see `daair.data.audit.inspection.inspect_files`.
     """
     found = []
     for a, files in first.items():
         for b, others in second.items():
             pairs = matches([facts[file].fingerprint for file in files], [facts[file].fingerprint for file in others])
             if pairs:
-                found.append(Shared(a, b, tuple((files[m.first], others[m.second]) for m in pairs)))
+                found.append(SharedScenes(a, b, tuple((files[m.first], others[m.second]) for m in pairs)))
     return found
 
 
-def of_training(
+def training_leaks(
     root: str | Path, cache: Path | None = None, used: Iterable[Path] | None = None, most_new: int | None = None
-) -> tuple[list[Shared], int]:
+) -> tuple[list[SharedScenes], int]:
     """Compare the clean pictures to train on with those to validate and test on.
 
     The smallest sets come first, so that a first look at a folder with RESIDE in it still finds the classic leak.
 
     Args:
-        root: As `mix.root`.
-        cache: File that remembers what pictures were found to be; see `daair.data.audit.inspection.inspect`.
+        root: Folder with the data sets.
+        cache: File that remembers what pictures were found to be; see `daair.data.audit.inspection.inspect_files`.
         used: The clean pictures that are trained on; None stands for all training sets under the root.
         most_new: Pictures to read at most, beyond what the cache knows; None reads all.
 
@@ -101,7 +100,7 @@ def of_training(
     Raises:
         UserError: A folder cannot be listed.
     """
-    pools = clean_pools(one for one in datasets.found(root) if one.holds_images())
+    pools = clean_pools(one for one in locate_all(root) if one.holds_images())
     held_out = {name: files for name, files in pools.items() if not name.endswith("/train")}
     train = {name: files for name, files in pools.items() if name not in held_out}
     if used is not None:
@@ -112,7 +111,7 @@ def of_training(
         return [], 0
     smallest_first = sorted([*train.values(), *held_out.values()], key=len)
     files = list(dict.fromkeys(file for files in smallest_first for file in files))
-    facts = inspect(files, cache, most_new=most_new)
+    facts = inspect_files(files, cache, most_new=most_new)
     first, second = (
         {name: [file for file in files if file in facts] for name, files in part.items()} for part in (train, held_out)
     )

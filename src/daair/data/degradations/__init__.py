@@ -11,10 +11,11 @@ A new degradation is one more function, here or in any other package, and one fi
 from daair.data.degradations.composition import compose
 from daair.data.degradations.compression import jpeg
 from daair.data.degradations.flakes import snow
+from daair.data.degradations.ranges import Degradation, Image
 from daair.data.degradations.scattering import haze, scatter, smooth_depth
 from daair.data.degradations.sensor import lowlight, noise
 from daair.data.degradations.shake import blur
 from daair.data.degradations.streaks import BRIGHTEST_STREAK, rain
 
-__all__ = ["BRIGHTEST_STREAK", "blur", "compose", "haze", "jpeg", "lowlight", "noise", "rain", "scatter"]
-__all__ += ["smooth_depth", "snow"]
+__all__ = ["BRIGHTEST_STREAK", "Degradation", "Image", "blur", "compose", "haze", "jpeg", "lowlight", "noise", "rain"]
+__all__ += ["scatter", "smooth_depth", "snow"]

@@ -1,19 +1,19 @@
 """Several degradations of one image, one after the other."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated
 
 import numpy as np
 from annotated_types import MinLen
 
-from daair.data.degradations.ranges import Image
+from daair.data.degradations.ranges import Degradation, Image
 
 
 def compose(
     image: Image,
     rng: np.random.Generator,
     *,
-    steps: Annotated[Mapping[str, Callable[[Image, np.random.Generator], Image]], MinLen(1)],
+    steps: Annotated[Mapping[str, Degradation], MinLen(1)],
 ) -> Image:
     """Apply degradations in the given order, each to what the one before left.
 

@@ -17,7 +17,7 @@ def jpeg(
     *,
     quality: Annotated[tuple[Quality, Quality], Predicate(low_to_high)] = (10, 40),
 ) -> Image:
-    """Compresse as a JPEG file does: 8 x 8 blocks, colour at half the resolution (4:2:0), libjpeg's tables.
+    """Compress as a JPEG file does: 8 x 8 blocks, colour at half the resolution (4:2:0), libjpeg's tables.
 
     The qualities 10, 20, 30 and 40 are those of the papers since ARCNN (Dong et al., ICCV 2015) to SwinIR; colour as
     in FBCNN (Jiang et al., ICCV 2021). Blocks begin at the image's corner, so that a crop has a grid of its own.

@@ -1,8 +1,9 @@
-"""Types that the degradations share: images, and ranges of parameters with the values that make sense in them.
+"""Types that the degradations share: images, functions, and ranges of parameters with the values that make sense.
 
 A parameter given as a pair is a range: each call draws its own value from it, uniformly unless said otherwise.
 """
 
+from collections.abc import Callable
 from typing import Annotated
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 """RGB, (H, W, 3)."""
+Degradation = Callable[[Image, np.random.Generator], Image]
+"""A degradation whose parameters are set."""
 
 
 def low_to_high(pair: tuple[float, float]) -> bool:

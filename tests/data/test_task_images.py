@@ -1,4 +1,6 @@
-"""What a degradation is trained on: pairs where they are, else clean photographs; told, and the same crop for both."""
+"""What a task is trained on: pairs where they are, else clean photographs; told, and the same crop for both."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,8 +8,9 @@ from PIL import Image
 
 from daair.data.degradations import haze, rain
 from daair.data.mix import Mix
-from daair.data.pairs import PairedFolders, PairedSet
+from daair.data.pairs import PairedFolders
 from daair.data.sources import CleanSet, DeadLeaves, Folder
+from daair.data.tasks import MixTask
 from daair.errors import UserError
 
 SIZE = 40
@@ -38,14 +41,15 @@ def papers(tmp_path_factory):
     return root
 
 
+RAIN, HAZE = MixTask(rain, "rain100l/train", repeats=5), MixTask(haze, "ots/train")
+
+
 def make(root, /, **changes):
     settings = {
         "train": [CleanSet("clean/train")],
         "val": [DeadLeaves(count=2, size=32)],
-        "degradations": {"rain": rain, "haze": haze},
-        "weights": {"rain": 1, "haze": 1},
-        "pairs": {"rain": PairedSet("rain100l/train"), "haze": PairedSet("ots/train")},
-        "repeats": {"clean": 4, "rain": 5, "haze": 1},
+        "tasks": {"rain": RAIN, "haze": HAZE},
+        "synthetic_repeats": 4,
         "min_pairs": 5,
         "patch": 16,
         "val_patch": 32,
@@ -66,62 +70,73 @@ def test_auto_takes_pairs_where_they_are(papers):
 
 
 def test_repeats_of_the_papers_hold_where_all_is_paired(papers):
-    mix = make(papers, pairs={"rain": PairedSet("rain100l/train")}, repeats={"clean": 3, "rain": 120})
+    mix = make(papers, tasks={"rain": replace(RAIN, repeats=120), "haze": MixTask(haze)}, synthetic_repeats=3)
     assert mix.balance_used() == "repeats"
     assert mix.samples() == {"rain": 6 * 120, "haze": 3 * 3}
     assert make(papers, balance="repeats").samples() == {"rain": 30, "haze": 12}
-    halved = make(papers, balance="repeats", weights={"rain": 0.5, "haze": 1}).samples()
+    halved = make(papers, balance="repeats", tasks={"rain": replace(RAIN, weight=0.5), "haze": HAZE}).samples()
     assert halved["rain"] / halved["haze"] == pytest.approx(15 / 12, rel=0.1)
 
 
 def test_few_pairs_are_told_and_passed_over(papers):
     mix = make(papers, min_pairs=7)
-    assert mix.tasks["rain"].source == "synthetic"
-    assert mix.summary()["degradations"]["rain"]["note"] == "rain100l/train has 6 pairs, fewer than mix.min_pairs"
-    assert make(papers, min_pairs=7, source={"rain": "paired"}).tasks["rain"].source == "paired"
-    assert make(papers, source="synthetic").tasks["rain"].source == "synthetic"
+    assert mix.images["rain"].source == "synthetic"
+    assert mix.summary()["degradations"]["rain"]["note"] == "rain100l/train has 6 pairs, fewer than min_pairs=7"
+    asked = {"rain": replace(RAIN, source="paired"), "haze": HAZE}
+    assert make(papers, min_pairs=7, tasks=asked).images["rain"].source == "paired"
+    assert make(papers, source="synthetic").images["rain"].source == "synthetic"
+    own = {"rain": replace(RAIN, source="synthetic"), "haze": MixTask(haze)}
+    assert make(papers, source="paired", tasks=own).images["rain"].source == "synthetic"
 
 
 def test_both_of_a_pair_are_cut_and_turned_alike(papers):
-    dataset = make(papers, weights={"rain": 1, "haze": 0}).train_dataset(0)
+    tasks = {"rain": RAIN, "haze": replace(HAZE, weight=0)}
+    dataset = make(papers, tasks=tasks).train_dataset(0)
     seen = set()
     for k in range(30):
         sample = dataset[k]
         assert np.allclose(sample["input"] * 255, sample["target"] * 255 + 50, atol=1e-3) and sample["label"] == 0
         seen.add(sample["target"].numpy().tobytes())
     assert len(seen) == 30
-    assert np.array_equal(
-        dataset[7]["input"], make(papers, weights={"rain": 1, "haze": 0}).train_dataset(0)[7]["input"]
-    )
+    assert np.array_equal(dataset[7]["input"], make(papers, tasks=tasks).train_dataset(0)[7]["input"])
+
+
+def test_a_second_view_of_a_pair_is_another_crop_of_the_same_pair(papers):
+    tasks = {"rain": RAIN, "haze": replace(HAZE, weight=0)}
+    one, two = make(papers, tasks=tasks).train_dataset(0), make(papers, tasks=tasks).train_dataset(0, views=2)
+    different = 0
+    for k in range(10):
+        sample = two[k]
+        assert np.array_equal(sample["input"], one[k]["input"]) and np.array_equal(sample["target"], one[k]["target"])
+        assert np.allclose(sample["input2"] * 255, sample["target2"] * 255 + 50, atol=1e-3)
+        different += not np.array_equal(sample["target"], sample["target2"])
+    assert different > 7
 
 
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"source": {"haze": "paired"}}, "mix.source.haze: paired, but ots/train: nothing in "),
-        ({"source": {"haze": "paired"}}, "; mix.source.haze=synthetic does without"),
-        ({"degradations": {"rain": rain, "haze": None}}, "mix.source.haze: paired, but ots/train: nothing in "),
-        ({"pairs": {}, "source": {"rain": "paired"}}, "mix.pairs.rain: missing, but mix.source.rain asks for pairs"),
-        ({"source": {"rian": "auto"}}, "mix.source.rian: unknown; did you mean mix.source.rain?"),
-        ({"repeats": {"clean": 1, "rain": 1}}, "mix.repeats.haze: missing"),
-        ({"repeats": {"rain": 1, "haze": 1}}, "mix.repeats.clean: missing"),
-        ({"pairs": {}, "degradations": {"rain": rain, "haze": None}}, "mix.pairs.haze: missing; mix.degradations.haze"),
-        ({"root": "/no/such/place"}, "mix.root: /no/such/place: no such folder"),
-        ({"root": None}, "mix.root: needed by mix=mix; the folder with train/clean and val/clean"),
+        ({"tasks": {"haze": replace(HAZE, source="paired")}}, "tasks.haze.source: paired, but ots/train: nothing in "),
+        ({"tasks": {"haze": replace(HAZE, source="paired")}}, "; tasks.haze.source=synthetic does without"),
+        ({"source": "paired"}, "tasks.haze.source: paired, but ots/train: nothing in "),
+        ({"tasks": {"haze": replace(HAZE, degrade=None)}}, "tasks.haze.source: paired, but ots/train: nothing in "),
+        (
+            {"tasks": {"haze": MixTask(pairs="ots/train", source="synthetic")}},
+            "tasks.haze.source: synthetic, but tasks.haze.degrade=null; only pairs show it",
+        ),
+        ({"root": "/no/such/place"}, "root: /no/such/place: no such folder"),
+        ({"root": None}, "root: needed by mix=mix; the folder with train/clean and val/clean"),
     ],
 )
 def test_what_does_not_go_together(papers, changes, text):
     with pytest.raises(UserError) as caught:
-        make(papers, **changes).tasks  # noqa: B018
+        make(papers, **changes).images  # noqa: B018
     assert text in str(caught.value)
 
 
-def folders(root, /, **changes):
+def folders(root, /, pairs=None, **changes):
     settings = {
-        "degradations": {"mine": None},
-        "weights": {"mine": 1},
-        "pairs": {"mine": PairedFolders("a", "b", rule="rain")},
-        "repeats": {"clean": 1, "mine": 1},
+        "tasks": {"mine": MixTask(pairs=pairs or PairedFolders("a", "b", rule="rain"))},
         "val_patch": 16,
     }
     return make(root, **(settings | changes))
@@ -138,28 +153,28 @@ def test_any_two_folders(tmp_path):
     sample = mix.val_dataset()[0]
     assert np.allclose(sample["input"] * 255, sample["target"] * 255 + 50, atol=1e-3)
     absolute = PairedFolders(str(tmp_path / "a"), str(tmp_path / "b"), rule="rain")
-    assert folders(None, pairs={"mine": absolute}, root=None, holdout=0.2).summary()["epoch"] == 8
+    assert folders(None, pairs=absolute, root=None, holdout=0.2).summary()["epoch"] == 8
 
 
 def test_folders_that_are_not_there(tmp_path):
     write_pairs(tmp_path, 1, "a", "b")
-    with pytest.raises(UserError, match=r"mix.pairs.mine.input: .*/c: no such folder"):
-        folders(tmp_path, pairs={"mine": PairedFolders("c", "b")}).tasks  # noqa: B018
-    with pytest.raises(UserError, match="mix.pairs.mine: .* is the only clean image; two are needed"):
+    with pytest.raises(UserError, match=r"^tasks.mine.pairs.input: .*/c: no such folder"):
+        folders(tmp_path, pairs=PairedFolders("c", "b")).images  # noqa: B018
+    with pytest.raises(UserError, match="^tasks.mine.pairs: .* is the only clean image; two are needed"):
         folders(tmp_path).prepare()
     (tmp_path / "e").mkdir()
     with pytest.raises(UserError, match="e: holds no images; put files of these kinds there"):
-        folders(tmp_path, pairs={"mine": PairedFolders("a", "e")}).tasks  # noqa: B018
+        folders(tmp_path, pairs=PairedFolders("a", "e")).images  # noqa: B018
 
 
 def test_half_a_pair(tmp_path):
     write_pairs(tmp_path, 5, "a", "b")
     (tmp_path / "b" / "norain-3.png").unlink()
     with pytest.raises(UserError) as caught:
-        folders(tmp_path).tasks  # noqa: B018
+        folders(tmp_path).images  # noqa: B018
     assert str(caught.value) == (
         f"{tmp_path}/a/rain-3.png: no clean image 'norain-3' in {tmp_path}/b; restore the pair, "
-        "or leave out what cannot be used with mix.on_bad_file=skip"
+        "or leave out what cannot be used with on_bad_file=skip"
     )
     summary = folders(tmp_path, on_bad_file="skip").summary()
     assert summary["degradations"]["mine"]["images"] + summary["validation"]["mine"]["images"] == 4

@@ -1,4 +1,4 @@
-"""What a degraded picture is against its clean one: input PSNR, and signs of swapped folders."""
+"""Measurements of a degraded picture against its clean one: input PSNR, and signs of swapped folders."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from daair.data.images import read_rgb
 from daair.data.pairing import Pair
-from daair.data.sources import read_rgb
 from daair.metrics import RGB_TO_Y
 
 
 @dataclass(frozen=True)
-class PairFigures:
-    """Figures of one pair, over whole pictures.
+class PairMeasurement:
+    """Measurements of one pair, over whole pictures.
 
     Attributes:
         pair: The two files.
@@ -33,7 +33,7 @@ class PairFigures:
     sharpness: float
 
     def swapped(self, label: str | None) -> bool | None:
-        """Whether the "input" is the cleaner one of the two, as far as the degradation shows; None where it may not.
+        """Return whether the "input" looks cleaner than its target; None for a degradation that may not show it.
 
         On the Rain100L, Rain100H, SOTS and LOL pairs at hand the sign is right for every single pair.
         """
@@ -47,25 +47,25 @@ class PairFigures:
         return None
 
 
-def measure(pairs: Sequence[Pair], advance: Callable[[], None] = lambda: None) -> list[PairFigures]:
-    """Read and measures pairs of readable files, several at a time, in the given order.
+def measure_pairs(pairs: Sequence[Pair], advance: Callable[[], None] = lambda: None) -> list[PairMeasurement]:
+    """Read and measure pairs of readable files, several at a time, in the given order.
 
     A clean picture that is larger than its degraded one is cut centrally to that size.
     """
-    found = []
+    measured = []
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for figures in pool.map(_figures, pairs):
-            found.append(figures)
+        for measurement in pool.map(_measure, pairs):
+            measured.append(measurement)
             advance()
-    return found
+    return measured
 
 
-def _figures(pair: Pair) -> PairFigures:
+def _measure(pair: Pair) -> PairMeasurement:
     degraded, clean = read_rgb(pair.input), read_rgb(pair.target)
     top, left = (np.subtract(clean.shape, degraded.shape)[:2] // 2).tolist()
     clean = clean[top : top + degraded.shape[0], left : left + degraded.shape[1]]
     difference = degraded.astype(np.float32) - clean
-    return PairFigures(
+    return PairMeasurement(
         pair,
         rgb=_psnr(difference),
         y=_psnr(difference @ RGB_TO_Y.astype(np.float32)),

@@ -1,0 +1,106 @@
+"""Is the data under a folder what the papers mean by these names?
+
+`audit_root` looks for every known data set in every layout and checks each file, each pair and each set, then the sets
+against each other. A finding has one of three levels: an *error* makes figures wrong or stops a run, a *warning* makes
+them incomparable or is a reason to look, a *note* says which of several honest versions this is. What is missing, and
+what is there but belongs to no data set, is listed too.
+"""
+
+import functools
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from daair.data.audit.dataset import SMALLEST, DatasetAudit
+from daair.data.audit.findings import LEVELS, AuditReport, Finding, relative_to_root
+from daair.data.audit.inspection import FileFacts, inspect_files
+from daair.data.audit.leaks import clean_pools, shared_scenes
+from daair.data.audit.pair_measurements import measure_pairs
+from daair.data.catalogue import DATASETS
+from daair.data.datasets import LocatedDataset, locate_all
+from daair.data.listing import walk
+from daair.errors import UserError
+from daair.files import natural_key
+
+LAYOUTS_IN_WORDS = (
+    "train/clean, denoising/cbsd68, deraining/rain100l/test/{input,target}, ... (the pack); "
+    "Train/Denoise, Train/Derain/{rainy,gt}, Train/Dehaze/{synthetic,original}, test/... (AirNet, PromptIR, AdaIR); "
+    "denoising/BSD400, deraining/RainTrainL/{rainy,gt}, dehazing/RESIDE/part1, deblurring/GoPro, llie/LOLv1, ... "
+    "(MoCE-IR)"
+)
+"""The three layouts, for users whose folder has none of them."""
+
+
+def audit_root(root: str | Path, progress: Callable[[str, int], Any], cache: Path | None = None) -> AuditReport:
+    """Check all data sets under a folder.
+
+    Args:
+        root: Folder with the data sets.
+        progress: Makes a context manager from a name and a total, whose `advance()` is called that often.
+        cache: File that remembers what pictures were found to be; None reads all of them anew.
+
+    Raises:
+        UserError: `root` is no folder, or holds no data set that is known here.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"root: {root}: {'is not a folder' if root.exists() else 'no such folder'}")
+    audits = [DatasetAudit(root, located) for located in locate_all(root)]
+    if not audits:
+        raise UserError(f"root: {root}: no known data set in it; the folders that are looked for: {LAYOUTS_IN_WORDS}")
+    files = list(dict.fromkeys(file for audit in audits for file in audit.files))
+    with progress("reading", len(files)) as bar:
+        facts = inspect_files(files, cache, bar.advance)
+    for audit in audits:
+        audit.facts = facts
+    pairs = [(audit, pair) for audit in audits for pair in audit.pairs_to_measure()]
+    with progress("measuring pairs", len(pairs)) as bar:
+        measured = measure_pairs([pair for _, pair in pairs], bar.advance)
+    for (audit, _), measurement in zip(pairs, measured, strict=True):
+        audit.measurements.append(measurement)
+    leaks = _leaks(root, [audit.located for audit in audits if audit.targets], facts)
+    for audit in audits:
+        audit.run()
+        audit.findings += [finding for finding in leaks if finding.dataset == audit.name]
+        levels = [LEVELS.index(finding.level) for finding in audit.findings]
+        audit.summary.level = LEVELS[max(levels)] if levels else ""
+    here = [audit.located.dataset for audit in audits if audit.targets]
+    trained = {dataset.label for dataset in here if dataset.name.endswith("/train")}
+    # CDD-11 mixes degradations of its own kind; its "haze" is no substitute for RESIDE's.
+    single = [dataset for dataset in DATASETS.values() if not dataset.name.startswith("cdd11")]
+    paired = [dataset for dataset in single if dataset.paired and dataset.name.endswith("/train")]
+    return AuditReport(
+        root,
+        [audit.summary for audit in audits],
+        [finding for audit in audits for finding in audit.findings],
+        absent=[dataset.name for dataset in DATASETS.values() if dataset not in here],
+        without_pairs=list(dict.fromkeys(dataset.label for dataset in paired if dataset.label not in trained)),
+        others=_others(root, files),
+    )
+
+
+def _others(root: Path, known: Iterable[Path]) -> dict[str, int]:
+    """Count the pictures under a root that are none of `known`, by folder, in natural order."""
+    real = functools.cache(os.path.realpath)  # of folders: links may lead to one from several sides
+    known = {(real(file.parent), file.name) for file in known}
+    left = (file for file in walk(root, recursive=True) if (real(file.parent), file.name) not in known)
+    counts = Counter(relative_to_root(file.parent, root) for file in left)
+    return {folder: counts[folder] for folder in sorted(counts, key=natural_key)}
+
+
+def _leaks(root: Path, sets: Sequence[LocatedDataset], facts: Mapping[Path, FileFacts]) -> list[Finding]:
+    """Return scenes shared between training, validation and test."""
+    pools = clean_pools(sets)
+    parts = {split: {name: pools[name] for name in pools if name.split("/")[1] == split} for split in SMALLEST}
+    findings = []
+    for first, second, level in (("train", "test", "error"), ("train", "val", "warning"), ("val", "test", "warning")):
+        for shared in shared_scenes(parts[first], parts[second], facts):
+            files = shared.files
+            example = next(relative_to_root(other, root) for file, other in shared.pairs if file == files[0])
+            what = f"{shared.scenes} of {len(parts[second][shared.second])} scenes of {shared.second} are in it, "
+            remedy = "figures on it would be wrong: leave these files out"
+            shown = tuple(relative_to_root(file, root) for file in files)
+            findings.append(Finding(level, shared.first, f"{what}this one as {example}", remedy, shown))
+    return findings
