@@ -55,7 +55,7 @@ def pick(study: Study) -> tuple[dict, list[Sample]]:
     first = [variant for variant in (study.reference, study.best()) if variant in study.names]
     for variant in dict.fromkeys([*first, *study.few()]):
         for row in study.runs_of(variant).to_dict("records"):
-            found = [s for s in samples.found(study.record(str(row["run"])).samples) if s.benchmark in order]
+            found = [s for s in samples.find(study.record(str(row["run"])).samples) if s.benchmark in order]
             if found:
                 return {**row, "name": study.names[variant]}, sorted(found, key=lambda s: order[s.benchmark])
     return {}, []
