@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daair.files import LONGEST, safe_name
+from daair.files import LONGEST, natural_key, safe_name
 
 
 @given(st.text() | st.sampled_from(["con", "Aux.b", "lpt9.", "nul.nul"]))
@@ -25,3 +25,8 @@ def test_a_safe_name_is_one_on_every_file_system(text: str) -> None:
 )  # fmt: skip
 def test_safe_names(text: str, name: str) -> None:
     assert safe_name(text) == name
+
+
+def test_natural_key_sorts_numbers_as_numbers() -> None:
+    names = ["rank16", "Rank4", "rank4", "10", "9b", "a", "a0", ""]
+    assert sorted(names, key=natural_key) == ["", "9b", "10", "a", "a0", "Rank4", "rank4", "rank16"]
