@@ -74,8 +74,8 @@ from daair.report import figures
 from daair.report import frame as collate
 
 collated = collate.read_path(STUDY)
-study = figures.study_of(collated, STUDY.resolve().parent)
-keys = list(study.keys)
+data = figures.figure_data(collated, STUDY.resolve().parent)
+keys = list(data.keys)
 runs.drop_duplicates("variant").set_index("variant")[keys] if keys else "all runs share one config"
 
 # %% [markdown]
@@ -86,7 +86,7 @@ runs.drop_duplicates("variant").set_index("variant")[keys] if keys else "all run
 
 # %%
 FIGURES = Path(os.environ.get("DAAIR_FIGURES") or tempfile.mkdtemp())
-drawn = figures.draw(collated, FIGURES, runs=STUDY.resolve().parent)
+drawn = figures.draw(data, FIGURES)
 for one in drawn:
     if one.files:
         display(Image(one.files[1], width=700), Markdown(one.caption))

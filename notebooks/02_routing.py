@@ -28,9 +28,9 @@ from daair.data import degradations
 from daair.data.images import read_rgb
 from daair.data.sources import Photographs
 from daair.metrics import PROTOCOLS
+from daair.metrics.information import normalised_mutual_information
 from daair.models.router import Routing
 from daair.report.figures.routing import last_routing, learner_names
-from daair.runs.information import normalised_mutual_information
 from daair.runs.record import Record
 
 RUN = Path(os.environ.get("DAAIR_RUN") or next(Path("../runs/demo").glob("*/seed*")))  # the folder of a run

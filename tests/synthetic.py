@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 Row = Mapping[str, Any]
@@ -82,3 +83,16 @@ def make_run(
         lines = [",".join(table[0]), *(",".join(str(value) for value in row.values()) for row in table)]
         (folder / "results.csv").write_text("\n".join(lines) + "\n")
     return folder
+
+
+def runs_of_variants(**columns: list) -> pd.DataFrame:
+    """Two seeds of each variant, with these columns."""
+    count = len(next(iter(columns.values())))
+    ids = [f"{i // 2:08x}" for i in range(count)]
+    facts = {
+        "variant": [f"tiny-{name}" for name in ids],
+        "id": ids,
+        "label": ["tiny"] * count,
+        "seed": [0, 1] * (count // 2),
+    }
+    return pd.DataFrame(facts | columns)

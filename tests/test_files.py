@@ -33,3 +33,8 @@ def test_natural_key():
     assert ordered.index("rain-2.png") < ordered.index("rain-10.png")
     assert ordered.index("a1b3") < ordered.index("a1b20") and ordered.index("1.png") < ordered.index("10")
     assert ordered == sorted(reversed(names), key=natural_key)
+
+
+def test_natural_key_sorts_numbers_as_numbers() -> None:
+    names = ["rank16", "Rank4", "rank4", "10", "9b", "a", "a0", ""]
+    assert sorted(names, key=natural_key) == ["", "9b", "10", "a", "a0", "Rank4", "rank4", "rank16"]

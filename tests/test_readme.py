@@ -10,7 +10,10 @@ from helpers import ROOT, make_photographs
 
 from daair.config.compose import Composer
 from daair.config.validate import validate
-from daair.report import cells, tables
+from daair.metrics import METRICS
+from daair.report import writers
+from daair.report.writers import Block, Cell
+from daair.runs import scores
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [
@@ -45,7 +48,9 @@ def test_commands_compose(command: str, photographs: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("name", MEASURED)
 def test_tables_of_runs_are_those_of_their_rows(name: str) -> None:
     folder = ROOT / "experiments" / name
-    table = tables.to_markdown(tables.per_benchmark(pd.read_csv(folder / "results.csv"))).strip()
+    header, rows = scores.texts(scores.per_benchmark(pd.read_csv(folder / "results.csv")))
+    block = Block("", header, [list(map(Cell, row)) for row in rows], names=len(scores.KEYS))
+    table = writers.to_markdown([block]).strip()
     assert table in (folder / "README.md").read_text(), f"experiments/{name}/README.md should have\n{table}"
     if f"experiments/{name}/README.md" in README:
         assert table in README, f"README.md should have\n{table}"
@@ -61,7 +66,7 @@ def test_tables_of_studies_are_those_of_their_numbers(name: str) -> None:
     if name in ("demo", "rank"):
         shown.append(_table(README, keys))
     psnr = numbers[(numbers["metric"] == "psnr") & numbers["mean"].notna()]
-    digits = cells.MEASURES["psnr"][2]
+    digits = METRICS["psnr"].digits
     for table in shown:
         assert len(table) == numbers.drop_duplicates(keys).shape[0]
         for row in psnr.to_dict("records"):

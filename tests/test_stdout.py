@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from daair.stdout import Lasting
+from daair.stdout import Lasting, duration
 
 
 def test_what_nobody_reads_is_dropped() -> None:
@@ -33,3 +33,10 @@ def test_everything_else_is_the_streams_own(tmp_path: Path) -> None:
 def test_default_is_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     Lasting().write("a line\n")
     assert capsys.readouterr().out == "a line\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (59.9, "59 s"), (61, "1 min"), (3700, "1 h 01 min"), (90000, "1 d 1 h")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -31,7 +31,8 @@ from daair.cli import conf_dir  # noqa: E402
 from daair.config.jobs import Composer  # noqa: E402
 from daair.config.validate import validate  # noqa: E402
 from daair.report import frame as collate  # noqa: E402
-from daair.report import pivot, tables, writers  # noqa: E402
+from daair.report import layout, writers  # noqa: E402
+from daair.report.table import TableSpec, study_table  # noqa: E402
 from daair.runs.environment import git_state, processor  # noqa: E402
 from daair.tasks.collate import write_frame  # noqa: E402
 
@@ -85,11 +86,11 @@ def main() -> None:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         collated = timed("read", lambda: collate.frame(runs, "many"))
         timed("write", lambda: write_frame(collated, runs / "out"))
-        plan = pivot.Plan(rows=("experts.rank", "optimizer.lr"))
+        spec = TableSpec(rows=("experts.rank", "optimizer.lr"))
 
         def table() -> str:
-            study = pivot.study_table(collated, plan, "many")
-            return writers.to_markdown(tables.study_blocks(study), [*tables.notes(study)]) + tables.numbers_csv(study)
+            made = study_table(collated, spec, "many")
+            return writers.to_markdown(layout.blocks(made), [*layout.notes(made)]) + layout.numbers_csv(made)
 
         timed("table", table)
     total = [sum(float(row[k]) for row in rows) for k in (1, 2)]

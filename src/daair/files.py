@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside their place, flushed to disk, then renamed."""
+"""Files that appear whole or not at all (written beside their place, flushed to disk, then renamed), and names."""
 
 import contextlib
 import errno
@@ -7,6 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from daair.errors import UserError
@@ -104,10 +105,11 @@ def safe_name(text: str) -> str:
     return f"{stem}_{dot}{rest}" if RESERVED.fullmatch(stem) else name
 
 
-def natural_key(name: str) -> list[tuple[int, str]]:
-    """Return a key that sorts names with their numbers by value: `1.png`, `2.png`, `10.png`."""
-    parts = [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]
-    return [*parts, (0, name)]
+@lru_cache(maxsize=1 << 17)
+def natural_key(name: str) -> tuple:
+    """Return a key that sorts names with numbers as people do: `rank4` before `rank16`, `2.png` before `10.png`."""
+    parts = re.split(r"([0-9]+)", name.lower())
+    return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), name
 
 
 def _umask() -> int:

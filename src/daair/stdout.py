@@ -1,4 +1,4 @@
-"""Standard output that may go away without taking the work along."""
+"""Standard output that may go away without taking the work along, and how times are printed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,19 @@ WIDTH = 120  # columns of tables in files and pipes, which have no width of thei
 
 
 def console() -> Console:
-    """Return where everything is shown that may take long: the terminal, or plain text on standard output."""
+    """Return the console on which long work shows its progress: the terminal, or plain text on standard output."""
     shown = Console(file=Lasting(), highlight=False)
     return shown if shown.is_terminal else Console(file=Lasting(), highlight=False, width=WIDTH)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as `45 s`, `12 min`, `3 h 20 min` or `2 d 4 h`."""
+    minutes, hours, days = (int(seconds // unit) for unit in (60, 3600, 86400))
+    if days:
+        return f"{days} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60:02d} min"
+    return f"{minutes} min" if minutes else f"{int(seconds)} s"
 
 
 class Lasting:
@@ -42,7 +52,7 @@ class Lasting:
         return len(text)
 
     def flush(self) -> None:
-        """The same for what was written before."""
+        """Flush what was written, if there is still somebody who reads it."""
         try:
             self._stream.flush()
         except OSError:

@@ -91,7 +91,7 @@ def test_two_processes_give_the_rows_of_one_and_new_rows_replace_old(data: Path,
     assert code == 0, output
     assert (one / "results.csv").read_bytes() == (two / "results.csv").read_bytes()
     assert_samples_are_the_extremes(one, ["cbsd68_sigma15", "cbsd68_sigma50"])
-    for first, second in zip(samples.found(one / "samples"), samples.found(two / "samples"), strict=True):
+    for first, second in zip(samples.find(one / "samples"), samples.found(two / "samples"), strict=True):
         assert (first.image, first.which, first.gain) == (second.image, second.which, second.gain)
         np.testing.assert_array_equal(first.strip, second.strip)
     elsewhere = evaluate(
@@ -109,7 +109,7 @@ def test_two_processes_give_the_rows_of_one_and_new_rows_replace_old(data: Path,
 def assert_samples_are_the_extremes(folder: Path, benchmarks: list[str]) -> None:
     rows = pd.read_csv(folder / "results.csv")
     rows["gain"] = rows["psnr"] - rows["input_psnr"]
-    found = list(samples.found(folder / "samples"))
+    found = list(samples.find(folder / "samples"))
     expected = []
     for name in benchmarks:
         of_it = rows[rows["benchmark"] == name].set_index("image")["gain"]
@@ -145,7 +145,7 @@ def test_foreign_network_with_a_state_dict(data: Path, tmp_path: Path) -> None:
     code, output = evaluate(tmp_path / "theirs.pth", data, *more, "evaluate.pictures=0", cwd=tmp_path)
     assert code == 0, output
     (folder,) = (tmp_path / "runs" / "evaluate").iterdir()
-    assert folder.name.startswith("theirs-") and not list(samples.found(folder / "samples"))
+    assert folder.name.startswith("theirs-") and not list(samples.find(folder / "samples"))
     rows = pd.read_csv(folder / "results.csv")
     assert len(rows) == 3 and rows["psnr"].notna().all()
 

@@ -18,7 +18,8 @@ from daair.engine.evaluate import keep
 from daair.engine.measure import measure
 from daair.engine.progress import Reporter
 from daair.errors import UserError
-from daair.metrics import PROTOCOLS
+from daair.metrics import METRICS, PROTOCOLS
+from daair.metrics.perceptual import PiqNetwork
 from daair.models.baselines.identity import Identity
 from daair.runs.record import Record
 
@@ -123,14 +124,20 @@ def test_rows_of_other_tiles_are_replaced_with_a_word(tmp_path: Path) -> None:
     )
 
 
-def test_perceptual_metrics_where_there_are_weights_and_a_line_where_not(monkeypatch) -> None:
-    monkeypatch.setattr(module, "missing", lambda name: "dists: not measured, since ..." if name == "dists" else None)
-    monkeypatch.setattr(module, "load", lambda name, device: lambda image, clean: float(np.abs(image - clean).mean()))
+def test_metrics_that_are_asked_for_and_a_line_for_one_that_lacks_its_weights(monkeypatch) -> None:
+    monkeypatch.setattr(PiqNetwork, "missing", lambda self: "no dists" if self.name == "dists" else None)
+    monkeypatch.setattr(PiqNetwork, "load", lambda self, device: METRICS["mae"].compute)
     lines = Lines()
-    rows = rows_of(Darker(), [item("1", 48, 48)], lines, metrics=["psnr", "ssim", "lpips", "dists"])
-    assert lines.said == ["dists: not measured, since ..."]
-    assert rows["input_lpips"][0] > 0 and rows["lpips"][0] > 0 and "dists" not in rows
-    assert "lpips" not in rows_of(Darker(), [item("1", 48, 48)])
+    rows = rows_of(Darker(), [item("1", 48, 48)], lines, metrics=["psnr", "ssim", "lpips", "dists", "mae"])
+    assert lines.said == ["no dists"]
+    assert list(rows)[6:] == [
+        "input_psnr", "input_ssim", "psnr", "ssim", "step", "input_mae", "mae", "input_lpips", "lpips",
+    ]  # fmt: skip
+    degraded, clean = item("1", 48, 48).pair(PROTOCOLS["promptir"])
+    assert rows["input_mae"][0] == pytest.approx(np.abs(degraded / 255 - clean / 255).mean())
+    assert rows["mae"][0] == pytest.approx(np.abs(degraded / 255 * 0.8731 - clean / 255).mean(), abs=1e-6)
+    assert rows["lpips"][0] == rows["mae"][0]
+    assert list(rows_of(Darker(), [item("1", 48, 48)]))[6:] == ["input_psnr", "input_ssim", "psnr", "ssim", "step"]
 
 
 # A network from elsewhere, on real photographs -----------------------------------------------------------------------

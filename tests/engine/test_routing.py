@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from daair.engine.routing import RoutingTally
-from daair.runs.information import normalised_mutual_information
+from daair.metrics.information import normalised_mutual_information
 
 
 def one_hot(experts: list[int], count: int) -> np.ndarray:

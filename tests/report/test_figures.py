@@ -9,10 +9,11 @@ import pytest
 import studies
 from matplotlib.figure import Figure
 from PIL import Image
+from synthetic import runs_of_variants
 
 from daair.report import figures
 from daair.report import frame as collate
-from daair.report.figures import curves, routing, scores, strips, style
+from daair.report.figures import before_after, curves, data, routing, scores, style
 
 DRAWN = {"psnr_against_rank", "psnr_against_parameters", "psnr_against_macs", "gain", "curves", "before_after"}
 
@@ -24,7 +25,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def study(runs: Path):
-    return figures.study_of(collate.frame(runs, "rank"), runs, ["experts.rank"])
+    return figures.figure_data(collate.frame(runs, "rank"), runs, ["experts.rank"])
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
 def test_everything_that_the_data_supports_is_drawn_and_the_rest_is_named(tmp_path: Path) -> None:
     runs = studies.make_study(tmp_path / "runs", seeds=[0, 1], ranks=[2, 4])
     tmp_path = tmp_path / "figures"
-    drawn = figures.draw(collate.frame(runs, "rank"), tmp_path, runs=runs)
+    drawn = figures.draw(figures.figure_data(collate.frame(runs, "rank"), runs), tmp_path)
     made = {one.name for one in drawn if one.files}
     assert made == DRAWN | {"routing_rank-2", "routing_rank-4"}
     reasons = {one.name: one.reason for one in drawn if not one.files}
@@ -54,8 +55,8 @@ def test_everything_that_the_data_supports_is_drawn_and_the_rest_is_named(tmp_pa
 
 def test_sizes_fit_a_two_column_paper_and_text_stays_text(study, tmp_path: Path) -> None:
     with style.styled():
-        pdf, png = scores.against(study, "macs", "psnr", tmp_path).files
-        again = scores.against(study, "macs", "psnr", tmp_path / "again").files[0]
+        pdf, png = scores.draw_against(study, "macs", "psnr", tmp_path).files
+        again = scores.draw_against(study, "macs", "psnr", tmp_path / "again").files[0]
     box = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+)", pdf.read_bytes())
     assert float(box[1]) / 72 in (pytest.approx(style.COLUMN, abs=0.01), pytest.approx(style.PAGE, abs=0.01))
     assert Image.open(png).info["dpi"] == pytest.approx((300, 300), abs=0.1)
@@ -64,7 +65,7 @@ def test_sizes_fit_a_two_column_paper_and_text_stays_text(study, tmp_path: Path)
 
 
 def test_metric_against_rank_shows_means_and_standard_deviations(study, kept: dict, tmp_path: Path) -> None:
-    drawn = scores.against(study, "rank", "psnr", tmp_path)
+    drawn = scores.draw_against(study, "rank", "psnr", tmp_path)
     noise, rain, average = kept["psnr_against_rank"].axes
     (bars,) = noise.containers
     points, _, (spread,) = bars.lines
@@ -82,8 +83,8 @@ def test_metric_against_rank_shows_means_and_standard_deviations(study, kept: di
 
 def test_one_seed_has_no_error_bars(tmp_path: Path, kept: dict) -> None:
     studies.make_study(tmp_path, seeds=[0])
-    study = figures.study_of(collate.frame(tmp_path, "rank"), tmp_path)
-    drawn = scores.against(study, "macs", "psnr", tmp_path)
+    study = figures.figure_data(collate.frame(tmp_path, "rank"), tmp_path)
+    drawn = scores.draw_against(study, "macs", "psnr", tmp_path)
     (axis,) = kept["psnr_against_macs"].axes
     assert len(axis.containers) == 3 and not any(bars.has_yerr for bars in axis.containers)
     assert "one seed, so no spread is known" in drawn.caption and axis.get_xlabel() == "MACs of a 224 x 224 image / G"
@@ -93,8 +94,8 @@ def test_what_differs_besides_makes_lines_of_its_own(tmp_path: Path, kept: dict)
     for count, rank in ((1, 4), (2, 4), (4, 4), (2, 8)):
         keys = {"experts.count": count, "experts.rank": rank}
         studies.make_run(tmp_path, f"n-{count}{rank}abcdef", 0, keys, gain=3, pictures=False)
-    study = figures.study_of(collate.frame(tmp_path, "rank"), tmp_path)
-    scores.against(study, "experts", "psnr", tmp_path)
+    study = figures.figure_data(collate.frame(tmp_path, "rank"), tmp_path)
+    scores.draw_against(study, "experts", "psnr", tmp_path)
     bars = {bars.get_label(): bars for bars in kept["psnr_against_experts"].axes[0].containers}
     assert list(bars) == ["rank 4", "rank 8"]
     assert list(bars["rank 4"].lines[0].get_xdata()) == [1, 2, 4] and list(bars["rank 8"].lines[0].get_xdata()) == [2]
@@ -103,12 +104,12 @@ def test_what_differs_besides_makes_lines_of_its_own(tmp_path: Path, kept: dict)
 def test_a_run_that_misses_a_benchmark_has_no_average(tmp_path: Path) -> None:
     studies.make_run(tmp_path, "a-00000001", 0, {"experts.rank": 1}, gain=3)
     studies.make_run(tmp_path, "b-00000002", 0, {"experts.rank": 2}, gain=5, benchmarks=["demo_noise25"])
-    study = figures.study_of(collate.frame(tmp_path, "rank"), tmp_path)
+    study = figures.figure_data(collate.frame(tmp_path, "rank"), tmp_path)
     assert list(study.averages("psnr").index) == [("a-00000001", 0)] and study.best() == "a-00000001"
 
 
 def test_gain_bars(study, kept: dict, tmp_path: Path) -> None:
-    scores.gain(study, tmp_path)
+    scores.draw_gain(study, tmp_path)
     (axis,) = kept["gain"].axes
     bars = [bar for container in axis.containers if hasattr(container, "patches") for bar in container.patches]
     expected = [3 + np.log2(rank) + 0.1 + benchmark for rank in (2, 4, 8) for benchmark in (0, 1)]
@@ -117,7 +118,7 @@ def test_gain_bars(study, kept: dict, tmp_path: Path) -> None:
 
 
 def test_curves_are_the_mean_and_the_range_of_the_seeds(study, kept: dict, tmp_path: Path) -> None:
-    curves.curves(study, tmp_path)
+    curves.draw_curves(study, tmp_path)
     loss, psnr = kept["curves"].axes
     assert loss.get_yscale() == "log" and psnr.get_ylabel() == "validation PSNR / dB" and psnr.get_xlabel() == "updates"
     values = pd.DataFrame({
@@ -131,7 +132,7 @@ def test_curves_are_the_mean_and_the_range_of_the_seeds(study, kept: dict, tmp_p
 
 def test_long_curves_are_averaged_in_parts(study) -> None:
     lines = [{"step": step, "train/loss": float(step)} for step in range(1, 1001)]
-    study = figures.study.Study(study.runs.head(1), study.images, study.folder, (), ())
+    study = figures.FigureData(study.runs.head(1), study.images, study.folder, (), ())
     study._metrics[str(study.runs["run"].iloc[0])] = lines
     band = curves._band(study, "rank2-00000002", "train/loss")
     assert len(band) == curves.POINTS and band["mean"].mean() == pytest.approx(500.5, abs=5)
@@ -139,7 +140,7 @@ def test_long_curves_are_averaged_in_parts(study) -> None:
 
 
 def test_routing_shows_the_last_matrix_of_each_learner(study, kept: dict, tmp_path: Path) -> None:
-    drawn = list(routing.routing(study, tmp_path))
+    drawn = list(routing.draw_routing(study, tmp_path))
     assert [one.name for one in drawn] == ["routing_rank-2", "routing_rank-4", "routing_rank-8"]
     lines = study.metrics("rank/rank2-00000002/seed0")
     shares = np.array(lines[-1]["routing/utilisation"]["learners"])
@@ -154,16 +155,16 @@ def test_routing_shows_the_last_matrix_of_each_learner(study, kept: dict, tmp_pa
 
 def test_networks_without_experts_have_no_routing(tmp_path: Path) -> None:
     studies.make_run(tmp_path, "a-00000001", 0, {"experts.count": 0}, gain=3, routed=False, pictures=False)
-    study = figures.study_of(collate.frame(tmp_path, "rank"), tmp_path)
-    (drawn,) = routing.routing(study, tmp_path)
+    study = figures.figure_data(collate.frame(tmp_path, "rank"), tmp_path)
+    (drawn,) = routing.draw_routing(study, tmp_path)
     assert drawn.reason.startswith("no run has logged a routing matrix")
-    assert "evaluate.pictures" in strips.strips(study, tmp_path).reason
+    assert "evaluate.pictures" in before_after.draw_before_after(study, tmp_path).reason
 
 
-def test_strips_are_of_the_reference_or_the_best(runs: Path, study, kept: dict, tmp_path: Path) -> None:
-    assert "rank 8, seed 0" in strips.strips(study, tmp_path).caption
-    other = figures.study_of(collate.frame(runs, "rank"), runs, ["experts.rank"], reference="rank4-00000004")
-    assert "rank 4, seed 0" in strips.strips(other, tmp_path).caption
+def test_pictures_are_of_the_reference_or_the_best(runs: Path, study, kept: dict, tmp_path: Path) -> None:
+    assert "rank 8, seed 0" in before_after.draw_before_after(study, tmp_path).caption
+    other = figures.figure_data(collate.frame(runs, "rank"), runs, ["experts.rank"], reference="rank4-00000004")
+    assert "rank 4, seed 0" in before_after.draw_before_after(other, tmp_path).caption
     titles = [axis.get_title() for axis in kept["before_after"].axes]
     assert len(titles) == 12 and titles[0] == "input 23.00 dB" and titles[3] == "input 20.00 dB"
 
@@ -172,14 +173,26 @@ def test_many_variants_show_the_best_and_the_reference(tmp_path: Path, kept: dic
     for rank in range(1, 10):
         keys = {"experts.rank": rank}
         studies.make_run(tmp_path, f"r{rank}-0000000{rank}", 0, keys, gain=float(rank), images=2, pictures=False)
-    study = figures.study_of(collate.frame(tmp_path, "rank"), tmp_path, reference="r1-00000001")
+    study = figures.figure_data(collate.frame(tmp_path, "rank"), tmp_path, reference="r1-00000001")
     assert [study.names[variant] for variant in study.few()] == ["rank 1", *(f"rank {i}" for i in range(4, 10))]
-    assert "7 of 9 variants" in scores.gain(study, tmp_path).caption
+    assert "7 of 9 variants" in scores.draw_gain(study, tmp_path).caption
     assert len(kept["gain"].axes[0].get_legend_handles_labels()[1]) == 7
 
 
 def test_figures_are_of_one_protocol_for_each_benchmark() -> None:
     pairs = [("a", "x"), ("a", "y"), ("a", "y"), ("b", "x"), ("b", "y")]
     images = pd.DataFrame(pairs, columns=["benchmark", "protocol"]).astype("category")
-    assert list(figures.study.one_protocol(images).itertuples(index=False, name=None)) == [pairs[1], pairs[2], pairs[3]]
-    assert list(figures.study.one_protocol(images, ["x"]).index) == [0, 3]
+    assert list(data.one_protocol(images).itertuples(index=False, name=None)) == [pairs[1], pairs[2], pairs[3]]
+    assert list(data.one_protocol(images, ["x"]).index) == [0, 3]
+
+
+def test_names_are_short_readable_and_unique() -> None:
+    runs = runs_of_variants(
+        router=["top1"] * 2 + ["soft"] * 4,
+        **{"experts.rank": [4.0] * 2 + [8.0] * 4, "experts.agnostic": [True] * 2 + [False] * 4, "a.rank": [1] * 6},
+    )
+    first, second, third = data.variant_names(runs, ["router", "experts.rank", "experts.agnostic"]).values()
+    assert first == "top1, rank 4, agnostic true"
+    assert second == "soft, rank 8, agnostic false (00000001)" and third == second.replace("1)", "2)")
+    assert next(iter(data.variant_names(runs, ["experts.rank", "a.rank"]).values())) == "experts.rank 4, a.rank 1"
+    assert list(data.variant_names(runs.head(2), []).values()) == ["tiny"]

@@ -10,7 +10,7 @@ from synthetic import make_run, rows
 
 import daair
 from daair.errors import UserError
-from daair.report.flat import REPEATED, flatten, read_flat
+from daair.report.config_columns import REPEATED, flatten, read_config
 from daair.report.frame import FACTS, frame
 from daair.runs.record import Record
 
@@ -186,14 +186,14 @@ def test_flat_reading_equals_parsing_and_flattening() -> None:
         "empty": {}, "list": [{"a": 1}, {"b": [2, 3]}], "zero": "0123", "tick": "it's", "yes": True,
         "choices": {"degradation@mix.tasks.rain.degrade": "rain", "model": "daair"},
     }  # fmt: skip
-    expected = {k: v for k, v in flatten(config).items() if not k.startswith(REPEATED)}
+    expected = {k: v for k, v in flatten(config) if not k.startswith(REPEATED)}
     for width in (20, 80, 1000):
         text = yaml.safe_dump(config, sort_keys=False, width=width)
-        assert [pair for piece in read_flat(text) for pair in piece] == list(expected.items())
-        assert all(a is b for a, b in zip(read_flat(text), read_flat("" + text), strict=True)), "parsed once"
+        assert [pair for piece in read_config(text) for pair in piece] == list(expected.items())
+        assert all(a is b for a, b in zip(read_config(text), read_config("" + text), strict=True)), "parsed once"
     shared = [1, 2]
     anchored = yaml.safe_dump({"a": {"b": shared}, "c": shared})
-    assert "&id001" in anchored and read_flat(anchored) == ((("a.b", "[1, 2]"), ("c", "[1, 2]")),)
+    assert "&id001" in anchored and read_config(anchored) == ((("a.b", "[1, 2]"), ("c", "[1, 2]")),)
 
 
 def test_summary_merges(tmp_path: Path) -> None:

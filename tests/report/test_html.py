@@ -13,7 +13,7 @@ import studies
 
 from daair.report import frame as collate
 from daair.report import html as report
-from daair.report.figures import Drawn, curves, study_of, style
+from daair.report.figures import Drawn, curves, figure_data, style
 from daair.runs.record import Record
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome-headless-shell")
@@ -35,20 +35,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     unfinished.results_file.unlink()
     unfinished.update(state="failed", message="a <reason>")
     collated, folder = collate.frame(runs, "rank"), runs / "rank"
+    data = figure_data(collated, runs, reference="rank2-00000002")
     with style.styled():
-        drawn = [curves.curves(study_of(collated, runs), folder / "figures"), Drawn("gain", reason="<none> & nothing")]
+        drawn = [curves.draw_curves(data, folder / "figures"), Drawn("gain", reason="<none> & nothing")]
     commands = {"rank2-00000002": "python run.py -m experts.rank=2 'label=<b>' seed=0,1"}
     notes = ["Protocol promptir & others."]
-    return report.write(
-        collated,
-        folder,
-        runs=runs,
-        table=TABLE,
-        drawn=drawn,
-        notes=notes,
-        commands=commands,
-        reference="rank2-00000002",
-    )
+    return report.write(data, folder, table=TABLE, drawn=drawn, notes=notes, commands=commands)
 
 
 class Links(HTMLParser):
@@ -93,15 +85,16 @@ def test_the_page_tells_all_of_the_study(page: Path) -> None:
 
 def test_a_study_without_results_has_a_page_too(tmp_path: Path) -> None:
     Record(tmp_path / "new" / "a-00000001" / "seed0").queue({"seed": 0, "study": "new", "train": {"steps": 3}}, steps=3)
-    page = report.write(collate.frame(tmp_path, "new"), tmp_path / "new", runs=tmp_path, table="<p>nothing yet</p>")
+    data = figure_data(collate.frame(tmp_path, "new"), tmp_path)
+    page = report.write(data, tmp_path / "new", table="<p>nothing yet</p>")
     text = " ".join(" ".join(Links(page.read_text()).text).split())
     assert "0 of 1 run done, 1 variant, 1 seed" in text and "nothing yet" in text and "(queued)" in text
 
 
 def test_a_run_that_has_no_folder_here_has_no_link(tmp_path: Path) -> None:
     Record(tmp_path / "new" / "a-00000001" / "seed0").queue({"seed": 0, "study": "new", "train": {"steps": 3}}, steps=3)
-    collated = collate.frame(tmp_path, "new")
-    page = report.write(collated, tmp_path / "out", runs=tmp_path / "elsewhere", table="")
+    data = figure_data(collate.frame(tmp_path, "new"), tmp_path / "elsewhere")
+    page = report.write(data, tmp_path / "out", table="")
     links = Links(page.read_text())
     assert "seed0" in " ".join(links.text) and all(url.startswith("#") for url in links.linked)
 

@@ -21,7 +21,7 @@ def test_a_written_sample_comes_back(tmp_path: Path) -> None:
     for which in samples.WHICH:
         sample = make("mine/of:mine", which)
         samples.write(record.sample_file(sample.benchmark, which), sample)
-    largest, smallest = samples.found(record.samples)
+    largest, smallest = samples.find(record.samples)
     assert (largest.which, smallest.which) == ("largest", "smallest")
     assert (largest.benchmark, largest.image, largest.gain) == ("mine/of:mine", "naïve image.png", float("inf"))
     np.testing.assert_array_equal(largest.strip, sample.strip)
@@ -36,7 +36,7 @@ def test_other_pictures_and_damaged_files_are_left_out(tmp_path: Path) -> None:
     samples.write(folder / "whole.png", make("a", "largest", 64, 64))
     whole = (folder / "whole.png").read_bytes()
     (folder / "torn.png").write_bytes(whole[: len(whole) // 2])
-    assert [sample.benchmark for sample in samples.found(folder.parent)] == ["a"]
+    assert [sample.benchmark for sample in samples.find(folder.parent)] == ["a"]
 
 
 def test_a_strip_is_cut_from_the_middle() -> None:

@@ -101,10 +101,3 @@ def test_looking_changes_nothing(runs: Path) -> None:
     printed(runs, "study=rank")
     assert {path: path.stat().st_mtime_ns for path in runs.rglob("*")} == before
     assert json.loads((runs / "loss/l1-0000000a/seed3/status.json").read_text())["state"] == "queued"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0 s"), (59, "59 s"), (61, "1 min"), (3700, "1 h 01 min"), (90000, "1 d 1 h")]
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert status._duration(seconds) == text

@@ -15,7 +15,7 @@ from typing import Any
 from daair.cli import conf_dir
 from daair.config.jobs import Composer
 from daair.config.validate import choices_of, validate
-from daair.report.flat import REPEATED
+from daair.report.config_columns import REPEATED
 
 GROUPS = ("scale", "model", "experts", "router", "control", "mix", "loss", "optimizer", "schedule", "train")
 """Groups of conf/ that make a run what it is, in the order in which a command names them."""

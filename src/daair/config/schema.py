@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from daair.config.problems import UNKNOWN, ConfigError, Problem, from_pydantic
+from daair.metrics import METRICS
 
 
 def not_identity(default: Any = ...) -> Any:
@@ -54,6 +55,8 @@ def _by_name(value: Any) -> Any:
 Text = Annotated[str, BeforeValidator(_text), MinLen(1)]
 Positive = Annotated[int, Ge(1)]
 Node = dict[str, Any]
+ShownMetric = Literal[tuple(METRICS)]
+MeasuredMetric = Literal[tuple(name for name, metric in METRICS.items() if not metric.derive)]
 
 
 class Component(TypedDict):
@@ -186,7 +189,7 @@ class Collate(Section):
     project: Text | None
     rows: Annotated[tuple[Text, ...], MinLen(1)] | None
     columns: Annotated[tuple[Text, ...], MinLen(1)] | None
-    metrics: Annotated[tuple[Literal["psnr", "ssim", "gain", "lpips", "dists"], ...], MinLen(1)] | None
+    metrics: Annotated[tuple[ShownMetric, ...], MinLen(1)] | None
     reference: Annotated[Node, MinLen(1)] | None
     published: tuple[Text, ...] | None
     alpha: Annotated[float, Gt(0), Lt(1)]
@@ -241,7 +244,7 @@ class Config(Section):
     output: Text | None = not_identity()
     benchmarks: Annotated[dict[str, BenchmarkDefinition] | None, BeforeValidator(_by_name)] = not_identity()
     protocols: Annotated[tuple[Text, ...], MinLen(1)] | None = not_identity()
-    metrics: tuple[Literal["psnr", "ssim", "lpips", "dists"], ...] = not_identity()
+    metrics: tuple[MeasuredMetric, ...] = not_identity()
     device: Literal["auto", "cpu", "cuda"] = not_identity()
     trust: tuple[Text, ...] = not_identity(())
     paths: Paths = not_identity()

@@ -12,7 +12,7 @@ Columns of a row, in this order:
 | input_psnr, input_ssim | of the degraded image against the clean one, in dB and 1; inf dB for equal images |
 | psnr, ssim | of the restored image against the clean one |
 | step | updates of the network; empty if unknown |
-| input_lpips, lpips, input_dists, dists | only if asked for and available; lower is better |
+| input_NAME, NAME | any other metric of `daair.metrics.METRICS` that was asked for and is available |
 
 benchmark, protocol and image together are unique: a new evaluation replaces all rows of its benchmarks and protocols.
 Networks that want sides of a certain multiple get images that are padded by reflection; the figures are of the image.
@@ -38,8 +38,8 @@ from daair.engine.progress import Reporter
 from daair.engine.setup import make_accelerator
 from daair.errors import UserError, with_full_keys
 from daair.files import replacing, safe_name
-from daair.report import tables
-from daair.runs import samples
+from daair.metrics import METRICS
+from daair.runs import samples, scores
 from daair.runs.mirror import Mirror
 from daair.runs.pictures import comparison
 from daair.runs.record import Record
@@ -71,7 +71,7 @@ def evaluate(cfg: Config) -> int:
         rows, *pictures = measure(model, items, accelerator, reporter, cfg.evaluate, cfg.protocols, cfg.metrics)
         keep(record, rows, *pictures, reporter)
     if accelerator.is_main_process:
-        tables.show(tables.per_benchmark(rows), reporter.console)
+        scores.show(scores.per_benchmark(rows), reporter.console)
         reporter.say(f"one row per image: {record.results_file}\npictures:          {record.samples}")
     return 0
 
@@ -139,15 +139,16 @@ def summary(record: Record, reporter: Reporter, mirror: Mirror | None) -> None:
     """Print the table of a finished run, where its files are and what to type next."""
     rows = record.results()
     if rows is not None:
-        table = tables.per_benchmark(rows)
-        tables.show(table, reporter.console)
+        table = scores.per_benchmark(rows)
+        scores.show(table, reporter.console)
         if mirror is not None:
-            scores = {
+            values = {
                 f"test/{row.benchmark}/{name}": getattr(row, name)
                 for row in table.itertuples()
-                for name in ("psnr", "ssim")
+                for name in METRICS
+                if name in table
             }
-            mirror.summarise(scores)
+            mirror.summarise(values)
             pictures = sorted(record.samples.glob("*.png"))
             mirror.log_images(record.status().step, {f"samples/{path.stem}": path for path in pictures})
     places = {"pictures": record.samples / "comparison.png", "per image": record.results_file}
@@ -175,7 +176,7 @@ def keep(record: Record, rows: pd.DataFrame, first: Samples, extremes: Sequence[
     }
     stored = record.results()
     if stored is not None:
-        old, new = (tables.tiles(table) for table in (stored, rows))
+        old, new = (scores.tiles(table) for table in (stored, rows))
         for benchmark, protocol in (pair for pair in new if pair in old and old[pair] != new[pair]):
             before, now = old[benchmark, protocol], new[benchmark, protocol]
             reporter.say(f"{benchmark}, {protocol}: rows with tile {before} are replaced by rows with tile {now}")

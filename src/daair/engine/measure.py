@@ -23,12 +23,11 @@ from torch import Tensor, nn
 from daair.config.schema import Evaluate
 from daair.data.benchmarks import Item
 from daair.engine import memory
-from daair.engine.extremes import Extremes
 from daair.engine.progress import Reporter
+from daair.engine.sample_choice import SampleChoice
 from daair.engine.tiling import Padded, is_out_of_memory, restore_tiled, restore_within_memory, size_multiple
 from daair.errors import UserError
-from daair.metrics import PROTOCOLS
-from daair.perceptual import PERCEPTUAL, Distance, load, missing
+from daair.metrics import METRICS, PROTOCOLS, Score, required_columns
 from daair.runs.samples import Sample
 
 Samples = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]  # benchmark -> input, restored, clean
@@ -77,7 +76,8 @@ def measure(
         reporter: shows the progress.
         options: tiles, memory, threads, pictures.
         protocols: names of those in which every image is measured; None for each benchmark's own.
-        metrics: may name `lpips` and `dists`, which are left out, with a line, where their weights are missing.
+        metrics: names of those to measure beside the ones that always are; one whose weights are missing is left out,
+            with a line.
 
     Returns:
         The rows, see `daair.engine.evaluate`, by benchmark, then protocol, then image; the first image of each
@@ -88,12 +88,12 @@ def measure(
             oracle router that knows no such degradation; the same in every process.
         RuntimeError: the gathered rows are not exactly one per image and protocol.
     """
-    distances = _distances(metrics, accelerator, reporter)
+    scores = _scores(metrics, accelerator, reporter)
     restorer = Restorer(model, accelerator, options, reporter)
     keys = _places(items, protocols)
     first = {item.benchmark: i for i, item in reversed(list(enumerate(items)))}
     share = range(accelerator.process_index, len(items), accelerator.num_processes)
-    rows, samples, failures, extremes = [], [], [], Extremes(options.pictures)
+    rows, samples, failures, choice = [], [], [], SampleChoice(options.pictures)
 
     with ThreadPoolExecutor(options.workers) as pool, reporter.progress("evaluate", len(share)) as bar:
 
@@ -105,10 +105,10 @@ def measure(
                         samples.append((i, crop.item.benchmark, (crop.degraded / 255, done.restored, crop.clean / 255)))
                 bar.advance(items[i].benchmark, images=1)
 
-        score = partial(_score, distances=distances, step=getattr(model, "step", None))
+        rows_of = partial(_rows, scores=scores, step=getattr(model, "step", None))
         try:
-            for crop, scored in ahead(pool, options.workers, lambda crop: (crop, score(crop)), restored()):
-                extremes.consider(crop, scored)
+            for crop, scored in ahead(pool, options.workers, lambda crop: (crop, rows_of(crop)), restored()):
+                choice.consider(crop, scored)
                 rows += scored
         except UserError as error:  # all processes leave together, and the first one can tell
             failures.append(str(error))
@@ -118,7 +118,7 @@ def measure(
     if [key for key, _ in rows] != sorted(key for places in keys for key in places.values()):
         raise RuntimeError(f"{len(rows)} rows for {sum(map(len, keys))} pairs of image and protocol after gathering")
     shown = {name: triple for _, name, triple in sorted(gather_object(samples), key=lambda sample: sample[0])}
-    return pd.DataFrame([row for _, row in rows]), shown, extremes.gathered()
+    return pd.DataFrame([row for _, row in rows]), shown, choice.gather()
 
 
 def ahead(pool: Executor, count: int, function: Callable[[A], B], things: Iterable[A]) -> Iterator[B]:
@@ -208,18 +208,17 @@ class Restorer:
         return torch.tensor([names.index(label)])
 
 
-def _distances(metrics: Iterable[str], accelerator: Accelerator, reporter: Reporter) -> dict[str, Distance]:
-    """Return the perceptual metrics among `metrics` whose weights every process has."""
-    distances = {}
-    for name in PERCEPTUAL:
-        if name not in metrics:
-            continue
-        reasons = [reason for reason in gather_object([missing(name)]) if reason]
+def _scores(metrics: Iterable[str], accelerator: Accelerator, reporter: Reporter) -> dict[str, Score]:
+    """Return how to compute the metrics that are always measured, then those of `metrics` that every process can."""
+    always = {name: metric.score() for name, metric in METRICS.items() if metric.always}
+    others = {}
+    for name in [name for name in METRICS if name in metrics and name not in always]:
+        reasons = [reason for reason in gather_object([METRICS[name].missing()]) if reason]
         if reasons:
             reporter.say(reasons[0])
         else:
-            distances[name] = load(name, accelerator.device)
-    return distances
+            others[name] = METRICS[name].score(accelerator.device)
+    return always | others
 
 
 def _places(items: Sequence[Item], protocols: Sequence[str] | None) -> list[dict[str, Key]]:
@@ -248,12 +247,11 @@ def _multiple(protocol: str) -> int:
     return PROTOCOLS[protocol].multiple
 
 
-def _score(crop: Crop, distances: Mapping[str, Distance], step: int | None) -> list[tuple[Key, dict[str, Any]]]:
+def _rows(crop: Crop, scores: Mapping[str, Score], step: int | None) -> list[tuple[Key, dict[str, Any]]]:
     """Return the crop's rows, one per protocol."""
     rows = []
     for name, key in crop.keys.items():
-        protocol, images = PROTOCOLS[name], {"input_": crop.degraded, "": crop.restored}
-        row = {
+        row: dict[str, Any] = {
             "benchmark": crop.item.benchmark,
             "protocol": name,
             "image": crop.item.name,
@@ -261,15 +259,12 @@ def _score(crop: Crop, distances: Mapping[str, Distance], step: int | None) -> l
             "height": crop.clean.shape[0],
             "tile": crop.tile,
         }
+        row |= dict.fromkeys(required_columns()) | {"step": step}
         try:
-            for prefix, image in images.items():
-                row[f"{prefix}psnr"] = protocol.psnr(image, crop.clean)
-                row[f"{prefix}ssim"] = protocol.ssim(image, crop.clean)
+            for metric, score in scores.items():
+                for column, image in zip(METRICS[metric].columns, (crop.degraded, crop.restored), strict=True):
+                    row[column] = score(PROTOCOLS[name], image, crop.clean)
         except ValueError as error:  # smaller than the window
             raise UserError(f"{crop.item.benchmark}: {crop.item.name}: {error}") from None
-        row["step"] = step
-        for metric, distance in distances.items():
-            for prefix, image in images.items():
-                row[prefix + metric] = distance(protocol.displayed(image), protocol.displayed(crop.clean))
         rows.append((key, row))
     return rows

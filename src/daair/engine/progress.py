@@ -80,4 +80,4 @@ class Bar:
 
     def _left(self) -> str:
         seconds = (time.monotonic() - self.begun) / max(1, self.done - self.first) * (self.total - self.done)
-        return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"
+        return stdout.duration(seconds)

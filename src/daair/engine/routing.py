@@ -5,7 +5,7 @@ Shape legend: L learners (encoder first), D degradations, N experts.
 
 import numpy as np
 
-from daair.runs.information import normalised_mutual_information
+from daair.metrics.information import normalised_mutual_information
 
 
 class RoutingTally:

@@ -108,7 +108,7 @@ class View:
         if end.state == "done" and seconds:
             self._speeds.append(seconds / job.cost * job.processes)
         why = f": {end.cause}" if end.cause else ""
-        self.say(f"[{self._ended}/{self._total}] {end.state} {job.name} after {clock(seconds)}{why}")
+        self.say(f"[{self._ended}/{self._total}] {end.state} {job.name} after {stdout.duration(seconds)}{why}")
 
     def stopping(self, number: int, first: bool) -> None:
         """A signal came."""
@@ -138,7 +138,7 @@ class View:
         others = states.total() - states["done"]
         left = self._left(seen, waiting)
         text = f"running {len(seen)}, queued {len(waiting)}, done {states['done']}, failed {others}"
-        return text if left is None else f"{text}, about {clock(left)} left"
+        return text if left is None else f"{text}, about {stdout.duration(left)} left"
 
     def _left(self, seen: Sequence[tuple[Running, Progress]], waiting: Sequence[Job]) -> float | None:
         """Return seconds until all is done, by the speed of the runs of this sweep; None before that can be told."""
@@ -172,22 +172,17 @@ class View:
         if endings:
             counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
             remedy = "; the same command goes on with the others" if bad or stopped else ""
-            self.say(f"{counts} in {clock(time.monotonic() - self._began)}{remedy}")
+            self.say(f"{counts} in {stdout.duration(time.monotonic() - self._began)}{remedy}")
 
 
 def _numbers(job: Job, look: Progress) -> str:
-    """`300/900  41.2 images/s  24.71 dB  left 0:00:58`, as far as it is known."""
+    """`300/900  41.2 images/s  24.71 dB  left 58 s`, as far as it is known."""
     rates = (row.get("train/images_per_second") for row in Record(job.folder).newest())
     rate = next(filter(None, rates), None)
     parts = [
         f"{look.step}/{job.config.train.steps}",
         "starting" if rate is None else f"{rate:.1f} images/s",
         "" if look.psnr is None else f"{look.psnr:.2f} dB",
-        "" if look.left is None else f"left {clock(look.left)}",
+        "" if look.left is None else f"left {stdout.duration(look.left)}",
     ]
     return "  ".join(filter(None, parts))
-
-
-def clock(seconds: float) -> str:
-    """`h:mm:ss`."""
-    return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"

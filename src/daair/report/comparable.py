@@ -1,4 +1,4 @@
-"""What must be equal before figures stand in one column: protocol, tiling, data, budget. Else they are refused.
+"""Checks that figures in one column compare: same protocol, tiling, data and budget.
 
 Each refusal names two runs that differ, and what to do.
 """
@@ -11,27 +11,27 @@ import pandas as pd
 from daair.errors import UserError
 
 BUDGET = ("train.steps", "train.batch_size", "train.accumulation", "mix.patch")
-"""Config keys that say how much a run may learn from; they differ only where they name the rows or columns."""
+"""Config keys that say how much a run may learn from; they may only differ where they name rows or columns."""
 
 SAME_INPUT = 1e-4
-"""dB by which the PSNR of one and the same degraded image may differ between machines."""
+"""dB by which the PSNR of the same degraded image may differ between machines."""
 
 
 def check_budgets(runs: pd.DataFrame, keys: Sequence[str]) -> None:
     """Refuse runs that trained for different budgets or on other pictures, unless the table is about that.
 
     Args:
-        runs: the measured ones, a row each, as in `Collated.runs`.
-        keys: that name the table's rows and columns.
+        runs: The measured ones, as in `Collated.runs`.
+        keys: Those that name the table's rows and columns.
 
     Raises:
-        UserError: two runs differ.
+        UserError: Two runs differ.
     """
     for name in BUDGET:
         if name in runs and name not in keys:
             _refuse_difference(runs, name, f"budgets differ; if that is the question, add {name} to collate.rows")
     if {"mix", "mix.root", "training_data"}.isdisjoint(keys) and "training_data" in runs:
-        # Of one mix; another mix draws on other pictures by its nature.
+        # Runs of one mix only: another mix has other pictures anyway.
         for _, group in runs.groupby("mix", observed=True) if "mix" in runs else [("", runs)]:
             _refuse_difference(
                 group, "training_data", "they were trained on different pictures; train them again on the same"
@@ -42,11 +42,11 @@ def check_columns(images: pd.DataFrame, steps: pd.Series) -> None:
     """Refuse figures of one benchmark that were measured differently.
 
     Args:
-        images: rows of measured runs, as in `Collated.images`; one protocol per benchmark is meant.
-        steps: the budget of each run, by its name.
+        images: Rows of measured runs, as in `Collated.images`.
+        steps: The budget of each run, by its name.
 
     Raises:
-        UserError: two runs differ in protocol, tiling, images or inputs, or one was measured before its end.
+        UserError: Two runs differ in protocol, tiling, images or inputs, or one was measured before its end.
     """
     for (benchmark, protocol), rows in images.groupby(["benchmark", "protocol"], observed=True, sort=False):
         where = f"{benchmark}, {protocol}"
@@ -67,7 +67,7 @@ def check_columns(images: pd.DataFrame, steps: pd.Series) -> None:
 
 
 def _check_images(rows: pd.DataFrame, where: str) -> None:
-    """Refuse other images, other sizes and other inputs under one name: another version of the data."""
+    """Refuse other images, sizes or inputs under the same names, which come from another version of the data."""
     remedy = "they were measured on different data; measure one of them again"
     counts = rows.groupby("run", observed=True).size()
     _refuse(counts, where, "{} images", remedy)
@@ -91,8 +91,8 @@ def _check_images(rows: pd.DataFrame, where: str) -> None:
 
 
 def _refuse_difference(runs: pd.DataFrame, name: str, remedy: str) -> None:
-    values = runs.set_index("run")[name]
-    _refuse(values.dropna(), name, "{}", remedy)
+    """Refuse runs that differ in a column."""
+    _refuse(runs.set_index("run")[name].dropna(), name, "{}", remedy)
 
 
 def _refuse(values: pd.Series, where: str, what: str, remedy: str) -> None:

@@ -1,7 +1,7 @@
-"""Many runs as one tidy frame, read from their folders and nothing else; no folder is locked, changed or added to.
+"""Many runs as one tidy frame, read from their folders and nothing else; no folder is locked or changed.
 
-The frame has a row per run, benchmark, protocol and image. A run without results has one row, with those three empty,
-so that what is missing can be counted. Columns, in this order:
+The frame has a row per run, benchmark, protocol and image. A run without results has one row, in which those three are
+empty, so that missing runs can be counted. Columns, in this order:
 
 | column | meaning |
 | --- | --- |
@@ -10,26 +10,26 @@ so that what is missing can be counted. Columns, in this order:
 | seed | integer |
 | state | queued, running, done, failed, interrupted |
 | attempt | how often it was started |
-| steps | optimizer updates that it was to make |
+| steps | its budget, in optimizer updates |
 | started, finished | ISO times, UTC; empty for what has not happened |
 | commit | of the source tree, with a `+` when it had changes |
 | hardware | the GPUs, else the processor |
 | torch | version |
 | parameters, macs | of the network: numbers, multiply-accumulates of one 224 x 224 image |
-| images_per_second | training crops; of the training loop with its validations and checkpoints |
+| images_per_second | training crops, in the training loop with its validations and checkpoints |
 | seconds | in the training loop, all attempts together |
 | training_data | digest of the pictures that it was trained on |
 | benchmark, protocol, image, ... | as in results.csv, see `daair.engine.evaluate`; `step` = updates when measured |
-| gain | psnr - input_psnr, dB |
+| gain, ... | metrics that are computed from others, see `daair.metrics.METRICS` |
 | router, model, mix, ... | the option taken from each config group |
-| experts.rank, train.steps, ... | every other key of the frozen config, by its dotted name (see `daair.report.flat`) |
+| experts.rank, train.steps, ... | every other key of the frozen config, by its dotted name |
 
 Text columns are categories. Numbers are integers or floats, truth values booleans; a key that some config lacks, or
 where it is null, is empty there. A key that has texts and numbers is text.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,17 +38,18 @@ import numpy as np
 import pandas as pd
 
 from daair.errors import UserError, nearest, one_line
-from daair.files import safe_name
-from daair.report.columns import column, config_columns
-from daair.report.flat import Piece, read_flat
+from daair.files import natural_key, safe_name
+from daair.report.config_columns import Piece, column, config_columns, read_config
 from daair.runs import results, store
+from daair.runs.environment import commit_name
 from daair.runs.record import Place, Record, Status
 
+SUMMARY = ("parameters", "macs", "images_per_second", "seconds", "training_data")
 FACTS = (
     "run", "study", "variant", "label", "id", "seed", "state", "attempt", "steps", "started", "finished", "commit",
-    "hardware", "torch", "parameters", "macs", "images_per_second", "seconds", "training_data",
+    "hardware", "torch", *SUMMARY,
 )  # fmt: skip
-"""Columns that tell of the whole run, besides its config."""
+"""Columns that describe the whole run, besides its config."""
 
 OUTPUTS = ("runs.parquet", "runs.csv", "report.html", "figures", "table.md", "table.tex", "table.csv", "table.html")
 """What collating writes into a study's folder; nothing else but runs belongs there."""
@@ -59,8 +60,8 @@ class LeftOut:
     """A folder or file that is not in the frame.
 
     Attributes:
-        path: relative to the folder of runs.
-        reason: in one line.
+        path: Relative to the folder of runs.
+        reason: In one line.
     """
 
     path: str
@@ -71,16 +72,16 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class Source:
-    """One run before it is put into a frame, wherever it comes from.
+class RunContents:
+    """What the files of one run hold, before it is put into a frame.
 
     Attributes:
         run: `<study>/<label>-<config id>/seed<k>`.
-        status: how it stands.
-        config: its frozen config, flat and in pieces (`daair.report.flat.read_flat`), with `choices.<group>`.
-        environment: contents of environment.json, or {}.
-        summary: contents of summary.json (`Record.summarise`), or {}.
-        results: text of results.csv, or None if it has none.
+        status: How it stands.
+        config: Its frozen config in pieces (`daair.report.config_columns.read_config`), with `choices.<group>`.
+        environment: Contents of environment.json, or {}.
+        summary: Contents of summary.json (`Record.summarise`), or {}.
+        results: Text of results.csv, or None if it has none.
     """
 
     run: str
@@ -93,12 +94,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Collated:
-    """Runs, read.
+    """Runs that have been read.
 
     Attributes:
-        runs: a row per run: `FACTS`, group choices, config keys.
-        images: a row per run, benchmark, protocol and image: the columns of results.csv, and `run`.
-        left_out: what could not be read, or does not belong there.
+        runs: A row per run: `FACTS`, group choices, config keys.
+        images: A row per run, benchmark, protocol and image: the columns of results.csv, and `run`.
+        left_out: What could not be read, or does not belong there.
     """
 
     runs: pd.DataFrame
@@ -131,35 +132,32 @@ def frame(runs: str | Path, study: str | None = None) -> Collated:
     """Read all runs of a study, or of all studies.
 
     Args:
-        runs: the folder of runs (`paths.runs`).
-        study: name of one study; None = all.
+        runs: The folder of runs (`paths.runs`).
+        study: Name of one study; None = all.
 
     Raises:
-        UserError: there is no run; the text says what there is instead.
+        UserError: There is no run; the text says what there is instead.
     """
-    runs, left_out = Path(runs), []
-    names = [study] if study is not None else store.studies(runs)
-    sources = []
-    for name in names:
-        left_out += _foreign(runs, name)
+    runs, left_out, found = Path(runs), [], []
+    for name in [study] if study is not None else store.studies(runs):
+        left_out += _strangers(runs, name)
         for folder in store.run_folders(runs, name):
             try:
-                sources.append(read(folder))
+                found.append(read(folder))
             except (UserError, ValueError, OSError) as error:
-                left_out.append(LeftOut(folder.relative_to(runs).as_posix(), _reason(error, folder)))
-    if not sources:
-        raise UserError(_nothing(runs, study, left_out))
-    collated = assemble(sources, left_out)
+                reason = one_line(error).replace(f"{folder}{os.sep}", "")
+                left_out.append(LeftOut(folder.relative_to(runs).as_posix(), reason))
+    collated = assemble(found, left_out)
     if collated.runs.empty:
-        raise UserError(_nothing(runs, study, list(collated.left_out)))
+        raise UserError(_no_runs(runs, study, collated.left_out))
     return collated
 
 
 def read_path(path: str | Path) -> Collated:
-    """Read the folder of a study, or that of all studies.
+    """Read the folder of a study, or the folder of all studies.
 
     Raises:
-        UserError: there is no run in either sense.
+        UserError: There is no run in either sense.
     """
     path = Path(path).resolve()
     if next(store.run_folders(path.parent, path.name), None) is not None:
@@ -167,78 +165,78 @@ def read_path(path: str | Path) -> Collated:
     return frame(path)
 
 
-def read(folder: Path) -> Source:
-    """Return one run from its folder.
+def read(folder: Path) -> RunContents:
+    """Read one run's folder.
 
     Raises:
-        UserError, ValueError, OSError: a file is damaged or of another version.
+        UserError, ValueError, OSError: A file is damaged or of another version.
     """
-    record = Record(folder)
-    run = "/".join(folder.parts[-3:])
+    record, file = Record(folder), Record.config_file
     status = record.read_status()
-    text = _contents(record, Record.config_file)
+    text = _contents(record, file)
     if text is None:
-        raise ValueError(f"has no {Record.config_file.name}")
-    config = _named(Record.config_file, lambda: read_flat(text.decode()))
+        raise ValueError(f"has no {file.name}")
+    try:
+        config = read_config(text.decode())
+    except ValueError as error:
+        raise ValueError(f"{file.name}: {error}") from None
     if b"\nseed:" not in b"\n" + text and b"\nmodel:" in b"\n" + text:
-        raise ValueError(f"{Record.config_file.name}: ends before the seed")
-    return Source(run, status, config, record.environment(), record.summary(), _contents(record, Record.results_file))
+        raise ValueError(f"{file.name}: ends before the seed")
+    facts = record.environment(), record.summary(), _contents(record, Record.results_file)
+    return RunContents("/".join(folder.parts[-3:]), status, config, *facts)
 
 
-def assemble(sources: Iterable[Source], left_out: Iterable[LeftOut] = ()) -> Collated:
-    """Put runs into tables. Runs with results that cannot be read are left out as a whole.
+def assemble(found: Iterable[RunContents], left_out: Iterable[LeftOut] = ()) -> Collated:
+    """Put runs into tables. A run whose results cannot be read is left out as a whole.
 
     Args:
-        sources: runs, from folders or from elsewhere.
-        left_out: what was left out before.
+        found: The runs.
+        left_out: What was left out before.
     """
-    sources = sorted(sources, key=lambda source: [store.natural(part) for part in source.run.split("/")])
-    sources, twice = _once(sources)
-    rows, damaged = results.parse([source.results for source in sources])
-    left_out = (*left_out, *twice, *(LeftOut(sources[i].run, reason) for i, reason in damaged.items()))
-    kept = [i for i in range(len(sources)) if i not in damaged]
-    sources = [sources[i] for i in kept]
-    order = [source.run for source in sources]
+    found = sorted(found, key=lambda one: [natural_key(part) for part in one.run.split("/")])
+    found, copies = _without_copies(found)
+    rows, damaged = results.parse([one.results for one in found])
+    left_out = (*left_out, *copies, *(LeftOut(found[i].run, reason) for i, reason in damaged.items()))
+    kept = [i for i in range(len(found)) if i not in damaged]
+    found = [found[i] for i in kept]
+    order = [one.run for one in found]
     rows["run"] = pd.Categorical.from_codes(np.searchsorted(kept, rows["run"]), categories=order)
-    facts = [_facts(source) for source in sources]
+    facts = [_facts(one) for one in found]
     columns = {name: column([row[name] for row in facts]) for name in FACTS}
-    for name, series in config_columns([source.config for source in sources]).items():
+    for name, series in config_columns([one.config for one in found]).items():
         columns.setdefault(name, series)  # `study`, `label` and `seed` are facts: as the folder says
     runs = pd.DataFrame(columns)
     runs["run"] = pd.Categorical(order, categories=order)
     return Collated(runs, rows, left_out)
 
 
-def _once(sources: list[Source]) -> tuple[list[Source], list[LeftOut]]:
-    """Without copies: of runs of the same study, config and seed the finished one that ended last."""
-    best: dict[tuple[str, ...], Source] = {}
-    for source in sorted(sources, key=lambda source: (source.status.state == "done", source.status.finished or "")):
-        best[store.identity(source.run)] = source
-    left_out = [
-        LeftOut(source.run, f"has the config and seed of {kept.run}, which counts")
-        for source in sources
-        if (kept := best[store.identity(source.run)]) is not source
-    ]
-    return [source for source in sources if best[store.identity(source.run)] is source], left_out
+def _without_copies(found: list[RunContents]) -> tuple[list[RunContents], list[LeftOut]]:
+    """Keep one of the runs with the same study, config and seed: a finished one before others, then the latest."""
+    best: dict[tuple[str, ...], RunContents] = {}
+    for one in sorted(found, key=lambda one: (one.status.state == "done", one.status.finished or "")):
+        best[store.identity(one.run)] = one
+    kept, left_out = [], []
+    for one in found:
+        counts = best[store.identity(one.run)]
+        if counts is one:
+            kept.append(one)
+        else:
+            left_out.append(LeftOut(one.run, f"has the config and seed of {counts.run}, which counts"))
+    return kept, left_out
 
 
-def _facts(source: Source) -> dict[str, Any]:
-    study, variant, seed = source.run.split("/")
+def _facts(one: RunContents) -> dict[str, Any]:
+    study, variant, seed = one.run.split("/")
     label, _, config_id = variant.rpartition("-")
-    status, environment, summary = source.status, source.environment, source.summary
+    status, environment = one.status, one.environment
     return {
-        "run": source.run, "study": study, "variant": variant, "label": label, "id": config_id,
+        "run": one.run, "study": study, "variant": variant, "label": label, "id": config_id,
         "seed": int(seed.removeprefix("seed")), "state": status.state, "attempt": status.attempt,
         "steps": status.steps, "started": status.started or None, "finished": status.finished or None,
-        "commit": status.commit or _commit(environment), "hardware": _hardware(status, environment),
-        "torch": (environment.get("packages") or {}).get("torch"),
-        **{name: summary.get(name) for name in ("parameters", "macs", "images_per_second", "seconds", "training_data")},
+        "commit": status.commit or commit_name(environment.get("git")) or None,
+        "hardware": _hardware(status, environment), "torch": (environment.get("packages") or {}).get("torch"),
+        **{name: one.summary.get(name) for name in SUMMARY},
     }  # fmt: skip
-
-
-def _commit(environment: Mapping[str, Any]) -> str | None:
-    git = environment.get("git") or {}
-    return f"{git['commit']}{'+' if git.get('dirty') else ''}" if git.get("commit") else None
 
 
 def _hardware(status: Status, environment: Mapping[str, Any]) -> str | None:
@@ -250,7 +248,7 @@ def _hardware(status: Status, environment: Mapping[str, Any]) -> str | None:
     return environment.get("processor")
 
 
-def _foreign(runs: Path, study: str) -> Iterator[LeftOut]:
+def _strangers(runs: Path, study: str) -> Iterator[LeftOut]:
     """Yield what lies in a study's folder and is neither a run nor an output."""
     top = runs / safe_name(study)
     if not top.is_dir():
@@ -276,20 +274,8 @@ def _contents(record: Record, place: Place) -> bytes | None:
         return None
 
 
-def _named(file: Place, read: Callable[[], Any]) -> Any:
-    """Return what `read` returns; an error about the contents begins with the file's name."""
-    try:
-        return read()
-    except ValueError as error:
-        raise ValueError(f"{file.name}: {error}") from None
-
-
-def _reason(error: Exception, folder: Path) -> str:
-    return one_line(error).replace(f"{folder}{os.sep}", "")
-
-
-def _nothing(runs: Path, study: str | None, left_out: list[LeftOut]) -> str:
-    """Return what to say where there is no run."""
+def _no_runs(runs: Path, study: str | None, left_out: tuple[LeftOut, ...]) -> str:
+    """Return the message for a folder without runs."""
     if left_out:
         return f"{runs / (study or '')}: no run can be read; {left_out[0]}"
     known = store.studies(runs)

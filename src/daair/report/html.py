@@ -1,4 +1,4 @@
-"""`report.html`: all about a study on one page that needs no other file.
+"""Make `report.html`: all about a study on one page that needs no other file.
 
 The page stands in the study's folder and links to the folders of its runs; everything that it shows is inside.
 """
@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,64 +18,53 @@ from markupsafe import Markup
 from PIL import Image
 
 from daair.files import write_text
-from daair.report.figures import Drawn, study_of
-from daair.report.figures.strips import pick
+from daair.report.figures import Drawn, FigureData
+from daair.report.figures.before_after import choose_run
 from daair.runs.samples import Sample
 
-if TYPE_CHECKING:
-    from daair.report.figures.study import Study
-    from daair.report.frame import Collated
-
 NAME = "report.html"
-SHOWN_BY_SLIDERS = "before_after"  # the figure of the same pictures is left to the paper
+SHOWN_BY_SLIDERS = "before_after"  # the figure that shows the same pictures is for papers
 QUALITY = 90  # of JPEG pictures; those in the runs' folders are without loss
 
 
 def write(
-    collated: "Collated",
+    data: FigureData,
     folder: str | Path,
     *,
-    runs: str | Path,
     table: str,
     drawn: Sequence[Drawn] = (),
     notes: Sequence[str] = (),
-    rows: Sequence[str] = (),
-    reference: str | None = None,
     commands: Mapping[str, str] | None = None,
 ) -> Path:
     """Write `<folder>/report.html`, atomically; returns its path.
 
     Args:
-        collated: the runs of one study, those without results too.
-        folder: where the page goes.
-        runs: the folder of all runs (`paths.runs`), to which the page links.
-        table: the table as HTML, such as `daair.report.writers.to_html` makes it; cells may have a `data-value` to sort
+        data: The data. The pictures of its reference are shown, else those of its best variant.
+        folder: Where the page goes.
+        table: The table as HTML, such as `daair.report.writers.to_html` makes it; cells may have a `data-value` to sort
             by.
-        drawn: figures, see `daair.report.figures.draw`.
-        notes: sentences below the table.
-        rows: columns of the frame that name a variant; none = those in which the variants differ.
-        reference: `variant` of the frame whose pictures are shown; None = the best.
-        commands: for each variant, the command that makes its runs again.
+        drawn: Figures, see `daair.report.figures.draw`.
+        notes: Sentences below the table.
+        commands: For each variant, the command that makes its runs again.
     """
-    folder, study = Path(folder), study_of(collated, runs, rows, reference)
-    made = [one for one in drawn if one.files and one.name != SHOWN_BY_SLIDERS]
-    row, samples = pick(study) if len(study.images) else ({}, [])
+    folder = Path(folder)
+    run, samples = choose_run(data) if len(data.images) else ({}, [])
     page = {
-        "study": _only(study.runs["study"]),
-        "question": _only(study.runs["question"]) if "question" in study.runs else "",
-        "counts": _counts(study),
+        "study": _only(data.runs["study"]),
+        "question": _only(data.runs["question"]) if "question" in data.runs else "",
+        "counts": _counts(data),
         "table": Markup(table),  # noqa: S704 - our own, escaped by its writer
         "notes": notes,
-        "figures": [_figure(one, folder) for one in made],
+        "figures": [_figure(one, folder) for one in drawn if one.files and one.name != SHOWN_BY_SLIDERS],
         "not_drawn": [one for one in drawn if one.reason],
-        "shown_run": f"{row['name']}, seed {row['seed']}" if samples else "",
+        "shown_run": f"{run['name']}, seed {run['seed']}" if samples else "",
         "samples": [_sample(sample) for sample in samples],
-        "keys": study.keys,
-        "variants": list(_variants(study, folder, commands or {})),
-        "facts": _facts(study.runs),
-        "left_out": collated.left_out,
+        "keys": data.keys,
+        "variants": list(_variants(data, folder, commands or {})),
+        "facts": _facts(data.runs),
+        "left_out": data.left_out,
     }
-    source = files("daair.runs").joinpath(f"{NAME}.j2").read_text(encoding="utf-8")
+    source = files("daair.report").joinpath(f"{NAME}.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     write_text(folder / NAME, environment.from_string(source).render(page))
     return folder / NAME
@@ -86,11 +75,11 @@ def _only(column: pd.Series) -> str:
     return ", ".join(dict.fromkeys(str(value) for value in column.dropna()))
 
 
-def _counts(study: "Study") -> str:
-    """`9 of 9 runs done, 3 variants, 3 seeds`."""
-    runs = study.runs
+def _counts(data: FigureData) -> str:
+    """Return `9 of 9 runs done, 3 variants, 3 seeds`."""
+    runs = data.runs
     done = int((runs["state"] == "done").sum())
-    parts = [f"{done} of {_number(len(runs), 'run')} done", _number(len(study.names), "variant")]
+    parts = [f"{done} of {_number(len(runs), 'run')} done", _number(len(data.names), "variant")]
     return ", ".join([*parts, _number(runs["seed"].nunique(), "seed")])
 
 
@@ -133,18 +122,18 @@ def _folder(path: Path, folder: Path) -> str:
     return f"{_link(path, folder)}/" if path.is_dir() else ""
 
 
-def _variants(study: "Study", folder: Path, commands: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def _variants(data: FigureData, folder: Path, commands: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """Yield each variant with the values of its differing keys, its runs and its command."""
-    few_columns = study.runs[["variant", "run", "seed", "state", *study.keys]].sort_values("seed", kind="stable")
+    few_columns = data.runs[["variant", "run", "seed", "state", *data.keys]].sort_values("seed", kind="stable")
     groups = {str(variant): runs for variant, runs in few_columns.groupby("variant", observed=True, sort=False)}
-    for variant, name in study.names.items():
+    for variant, name in data.names.items():
         runs = groups[variant]
         yield {
             "name": name,
-            "is_reference": variant == study.reference,
-            "values": [_value(runs[key].iloc[0]) for key in study.keys],
+            "is_reference": variant == data.reference,
+            "values": [_value(runs[key].iloc[0]) for key in data.keys],
             "runs": [
-                {"seed": run.seed, "state": run.state, "href": _folder(study.folder / run.run, folder)}
+                {"seed": run.seed, "state": run.state, "href": _folder(data.folder / run.run, folder)}
                 for run in runs[["run", "seed", "state"]].itertuples(index=False)
             ],
             "command": commands.get(variant, ""),

@@ -1,4 +1,4 @@
-"""Rows from papers beside own ones: only figures on the same benchmark, all its images, by the same protocol."""
+"""Rows from papers below own ones: only figures of the same benchmark, all its images, and the same protocol."""
 
 import csv
 from collections import defaultdict
@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daair.errors import UserError, nearest
-from daair.report.cells import AVERAGE
-from daair.report.pivot import Study
-
-METRICS = {"psnr": "psnr_db", "ssim": "ssim"}
-"""Metrics that papers print, and their columns in the files."""
+from daair.metrics import METRICS
+from daair.report.aggregate import AVERAGE, AVERAGE_COLUMN
+from daair.report.table import StudyTable
 
 
 @dataclass(frozen=True)
@@ -19,10 +17,10 @@ class Method:
     """A method as published.
 
     Attributes:
-        source: name of the file, e.g. `aio3`.
-        name: as printed.
-        parameters: in millions, as printed; may be empty.
-        lines: of the file, by benchmark; `average` among them.
+        source: Name of the file, e.g. `aio3`.
+        name: As printed.
+        parameters: In millions, as printed; may be empty.
+        lines: Its lines of the file, by benchmark; `average` among them.
     """
 
     source: str
@@ -32,8 +30,13 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Beside:
-    """What of a method can stand beside a study's rows: texts by (metric, column), -1 being the average."""
+class PublishedRow:
+    """A method's figures that can stand in a study's table.
+
+    Attributes:
+        method: The method.
+        figures: Texts by metric and position of the column.
+    """
 
     method: Method
     figures: Mapping[tuple[str, int], str]
@@ -43,11 +46,11 @@ def load(names: Sequence[str], folder: Path) -> list[Method]:
     """Return the methods that `collate.published` names, each once, in the order of names and files.
 
     Args:
-        names: files (`aio3`), or single methods in them (`aio3/PromptIR`).
+        names: Files (`aio3`), or single methods in them (`aio3/PromptIR`).
         folder: conf/reference.
 
     Raises:
-        UserError: there is no such file or method.
+        UserError: There is no such file or method.
     """
     files = {path.stem: path for path in sorted(folder.glob("*.csv"))}
     found: dict[tuple[str, str], Method] = {}
@@ -63,57 +66,58 @@ def load(names: Sequence[str], folder: Path) -> list[Method]:
     return list(found.values())
 
 
-def beside(study: Study, methods: Sequence[Method]) -> tuple[list[Beside], list[str]]:
-    """Return what of the methods can be shown with a study's table, and sentences on what cannot and why.
+def published_rows(table: StudyTable, methods: Sequence[Method]) -> tuple[list[PublishedRow], list[str]]:
+    """Return the rows of methods that can stand in a study's table, and sentences on what cannot and why.
 
-    The average is the paper's own; it is shown if the table's columns are exactly the benchmarks that it is over.
+    The average is the paper's own; it is shown if the study has exactly the benchmarks of which it is the mean.
     """
-    measured = study.images.groupby(["benchmark", "protocol"], observed=True)["image"].nunique().reset_index()
-    images = dict(zip(measured["benchmark"], measured["image"], strict=True))
-    protocols = dict(zip(measured["benchmark"], measured["protocol"], strict=True))
-    if list(study.plan.columns) != ["benchmark"]:
+    if list(table.columns.keys) != ["benchmark"]:
         return [], ["Published rows are left out: they need a table whose columns are benchmarks."] if methods else []
-    benchmarks = [name for (name,) in study.columns]
-    shown, reasons = [], defaultdict(set)
+    measured = table.images.groupby(["benchmark", "protocol"], observed=True)["image"].nunique()
+    here = {benchmark: (protocol, images) for (benchmark, protocol), images in measured.items()}
+    benchmarks = [name for (name,) in table.columns.names]
+    rows, reasons = [], defaultdict(set)
     for method in methods:
         figures = {}
-        for metric in study.plan.metrics:
-            if metric not in METRICS:
+        for metric in table.spec.metrics:
+            column = _column(metric)
+            if not any(column in line for line in method.lines.values()):
                 reasons[f"{metric.upper()} is not published"].add("")
                 continue
-            for column, benchmark in enumerate(benchmarks):
-                reason = _why_not(method, metric, benchmark, images, protocols)
+            for i, benchmark in enumerate(benchmarks):
+                reason = _why_not(method, metric, benchmark, *here[benchmark])
                 if reason is None:
-                    figures[metric, column] = method.lines[benchmark][METRICS[metric]]
+                    figures[metric, i] = method.lines[benchmark][column]
                 else:
                     reasons[reason].add(method.name)
-            whole = all((metric, column) in figures for column in range(len(benchmarks)))
+            whole = all((metric, i) in figures for i in range(len(benchmarks)))
             if whole and set(benchmarks) == method.lines.keys() - {AVERAGE} and AVERAGE in method.lines:
-                figures[metric, -1] = method.lines[AVERAGE][METRICS[metric]]
+                figures[metric, AVERAGE_COLUMN] = method.lines[AVERAGE][column]
         if figures:
-            shown.append(Beside(method, figures))
-    if not reasons:
-        return shown, []
-    told = [
+            rows.append(PublishedRow(method, figures))
+    texts = [
         reason + (f" ({', '.join(_few(sorted(names)))})" if names != {""} else "") for reason, names in reasons.items()
     ]
-    return shown, [f"Left out of the published rows: {'; '.join(told)}."]
+    return rows, [f"Left out of the published rows: {'; '.join(texts)}."] if texts else []
 
 
-def _why_not(
-    method: Method, metric: str, benchmark: str, images: Mapping[str, int], protocols: Mapping[str, str]
-) -> str | None:
-    """Return why a published figure cannot stand in a column; None if it can."""
+def _column(metric: str) -> str:
+    """Return a metric's column in the files: its name and unit."""
+    return "_".join(filter(None, [metric, METRICS[metric].unit.lower()]))
+
+
+def _why_not(method: Method, metric: str, benchmark: str, protocol: str, images: int) -> str | None:
+    """Return why a published figure cannot stand in the column of a benchmark; None if it can."""
     line = method.lines.get(benchmark)
-    if line is None or not line[METRICS[metric]]:
+    if line is None or not line[_column(metric)]:
         return f"{benchmark} is not published"
-    if int(line["images"]) != images[benchmark]:
-        return f"{benchmark} has {images[benchmark]} of {line['images']} images here"
-    known = line[f"{metric}_protocols"].split()
+    if int(line["images"]) != images:
+        return f"{benchmark} has {images} of {line['images']} images here"
+    known = line.get(f"{metric}_protocols", "").split()
     if not known:
         return f"{metric.upper()} of unknown protocol"
-    if protocols[benchmark] not in known:
-        return f"{metric.upper()} by protocol {' or '.join(known)}, here {protocols[benchmark]}"
+    if protocol not in known:
+        return f"{metric.upper()} by protocol {' or '.join(known)}, here {protocol}"
     return None
 
 

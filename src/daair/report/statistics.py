@@ -1,13 +1,13 @@
-"""Is one variant better than another? Paired over images, with one word for many tests.
+"""Paired comparison of two variants over images, and the correction for many tests.
 
 The unit is the *image*. Restoring the same image, with the same seed, two variants differ by d(image, seed); images
 differ from each other by far more than variants do, so nothing is ever compared unpaired. Seeds of one image are not
 independent of each other: d is averaged over the seeds that both variants have, and each image counts once, however
 many seeds there are. So n is the number of images.
 
-What a small p then says: on images like these, the networks that were trained here differ. How much *other* seeds might
-move a mean is another question, which the standard deviation over seeds answers, and `Comparison.seeds_agreeing`:
-with three seeds no test could.
+A small p then means that the networks which were trained here differ on images like these. How much *other* seeds might
+move a mean is another question. No test can answer it with three seeds; the standard deviation over seeds and
+`Comparison.seeds_agreeing` give an impression.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 SAME = 9
-"""Decimals to which two differences, in dB or 1, may be the same: beyond it there is only rounding noise."""
+"""Decimals of a difference that count; beyond them there is only rounding noise."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Comparison:
     """A variant against the reference, in one metric on one benchmark.
 
     Attributes:
-        delta: mean over images of the mean over seeds of (variant - reference).
-        low, high: bootstrap confidence interval of `delta` (BCa, images resampled); nan for fewer than two images.
-        p: two-sided Wilcoxon signed-rank test of the images' differences; 1 if all are 0, nan without images.
-        images, seeds: how many were paired.
-        seeds_agreeing: in how many seeds the mean difference has the sign of `delta`.
+        delta: Mean over images of the mean over seeds of (variant - reference).
+        low, high: Bootstrap confidence interval of `delta` (BCa, images resampled); nan for fewer than two images.
+        p: Two-sided Wilcoxon signed-rank test of the images' differences; 1 if all are 0, nan without images.
+        images, seeds: How many were paired.
+        seeds_agreeing: In how many seeds the mean difference has the sign of `delta`.
     """
 
     delta: float
@@ -45,12 +45,12 @@ def compare(variant: pd.Series, reference: pd.Series, *, alpha: float = 0.05, re
     """Compare two variants.
 
     Args:
-        variant, reference: values of a metric with an index (image, seed), each pair once. Pairs that only one of them
+        variant, reference: Values of a metric with an index (image, seed), each pair once. Pairs that only one of them
             has, and those without a finite difference (infinite PSNR), do not count.
-        alpha: the interval is of confidence 1 - alpha.
-        resamples: of the bootstrap; its random numbers are fixed.
+        alpha: The interval has the confidence 1 - alpha.
+        resamples: Of the bootstrap; its random numbers are fixed.
     """
-    # Equal images have infinite PSNR: no difference can be told then, not even that there is none.
+    # Equal images have infinite PSNR, between which there is no difference, not even zero.
     with np.errstate(invalid="ignore"):
         difference = (variant - reference).replace([np.inf, -np.inf], np.nan).dropna()
     if difference.empty:
@@ -64,10 +64,10 @@ def compare(variant: pd.Series, reference: pd.Series, *, alpha: float = 0.05, re
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down correction for all tests together: the k-th smallest of m p-values counts m - k + 1 times.
+    """Return p-values after Holm's step-down correction: the k-th smallest of m is multiplied by m - k + 1.
 
     Source: Holm, *A simple sequentially rejective multiple test procedure*, Scand. J. Statist. 1979. nan stays nan and
-    is no test.
+    does not count as a test.
     """
     values = np.asarray(p, np.float64)
     tested = np.flatnonzero(~np.isnan(values))
@@ -80,7 +80,7 @@ def holm(p: Sequence[float]) -> list[float]:
 def _wilcoxon(differences: np.ndarray) -> float:
     if not differences.any():
         return 1.0
-    from scipy import stats  # takes a second, which trainings, whose tables have no tests, need not spend
+    from scipy import stats  # importing it takes a second
 
     return float(stats.wilcoxon(differences).pvalue)
 

@@ -18,37 +18,35 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from daair.errors import UserError, one_line
 from daair.files import safe_name, write_text
 from daair.report.frame import Collated, LeftOut, frame
 from daair.runs import store
-from daair.runs.account import sign_in
+from daair.runs.mirror import sign_in
 from daair.runs.record import Record
 
 if TYPE_CHECKING:
-    from wandb.apis.public import File, Run
+    from wandb.apis.public import File
+    from wandb.apis.public import Run as WandbRun
 
 TIMEOUT = 60  # seconds for one answer of the server, its repetitions after "too many requests" included
 PAGE = 200  # runs or files for which the server is asked at once
 THREADS = 8  # runs that are looked at or fetched side by side
 
 
-class Bar(Protocol):
-    """Shows how far the work is."""
-
-    def advance(self) -> None:
-        """One part is done."""
+ShowProgress = Callable[[str, int], AbstractContextManager[Any]]
+"""Begins to show work of that name and of so many parts; the context's `advance()` is called after each part."""
 
 
-class _NoBar:
+class _Silent:
     def advance(self) -> None:
         pass
 
 
-Progress = Callable[[str, int], AbstractContextManager[Bar]]
-"""Begins to show work of that name and of so many parts."""
+def _silent(name: str, total: int) -> AbstractContextManager[_Silent]:
+    return contextlib.nullcontext(_Silent())
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def gather(
     project: str | None,
     runs: str | Path,
     study: str | None = None,
-    progress: Progress = lambda name, total: contextlib.nullcontext(_NoBar()),
+    progress: ShowProgress = _silent,
 ) -> tuple[Collated, Path]:
     """Read the runs of a study from folders, from Weights & Biases, or from both; a run that both have counts once,
     as its folder says.
@@ -116,7 +114,7 @@ def fetch(
     cache: Path,
     study: str | None = None,
     known: Collection[str] = (),
-    progress: Progress = lambda name, total: contextlib.nullcontext(_NoBar()),
+    progress: ShowProgress = _silent,
 ) -> tuple[list[str], list[LeftOut]]:
     """Bring the cache up to date.
 
@@ -156,7 +154,7 @@ NOTE = ".wandb.json"
 """In a fetched folder: which state of which run that was."""
 
 
-def _runs(project: str, study: str | None) -> Iterator["Run"]:
+def _runs(project: str, study: str | None) -> Iterator["WandbRun"]:
     """Yield all runs of the project, or those of one group, page by page."""
     try:
         sign_in()
@@ -179,7 +177,7 @@ def _runs(project: str, study: str | None) -> Iterator["Run"]:
 
 
 def _all(
-    work: Callable[[str], Any], names: Iterable[str], doing: str, progress: Progress
+    work: Callable[[str], Any], names: Iterable[str], doing: str, progress: ShowProgress
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return what `work` gives for each name, several at a time; and why it failed for some.
 
@@ -207,7 +205,7 @@ def _all(
     return done, failed
 
 
-def _listed(run: "Run", cache: Path) -> Listed:
+def _listed(run: "WandbRun", cache: Path) -> Listed:
     """Return what the run holds, asked of the server unless it is known from before."""
     file = cache / ".listed" / f"{safe_name(run.id)}.json"
     stored = _note(file)
@@ -218,7 +216,7 @@ def _listed(run: "Run", cache: Path) -> Listed:
     return listed
 
 
-def _files(run: "Run") -> dict[str, list["File"]]:
+def _files(run: "WandbRun") -> dict[str, list["File"]]:
     """The files of the run folder that is in a run, by its place; nothing if there is none with config and status."""
     folders: dict[str, list[File]] = {}
     for file in run.files(per_page=PAGE):
@@ -236,7 +234,7 @@ def _is_run(study: str, variant: str, seed: str) -> bool:
     return bool(safe_name(study) == study and store.VARIANT.fullmatch(variant) and store.SEED.fullmatch(seed))
 
 
-def _download(run: "Run", listed: Listed, cache: Path) -> None:
+def _download(run: "WandbRun", listed: Listed, cache: Path) -> None:
     """Put a run's files into the cache, all or none."""
     part = cache / ".part" / safe_name(run.id)
     shutil.rmtree(part, ignore_errors=True)

@@ -36,20 +36,20 @@ class Block:
     """A table.
 
     Attributes:
-        title: above it; may be empty.
-        header: a heading per column.
-        rows: cells, one per column.
-        names: how many columns, from the left, name the row; these are left-aligned.
-        apart: further rows, set apart, under `apart_title`.
-        apart_title: what they are.
+        title: May be empty.
+        header: A heading per column.
+        rows: Cells, one per column.
+        names: How many columns, from the left, name the row; these are left-aligned.
+        below: Further rows, set apart below the others.
+        below_title: Their title.
     """
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     names: int = 1
-    apart: Sequence[Sequence[Cell]] = field(default_factory=tuple)
-    apart_title: str = ""
+    below: Sequence[Sequence[Cell]] = field(default_factory=tuple)
+    below_title: str = ""
 
 
 def show(block: Block, console: Console) -> None:
@@ -57,9 +57,9 @@ def show(block: Block, console: Console) -> None:
     out = Table(title=escape(block.title) or None, title_justify="left")
     for i, name in enumerate(block.header):
         out.add_column(escape(name), justify="left" if i < block.names else "right", no_wrap=i < block.names)
-    for part in (block.rows, block.apart):
+    for part in (block.rows, block.below):
         for cells in part:
-            out.add_row(*(_rich(cell) for cell in cells), style="dim" if part is block.apart else None)
+            out.add_row(*(_rich(cell) for cell in cells), style="dim" if part is block.below else None)
         out.add_section()
     console.print(out)
 
@@ -72,9 +72,9 @@ def to_markdown(blocks: Iterable[Block], notes: Sequence[str] = (), title: str =
         lines.append(_md_row(block.header))
         lines.append("|" + "|".join(" --- " if i < block.names else " ---: " for i in range(len(block.header))) + "|")
         lines += [_md_row(map(_md_cell, cells)) for cells in block.rows]
-        if block.apart:
-            lines.append(_md_row([f"*{_md(block.apart_title)}*", *[""] * (len(block.header) - 1)]))
-            lines += [_md_row([f"*{_md_cell(cells[0])}*", *map(_md_cell, cells[1:])]) for cells in block.apart]
+        if block.below:
+            lines.append(_md_row([f"*{_md(block.below_title)}*", *[""] * (len(block.header) - 1)]))
+            lines += [_md_row([f"*{_md_cell(cells[0])}*", *map(_md_cell, cells[1:])]) for cells in block.below]
         parts.append("\n".join(lines) + "\n")
     if notes:
         parts.append("\n".join(_md(note) for note in notes) + "\n")
@@ -82,7 +82,7 @@ def to_markdown(blocks: Iterable[Block], notes: Sequence[str] = (), title: str =
 
 
 def to_latex(blocks: Sequence[Block], notes: Sequence[str] = (), title: str = "", label: str = "study") -> str:
-    """A `table*` for booktabs and graphicx: a `tabular` per block, shrunk to the page where it is wider, and notes."""
+    """Return a `table*` for booktabs and graphicx: a `tabular` per block, shrunk to fit the page, and notes."""
     lines = [r"% \usepackage{booktabs,graphicx}", r"\begin{table*}", r"\centering", r"\small"]
     if title:
         lines += [rf"\caption{{{_tex(title)}}}", rf"\label{{tab:{label}}}"]
@@ -93,9 +93,9 @@ def to_latex(blocks: Sequence[Block], notes: Sequence[str] = (), title: str = ""
             lines += [rf"\multicolumn{{{len(columns)}}}{{@{{}}l@{{}}}}{{{_tex(block.title)}}} \\", r"\midrule"]
         lines += [_tex_row(map(_tex, block.header)), r"\midrule"]
         lines += [_tex_row(map(_tex_cell, cells)) for cells in block.rows]
-        if block.apart:
-            said = rf"\multicolumn{{{len(columns)}}}{{@{{}}l@{{}}}}{{\emph{{{_tex(block.apart_title)}}}}} \\"
-            lines += [r"\midrule", said, *(_tex_row(map(_tex_cell, cells)) for cells in block.apart)]
+        if block.below:
+            said = rf"\multicolumn{{{len(columns)}}}{{@{{}}l@{{}}}}{{\emph{{{_tex(block.below_title)}}}}} \\"
+            lines += [r"\midrule", said, *(_tex_row(map(_tex_cell, cells)) for cells in block.below)]
         lines += [r"\bottomrule", r"\end{tabular}}", r"\par\medskip"]
     if notes:
         lines += [r"\begin{minipage}{\textwidth}\footnotesize", *(_tex(note) for note in notes), r"\end{minipage}"]
@@ -103,9 +103,9 @@ def to_latex(blocks: Sequence[Block], notes: Sequence[str] = (), title: str = ""
 
 
 def to_html(blocks: Iterable[Block], notes: Sequence[str] = ()) -> str:
-    """`<table class="results">` for each block, and the notes as a paragraph; cells have `data-value` to sort by.
+    """Return a `<table class="results">` for each block, and the notes; cells have `data-value` to sort by.
 
-    Rows set apart are in a `<tbody class="published">` of their own. There is no style: the page has it.
+    The rows below are in a `<tbody class="published">` of their own. The style is left to the page.
     """
     lines = []
     for block in blocks:
@@ -115,9 +115,9 @@ def to_html(blocks: Iterable[Block], notes: Sequence[str] = ()) -> str:
         heads = (f'<th scope="col">{html.escape(name)}</th>' for name in block.header)
         lines += ["<thead>", f"<tr>{''.join(heads)}</tr>", "</thead>"]
         lines += ["<tbody>", *(_html_row(cells, block.names) for cells in block.rows), "</tbody>"]
-        if block.apart:
-            head = f'<tr><th colspan="{len(block.header)}">{html.escape(block.apart_title)}</th></tr>'
-            rows = (_html_row(cells, block.names) for cells in block.apart)
+        if block.below:
+            head = f'<tr><th colspan="{len(block.header)}">{html.escape(block.below_title)}</th></tr>'
+            rows = (_html_row(cells, block.names) for cells in block.below)
             lines += ['<tbody class="published">', head, *rows, "</tbody>"]
         lines.append("</table>")
     if notes:
@@ -134,11 +134,11 @@ table.results thead th { border-bottom: 1px solid; text-align: right; }
 table.results tbody.published { border-top: 1px solid; color: #666; font-style: italic; }
 p.notes { max-width: 60em; color: #444; }
 """
-"""Of a page with tables from `to_html`."""
+"""Style of a page with tables from `to_html`."""
 
 
 def html_page(title: str, body: str) -> str:
-    """Return a whole page."""
+    """Return a whole page with `body` below its title."""
     head = f'<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n<style>\n{STYLE}</style>'
     page = f"<h1>{html.escape(title)}</h1>\n{body}"
     return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{page}</body>\n</html>\n'

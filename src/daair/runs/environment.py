@@ -1,18 +1,20 @@
-"""Where a run was made: commit, machine, versions; goes into the run's folder for whoever reads its figures."""
+"""Where a run was made: commit, machine, versions. All of it is written into the run's folder."""
 
 import os
 import platform
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("daair", "torch", "torchvision", "accelerate", "timm", "piq", "hydra-core", "omegaconf", "numpy", "wandb")
 
 
 def environment() -> dict:
-    """Plain facts: commit (and whether the tree was dirty), host, processor, GPUs, threads, versions, command."""
+    """Return the commit (and whether the tree was dirty), host, processor, GPUs, threads, versions and command."""
     import torch
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -31,13 +33,18 @@ def environment() -> dict:
 
 
 def git_state(folder: Path | None = None) -> dict | None:
-    """`{"commit": sha, "dirty": bool}` of the source tree, or None outside a git checkout."""
+    """Return `{"commit": sha, "dirty": bool}` of the source tree, or None outside a git checkout."""
     folder = folder or Path(__file__).resolve().parent
     commit = _git(folder, "rev-parse", "HEAD")
     # An installed package may lie inside somebody else's repository (.venv/lib/...): only our own tree counts.
     if commit is None or _git(folder, "ls-files", "--error-unmatch", __file__) is None:
         return None
     return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))}
+
+
+def commit_name(git: Mapping[str, Any] | None, digits: int = 40) -> str:
+    """Return the commit of a `git_state`, with a `+` when the tree was dirty; empty outside a checkout."""
+    return f"{git['commit'][:digits]}{'+' if git.get('dirty') else ''}" if git and git.get("commit") else ""
 
 
 def git_diff() -> str:

@@ -1,7 +1,8 @@
 """Weights & Biases as a mirror of a run's folder. Whatever goes wrong here costs one line, never the run.
 
-What collation reads of a run (`Record.collated`) is sent as files of the W&B run, named as below `paths.runs`:
-`<study>/<label>-<config id>/seed<k>/results.csv` and so on. `daair.report.wandb_source` fetches them again.
+The files that collation reads of a run (`Record.collated`) are sent as files of the W&B run, named by their path below
+`paths.runs`: `<study>/<label>-<config id>/seed<k>/results.csv` and so on. `daair.report.wandb_source` fetches them
+again. An account is used if there is one; nobody is asked for one.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from daair.runs.account import sign_in
+from daair.errors import UserError
 
 INIT_TIMEOUT = 20  # seconds to reach the server before going on offline; W&B's own default is 90
 TEARDOWN_TIMEOUT = 20  # seconds for W&B's service to let go of a run that did not begin; W&B waits for ever
@@ -22,13 +23,13 @@ class Mirror:
     """One run in W&B; every method is safe to call when the mirror is off or broken.
 
     Args:
-        folder: the run's folder; W&B writes into its `wandb/`.
+        folder: The run's folder; W&B writes into its `wandb/`.
         mode: `online`, `offline` or `disabled`.
-        project, entity: where the run appears.
-        images: whether to send pictures.
-        study, name: group and display name.
-        config: the frozen config.
-        say: called with a line for the user.
+        project, entity: Where the run appears.
+        images: Whether to send pictures.
+        study, name: Group and display name.
+        config: The frozen config.
+        say: Called with a line for the user.
     """
 
     def __init__(
@@ -97,16 +98,16 @@ class Mirror:
             self._guarded(lambda: self.run.log(dict(values), step=step))
 
     def catch_up(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Send the numbers that an attempt before this one had recorded but not sent when it was killed.
+        """Send the numbers that an earlier attempt had recorded but not sent when it was killed.
 
         Args:
-            rows: lines of metrics, oldest first (`Record.metrics`).
+            rows: Lines of metrics, oldest first (`Record.metrics`).
         """
         if self.run is None:
             return
 
         def send() -> None:
-            if self.run.offline:  # each attempt is in a file of its own, whole
+            if self.run.offline:  # each attempt has a complete file of its own
                 return
             first = self.run.step
             for row in rows:
@@ -131,8 +132,8 @@ class Mirror:
     def log_routing(self, step: int, utilisation: Mapping[str, Any], labels: list[str]) -> None:
         """Send the mean utilisation matrix: one row per expert, one column per degradation.
 
-        As a page: W&B's own tables are artifacts, for which the server is asked while training waits, and without a
-        network the rest of the run would not be mirrored.
+        It is sent as a page: for W&B's own tables, which are artifacts, training would wait for the server, and without
+        a network the rest of the run would not be mirrored.
         """
         if self.run is None or not self.images:
             return
@@ -189,6 +190,37 @@ class Mirror:
 def run_id(study: str, name: str) -> str:
     """Return the id of a run in W&B: the same for every attempt, so that a resumed run goes on where it was."""
     return hashlib.sha1(f"{study}/{name}".encode()).hexdigest()[:10]
+
+
+def sign_in() -> None:
+    """Check that there is a key and that the server accepts it, without asking the user for one.
+
+    Raises:
+        UserError: There is none, or no server; the reason is a few words that fit into a sentence.
+    """
+    import wandb
+
+    if not hasattr(wandb, "init"):  # a folder named wandb that Python takes for the package
+        raise UserError("the package wandb is not installed")
+    os.environ.setdefault("WANDB_SILENT", "true")  # else it prints who is logged in
+    mode = os.environ.get("WANDB_MODE", "online")
+    if mode != "online":
+        raise UserError(f"WANDB_MODE={mode} is set")
+    try:
+        found = wandb.login(prompt=False, verify=True)
+    except Exception as error:  # AuthenticationError for every reason, ValueError for keys of an odd form, ...
+        raise UserError(_why(error)) from error
+    if not found:
+        raise UserError("no API key found (wandb login, or WANDB_API_KEY)")
+
+
+def _why(error: Exception) -> str:
+    text = _first_line(error)
+    if "did not respond" in text or "<no message>" in text:  # what wandb says of a server that it cannot reach
+        import wandb
+
+        return f"no answer from {wandb.setup().settings.base_url}"
+    return text
 
 
 def _first_line(error: Exception) -> str:

@@ -35,6 +35,7 @@ from filelock import FileLock, Timeout
 
 from daair.errors import UserError
 from daair.files import safe_name, telling_full_disk, write_text
+from daair.runs.environment import commit_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -215,9 +216,9 @@ class Record:
             write_text(self.folder / "changes.patch", changes + "\n")
         else:
             (self.folder / "changes.patch").unlink(missing_ok=True)
-        me = {"host": socket.gethostname(), "pid": os.getpid(), "device": device, "commit": _commit(environment)}
-        again = {"state": "running", "attempt": self.status().attempt + 1, "started": _now(), "finished": ""}
-        self.update(**again, **me, steps=steps, message="")
+        attempt = {"state": "running", "attempt": self.status().attempt + 1, "started": _now(), "finished": ""}
+        worker = {"host": socket.gethostname(), "pid": os.getpid(), "device": device}
+        self.update(**attempt, **worker, commit=commit_name(environment.get("git")), steps=steps, message="")
 
     def status(self) -> Status:
         """Return what status.json says; `queued` where there is none or where it is damaged.
@@ -377,11 +378,6 @@ def _parse_status(stored: Any, file: Path) -> Status:
     if known.get("state") not in STATES:
         raise DamagedRecord(f"{file}: state: {known.get('state')!r} is not one of {', '.join(STATES)}")
     return Status(**known)
-
-
-def _commit(environment: Mapping[str, Any]) -> str:
-    git = environment.get("git") or {}
-    return f"{git.get('commit', '')}{'+' if git.get('dirty') else ''}"
 
 
 def _now() -> str:

@@ -1,7 +1,7 @@
 """The per-image rows of many runs at once, from the texts of their results.csv (columns: `daair.engine.evaluate`).
 
-Files with the same header are parsed together, 10,000 of them in a second or two. A file that is not whole is found
-and left out, with the reason.
+Files with the same header are parsed together, which takes a second or two for 10,000 of them. A file that is damaged
+is left out, with the reason.
 """
 
 import io
@@ -15,31 +15,22 @@ import pyarrow as pa
 from pyarrow import csv
 
 from daair.errors import UserError
+from daair.metrics import derived, optional_columns, required_columns
 
 KEYS = ("benchmark", "protocol", "image")
-MEASURED = ("input_psnr", "input_ssim", "psnr", "ssim")
-"""Columns that every results.csv has, without gaps."""
-
 WHOLE = ("width", "height", "tile", "step")
-PERCEPTUAL = ("input_lpips", "lpips", "input_dists", "dists")
-COLUMNS = ("benchmark", "protocol", "image", "width", "height", "tile", *MEASURED, "gain", "step", *PERCEPTUAL)
-"""Of the table, in this order; then whatever else the files have."""
-
-_TYPES = {
-    **dict.fromkeys(KEYS, pa.dictionary(pa.int32(), pa.string())),
-    **dict.fromkeys((*MEASURED, *WHOLE, *PERCEPTUAL), pa.float64()),
-}
+"""Columns of whole numbers."""
 
 
 def parse(texts: Sequence[bytes | None]) -> tuple[pd.DataFrame, dict[int, str]]:
-    """Return rows of all texts.
+    """Return the rows of all texts.
 
     Args:
-        texts: contents of results.csv, of one run each; None for a run without results.
+        texts: contents of the results.csv of each run; None for a run without results.
 
     Returns:
-        The rows, sorted by `run`, the position of their text: columns `run` and `COLUMNS`, of which the perceptual ones
-        only if there are any. And what is wrong with the texts that are left out, by position.
+        The rows, sorted by `run`, the position of their text: columns `run`, those of `_order` that there are, then
+        any others. And what is wrong with the texts that are left out, by position.
     """
     groups: dict[bytes, list[int]] = defaultdict(list)
     damaged: dict[int, str] = {}
@@ -63,7 +54,7 @@ def load(file: Path) -> pd.DataFrame:
     """Return the rows of one results.csv as they stand in it.
 
     Raises:
-        UserError: it is torn, lacks columns, or is no table.
+        UserError: the file is torn, lacks columns, or is no table.
     """
     text = file.read_bytes()
     wrong = _torn(text)
@@ -77,13 +68,25 @@ def load(file: Path) -> pd.DataFrame:
 
 
 def _torn(text: bytes) -> str | None:
-    """Return what the first look at a file says against it."""
+    """Return what is wrong with the end or the header of a file; None if nothing is."""
     if not text.endswith(b"\n"):
         return "results.csv: ends within a line" if text.strip() else "results.csv: is empty"
-    missing = [
-        name for name in (*KEYS, *MEASURED) if name not in text[: text.index(b"\n")].decode(errors="replace").split(",")
-    ]
+    header = text[: text.index(b"\n")].decode(errors="replace").split(",")
+    missing = [name for name in (*KEYS, *required_columns()) if name not in header]
     return f"results.csv: has no column {missing[0]}" if missing else None
+
+
+def _order() -> list[str]:
+    """Return the columns of the rows in their order."""
+    measured = [*required_columns(), *(metric.name for metric in derived())]
+    return ["run", *KEYS, "width", "height", "tile", *measured, "step", *optional_columns()]
+
+
+def _types() -> dict[str, pa.DataType]:
+    """Return the types of the columns that are known."""
+    numbers = [*WHOLE, *required_columns(), *optional_columns()]
+    texts = pa.dictionary(pa.int32(), pa.string())
+    return dict.fromkeys(KEYS, texts) | dict.fromkeys(numbers, pa.float64())
 
 
 def _parse_group(header: bytes, texts: Mapping[int, bytes], damaged: dict[int, str]) -> list[pa.Table]:
@@ -97,36 +100,40 @@ def _parse_group(header: bytes, texts: Mapping[int, bytes], damaged: dict[int, s
         if len(texts) > 1:
             half = len(texts) // 2
             parts = list(texts.items())
-            return [
-                table for part in (parts[:half], parts[half:]) for table in _parse_group(header, dict(part), damaged)
-            ]
+            halves = (dict(parts[:half]), dict(parts[half:]))
+            return [table for part in halves for table in _parse_group(header, part, damaged)]
         damaged[next(iter(texts))] = f"results.csv: {' '.join(str(error).split())}"
         return []
     return [table.append_column("run", pa.array(np.repeat(list(texts), counts), pa.int64()))]
 
 
 def _read(text: bytes) -> pa.Table:
-    convert = csv.ConvertOptions(column_types=_TYPES, strings_can_be_null=False)
+    convert = csv.ConvertOptions(column_types=_types(), strings_can_be_null=False)
     return csv.read_csv(io.BytesIO(text), convert_options=convert)
 
 
 def _to_pandas(tables: list[pa.Table]) -> pd.DataFrame:
     if not tables:
-        empty = pa.schema([("run", pa.int64()), *((name, _TYPES[name]) for name in (*KEYS, *WHOLE, *MEASURED))])
+        known = _types()
+        empty = pa.schema(
+            [("run", pa.int64()), *((name, known[name]) for name in (*KEYS, *WHOLE, *required_columns()))]
+        )
         tables = [empty.empty_table()]
     rows = pa.concat_tables(tables, promote_options="default").to_pandas()
     rows = rows.sort_values("run", kind="stable", ignore_index=True)
     rows["tile"] = rows["tile"].fillna(0.0) if "tile" in rows else 0.0  # rows of the time before tiles
-    rows["gain"] = rows["psnr"] - rows["input_psnr"]
+    for metric in derived():
+        rows[metric.name] = metric.derive(rows)
     for name in WHOLE:
         if name in rows and not rows[name].isna().any():
             rows[name] = rows[name].astype("int64")
-    return rows[[name for name in ("run", *COLUMNS) if name in rows] + [c for c in rows if c not in ("run", *COLUMNS)]]
+    order = _order()
+    return rows[[name for name in order if name in rows] + [name for name in rows if name not in order]]
 
 
 def _wrong_rows(rows: pd.DataFrame) -> list[tuple[str, pd.Series]]:
-    """Return reasons to leave out the runs of some rows."""
+    """Return reasons to leave out runs, each with the rows that it is about."""
     codes = pd.DataFrame({name: rows[name].cat.codes for name in KEYS} | {"run": rows["run"]})
-    wrong = [(f"results.csv: has a row without {name}", rows[name].isna()) for name in MEASURED]
+    wrong = [(f"results.csv: has a row without {name}", rows[name].isna()) for name in required_columns()]
     wrong.append(("results.csv: has an image twice in one benchmark and protocol", codes.duplicated()))
     return [(reason, which) for reason, which in wrong if which.any()]

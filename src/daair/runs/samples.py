@@ -1,7 +1,7 @@
 """Sample pictures of an evaluation: of each benchmark, the images that gained most and least.
 
-A sample is one PNG file, input | restored | clean side by side, pixel for pixel, with its figures in text chunks: so
-picture and figures appear together or not at all, and any viewer shows it.
+A sample is one PNG file: input, restored and clean image side by side, pixel for pixel, with its figures in text
+chunks. So picture and figures appear together or not at all, and any viewer shows the picture.
 """
 
 from collections.abc import Iterator
@@ -19,12 +19,12 @@ WHICH = (LARGEST, SMALLEST)
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of a benchmark before and after.
+    """One image of a benchmark before and after restoration.
 
     Attributes:
-        benchmark, protocol, image: the row of results.csv that it belongs to.
-        which: of its benchmark's gains, the `largest` or the `smallest`.
-        input_psnr, psnr: of the whole image against the clean one, in dB.
+        benchmark, protocol, image: The row of results.csv that it belongs to.
+        which: Whether its gain is the `largest` or the `smallest` of its benchmark.
+        input_psnr, psnr: Of the whole image against the clean one, in dB.
         strip: (H, 3 W, 3) uint8: input, restored, clean; perhaps only the middle of the image.
     """
 
@@ -38,12 +38,12 @@ class Sample:
 
     @property
     def gain(self) -> float:
-        """psnr - input_psnr, in dB."""
+        """PSNR over that of the input, in dB."""
         return self.psnr - self.input_psnr
 
     @property
     def pictures(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Input, restored, clean: (H, W, 3) uint8 each."""
+        """Input, restored and clean image, (H, W, 3) uint8 each."""
         width = self.strip.shape[1] // 3
         return tuple(self.strip[:, i * width : (i + 1) * width] for i in range(3))
 
@@ -51,7 +51,7 @@ class Sample:
 TEXTS = {field.name: field.type for field in fields(Sample) if field.name != "strip"}
 
 
-def strip(degraded: np.ndarray, restored: np.ndarray, clean: np.ndarray, side: int) -> np.ndarray:
+def side_by_side(degraded: np.ndarray, restored: np.ndarray, clean: np.ndarray, side: int) -> np.ndarray:
     """Return the middle of three images, at most `side` x `side` pixels of each, side by side.
 
     Args:
@@ -75,7 +75,7 @@ def write(path: Path, sample: Sample) -> None:
 
 
 def read(path: Path) -> Sample | None:
-    """Return the sample in a file; None if it holds none: another picture, or a damaged one."""
+    """Return the sample in a file; None if the file is another picture, or damaged."""
     try:
         with Image.open(path) as picture:
             texts = {name: kind(picture.info[name]) for name, kind in TEXTS.items()}
@@ -85,8 +85,8 @@ def read(path: Path) -> Sample | None:
     return sample if sample.strip.shape[1] % 3 == 0 else None
 
 
-def found(folder: Path) -> Iterator[Sample]:
-    """Yield all samples below a run's folder of pictures, by benchmark, the largest gain first."""
+def find(folder: Path) -> Iterator[Sample]:
+    """Yield all samples in a run's folder of pictures, by benchmark, the largest gain first."""
     for path in sorted(Path(folder).glob("*/*.png")):
         sample = None if path.name.startswith(".") else read(path)
         if sample is not None:

@@ -12,11 +12,10 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 
 from daair.errors import UserError
-from daair.files import safe_name
+from daair.files import natural_key, safe_name
 from daair.runs.record import Record, State, Status
 
 VARIANT = re.compile(r"(?P<label>.+)-(?P<id>[0-9a-f]{8})")
@@ -124,13 +123,6 @@ def find_variant(runs: str | Path, study: str, config_id: str) -> str | None:
     return next((name for name in names if (match := VARIANT.fullmatch(name)) and match["id"] == config_id), None)
 
 
-@lru_cache(maxsize=1 << 16)
-def natural(name: str) -> tuple[tuple[str | int, ...], str]:
-    """Sorting key: numbers within a name count as numbers."""
-    parts = re.split(r"([0-9]+)", name.lower())
-    return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), name
-
-
 def _subfolders(folder: Path) -> list[str]:
     """Return names of the visible folders in `folder`; none if there is no such folder."""
     try:
@@ -138,4 +130,4 @@ def _subfolders(folder: Path) -> list[str]:
             names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(names, key=natural)
+    return sorted(names, key=natural_key)

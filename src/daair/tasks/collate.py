@@ -1,11 +1,11 @@
 """`task=collate study=NAME`: a study's runs as one frame and as the table of a paper, beside the runs.
 
     <paths.runs>/<study>/
-        runs.parquet, runs.csv                       a row per run, benchmark, protocol and image (runs/collate.py)
+        runs.parquet, runs.csv                       a row per run, benchmark, protocol and image (report/frame.py)
         table.md, table.tex, table.html              the table, with what must be known to read it
-        table.csv                                    every number in it, intervals and tests too (runs/pivot.py)
-        figures/*.pdf, *.png                         what the data supports (runs/figures)
-        report.html                                  all of it on one page (runs/report.py)
+        table.csv                                    every number in it, intervals and tests too (report/table.py)
+        figures/*.pdf, *.png                         what the data supports (report/figures)
+        report.html                                  all of it on one page (report/html.py)
 
 The runs' folders are only read. The frame is written even if the figures do not compare and the table is refused.
 """
@@ -28,10 +28,10 @@ from daair.config import reproduce
 from daair.engine.progress import Reporter
 from daair.errors import UserError
 from daair.files import replacing, safe_name, write_text
-from daair.report import figures, pivot, published, tables, writers
+from daair.report import figures, layout, published, writers
 from daair.report import html as report
 from daair.report.frame import Collated
-from daair.report.pivot import Plan, Study
+from daair.report.table import StudyTable, TableSpec, study_table
 from daair.report.wandb_source import gather
 from daair.runs.record import Record
 
@@ -70,13 +70,14 @@ def collate(cfg: "Config") -> int:
     methods = published.load(asked["published"], Path(conf_dir()) / "reference")
     folder = Path(cfg.collate.output or f"{cfg.paths.runs}/{safe_name(cfg.study)}")
     files = write_frame(collated, folder)
-    tell_left_out(collated, reporter)
-    study = pivot.study_table(collated, plan(cfg, asked), cfg.study, asked["question"])
-    blocks, notes = layout(study, methods)
-    files += write_table(study, blocks, notes, folder)
-    show(study, blocks, notes, reporter)
+    say_left_out(collated, reporter)
+    table = study_table(collated, table_spec(cfg, asked), cfg.study, asked["question"])
+    rows, reasons = published.published_rows(table, methods)
+    blocks, notes = layout.blocks(table, rows), [*layout.notes(table), *reasons]
+    files += write_table(table, blocks, notes, folder)
+    show(table, blocks, notes, reporter)
     if collated.runs["variant"].nunique() <= MANY:
-        files += illustrate(study, collated, blocks, notes, runs, folder, reporter)
+        files += illustrate(table, collated, blocks, notes, runs, folder, reporter)
     else:
         reporter.say(f"more than {MANY} variants: no figures and no report")
     reporter.say("\n".join(str(file) for file in files))
@@ -109,9 +110,9 @@ def of_mixes(runs: pd.DataFrame) -> list[str] | None:
     return list(dict.fromkeys(name for text in named for name in json.loads(text))) or None
 
 
-def plan(cfg: "Config", asked: dict[str, Any]) -> Plan:
+def table_spec(cfg: "Config", asked: dict[str, Any]) -> TableSpec:
     """Return what the table shows."""
-    return Plan(
+    return TableSpec(
         rows=tuple(asked["rows"] or ()),
         columns=tuple(asked["columns"]),
         metrics=tuple(asked["metrics"]),
@@ -147,19 +148,13 @@ def write_frame(collated: Collated, folder: Path) -> list[Path]:
     return files
 
 
-def layout(study: Study, methods: list[published.Method]) -> tuple[list[writers.Block], list[str]]:
-    """Return the blocks of the table and the sentences below it."""
-    beside, left_out = published.beside(study, methods)
-    return tables.study_blocks(study, beside), [*tables.notes(study), *left_out]
-
-
-def write_table(study: Study, blocks: list[writers.Block], notes: list[str], folder: Path) -> list[Path]:
+def write_table(table: StudyTable, blocks: list[writers.Block], notes: list[str], folder: Path) -> list[Path]:
     """Write the table in all formats."""
-    title = study.question or study.name
+    title = table.question or table.name
     texts = {
         "table.md": writers.to_markdown(blocks, notes, title),
-        "table.tex": writers.to_latex(blocks, notes, title, safe_name(study.name)),
-        "table.csv": tables.numbers_csv(study),
+        "table.tex": writers.to_latex(blocks, notes, title, safe_name(table.name)),
+        "table.csv": layout.numbers_csv(table),
         "table.html": writers.html_page(title, writers.to_html(blocks, notes)),
     }
     for name, text in texts.items():
@@ -167,9 +162,9 @@ def write_table(study: Study, blocks: list[writers.Block], notes: list[str], fol
     return [folder / name for name in texts]
 
 
-def show(study: Study, blocks: list[writers.Block], notes: list[str], reporter: Reporter) -> None:
+def show(table: StudyTable, blocks: list[writers.Block], notes: list[str], reporter: Reporter) -> None:
     """Print the table."""
-    reporter.say(study.question or study.name)
+    reporter.say(table.question or table.name)
     for block in blocks:
         writers.show(block, reporter.console if reporter.console.is_terminal else Console(width=WIDE))
     for note in notes:
@@ -177,7 +172,7 @@ def show(study: Study, blocks: list[writers.Block], notes: list[str], reporter: 
 
 
 def illustrate(
-    study: Study,
+    table: StudyTable,
     collated: Collated,
     blocks: list[writers.Block],
     notes: list[str],
@@ -186,17 +181,15 @@ def illustrate(
     reporter: Reporter,
 ) -> list[Path]:
     """Draw the figures that the study supports, and write the report."""
-    shown = {"runs": runs, "rows": study.plan.rows, "reference": study.reference_variant}
-    protocols, metrics, wanted = study.plan.protocols, study.plan.metrics, study.plan.benchmarks
-    if wanted is not None:
-        collated = replace(collated, images=collated.images[collated.images["benchmark"].isin(wanted)])
-    drawn = figures.draw(collated, folder / "figures", metrics=metrics, protocols=protocols, **shown)
+    spec = table.spec
+    if spec.benchmarks is not None:
+        collated = replace(collated, images=collated.images[collated.images["benchmark"].isin(spec.benchmarks)])
+    data = figures.figure_data(collated, runs, table.rows.keys, table.reference_variant, spec.protocols)
+    drawn = figures.draw(data, folder / "figures", spec.metrics)
     if without := [str(one) for one in drawn if one.reason]:
         reporter.say(f"not drawn: {'; '.join(without)}")
-    how = commands(collated, runs)
-    page = report.write(
-        collated, folder, table=writers.to_html(blocks), drawn=drawn, notes=notes, commands=how, **shown
-    )
+    html = writers.to_html(blocks)
+    page = report.write(data, folder, table=html, drawn=drawn, notes=notes, commands=commands(collated, runs))
     return [folder / "figures", page] if any(one.files for one in drawn) else [page]
 
 
@@ -211,7 +204,7 @@ def commands(collated: Collated, runs: Path) -> dict[str, str]:
     return found
 
 
-def tell_left_out(collated: Collated, reporter: Reporter) -> None:
+def say_left_out(collated: Collated, reporter: Reporter) -> None:
     """Print what was left out of the frame, with the reasons."""
     for one in collated.left_out[:LISTED]:
         reporter.say(f"left out: {one}")

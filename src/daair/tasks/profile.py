@@ -28,7 +28,7 @@ from daair.engine.costs import count_macs, count_parameters, interleaved_seconds
 from daair.engine.devices import resolve_device
 from daair.errors import UserError
 from daair.files import write_text
-from daair.runs.environment import git_state, processor
+from daair.runs.environment import commit_name, git_state, processor
 
 if TYPE_CHECKING:
     from daair.config.schema import Config
@@ -143,13 +143,12 @@ def measure(
 
 def circumstances(device: torch.device) -> dict[str, str | int]:
     """What a measured time depends on besides the model: device, hardware, threads, torch, commit (`+` if dirty)."""
-    git = git_state()
     return {
         "device": device.type,
         "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "commit": git["commit"][:12] + ("+" if git["dirty"] else "") if git else "",
+        "commit": commit_name(git_state(), 12),
     }
 
 

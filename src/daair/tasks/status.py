@@ -18,6 +18,7 @@ from daair.launch import squeue as queue
 from daair.runs.progress import progress
 from daair.runs.record import STATES, Record
 from daair.runs.store import Run, read, run_folders, studies
+from daair.stdout import duration
 
 SILENT = 900.0  # seconds without a line after which a run that should be running is reported as silent
 COLOURS = {"running": "cyan", "done": "green", "failed": "red", "interrupted": "yellow", "unreadable": "red"}
@@ -102,7 +103,7 @@ def _cells(run: Run, now: datetime, job: str) -> list[str]:
     if run.died:
         message = f"its process {stored.pid} is gone; the same command goes on with it"
     elif run.state == "running" and look.silent is not None and look.silent > SILENT:
-        message = f"silent for {_duration(look.silent)}"
+        message = f"silent for {duration(look.silent)}"
     message = "; ".join(filter(None, (job, message)))
     return [
         run.variant,
@@ -110,7 +111,7 @@ def _cells(run: Run, now: datetime, job: str) -> list[str]:
         _coloured(_state(run), _state(run)),
         f"{look.step}/{stored.steps}{share}" if stored.steps else "",
         "" if look.psnr is None else f"{look.psnr:.2f}",
-        "" if look.left is None else _duration(look.left),
+        "" if look.left is None else duration(look.left),
         " ".join(filter(None, (stored.host, stored.device))),
         message.replace("[", r"\["),
     ]
@@ -133,16 +134,6 @@ def _no_study(folder: str, study: str) -> str:
 
 def _ago(time: str, now: datetime) -> str:
     try:
-        return f"{_duration(max(0.0, (now - datetime.fromisoformat(time)).total_seconds()))} ago"
+        return f"{duration(max(0.0, (now - datetime.fromisoformat(time)).total_seconds()))} ago"
     except ValueError:
         return ""
-
-
-def _duration(seconds: float) -> str:
-    """`45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
-    minutes, hours, days = (int(seconds // unit) for unit in (60, 3600, 86400))
-    if days:
-        return f"{days} d {hours % 24} h"
-    if hours:
-        return f"{hours} h {minutes % 60:02d} min"
-    return f"{minutes} min" if minutes else f"{int(seconds)} s"

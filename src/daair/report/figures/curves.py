@@ -7,23 +7,23 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from daair.report.figures import style
-from daair.report.figures.study import Study
+from daair.report.figures.data import FigureData
 from daair.report.figures.style import COLOURS, LINES, Drawn
 
 POINTS = 60
-"""Of a curve at most; of a longer one, means of as many parts are drawn."""
+"""Points of a curve at most; of a longer one, means of as many parts are drawn."""
 
 PANELS = {"train/loss": "training loss", "val/psnr": "validation PSNR / dB"}
 
 
-def curves(study: Study, folder: Path) -> Drawn:
-    """Loss and validation PSNR of each variant: the mean over seeds, and the band from lowest to highest."""
-    name, shown = "curves", study.few()
+def draw_curves(data: FigureData, folder: Path) -> Drawn:
+    """Draw loss and validation PSNR of each variant: the mean over seeds, and the band from lowest to highest."""
+    name, shown = "curves", data.few()
     wanted = dict(PANELS)
-    if any(key.partition(".")[0] == "loss" for key in study.keys):
+    if any(key.partition(".")[0] == "loss" for key in data.keys):
         del wanted["train/loss"]  # different losses have different units
     drawn = {
-        value: {variant: band for variant in shown if (band := _band(study, variant, value)) is not None}
+        value: {variant: band for variant in shown if (band := _band(data, variant, value)) is not None}
         for value in wanted
     }
     drawn = {value: bands for value, bands in drawn.items() if bands}
@@ -34,7 +34,7 @@ def curves(study: Study, folder: Path) -> Drawn:
     for axis, (value, bands) in zip(axes, drawn.items(), strict=True):
         for i, variant in enumerate(shown):
             if variant in bands:
-                _draw(axis, bands[variant], i, study.names[variant])
+                _draw(axis, bands[variant], i, data.names[variant])
         axis.set(xlabel="updates", ylabel=wanted[value])
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
         if value == "train/loss":
@@ -51,14 +51,14 @@ def curves(study: Study, folder: Path) -> Drawn:
         f"{' and '.join(wanted[value].partition(' / ')[0] for value in drawn).capitalize()} during training: mean and "
         f"range over the seeds; losses are means over up to {POINTS} parts of the training."
     ).replace("psnr", "PSNR")
-    return style.save(figure, folder, name, caption + study.few_note())
+    return style.save(figure, folder, name, caption + data.few_note())
 
 
-def _band(study: Study, variant: str, value: str) -> pd.DataFrame | None:
-    """Mean, low and high over the seeds by step; None if there are not two steps."""
+def _band(data: FigureData, variant: str, value: str) -> pd.DataFrame | None:
+    """Return mean, low and high over the seeds by step; None if there are not two steps."""
     columns = {}
-    for run in study.runs_of(variant)["run"].astype(str):
-        points = {line["step"]: line[value] for line in study.metrics(run) if line.get(value) is not None}
+    for run in data.runs_of(variant)["run"].astype(str):
+        points = {line["step"]: line[value] for line in data.metrics(run) if line.get(value) is not None}
         columns[run] = pd.Series(points, dtype=float).sort_index()
     table = pd.DataFrame(columns).dropna()  # steps that all seeds have reached
     if len(table) > POINTS:

@@ -9,23 +9,23 @@ import numpy as np
 import pandas as pd
 
 from daair.files import safe_name
+from daair.metrics.information import normalised_mutual_information
 from daair.report.figures import style
-from daair.report.figures.study import Study
+from daair.report.figures.data import FigureData
 from daair.report.figures.style import Drawn
-from daair.runs.information import normalised_mutual_information
 
 DECODER = (2, 1, 0)
 """Levels of the decoder in the order of its learners; those of the encoder come before, 0 to 3."""
 
 
-def routing(study: Study, folder: Path) -> Iterator[Drawn]:
-    """Yield a figure per variant, of its lowest seed with routing."""
+def draw_routing(data: FigureData, folder: Path) -> Iterator[Drawn]:
+    """Draw a figure per variant, of its lowest seed with routing."""
     drawn = False
-    for variant in study.few():
-        for row in study.runs_of(variant).to_dict("records"):
-            last = last_routing(study.metrics(str(row["run"])))
+    for variant in data.few():
+        for row in data.runs_of(variant).to_dict("records"):
+            last = last_routing(data.metrics(str(row["run"])))
             if last is not None:
-                yield _draw(study, variant, row, *last, folder)
+                yield _draw(data, variant, row, *last, folder)
                 drawn = True
                 break
     if not drawn:
@@ -33,9 +33,9 @@ def routing(study: Study, folder: Path) -> Iterator[Drawn]:
 
 
 def last_routing(lines: list[dict]) -> tuple[int, list[str], np.ndarray] | None:
-    """The newest routing of a run's metrics: its step, the D degradations, and (L, N, D) shares; None without any.
+    """Return the newest routing of a run's metrics: its step, the D degradations, and (L, N, D) shares; None without.
 
-    A share is that of the degradation's images which the expert took: columns sum to 1.
+    A share is the part of the degradation's images that the expert took, so columns sum to 1.
     """
     for line in reversed(lines):
         learners = (line.get("routing/utilisation") or {}).get("learners")
@@ -48,11 +48,13 @@ def last_routing(lines: list[dict]) -> tuple[int, list[str], np.ndarray] | None:
 
 
 def learner_names(encoder_blocks: str, decoder_blocks: str, count: int) -> list[str]:
-    """`encoder 1`, ..., `decoder 1`: level 1 has full resolution; `encoder 2.3` where a level has several blocks.
+    """Return `encoder 1`, ..., `decoder 1`, or `encoder 2.3` where a level has several blocks.
+
+    Level 1 has full resolution.
 
     Args:
-        encoder_blocks, decoder_blocks: blocks of each level as JSON lists, as they stand in the collated frame.
-        count: number of learners, for networks that are built in another way.
+        encoder_blocks, decoder_blocks: Blocks of each level as JSON lists, as they stand in the collated frame.
+        count: Number of learners, for networks that are built in another way.
     """
     try:
         encoder, decoder = json.loads(encoder_blocks), json.loads(decoder_blocks)
@@ -69,7 +71,7 @@ def learner_names(encoder_blocks: str, decoder_blocks: str, count: int) -> list[
 
 
 def _draw(
-    study: Study, variant: str, row: dict, step: int, labels: list[str], shares: np.ndarray, folder: Path
+    data: FigureData, variant: str, row: dict, step: int, labels: list[str], shares: np.ndarray, folder: Path
 ) -> Drawn:
     names = learner_names(row.get("model.encoder_blocks"), row.get("model.decoder_blocks"), len(shares))
     per_row = min(len(shares), 4 if len(shares) <= 8 else 6)
@@ -92,20 +94,20 @@ def _draw(
     bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.01, aspect=25)
     bar.set_label("share of the degradation's images", fontsize=7)
     bar.outline.set_visible(False)
-    figure.suptitle(f"{study.names[variant]}, seed {row['seed']}: mean NMI {np.mean(information):.2f}", fontsize=8)
+    figure.suptitle(f"{data.names[variant]}, seed {row['seed']}: mean NMI {np.mean(information):.2f}", fontsize=8)
     caption = (
-        f"Routing of {study.names[variant]}, seed {row['seed']}, after {step} updates, on the validation crops. NMI: "
+        f"Routing of {data.names[variant]}, seed {row['seed']}, after {step} updates, on the validation crops. NMI: "
         f"normalised mutual information of expert and degradation, 0 independent, 1 one to one; its mean over learners "
-        f"is {_over_seeds(study, variant)}."
+        f"is {_over_seeds(data, variant)}."
     )
-    return style.save(figure, folder, f"routing_{safe_name(study.names[variant])}", caption)
+    return style.save(figure, folder, f"routing_{safe_name(data.names[variant])}", caption)
 
 
-def _over_seeds(study: Study, variant: str) -> str:
-    """`0.41 ± 0.03 (3 seeds)` of the logged information."""
+def _over_seeds(data: FigureData, variant: str) -> str:
+    """Return the logged mutual information over the seeds: `0.41 ± 0.03 (3 seeds)`."""
     values = []
-    for run in study.runs_of(variant)["run"].astype(str):
-        logged = [line.get("routing/mutual_information") for line in study.metrics(run)]
+    for run in data.runs_of(variant)["run"].astype(str):
+        logged = [line.get("routing/mutual_information") for line in data.metrics(run)]
         values += [value for value in logged if value is not None][-1:]
     series = pd.Series(values, dtype=float)
     spread = series.std()

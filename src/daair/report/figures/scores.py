@@ -7,80 +7,82 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
+from daair.metrics import METRICS
+from daair.report.aggregate import AVERAGE
 from daair.report.figures import style
-from daair.report.figures.study import METRICS, Study
+from daair.report.figures.data import FigureData
 from daair.report.figures.style import COLOURS, LINES, MARKERS, SEVERAL, Drawn
 
-AVERAGE = "average"
 KEYS = {
     "rank": ("experts.rank", "rank of the experts (first level)", 1.0),
     "experts": ("experts.count", "number of experts", 1.0),
     "parameters": ("parameters", "parameters / M", 1e-6),
     "macs": ("macs", "MACs of a 224 x 224 image / G", 1e-9),
 }
-"""What a metric is drawn against: the column, its axis, and the factor to the axis' unit."""
+"""What a metric is drawn against: the column, the label of its axis, and the factor to the axis' unit."""
 
 COSTS = ("parameters", "macs")
 
 
-def axis_label(metric: str) -> str:
-    """`PSNR / dB`."""
-    name, unit, _ = METRICS[metric]
-    return f"{name} / {unit}" if unit else name
+def axis_label(name: str) -> str:
+    """Return a metric with its unit: `PSNR / dB`."""
+    metric = METRICS[name]
+    return f"{metric.header} / {metric.unit}" if metric.unit else metric.header
 
 
-def against(study: Study, what: str, metric: str, folder: Path) -> Drawn:
-    """Return a metric against rank, experts, parameters or MACs: one panel per benchmark, and their average.
+def draw_against(data: FigureData, what: str, metric: str, folder: Path) -> Drawn:
+    """Draw a metric against rank, experts, parameters or MACs: one panel per benchmark, and their average.
 
     Variants that differ in something else as well are different lines; against costs each variant is a point.
     """
     name, (column, label, factor) = f"{metric}_against_{what}", KEYS[what]
-    if metric not in study.images or study.images[metric].isna().all():
+    if metric not in data.images or data.images[metric].isna().all():
         return Drawn(name, reason=f"no run was measured with {metric}")
-    if column not in study.runs or study.runs[column].isna().all():
+    if column not in data.runs or data.runs[column].isna().all():
         return Drawn(name, reason=f"no run says its {column}")
-    values = pd.to_numeric(study.runs.groupby("variant", observed=True)[column].first(), errors="coerce")
+    values = pd.to_numeric(data.runs.groupby("variant", observed=True)[column].first(), errors="coerce")
     values.index = values.index.astype(str)
-    values = values[[variant for variant in study.names if variant in values]].dropna() * factor
+    values = values[[variant for variant in data.names if variant in values]].dropna() * factor
     if values.nunique() < 2:
         same = f" ({values.iloc[0]:.4g})" if len(values) else ""
         return Drawn(name, reason=f"{column} is the same{same} in all variants")
-    scores = study.scores(metric)
+    scores = data.scores(metric)
     columns = list(scores)
     if len(columns) > 1:
-        scores[AVERAGE] = study.averages(metric)
+        scores[AVERAGE] = data.averages(metric)
         columns = [AVERAGE] if what in COSTS else [*columns, AVERAGE]
-    lines = _points(study, values) if what in COSTS else _lines(study, column, values)
+    lines = _points(data, values) if what in COSTS else _lines(data, column, values)
     if not lines:
         return Drawn(name, reason=f"more than {SEVERAL} lines, one for each combination of the other keys")
     figure, axes = style.panels(len(columns), per_row=3, height=2.4 if len(columns) == 1 else 1.8)
     for axis, benchmark in zip(axes, columns, strict=True):
         _draw_lines(axis, scores[benchmark], values, lines, joined=what not in COSTS)
-        alone = f"average of {len(study.benchmarks)} benchmarks" if columns == [AVERAGE] else benchmark
+        alone = f"average of {len(data.benchmarks)} benchmarks" if columns == [AVERAGE] else benchmark
         axis.set(title=alone, xlabel=label)
         _ticks(axis, values, whole=what not in COSTS)
     for axis in axes[:: min(3, len(axes))]:
         axis.set_ylabel(axis_label(metric))
     style.legend(figure, axes[0])
-    return style.save(figure, folder, name, _caption(study, metric, f"against {label.partition(' / ')[0]}"))
+    caption = _caption(data, f"{METRICS[metric].header} against {label.partition(' / ')[0]}")
+    return style.save(figure, folder, name, caption)
 
 
-def gain(study: Study, folder: Path) -> Drawn:
-    """PSNR gain over the input per benchmark, a bar per variant."""
+def draw_gain(data: FigureData, folder: Path) -> Drawn:
+    """Draw the PSNR gain over the input per benchmark, a bar per variant."""
     name = "gain"
-    shown = study.few()
-    scores = study.scores("gain").reindex(shown, level=0)
+    shown = data.few()
+    scores = data.scores("gain").reindex(shown, level=0)
     if scores.replace([np.inf, -np.inf], np.nan).isna().all().all():
         return Drawn(name, reason="no run has results")
     means, spread = scores.groupby(level=0).mean().reindex(shown), scores.groupby(level=0).std().reindex(shown)
-    benchmarks, bars = study.benchmarks, len(shown)
+    benchmarks, bars = data.benchmarks, len(shown)
     wide = len(benchmarks) * bars > 9 or sum(map(len, benchmarks)) > 36
     figure, (axis,) = style.panels(1, per_row=1, height=2.4, width=style.PAGE if wide else None)
     places, width = np.arange(len(benchmarks)), 0.8 / bars
     for i, variant in enumerate(shown):
         axis.bar(
             places + (i - (bars - 1) / 2) * width, means.loc[variant], width * 0.92, yerr=spread.loc[variant],
-            color=COLOURS[i % SEVERAL], label=study.names[variant], error_kw={"linewidth": 0.8, "ecolor": "#444444"},
+            color=COLOURS[i % SEVERAL], label=data.names[variant], error_kw={"linewidth": 0.8, "ecolor": "#444444"},
         )  # fmt: skip
     axis.axhline(0, color="black", linewidth=0.6)
     crowded = sum(map(len, benchmarks)) > 90
@@ -88,33 +90,33 @@ def gain(study: Study, folder: Path) -> Drawn:
     axis.set(ylabel="PSNR gain over the input / dB")
     axis.grid(False, axis="x")
     style.legend(figure, axis)
-    return style.save(figure, folder, name, _caption(study, "gain", "over the input by benchmark") + study.few_note())
+    return style.save(figure, folder, name, _caption(data, "PSNR gain over the input by benchmark") + data.few_note())
 
 
-def _caption(study: Study, metric: str, what: str) -> str:
-    protocol = style.listed(study.protocols)
-    kind = f"protocol{'s' if len(study.protocols) > 1 else ''} {protocol}"
-    spread = study.seeds_note()
+def _caption(data: FigureData, what: str) -> str:
+    protocol = style.listed(data.protocols)
+    kind = f"protocol{'s' if len(data.protocols) > 1 else ''} {protocol}"
+    spread = data.seeds_note()
     means = (
         f"Means over the images; {spread}" if spread.startswith("one") else f"Mean and standard deviation of {spread}"
     )
-    return f"{METRICS[metric][0]} {what}. {means}; {kind}."
+    return f"{what}. {means}; {kind}."
 
 
-def _lines(study: Study, column: str, values: pd.Series) -> dict[str, list[str]]:
+def _lines(data: FigureData, column: str, values: pd.Series) -> dict[str, list[str]]:
     """Return variants by line: those that differ in `column` alone; {} if they are too many."""
-    others = [key for key in study.keys if key != column and key != "label"]
-    first = study.runs.drop_duplicates("variant").set_index(study.runs["variant"].drop_duplicates().astype(str))
+    others = [key for key in data.keys if key != column and key != "label"]
+    first = data.runs.drop_duplicates("variant").set_index(data.runs["variant"].drop_duplicates().astype(str))
     lines: dict[str, list[str]] = {}
     for variant in values.index:
         parts = [f"{key.rpartition('.')[2]} {_text(first.loc[variant, key])}" for key in others]
-        lines.setdefault(", ".join(parts) or METRICS["psnr"][0], []).append(variant)
+        lines.setdefault(", ".join(parts) or METRICS["psnr"].header, []).append(variant)
     return lines if len(lines) <= SEVERAL else {}
 
 
-def _points(study: Study, values: pd.Series) -> dict[str, list[str]]:
-    shown = [variant for variant in study.few() if variant in values]
-    return {study.names[variant]: [variant] for variant in shown}
+def _points(data: FigureData, values: pd.Series) -> dict[str, list[str]]:
+    shown = [variant for variant in data.few() if variant in values]
+    return {data.names[variant]: [variant] for variant in shown}
 
 
 def _text(value: object) -> str:
@@ -133,7 +135,7 @@ def _draw_lines(axis: Axes, scores: pd.Series, values: pd.Series, lines: dict[st
 
 
 def _ticks(axis: Axes, values: pd.Series, whole: bool) -> None:
-    """Where numbers are spread over a decade and more or less doubled, the axis is logarithmic."""
+    """Set the ticks; the axis is logarithmic where the largest value is at least four times the smallest."""
     places = sorted(set(values))
     if places[0] > 0 and places[-1] / places[0] >= 4:
         axis.set_xscale("log", base=2)

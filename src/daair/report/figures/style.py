@@ -20,13 +20,13 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
-"""Shapes tell the same things apart as the colours, for print without any."""
+"""Markers and lines distinguish the same things as the colours, for print without any."""
 
 SEVERAL = len(COLOURS)
-"""More lines than this in one figure cannot be told apart."""
+"""The most lines in one figure that a reader can distinguish."""
 
 SHARES = "Blues"
-"""Colours of a share in [0, 1], from white; dark is much."""
+"""Colours of a share in [0, 1], from white to dark."""
 
 RC = {
     "font.family": "DejaVu Sans",  # comes with Matplotlib, so figures are the same everywhere
@@ -49,7 +49,7 @@ RC = {
     "errorbar.capsize": 2,
     "savefig.dpi": 300,
     "pdf.fonttype": 42,  # text stays text, as publishers ask
-    "text.parse_math": False,  # names of variants are no formulas
+    "text.parse_math": False,  # names of variants are not formulas
 }
 
 
@@ -58,10 +58,10 @@ class Drawn:
     """A figure, or why there is none.
 
     Attributes:
-        name: of its files, without suffix.
-        caption: what it shows, how spread and means were computed; empty if there is none.
+        name: Of its files, without suffix.
+        caption: What it shows, how spread and means were computed; empty if there is none.
         files: PDF and PNG; empty if there is none.
-        reason: why there is none; empty if there is one.
+        reason: Why there is none; empty if there is one.
     """
 
     name: str
@@ -75,8 +75,8 @@ class Drawn:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Figures that are made inside look like this."""
-    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it narrates every font that goes into a PDF
+    """Give this look to the figures that are made inside."""
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it logs every font that goes into a PDF
     with matplotlib.rc_context(RC):
         yield
 
@@ -85,7 +85,7 @@ def panels(count: int, *, per_row: int, height: float, width: float | None = Non
     """Return a figure with `count` axes in rows of at most `per_row`, each `height` inches high.
 
     Args:
-        width: of the figure, in inches; None = a column for one or two axes, else the page.
+        width: Of the figure, in inches; None = a column for one or two axes, else the page.
     """
     columns = min(count, per_row)
     rows = -(-count // columns)
@@ -98,7 +98,7 @@ def panels(count: int, *, per_row: int, height: float, width: float | None = Non
 
 
 def legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
-    """One legend for all axes, above them."""
+    """Add one legend for all axes, above them."""
     handles, names = axes.get_legend_handles_labels()
     if len(names) < 2:
         return
@@ -113,12 +113,12 @@ def save(figure: Figure, folder: Path, name: str, caption: str) -> Drawn:
     for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", None)):  # same data, same bytes
         with replacing(Path(folder) / f"{name}{suffix}") as temporary:
             figure.savefig(temporary, metadata=metadata)
-        figure.set_layout_engine("none")  # has been laid out by the first
+        figure.set_layout_engine("none")  # the first file has laid it out
         files.append(Path(folder) / f"{name}{suffix}")
     return Drawn(name, caption, tuple(files))
 
 
 def listed(names: Sequence[str]) -> str:
-    """`a, b and c`."""
+    """Return names as in a sentence: `a, b and c`."""
     *others, last = names
     return f"{', '.join(others)} and {last}" if others else last

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from daair.data.benchmarks import load_benchmark
-from daair.metrics import PROTOCOLS, RGB_TO_Y
+from daair.metrics.protocols import PROTOCOLS, RGB_TO_Y
 
 PROMPTIR = PROTOCOLS["promptir"]
 

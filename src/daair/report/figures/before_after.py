@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from daair.report.figures import style
-from daair.report.figures.study import Study
+from daair.report.figures.data import FigureData
 from daair.report.figures.style import Drawn
 from daair.runs import samples
 from daair.runs.samples import WHICH, Sample
@@ -17,10 +17,10 @@ PIXELS = 260
 COLUMNS = ("input", "restored", "clean")
 
 
-def strips(study: Study, folder: Path) -> Drawn:
-    """Input, restored, clean of the reference variant, else of the best; a row per benchmark."""
+def draw_before_after(data: FigureData, folder: Path) -> Drawn:
+    """Draw input, restored and clean of the reference variant, else of the best; a row per benchmark."""
     name = "before_after"
-    run, found = pick(study)
+    run, found = choose_run(data)
     if not found:
         return Drawn(name, reason="no run has kept pictures (evaluate.pictures); task=evaluate keeps them")
     benchmarks = list(dict.fromkeys(sample.benchmark for sample in found))
@@ -44,20 +44,20 @@ def strips(study: Study, folder: Path) -> Drawn:
     return style.save(figure, folder, name, caption)
 
 
-def pick(study: Study) -> tuple[dict, list[Sample]]:
-    """A run with sample pictures and these pictures: of the reference, else of the best variant, else of another.
+def choose_run(data: FigureData) -> tuple[dict, list[Sample]]:
+    """Choose a run with sample pictures: of the reference, else of the best variant, else of another.
 
     Returns:
         The run's row with its variant's `name`, and samples in the order of the study's benchmarks; ({}, []) if no run
         has any.
     """
-    order = {name: i for i, name in enumerate(study.benchmarks)}
-    first = [variant for variant in (study.reference, study.best()) if variant in study.names]
-    for variant in dict.fromkeys([*first, *study.few()]):
-        for row in study.runs_of(variant).to_dict("records"):
-            found = [s for s in samples.found(study.record(str(row["run"])).samples) if s.benchmark in order]
+    order = {name: i for i, name in enumerate(data.benchmarks)}
+    first = [variant for variant in (data.reference, data.best()) if variant in data.names]
+    for variant in dict.fromkeys([*first, *data.few()]):
+        for row in data.runs_of(variant).to_dict("records"):
+            found = [s for s in samples.find(data.record(str(row["run"])).samples) if s.benchmark in order]
             if found:
-                return {**row, "name": study.names[variant]}, sorted(found, key=lambda s: order[s.benchmark])
+                return {**row, "name": data.names[variant]}, sorted(found, key=lambda s: order[s.benchmark])
     return {}, []
 
 

@@ -1,5 +1,6 @@
-"""The data of a study in the form in which figures want it."""
+"""The data of a study in the form that figures need."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,31 +9,25 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from daair.report import variants
+from daair.metrics import METRICS
 from daair.report.figures.style import SEVERAL
+from daair.report.frame import FACTS, Collated, LeftOut
+from daair.report.table import differing_keys
 from daair.runs.record import Record
-
-METRICS = {
-    "psnr": ("PSNR", "dB", True),
-    "ssim": ("SSIM", "", True),
-    "gain": ("PSNR gain", "dB", True),
-    "lpips": ("LPIPS", "", False),
-    "dists": ("DISTS", "", False),
-}
-"""Name, unit, and whether higher is better."""
 
 
 @dataclass(frozen=True)
-class Study:
-    """What figures are drawn of.
+class FigureData:
+    """A study, as figures and the report need it.
 
     Attributes:
-        runs: a row per run, see `daair.report.frame`.
-        images: a row per run, benchmark, protocol and image; of each benchmark one protocol.
-        folder: of all runs (`paths.runs`); a run's folder lies below it.
-        keys: config keys in which the variants differ.
-        rows: columns that name a variant.
-        reference: the variant that others are compared with, or None.
+        runs: A row per run, see `daair.report.frame`.
+        images: A row per run, benchmark, protocol and image; of each benchmark one protocol.
+        folder: The folder of all runs (`paths.runs`); a run's folder lies below it.
+        keys: Config keys in which the variants differ.
+        rows: Columns that name a variant.
+        reference: The variant that others are compared with, or None.
+        left_out: What is not among the runs, and why.
     """
 
     runs: pd.DataFrame
@@ -41,11 +36,12 @@ class Study:
     keys: tuple[str, ...]
     rows: tuple[str, ...]
     reference: str | None = None
+    left_out: tuple[LeftOut, ...] = ()
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """What each variant is called, in order."""
-        return variants.names(self.runs, self.rows)
+        """The name of each variant, in order."""
+        return variant_names(self.runs, self.rows)
 
     @cached_property
     def benchmarks(self) -> list[str]:
@@ -64,7 +60,7 @@ class Study:
         return self.images.groupby(["run", "benchmark"], observed=True, sort=False)[keys].mean()
 
     def scores(self, metric: str) -> pd.DataFrame:
-        """A row per variant and seed, a column per benchmark: means over the images, NaN where a run has none."""
+        """Return means over the images by variant and seed, a column per benchmark; NaN where a run has none."""
         scores = self.means[metric].unstack("benchmark")
         scores.columns = scores.columns.astype(str)
         owners = self.runs.set_index("run").loc[scores.index]
@@ -78,10 +74,10 @@ class Study:
     def best(self, metric: str = "psnr") -> str | None:
         """Return the variant with the best average over seeds and benchmarks."""
         means = self.averages(metric).groupby(level=0).mean()
-        return None if means.empty else str(means.idxmax() if METRICS[metric][2] else means.idxmin())
+        return None if means.empty else str(means.idxmax() if METRICS[metric].higher_is_better else means.idxmin())
 
     def few(self) -> list[str]:
-        """At most `SEVERAL` variants: all, or the reference and the best by average PSNR; in order."""
+        """Return at most `SEVERAL` variants in order: all, or the reference and the best by average PSNR."""
         ordered = list(self.names)
         if len(ordered) <= SEVERAL:
             return ordered
@@ -92,10 +88,10 @@ class Study:
 
     def few_note(self) -> str:
         """Return a sentence for a caption that shows `few` of the variants; empty if it shows all."""
-        total, reference = len(self.names), "the reference and " if self.reference in self.names else ""
-        return (
-            "" if total <= SEVERAL else f" Shown: {reference}the best by average PSNR, {SEVERAL} of {total} variants."
-        )
+        if len(self.names) <= SEVERAL:
+            return ""
+        reference = "the reference and " if self.reference in self.names else ""
+        return f" Shown: {reference}the best by average PSNR, {SEVERAL} of {len(self.names)} variants."
 
     @cached_property
     def _places(self) -> dict[str, np.ndarray]:
@@ -122,7 +118,7 @@ class Study:
         return self._metrics[run]
 
     def seeds_note(self) -> str:
-        """`3 seeds`, `2 to 3 seeds`, `seed 0 only`."""
+        """Return how many seeds were measured: `3 seeds`, `2 to 3 seeds`, or that one seed has no spread."""
         measured = self.runs[self.runs["run"].isin(self.images["run"].unique())]
         counts = measured.groupby("variant", observed=True)["seed"].nunique()
         low, high = int(counts.min()), int(counts.max())
@@ -131,11 +127,66 @@ class Study:
         return f"{high} seeds" if low == high else f"{low} to {high} seeds"
 
 
+def figure_data(
+    collated: Collated,
+    runs: str | Path,
+    rows: Sequence[str] = (),
+    reference: str | None = None,
+    protocols: Sequence[str] | None = None,
+) -> FigureData:
+    """Return what figures and the report need of a study.
+
+    Args:
+        collated: Its runs.
+        runs: The folder of all runs (`paths.runs`), for training curves, routing and pictures.
+        rows: Columns of the frame that name a variant; none = those in which the variants differ.
+        reference: `variant` of the frame that others are compared with, if there is one.
+        protocols: Names; None = of each benchmark the one with the most rows.
+    """
+    table = collated.runs
+    keys = differing_keys(table, [name for name in table.columns if name not in FACTS])
+    images = one_protocol(collated.images, protocols)
+    return FigureData(table, images, Path(runs), tuple(keys), tuple(rows or keys), reference, collated.left_out)
+
+
 def one_protocol(images: pd.DataFrame, wanted: Sequence[str] | None = None) -> pd.DataFrame:
-    """Return rows of one protocol per benchmark: of `wanted`, else the one with the most rows, the first of equals."""
+    """Return the rows of `wanted` protocols; of None, of the one with the most rows per benchmark, first of equals."""
     if wanted:
         return images[images["protocol"].isin(list(wanted))]
     counts = images.groupby(["benchmark", "protocol"], observed=True, sort=False).size()
     best = set(counts.groupby(level=0, observed=True, sort=False).idxmax())
     numbers = images.groupby(["benchmark", "protocol"], observed=True, sort=False).ngroup()
     return images[numbers.isin([i for i, pair in enumerate(counts.index) if pair in best])]
+
+
+def variant_names(runs: pd.DataFrame, rows: Sequence[str]) -> dict[str, str]:
+    """Return the name of each variant in figures, in the order of `runs`: `count 5, rank 8`.
+
+    Args:
+        runs: As in `Collated`.
+        rows: The columns that tell the variants apart. Where they do not suffice, the id is added; without any, a
+            variant goes by its label.
+    """
+    short, names, ids = _short(rows), {}, {}
+    for row in runs.drop_duplicates("variant").to_dict("records"):
+        parts = [_key_and_value(short[key], row[key]) for key in rows if not pd.isna(row[key])]
+        names[row["variant"]] = ", ".join(parts) or str(row["label"])
+        ids[row["variant"]] = row["id"]
+    times = Counter(names.values())
+    return {variant: name if times[name] == 1 else f"{name} ({ids[variant]})" for variant, name in names.items()}
+
+
+def _key_and_value(key: str, value: object) -> str:
+    """Return `rank 8`; of texts the value alone, `top1`, since they need no explanation."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return f"{key} {str(value).lower()}"
+    return f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+
+
+def _short(keys: Sequence[str]) -> dict[str, str]:
+    """Return the last parts of dotted keys, as many as it takes to tell them apart."""
+    short = {key: key.rpartition(".")[2] for key in keys}
+    ends = list(short.values())
+    return {key: end if ends.count(end) == 1 else key for key, end in short.items()}

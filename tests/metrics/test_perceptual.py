@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from daair import perceptual
 from daair.errors import UserError
+from daair.metrics import METRICS
+from daair.metrics.perceptual import PiqNetwork
+
+NETWORKS = [metric.network for metric in METRICS.values() if metric.network]
 
 
 @pytest.fixture
@@ -22,25 +25,25 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "checkpoints"
 
 
-@pytest.mark.parametrize("name", perceptual.PERCEPTUAL)
-def test_the_line_names_the_missing_files_and_their_place(name: str, hub: Path) -> None:
-    line = perceptual.missing(name)
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
+def test_the_line_names_the_missing_files_and_their_place(network: PiqNetwork, hub: Path) -> None:
+    name, line = network.name, network.missing()
     assert line.startswith(f"{name}: not measured, since {hub} lacks ") and "\n" not in line
     assert f"{name}_weights.pt" in line and "vgg16-" in line and "nothing is downloaded" in line
     with pytest.raises(UserError, match=f"{name}: not measured"):
-        perceptual.load(name)
+        network.load()
 
 
-def test_only_what_lacks_is_named(hub: Path) -> None:
+def test_only_missing_files_are_named(hub: Path) -> None:
     (hub / "lpips_weights.pt").write_bytes(b"")
-    line = perceptual.missing("lpips")
+    line = METRICS["lpips"].missing()
     assert "vgg16-" in line and "lpips_weights" not in line
 
 
-@pytest.mark.parametrize("name", perceptual.PERCEPTUAL)
-def test_damaged_weights_are_told(name: str, hub: Path) -> None:
-    for file in perceptual._files(name):
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
+def test_damaged_weights_are_reported(network: PiqNetwork, hub: Path) -> None:
+    for file in network.files():
         (hub / file).write_bytes(b"damaged")
-    assert perceptual.missing(name) is None
-    with pytest.raises(UserError, match=f"{name}: weights in {hub} cannot be loaded .*replace them"):
-        perceptual.load(name)
+    assert network.missing() is None
+    with pytest.raises(UserError, match=f"{network.name}: weights in {hub} cannot be loaded .*replace them"):
+        network.load()

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic import make_run, rows
+from synthetic import make_run, rows, runs_of_variants
 
 from daair.errors import UserError
-from daair.report.cells import COSTS_COLUMN
+from daair.report.aggregate import COSTS_COLUMN
 from daair.report.frame import frame
-from daair.report.pivot import Plan, Study, study_table
+from daair.report.table import StudyTable, TableSpec, differing_keys, study_table
 
 SIX = (30.0, 31.0, 32.0, 33.0, 34.0, 35.0)
 
@@ -24,11 +24,11 @@ def ranked(tmp_path: Path, gains: dict[int, list[float | None]], **config) -> No
                 make_run(tmp_path, f"a-{rank:08x}", seed, table, experts={"rank": rank}, **config)
 
 
-def table_of(tmp_path: Path, **plan) -> Study:
-    return study_table(frame(tmp_path, "rank"), Plan(**{"resamples": 200, **plan}), "rank")
+def table_of(tmp_path: Path, **plan) -> StudyTable:
+    return study_table(frame(tmp_path, "rank"), TableSpec(**{"resamples": 200, **plan}), "rank")
 
 
-def cell(study: Study, row: int, column: int, metric: str = "psnr") -> pd.Series:
+def cell(study: StudyTable, row: int, column: int, metric: str = "psnr") -> pd.Series:
     numbers = study.numbers
     found = numbers[(numbers["row"] == row) & (numbers["column"] == column) & (numbers["metric"] == metric)]
     assert len(found) == 1
@@ -38,8 +38,8 @@ def cell(study: Study, row: int, column: int, metric: str = "psnr") -> pd.Series
 def test_mean_and_deviation_over_seeds_and_the_papers_average(tmp_path: Path) -> None:
     ranked(tmp_path, {16: [0.1, 0.2, 0.3], 4: [0.0, 0.0, 0.6]})
     study = table_of(tmp_path)
-    assert study.plan.rows == ["experts.rank"] and study.rows == [("4",), ("16",)]
-    assert study.columns == [("cbsd68_sigma25",), ("rain100l",)]
+    assert study.rows.keys == ["experts.rank"] and study.rows.names == [("4",), ("16",)]
+    assert study.columns.names == [("cbsd68_sigma25",), ("rain100l",)]
     first, second, average = (cell(study, 0, column) for column in (0, 1, -1))
     assert (first["mean"], first["sd"]) == pytest.approx((32.7, 0.6 / math.sqrt(3)))  # of 32.5, 32.5, 33.1
     assert (second["mean"], second["sd"]) == pytest.approx((20.4, 1.2 / math.sqrt(3)))
@@ -125,7 +125,7 @@ def test_unfinished_runs_and_missing_benchmarks_are_gaps(tmp_path: Path) -> None
     make_run(tmp_path, "b-00000008", 1, None, experts={"rank": 8}, status={"state": "running"})
     make_run(tmp_path, "c-00000010", 0, rows(SIX), experts={"rank": 16}, status={"state": "interrupted"})
     study = table_of(tmp_path)
-    assert study.rows == [("4",), ("8",), ("16",)]
+    assert study.rows.names == [("4",), ("8",), ("16",)]
     assert [cell(study, 1, column)["seeds"] for column in (0, 1, -1)] == [1, 0, 0]
     assert cell(study, 2, 0)["seeds"] == 0 and math.isnan(cell(study, 2, 0)["mean"])
     assert any("rank/b-00000008/seed1 (running), rank/c-00000010/seed0 (interrupted)" in note for note in study.notes)
@@ -144,8 +144,8 @@ def test_rows_default_to_what_differs(tmp_path: Path) -> None:
         config = {"router": noise, "optimizer": {"lr": steps}, "choices": {"router": router}}
         make_run(tmp_path, f"a-0000000{i}", 0, **config)
     study = table_of(tmp_path)
-    assert study.plan.rows == ["router", "optimizer.lr"]
-    assert study.rows == [("soft", "1"), ("soft", "2"), ("top1", "1")]
+    assert study.rows.keys == ["router", "optimizer.lr"]
+    assert study.rows.names == [("soft", "1"), ("soft", "2"), ("top1", "1")]
 
 
 def test_values_that_a_table_would_show_alike_are_refused(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_columns_of_config_keys_average_benchmarks(tmp_path: Path) -> None:
             table = rows([30.0 + count, 32.0 + count]) + rows([20.0 + rank], "rain100l")
             make_run(tmp_path, f"a-{16 * count + rank:08x}", 0, table, experts={"rank": rank, "count": count})
     study = table_of(tmp_path, rows=("experts.rank",), columns=("experts.count",))
-    assert study.columns == [("1",), ("5",)] and not study.has_average
+    assert study.columns.names == [("1",), ("5",)] and not study.has_average
     assert cell(study, 1, 0)["mean"] == pytest.approx((32.0 + 28.0) / 2)
     with pytest.raises(UserError) as caught:
         table_of(tmp_path, rows=("experts.rank",))
@@ -226,13 +226,13 @@ def test_budgets_may_differ_when_they_are_the_question(tmp_path: Path) -> None:
     for steps in (100, 200):
         table = rows([30.0 + steps], step=steps)
         make_run(tmp_path, f"a-{steps:08x}", 0, table, train={"steps": steps}, status={"steps": steps})
-    assert table_of(tmp_path, rows=("train.steps",)).rows == [("100",), ("200",)]
+    assert table_of(tmp_path, rows=("train.steps",)).rows.names == [("100",), ("200",)]
 
 
 def test_pictures_may_differ_between_mixes(tmp_path: Path) -> None:
     for i, mix in enumerate(("aio3", "denoise")):
         make_run(tmp_path, f"a-0000000{i}", 0, choices={"mix": mix}, summary={"training_data": mix})
-    assert table_of(tmp_path, rows=("mix",)).rows == [("aio3",), ("denoise",)]
+    assert table_of(tmp_path, rows=("mix",)).rows.names == [("aio3",), ("denoise",)]
 
 
 def test_several_protocols_are_columns_of_their_own_without_an_average(tmp_path: Path) -> None:
@@ -240,11 +240,15 @@ def test_several_protocols_are_columns_of_their_own_without_an_average(tmp_path:
     make_run(tmp_path, "a-00000004", 0, table, experts={"rank": 4})
     make_run(tmp_path, "b-00000008", 0, table[:1], experts={"rank": 8})
     study = table_of(tmp_path, rows=("experts.rank",))
-    assert study.columns == [("cbsd68_sigma25", "promptir"), ("cbsd68_sigma25", "moceir")] and not study.has_average
+    assert (
+        study.columns.names == [("cbsd68_sigma25", "promptir"), ("cbsd68_sigma25", "moceir")] and not study.has_average
+    )
     assert [cell(study, 1, column)["seeds"] for column in (0, 1)] == [1, 0]
     only = table_of(tmp_path, rows=("experts.rank",), protocols=("moceir",))
-    assert only.columns == [("cbsd68_sigma25",)] and cell(only, 0, 0)["mean"] == 31.0
-    assert table_of(tmp_path, rows=("experts.rank",), benchmarks=("cbsd68_sigma25",), protocols=("promptir",)).rows
+    assert only.columns.names == [("cbsd68_sigma25",)] and cell(only, 0, 0)["mean"] == 31.0
+    assert table_of(
+        tmp_path, rows=("experts.rank",), benchmarks=("cbsd68_sigma25",), protocols=("promptir",)
+    ).rows.names
 
 
 def test_speed_is_shown_only_on_one_hardware(tmp_path: Path) -> None:
@@ -253,3 +257,17 @@ def test_speed_is_shown_only_on_one_hardware(tmp_path: Path) -> None:
     study = table_of(tmp_path)
     assert "images_per_second" not in set(study.numbers["metric"])
     assert any("different hardware (A Processor; Another)" in note for note in study.notes)
+
+
+def test_keys_differ_between_variants_and_not_within() -> None:
+    runs = runs_of_variants(
+        **{"experts.rank": [4, 4, 8, 8], "train.threads": [1, 2, 1, 2], "train.steps": [9, 9, 9, 9]}
+    )
+    assert differing_keys(runs, ["experts.rank", "train.threads", "train.steps"]) == ["experts.rank"]
+
+
+def test_a_group_stands_for_its_keys_and_an_empty_cell_is_a_value() -> None:
+    runs = runs_of_variants(
+        router=["top1"] * 2 + ["soft"] * 2, **{"router.noise": [1.0, 1.0, None, None], "x.y": [1, 1, None, None]}
+    )
+    assert differing_keys(runs, ["router", "router.noise", "x.y"]) == ["router", "x.y"]

@@ -1,7 +1,7 @@
-"""Metric protocols: how PSNR and SSIM are computed. A figure without its protocol's name means nothing.
+"""Metric protocols: how PSNR and SSIM are computed. Tables name the protocol of every figure.
 
 Papers differ in the crop, the colour channel, the quantisation and the SSIM window, by up to 0.1 in SSIM for the same
-pictures; so each combination that a paper used is a declared object, and tables carry its name.
+pictures. So each combination that a paper used is declared here.
 
 SSIM is computed here by separable filters in float64: the value of scikit-image's `structural_similarity` and of piq's
 `ssim(downsample=False)`, to 1e-9, in less time than either takes (experiments/speed/metrics.csv). piq's default pools
@@ -37,7 +37,7 @@ class Window:
 
     @property
     def taps(self) -> NDArray[np.float64]:
-        """Its weights along one axis, `(size,)`, with sum 1."""
+        """Weights of the window along one axis, `(size,)`, with sum 1."""
         distance = np.arange(self.size) - self.size // 2
         taps = np.ones(self.size) if self.sigma is None else np.exp(-0.5 * np.square(distance / self.sigma))
         return taps / taps.sum()
@@ -83,14 +83,14 @@ class Protocol:
         return image[top : top + height - rest_y, left : left + width - rest_x]
 
     def psnr(self, image: NDArray, reference: NDArray) -> float:
-        """Return peak signal-to-noise ratio in dB over all channels together; infinite for equal images."""
-        image, reference = self._compared(image, reference)
+        """Return the peak signal-to-noise ratio in dB over all channels together; infinite for equal images."""
+        image, reference = self.compared(image, reference)
         error = float(np.mean(np.square(image - reference)))
         return float("inf") if error == 0 else float(-10 * np.log10(error))
 
     def ssim(self, image: NDArray, reference: NDArray) -> float:
-        """Return structural similarity (Wang et al., TIP 2004), averaged over positions and channels."""
-        image, reference = self._compared(image, reference)
+        """Return the structural similarity (Wang et al., TIP 2004), averaged over positions and channels."""
+        image, reference = self.compared(image, reference)
         if min(image.shape[:2]) < self.window.size:
             raise ValueError(f"{image.shape[1]}x{image.shape[0]} is smaller than SSIM's {self.window.size} pixels")
         planes = zip(image.transpose(2, 0, 1), reference.transpose(2, 0, 1), strict=True)
@@ -109,8 +109,12 @@ class Protocol:
         image = np.clip(image.astype(np.float64), 0, 1)
         return np.rint(image * 255) / 255 if self.quantise else image
 
-    def _compared(self, *images: NDArray) -> list[NDArray[np.float64]]:
-        """Return them as (H, W, channels)."""
+    def compared(self, *images: NDArray) -> list[NDArray[np.float64]]:
+        """Return what is compared of each image: (H, W, channels) in [0, 1], as displayed, in the chosen channel.
+
+        Raises:
+            ValueError: The shapes differ.
+        """
         shapes = [image.shape for image in images]
         if len(set(shapes)) > 1:
             raise ValueError(f"images of different shapes: {' and '.join(map(str, shapes))}")

@@ -1,6 +1,6 @@
 """Tables for readers: each format against a file, the LaTeX compiled, published rows and why they are left out.
 
-To renew the files after a change that is meant: DAAIR_SNAPSHOTS=write python -m pytest tests/runs/test_tables.py
+To renew the files after a change that is meant: DAAIR_SNAPSHOTS=write python -m pytest tests/report/test_layout.py
 """
 
 import io
@@ -16,9 +16,9 @@ from rich.console import Console
 from synthetic import make_run, rows
 
 from daair.errors import UserError
-from daair.report import published, tables, writers
+from daair.report import layout, published, writers
 from daair.report.frame import frame
-from daair.report.pivot import Plan, Study, study_table
+from daair.report.table import StudyTable, TableSpec, study_table
 from daair.report.writers import Block, Cell
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -26,7 +26,7 @@ REFERENCE = Path(__file__).parents[2] / "conf" / "reference"
 SIX = (30.0, 31.0, 32.0, 33.0, 34.0, 35.0)
 
 
-def a_study(tmp_path: Path, **plan) -> Study:
+def a_study(tmp_path: Path, **plan) -> StudyTable:
     """Three labels, one of which lacks a seed and one of which has signs that formats must escape."""
     for k, (label, gains) in enumerate(
         {"full": (0.0, 0.1, 0.2), "no_router": (-0.3, None, -0.1), "x&y|<50%>": (0.1, 0.1, 0.1)}.items()
@@ -36,7 +36,7 @@ def a_study(tmp_path: Path, **plan) -> Study:
             status = {"state": "running"} if gain is None else {}
             make_run(tmp_path, f"v{k}-0000000{k}", seed, table, label=label, optimizer={"note": label}, status=status)
     plan = {"rows": ("optimizer.note",), "reference": {"optimizer.note": "full"}, "resamples": 200, **plan}
-    return study_table(frame(tmp_path, "rank"), Plan(**plan), "rank", "Is 50 % enough?")
+    return study_table(frame(tmp_path, "rank"), TableSpec(**plan), "rank", "Is 50 % enough?")
 
 
 def check(name: str, text: str) -> None:
@@ -48,13 +48,13 @@ def check(name: str, text: str) -> None:
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> tuple[Study, list[Block], list[str]]:
+def parts(tmp_path: Path) -> tuple[StudyTable, list[Block], list[str]]:
     study = a_study(tmp_path)
-    block = tables.study_blocks(study)[0]
+    block = layout.blocks(study)[0]
     names = [[Cell("A paper's"), *[Cell("–")] * 3, Cell(), Cell("36"), Cell(), Cell()]]
-    blocks = tables.study_blocks(study)
+    blocks = layout.blocks(study)
     blocks[0] = Block(block.title, block.header, block.rows, block.names, names, "as published")
-    return study, blocks, list(tables.notes(study))
+    return study, blocks, list(layout.notes(study))
 
 
 def test_markdown(parts) -> None:
@@ -68,7 +68,7 @@ def test_latex(parts) -> None:
 
 
 def test_csv(parts) -> None:
-    text = tables.numbers_csv(parts[0])
+    text = layout.numbers_csv(parts[0])
     table = pd.read_csv(io.StringIO(text))
     assert set(table["metric"]) == {"psnr", "ssim", "parameters", "macs", "images_per_second"}
     assert table["reference"].sum() == 9 and table.loc[table["p"].notna(), "column"].nunique() == 2
@@ -120,7 +120,7 @@ def test_a_latex_engine_compiles_it(parts, tmp_path: Path) -> None:
 
 def test_marks_deltas_and_gaps(tmp_path: Path) -> None:
     study = a_study(tmp_path, alpha=0.3)  # 4 tests on six images: p = 0.03 each, 0.125 after Holm; one image: p = 1
-    first, second = tables.study_blocks(study)
+    first, second = layout.blocks(study)
     texts = [[cell.text for cell in line] for line in first.rows]
     assert first.header == [
         "optimizer.note",
@@ -137,7 +137,7 @@ def test_marks_deltas_and_gaps(tmp_path: Path) -> None:
     assert texts[2][1] == "32.60 ± 0.00" and [cell.bold for cell in first.rows[2][1:4]] == [True, True, True]
     assert [cell.bold for cell in first.rows[0][1:4]] == [True, False, False] and first.rows[0][2].underlined
     assert second.title == "SSIM ↑" and len(second.header) == 5
-    notes = " ".join(tables.notes(study))
+    notes = " ".join(layout.notes(study))
     for text in (
         "Protocol promptir; mean ± standard deviation over seeds 0, 1, 2 of the mean over images (cbsd68_sigma25 6, ",
         "Wilcoxon signed-rank test, paired over images after averaging over seeds, Holm's correction over all 8 tests",
@@ -150,7 +150,7 @@ def test_marks_deltas_and_gaps(tmp_path: Path) -> None:
 def test_one_seed_has_no_deviation_and_one_column_no_average(tmp_path: Path) -> None:
     for rank in (4, 8):
         make_run(tmp_path, f"a-0000000{rank}", 0, rows([30.0 + rank]), experts={"rank": rank})
-    (block, _) = tables.study_blocks(study_table(frame(tmp_path), Plan(reference={"experts.rank": 4})))
+    (block, _) = layout.blocks(study_table(frame(tmp_path), TableSpec(reference={"experts.rank": 4})))
     assert [cell.text for cell in block.rows[1][:3]] == ["8", "38.00", "+4.00"]
     assert block.header[:3] == ["experts.rank", "cbsd68_sigma25", "Δ"]
 
@@ -158,41 +158,41 @@ def test_one_seed_has_no_deviation_and_one_column_no_average(tmp_path: Path) -> 
 AIO3 = {"cbsd68_sigma15": 68, "cbsd68_sigma25": 68, "cbsd68_sigma50": 68, "rain100l": 100, "sots_outdoor": 500}
 
 
-def measured_on(tmp_path: Path, protocol: str = "promptir", **counts: int) -> Study:
+def measured_on(tmp_path: Path, protocol: str = "promptir", **counts: int) -> StudyTable:
     table = [row for name, count in counts.items() for row in rows([30.0] * count, name, protocol=protocol)]
     make_run(tmp_path, "a-00000001", 0, table)
-    return study_table(frame(tmp_path), Plan())
+    return study_table(frame(tmp_path), TableSpec())
 
 
 def test_published_rows_with_the_same_benchmarks_and_protocol(tmp_path: Path) -> None:
     methods = published.load(["aio3/PromptIR", "aio3/MoCE-IR", "aio3/AirNet"], REFERENCE)
     study = measured_on(tmp_path, **AIO3)
-    beside, left_out = published.beside(study, methods)
-    psnr, ssim = tables.study_blocks(study, beside)
-    assert [[cell.text for cell in line] for line in psnr.apart] == [
+    beside, left_out = published.published_rows(study, methods)
+    psnr, ssim = layout.blocks(study, beside)
+    assert [[cell.text for cell in line] for line in psnr.below] == [
         ["PromptIR", "33.98", "31.31", "28.06", "36.37", "30.58", "32.06", "36", "", ""],
         ["MoCE-IR", "34.11", "31.45", "28.18", "38.57", "31.34", "32.73", "25", "", ""],
         ["AirNet", "33.92", "31.26", "28.00", "34.90", "27.94", "31.20", "9", "", ""],
     ]
-    assert [line[0].text for line in ssim.apart] == ["PromptIR", "AirNet"]
+    assert [line[0].text for line in ssim.below] == ["PromptIR", "AirNet"]
     assert left_out == ["Left out of the published rows: SSIM by protocol moceir, here promptir (MoCE-IR)."]
-    assert not any(cell.bold or cell.underlined for line in psnr.apart for cell in line)
+    assert not any(cell.bold or cell.underlined for line in psnr.below for cell in line)
 
 
 def test_published_rows_that_do_not_compare_say_why(tmp_path: Path) -> None:
     methods = published.load(["aio3/PromptIR", "aio5/SwinIR"], REFERENCE)
     study = measured_on(tmp_path, rain100l=100, cbsd68_sigma25=34, demo_rain=3)
-    beside, (note,) = published.beside(study, methods)
-    psnr, ssim = tables.study_blocks(study, beside)
-    assert [cell.text for cell in psnr.apart[0]] == ["PromptIR", "36.37", "–", "–", "–", "36", "", ""]
-    assert [line[0].text for line in ssim.apart] == ["PromptIR"]
+    beside, (note,) = published.published_rows(study, methods)
+    psnr, ssim = layout.blocks(study, beside)
+    assert [cell.text for cell in psnr.below[0]] == ["PromptIR", "36.37", "–", "–", "–", "36", "", ""]
+    assert [line[0].text for line in ssim.below] == ["PromptIR"]
     for reason in (
         "cbsd68_sigma25 has 34 of 68 images here (PromptIR, SwinIR)",
         "demo_rain is not published (PromptIR, SwinIR)",
         "SSIM of unknown protocol (SwinIR)",
     ):
         assert reason in note
-    y = published.beside(measured_on(tmp_path / "y", "basicsr_y", rain100l=100), methods)
+    y = published.published_rows(measured_on(tmp_path / "y", "basicsr_y", rain100l=100), methods)
     assert y[0] == [] and "PSNR by protocol promptir or moceir, here basicsr_y (PromptIR, SwinIR)" in y[1][0]
 
 
@@ -214,15 +214,3 @@ def test_published_averages_are_the_means_of_their_columns(file: str) -> None:
         if "average" in method.lines:
             off[method.name] = abs(sum(figures) / len(figures) - float(method.lines["average"]["psnr_db"]))
     assert len(off) >= 12 and sorted(off.values())[len(off) // 2] < 0.011, off
-
-
-def test_the_table_of_one_run() -> None:
-    table = tables.per_benchmark(pd.DataFrame(rows([30.0, 31.0]) + rows([25.0], "rain100l", tile=512)))
-    text = tables.to_markdown(table)
-    assert text.splitlines() == [
-        "| benchmark | protocol | images | tile | input PSNR | input SSIM | PSNR | SSIM | gain dB |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| cbsd68_sigma25 | promptir | 2 | whole | 20.00 | 0.5000 | 30.50 | 0.3050 | +10.50 |",
-        "| rain100l | promptir | 1 | 512 | 20.00 | 0.5000 | 25.00 | 0.2500 | +5.00 |",
-    ]
-    assert "tile" not in tables.to_markdown(table[:1])

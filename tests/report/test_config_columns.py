@@ -4,7 +4,7 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daair.report.columns import column, config_columns
+from daair.report.config_columns import column, config_columns
 
 VALUES = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.5, 1e-8, "rank4", "rank16"])
 

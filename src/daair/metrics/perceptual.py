@@ -1,0 +1,82 @@
+"""LPIPS and DISTS, where their weights are on this machine; nothing here ever downloads.
+
+Both are piq's, on VGG-16, lower is better. LPIPS: Zhang et al., CVPR 2018; DISTS: Ding et al., TPAMI 2020.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daair.errors import UserError
+from daair.metrics.protocols import Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class PiqNetwork:
+    """A network of piq's that measures the distance of two images.
+
+    Attributes:
+        name: The metric's name.
+        architecture: Name of the class in piq.
+    """
+
+    name: str
+    architecture: str
+
+    def missing(self) -> str | None:
+        """Return in one line which files of weights are missing and where they belong; None if they are there."""
+        folder = self._folder()
+        absent = [f"{file} ({origin})" for file, origin in self.files().items() if not (folder / file).is_file()]
+        if not absent:
+            return None
+        files = " and ".join(absent)
+        return f"{self.name}: not measured, since {folder} lacks {files}; put it there (nothing is downloaded)"
+
+    def load(self, device: "torch.device | str" = "cpu") -> Callable[[Protocol, NDArray, NDArray], float]:
+        """Load the network and return the function that computes the distance.
+
+        Raises:
+            UserError: Weights are missing or damaged.
+        """
+        import piq
+        import torch
+
+        if reason := self.missing():
+            raise UserError(reason)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # piq calls torchvision in a way that is about to change
+                network = getattr(piq, self.architecture)().to(device).eval()
+        except Exception as error:  # whatever unpickling a damaged file raises
+            text = str(error).partition("\n")[0] or type(error).__name__
+            text = f"{self.name}: weights in {self._folder()} cannot be loaded ({text}); replace them"
+            raise UserError(text) from None
+
+        def distance(protocol: Protocol, *images: NDArray) -> float:
+            shown = [np.ascontiguousarray(protocol.displayed(image).transpose(2, 0, 1)[None]) for image in images]
+            with torch.inference_mode():
+                return network(*(torch.from_numpy(image).float().to(device) for image in shown)).item()
+
+        return distance
+
+    def files(self) -> dict[str, str]:
+        """Return the names of the weights' files, and what publishes them."""
+        import piq
+        from torchvision.models import VGG16_Weights
+
+        own = Path(getattr(piq, self.architecture)._weights_url).name
+        return {own: "a release of piq", Path(VGG16_Weights.IMAGENET1K_V1.url).name: "torchvision's VGG-16"}
+
+    @staticmethod
+    def _folder() -> Path:
+        import torch
+
+        return Path(torch.hub.get_dir()) / "checkpoints"

@@ -1,0 +1,147 @@
+"""The configs of many runs as columns: dotted keys and plain values, quickly for thousands of frozen configs.
+
+The runs of a study share nearly all lines of their configs. So a frozen config is cut into its keys, and each distinct
+piece is parsed and put into columns once, then spread over the runs. 10,000 configs cost about what a few hundred
+pieces cost, where a YAML parser, even libyaml's, needs 7 ms for each whole file.
+"""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from daair.files import natural_key
+
+Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+Piece = tuple[tuple[str, Any], ...]
+"""Dotted keys and values that stand together in a config."""
+
+AS_TEXT = ("benchmarks", "collate.reference")
+"""Mappings whose keys are names of the user's; they stay one value, as JSON."""
+
+REPEATED = ("model.experts.", "model.router.", "model.control.")
+"""Parts of the network that a frozen config has a second time, under keys that nobody sets."""
+
+_KEY = re.compile(r"^[A-Za-z_][\w.@/-]*:(?= |$)", re.MULTILINE)
+_NESTED = re.compile(r"([A-Za-z_][\w.@/-]*):\n((?:  .*\n|\n)+)")
+_ANCHOR = re.compile(r"[:-] [&*]")
+
+
+def read_config(text: str) -> tuple[Piece, ...]:
+    """Return what `flatten` makes of a frozen config, without `REPEATED`, in pieces; equal texts give the same object.
+
+    Raises:
+        ValueError: `text` is not the YAML of a mapping.
+    """
+    try:
+        # An anchor may be needed in another piece; our own files have none. Looking for the signs first saves time.
+        if ("&" in text or "*" in text) and _ANCHOR.search(text):
+            return (_parse(text),)
+        text = text if text.endswith("\n") else text + "\n"
+        return tuple(_read_piece(piece, "") for piece in _cut(text) or [text])
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from None
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield `("experts.rank", 4)` of `{"experts": {"rank": 4}}`; lists, empty mappings and `AS_TEXT` as JSON texts."""
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value and name not in AS_TEXT:
+            yield from flatten(value, f"{name}.")
+        elif isinstance(value, Mapping | list | tuple):
+            yield name, json.dumps(value)
+        else:
+            yield name, value
+
+
+def _cut(text: str) -> list[str]:
+    """Return the text of each key of a mapping; nothing if it begins with something else."""
+    starts = [match.start() for match in _KEY.finditer(text)]
+    if not starts or text[: starts[0]].strip():
+        return []
+    return [text[a:b] for a, b in zip(starts, [*starts[1:], len(text)], strict=True)]
+
+
+@lru_cache(maxsize=1 << 16)
+def _read_piece(text: str, prefix: str) -> Piece:
+    """Return dotted keys and values of YAML text, in which each piece is looked up among those seen before."""
+    pieces = _cut(text)
+    if not pieces:
+        return _parse(text, prefix)
+    if len(pieces) > 1:
+        return tuple(pair for piece in pieces for pair in _read_piece(piece, prefix))
+    nested = _NESTED.fullmatch(text)
+    if nested is None or prefix + nested[1] in AS_TEXT:
+        return _parse(text, prefix)
+    if f"{prefix}{nested[1]}." in REPEATED:
+        return ()
+    return _read_piece(re.sub(r"^  ", "", nested[2], flags=re.MULTILINE), f"{prefix}{nested[1]}.")
+
+
+def _parse(text: str, prefix: str = "") -> Piece:
+    config = yaml.load(text, Loader)
+    if not isinstance(config, dict):
+        raise ValueError("not a mapping")
+    return tuple(pair for pair in flatten(config, prefix) if not pair[0].startswith(REPEATED))
+
+
+def column(values: Sequence[Any]) -> pd.Series:
+    """Return a column of the narrowest type that holds all values; None is an empty cell, texts are categories."""
+    kinds = set(map(type, values))
+    empty = type(None) in kinds
+    kinds.discard(type(None))
+    if kinds == {bool}:
+        return pd.Series(values, dtype="boolean" if empty else bool)
+    if kinds == {int} and not empty:
+        return pd.Series(values, dtype="int64")
+    if kinds and kinds <= {int, float}:
+        return pd.Series([np.nan if value is None else value for value in values], dtype="float64")
+    texts = values if kinds <= {str} else [value if value is None else str(value) for value in values]
+    known = sorted(set(texts) - {None}, key=natural_key)
+    return pd.Series(pd.Categorical(texts, categories=pd.Index(known, dtype="str")))
+
+
+def config_columns(configs: Sequence[tuple[Piece, ...]]) -> dict[str, pd.Series]:
+    """Return a column for every key of any config; group choices first, by the group's name.
+
+    Args:
+        configs: In pieces, one after the other; a key is in one piece of a config at most.
+    """
+    rows: dict[int, list[int]] = defaultdict(list)  # of the configs that have a piece, by its identity
+    for row, pieces in enumerate(configs):
+        for piece in pieces:
+            rows[id(piece)].append(row)
+    distinct = {id(piece): piece for pieces in configs for piece in pieces}
+    values: dict[str, list[Any]] = defaultdict(list)
+    places: dict[str, np.ndarray] = {}  # of each config's value in `values`; -1 where it has none
+    for identity, piece in distinct.items():
+        owners = np.array(rows[identity])
+        for key, value in piece:
+            if key not in places:
+                places[key] = np.full(len(configs), -1)
+            places[key][owners] = len(values[key])
+            values[key].append(value)
+    return {name: _spread(values[key], places[key]) for name, key in _column_names(values).items()}
+
+
+def _spread(values: list[Any], places: np.ndarray) -> pd.Series:
+    """Return a column of `values[place]` for each place; -1 is an empty cell."""
+    if (places < 0).any():
+        values = [*values, None]  # index -1 is this one
+    return column(values).take(places).reset_index(drop=True)
+
+
+def _column_names(keys: Iterable[str]) -> dict[str, str]:
+    """Return the config's key of each column; a group's column is its choice, also where the group itself is empty."""
+    keys = list(keys)
+    choices = [key for key in keys if key.startswith("choices.") and "@" not in key and key != "choices.experiment"]
+    columns = {key.removeprefix("choices."): key for key in choices}
+    return columns | {key: key for key in keys if not key.startswith("choices.") and key not in columns}

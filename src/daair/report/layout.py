@@ -1,0 +1,173 @@
+"""A study's table for readers: its numbers as the texts of cells, and the sentences below it."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from daair.metrics import METRICS
+from daair.report.aggregate import AVERAGE, AVERAGE_COLUMN, COSTS, COSTS_COLUMN
+from daair.report.comparable import BUDGET
+from daair.report.published import PublishedRow
+from daair.report.table import StudyTable
+from daair.report.writers import Block, Cell
+
+
+def blocks(table: StudyTable, published: Sequence[PublishedRow] = ()) -> list[Block]:
+    """Return a block of cells per metric; the first block has the costs as well.
+
+    Args:
+        table: The study's table.
+        published: Rows that stand below it.
+    """
+    cells = {(line.row, line.column, line.metric): line for line in table.numbers.itertuples()}
+    costs = [name for name in COSTS if name in set(table.numbers["metric"])]
+    columns = [*range(len(table.columns.names)), *([AVERAGE_COLUMN] if table.has_average else [])]
+    headings = [" ".join(table.columns.names[column]) if column >= 0 else AVERAGE for column in columns]
+    # One difference to the reference, in the last column: that of the average or that of the only column.
+    has_delta = table.reference is not None and (table.has_average or len(columns) == 1)
+    made = []
+    for i, metric in enumerate(table.spec.metrics):
+        shown = costs if i == 0 else []
+        header = [*table.rows.keys, *headings]
+        header += [f"Δ {AVERAGE}" if table.has_average else "Δ"] * has_delta
+        header += [COSTS[name].heading for name in shown]
+        rows = []
+        for row, names in enumerate(table.rows.names):
+            line = [Cell(name) for name in names]
+            line += [_figure(cells[row, column, metric], table) for column in columns]
+            line += [_delta(cells[row, columns[-1], metric], table)] * has_delta
+            line += [_cost(cells.get((row, COSTS_COLUMN, name)), name) for name in shown]
+            rows.append(line)
+        below = [
+            [
+                Cell(one.method.name),
+                *[Cell()] * (len(table.rows.keys) - 1),
+                *(Cell("–") if figure is None else Cell(figure, value=float(figure)) for figure in figures),
+                *[Cell()] * has_delta,
+                *(Cell(one.method.parameters if name == "parameters" else "") for name in shown),
+            ]
+            for one in published
+            if any(figures := [one.figures.get((metric, column)) for column in columns])
+        ]
+        title = "as published" if below else ""
+        made.append(Block(_title(metric), header, rows, len(table.rows.keys), below, title))
+    return made
+
+
+def notes(table: StudyTable) -> Iterator[str]:
+    """Yield what a reader must know to read the table, in sentences."""
+    images, runs = table.images, table.runs
+    measured = runs[runs["run"].isin(images["run"])]
+    counts = images.groupby(["benchmark", "protocol"], observed=True, sort=False)["image"].nunique()
+    sizes = ", ".join(f"{benchmark} {count}" for (benchmark, _), count in counts.items())
+    seeds = sorted(runs["seed"].unique().tolist())
+    if len(seeds) > 1:
+        figure = f"mean ± standard deviation over seeds {', '.join(map(str, seeds))} of the mean over images"
+    else:
+        figure = f"seed {seeds[0]}, mean over images"
+    yield f"Protocol {_listed(images['protocol'])}; {figure} ({sizes})."
+    yield from _about_inputs(table)
+    if table.has_average:
+        yield "Average: mean over the columns."
+    yield "Bold: best, underlined: second, of the rounded means; equal ones share a rank."
+    if table.reference is not None:
+        yield from _about_tests(table)
+    yield " ".join(filter(None, [_budget(measured), f"Hardware: {_listed(measured['hardware'])}.", _origin(measured)]))
+    if "macs" in set(table.numbers["metric"]):
+        yield "MACs of one 224 × 224 image; images/s: crops per second in training."
+    yield from table.notes
+
+
+def numbers_csv(table: StudyTable) -> str:
+    """Return `StudyTable.numbers` with names in place of positions, a line per row, column and metric."""
+    lines = table.numbers.copy()
+    for k, key in enumerate(table.rows.keys):
+        lines.insert(k, key, [table.rows.names[row][k] for row in lines["row"]])
+    columns = {i: " ".join(name) for i, name in enumerate(table.columns.names)} | {AVERAGE_COLUMN: AVERAGE}
+    lines["column"] = lines["column"].map(columns).fillna("")
+    lines["reference"] = lines["row"] == table.reference if table.reference is not None else False
+    return lines.drop(columns="row").to_csv(index=False)
+
+
+def _title(name: str) -> str:
+    metric = METRICS[name]
+    unit = f" ({metric.unit})" if metric.unit else ""
+    return f"{metric.header} {'↑' if metric.higher_is_better else '↓'}{unit}"
+
+
+def _figure(line, table: StudyTable) -> Cell:
+    digits = METRICS[line.metric].digits
+    count = "" if line.seeds == line.expected else f" ({line.seeds}/{line.expected})"
+    if not line.seeds:
+        return Cell(f"–{count}")
+    mark = "*" if line.p_holm < table.spec.alpha else ""
+    spread = f" ± {line.sd:.{digits}f}" if line.seeds > 1 else ""
+    return Cell(f"{line.mean:z.{digits}f}{mark}{spread}{count}", line.rank == 1, line.rank == 2, line.mean)
+
+
+def _delta(line, table: StudyTable) -> Cell:
+    if line.row == table.reference:
+        return Cell("ref.")
+    if pd.isna(line.delta):
+        return Cell("–")
+    return Cell(f"{line.delta:+z.{METRICS[line.metric].digits}f}".replace("-", "−"), value=line.delta)
+
+
+def _cost(line, name: str) -> Cell:
+    if line is None or not line.seeds:
+        return Cell("–")
+    return Cell(f"{line.mean / COSTS[name].divisor:.{COSTS[name].digits}f}", value=line.mean)
+
+
+def _about_inputs(table: StudyTable) -> Iterator[str]:
+    """Yield the figures of the degraded images, with which every figure of the table is to be compared."""
+    once = table.images.drop_duplicates(["benchmark", "protocol", "image"])
+    parts = []
+    for name, metric in METRICS.items():
+        column = f"input_{name}"
+        if not (metric.always or name in table.spec.metrics) or column not in once or once[column].isna().all():
+            continue
+        means = once.groupby(["benchmark", "protocol"], observed=True, sort=False)[column].mean()
+        several = means.index.get_level_values("protocol").nunique() > 1
+        figures = [f"{' '.join(key) if several else key[0]} {mean:z.{metric.digits}f}" for key, mean in means.items()]
+        parts.append(f"{metric.header} {', '.join(figures)}{f' {metric.unit}' if metric.unit else ''}")
+    if parts:
+        yield f"Degraded inputs: {'; '.join(parts)}."
+
+
+def _about_tests(table: StudyTable) -> Iterator[str]:
+    tests, alpha = table.numbers["p"].notna().sum(), table.spec.alpha
+    reference = zip(table.rows.keys, table.rows.names[table.reference], strict=True)
+    yield (
+        f"* differs from {', '.join(f'{key} = {name}' for key, name in reference)} (ref.): Wilcoxon signed-rank test, "
+        f"paired over images after averaging over seeds, Holm's correction over all {tests} tests, p < {alpha:g}. "
+        "Δ: difference to it."
+    )
+    enough = 2 + math.floor(math.log2(1 / alpha))  # the smallest p of n images is 2 / 2^n
+    if table.numbers["paired_images"].min() < enough:
+        yield f"Fewer than {enough} images cannot reach p < {alpha:g}, whatever they show."
+
+
+def _budget(runs: pd.DataFrame) -> str:
+    """Return updates and crops, as far as they are the same for all."""
+    steps, batch, accumulation, patch = (runs[key].dropna().unique() if key in runs else () for key in BUDGET)
+    if len(steps) != 1:
+        return ""
+    text = f"{steps[0]:,.0f} updates"
+    if len(batch) == 1 and len(accumulation) == 1:
+        text += f" of {batch[0] * accumulation[0]:.0f} crops"
+        text += f" of {patch[0]:.0f} pixels" if len(patch) == 1 else ""
+    return text + "."
+
+
+def _origin(runs: pd.DataFrame) -> str:
+    """Return the commits and dates of the runs."""
+    commits = dict.fromkeys(text[:7] + ("+" if text.endswith("+") else "") for text in runs["commit"].dropna())
+    days = sorted({text[:10] for text in (*runs["started"].dropna(), *runs["finished"].dropna())})
+    when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}" if days else "unknown"
+    return f"Commit {', '.join(commits) or 'unknown'}; runs of {when}."
+
+
+def _listed(values: pd.Series) -> str:
+    return ", ".join(map(str, values.dropna().unique())) or "unknown"

@@ -1,0 +1,282 @@
+"""From runs to a study's table: which rows, columns and runs it has, in what order, and what is missing.
+
+The numbers are those of `daair.report.aggregate`. Nothing is averaged over anything but images, benchmarks of one
+column and seeds: rows and columns that do not tell two variants apart are refused.
+
+The average column is that of the papers: the mean over the columns, each benchmark (each noise level) with the same
+weight.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from daair.errors import UserError, nearest
+from daair.files import natural_key
+from daair.report import aggregate, comparable
+from daair.report.aggregate import AVERAGE_COLUMN, COSTS_COLUMN, NUMBERS, Axis, names_of, text
+from daair.report.frame import FACTS, Collated
+from daair.runs.record import STATES
+
+NO_NAMES = (
+    "collate", "logger", "paths", "launch", "device", "question", "task", "profile", "restore", "preview", "scale",
+    "evaluate", "benchmarks", "protocols", "metrics", "checkpoint", "input", "output",
+)  # fmt: skip
+"""Parts of a config that cannot change a network, and so do not name a variant."""
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """What a table shows.
+
+    Attributes:
+        rows: Columns of the frame whose values name a row; empty = the config keys that differ between runs.
+        columns: The same for columns.
+        metrics: Names in `daair.metrics.METRICS`.
+        reference: Values of `rows` that name the row to compare with; None = no comparison.
+        benchmarks, protocols: Those to show; None = all.
+        alpha: Level of the tests.
+        resamples: Of the bootstrap.
+    """
+
+    rows: Sequence[str] = ()
+    columns: Sequence[str] = ("benchmark",)
+    metrics: Sequence[str] = ("psnr", "ssim")
+    reference: Mapping[str, Any] | None = None
+    benchmarks: Sequence[str] | None = None
+    protocols: Sequence[str] | None = None
+    alpha: float = 0.05
+    resamples: int = 10_000
+
+
+@dataclass(frozen=True)
+class StudyTable:
+    """A study's table in numbers.
+
+    Attributes:
+        name, question: Of the study.
+        spec: What was asked for.
+        rows: The rows in order.
+        columns: The columns in order, without the average.
+        reference: Position of the reference among the rows.
+        numbers: `NUMBERS`, a line per row, column and metric, in order; and per row and cost. `row` and `column` are
+            positions (or `AVERAGE_COLUMN`, `COSTS_COLUMN`). `rank` is 1 for the best rounded mean, 2 for the second,
+            0 for others and for cells that lack seeds. Averages are not tested.
+        runs: The runs that it is made of, in all states, as in `Collated.runs`.
+        images: The figures that it is made of, as in `Collated.images`.
+        notes: What a reader would not expect, in sentences.
+    """
+
+    name: str
+    question: str
+    spec: TableSpec
+    rows: Axis
+    columns: Axis
+    reference: int | None
+    numbers: pd.DataFrame
+    runs: pd.DataFrame
+    images: pd.DataFrame
+    notes: list[str]
+
+    @property
+    def has_average(self) -> bool:
+        """Whether there is an average column."""
+        return bool((self.numbers["column"] == AVERAGE_COLUMN).any())
+
+    @property
+    def reference_variant(self) -> str | None:
+        """The reference's `variant`, if it is one: a row of a table with config keys as columns has several."""
+        if self.reference is None:
+            return None
+        found = self.runs["variant"][self.rows.positions(self.runs) == self.reference].unique()
+        return str(found[0]) if len(found) == 1 else None
+
+
+def study_table(collated: Collated, spec: TableSpec, name: str = "", question: str = "") -> StudyTable:
+    """Make the table of a study.
+
+    Args:
+        collated: Its runs.
+        spec: What to show.
+        name, question: Of the study.
+
+    Raises:
+        UserError: Figures do not compare; the text names two runs and the remedy.
+    """
+    runs = collated.runs
+    row_keys = list(spec.rows) or _naming_keys(runs)
+    images = _chosen_images(collated.images, runs, spec)
+    column_keys = _with_protocol(images, list(spec.columns))
+    for key in (*row_keys, *column_keys):
+        _check_key(key, runs)
+    _check_metrics(images, spec.metrics)
+    measured = runs[runs["run"].isin(images["run"])]
+    keys = [key for key in (*row_keys, *column_keys) if key not in ("benchmark", "protocol")]
+    _check_distinct(runs, keys)
+    comparable.check_budgets(measured, keys)
+    comparable.check_columns(images, runs.set_index("run")["steps"])
+
+    means = aggregate.run_means(images, runs, row_keys, column_keys, spec.metrics)
+    rows = Axis(row_keys, sorted(set(names_of(runs, row_keys)), key=lambda name: [natural_key(part) for part in name]))
+    columns = Axis(column_keys, _column_order(means, column_keys))
+    reference = _reference(spec.reference, rows)
+    seeds = runs["seed"].nunique()
+    average = len(columns.names) > 1 and set(column_keys) == {"benchmark"} and images["protocol"].nunique() == 1
+    cells = list(aggregate.seed_statistics(means, rows, columns, spec.metrics, seeds, average))
+    if reference is not None:
+        aggregate.add_comparisons(cells, images, runs, rows, columns, reference, spec.alpha, spec.resamples)
+    cells += aggregate.costs(runs, rows, seeds)
+    numbers = pd.DataFrame(cells, columns=list(NUMBERS))
+    notes = list(_notes(runs, images, numbers))
+    return StudyTable(name, question, spec, rows, columns, reference, numbers, runs, images, notes)
+
+
+def differing_keys(runs: pd.DataFrame, keys: Iterable[str]) -> list[str]:
+    """Return those of `keys` that all seeds of a variant share, and not all variants.
+
+    A group whose option differs stands for the keys below it: `router` for `router.noise`.
+
+    Args:
+        runs: As in `Collated`.
+        keys: Columns of it.
+    """
+    texts = runs[list(keys)].astype("string").fillna("null")
+    texts = texts.loc[:, texts.nunique() > 1]
+    groups = texts.groupby(runs["variant"].astype(str), sort=False)
+    constant = groups.nunique().max() == 1
+    found = [name for name in texts if constant[name]]
+    return [name for name in found if "." not in name or name.partition(".")[0] not in found]
+
+
+def _naming_keys(runs: pd.DataFrame) -> list[str]:
+    """Return config keys that tell the variants apart; of those that differ together only the first."""
+    names = [name for name in runs.columns[len(FACTS) :] if name.partition(".")[0] not in NO_NAMES]
+    first = runs.drop_duplicates("variant")
+    kept: dict[tuple[int, ...], str] = {}
+    for name in differing_keys(runs, names):
+        kept.setdefault(tuple(pd.factorize(first[name].astype(str))[0].tolist()), name)
+    return list(kept.values()) or ["label"]
+
+
+def _chosen_images(images: pd.DataFrame, runs: pd.DataFrame, spec: TableSpec) -> pd.DataFrame:
+    """Return figures of finished runs on the chosen benchmarks.
+
+    Raises:
+        UserError: There are none; the text says what there is instead.
+    """
+    done = runs.loc[runs["state"] == "done", "run"]
+    chosen = measured = images[images["run"].isin(done)]
+    for name, wanted in (("benchmark", spec.benchmarks), ("protocol", spec.protocols)):
+        if wanted is not None:
+            chosen = chosen[chosen[name].isin(wanted)]
+    if chosen.empty and len(measured):
+        pairs = measured[["benchmark", "protocol"]].drop_duplicates().astype(str).agg(" by ".join, axis=1)
+        raise UserError(f"no finished run was measured on what is to be shown; there is {', '.join(pairs)}")
+    if chosen.empty:
+        counts = runs["state"].value_counts()
+        states = ", ".join(f"{counts[state]} {state}" for state in STATES if counts.get(state))
+        raise UserError(f"no finished run has results to show yet (runs: {states})")
+    return chosen
+
+
+def _with_protocol(images: pd.DataFrame, columns: list[str]) -> list[str]:
+    """Return the column keys, with the protocol among them where runs were measured by several.
+
+    Raises:
+        UserError: Runs have no protocol in common.
+    """
+    if "protocol" in columns:
+        return columns
+    pairs = images[["run", "benchmark", "protocol"]].drop_duplicates()
+    several = False
+    for benchmark, group in pairs.groupby("benchmark", observed=True):
+        several |= bool(group["run"].duplicated().any())
+        if group["protocol"].value_counts().max() < group["run"].nunique():  # no protocol that all have
+            sets = group.groupby("run", observed=True)["protocol"].agg(frozenset)
+            first, other = sets.index[0], next(run for run in sets.index if sets[run] != sets.iloc[0])
+            texts = [f"{', '.join(sorted(sets[run]))} in {run}" for run in (first, other)]
+            raise UserError(
+                f"{benchmark}: protocols differ: {' and '.join(texts)}; measure one of them again with "
+                "task=evaluate protocols=[...], or choose with protocols=[...]"
+            )
+    if several and "benchmark" in columns:
+        columns = [key for name in columns for key in ((name, "protocol") if name == "benchmark" else (name,))]
+    elif several:
+        raise UserError("runs were measured by several protocols; choose one with protocols=[...]")
+    return columns
+
+
+def _check_key(key: str, runs: pd.DataFrame) -> None:
+    if key not in runs and key not in ("benchmark", "protocol"):
+        near = nearest(key, [*runs.columns, "benchmark", "protocol"])
+        hint = f"; did you mean {near}?" if near else "; give config keys, groups or columns of runs.csv"
+        raise UserError(f"collate.rows, collate.columns: no run has {key}{hint}")
+
+
+def _check_metrics(images: pd.DataFrame, metrics: Sequence[str]) -> None:
+    for name in metrics:
+        if name not in images or images[name].isna().all():
+            raise UserError(
+                f"collate.metrics: no run has {name}; measure it with task=evaluate metrics=[psnr,ssim,{name}]"
+            )
+
+
+def _check_distinct(runs: pd.DataFrame, keys: Sequence[str]) -> None:
+    """Refuse rows and columns in which two configs would fall into one cell."""
+    first = runs.drop_duplicates("id")
+    texts = pd.Series(["\0".join(name) for name in names_of(first, keys)], index=first.index)  # as the table shows them
+    if texts.duplicated().any():
+        other = first[texts.duplicated()].iloc[0]
+        one = first[texts == texts[other.name]].iloc[0]
+        differ = [key for key in _naming_keys(runs.loc[[one.name, other.name]]) if key not in keys]
+        raise UserError(
+            f"collate.rows: {', '.join(keys) or 'nothing'} does not tell {one['run']} from {other['run']}, which are "
+            f"never averaged; they differ in {', '.join(differ)}: add it to collate.rows or collate.columns"
+        )
+
+
+def _column_order(means: pd.DataFrame, columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the columns: benchmarks in the order of the results, other keys in natural order."""
+    names = list(dict.fromkeys(means["column"]))
+    ranks = [{text: i for i, text in enumerate(dict.fromkeys(name[k] for name in names))} for k in range(len(columns))]
+
+    def key(name: tuple[str, ...]) -> list:
+        measured = ("benchmark", "protocol")
+        return [(ranks[k][part],) if columns[k] in measured else natural_key(part) for k, part in enumerate(name)]
+
+    return sorted(names, key=key)
+
+
+def _reference(wanted: Mapping[str, Any] | None, rows: Axis) -> int | None:
+    """Return the position of the row to compare with; None if none is wanted."""
+    if wanted is None:
+        return None
+    wanted = {key: text(value) for key, value in wanted.items()}
+    strange = [key for key in wanted if key not in rows.keys]
+    if strange:
+        raise UserError(f"collate.reference: {strange[0]} is not one of the table's rows ({', '.join(rows.keys)})")
+    lines = [dict(zip(rows.keys, name, strict=True)) for name in rows.names]
+    found = [i for i, line in enumerate(lines) if wanted.items() <= line.items()]
+    if len(found) != 1:
+        said = ", ".join(f"{key}={value}" for key, value in wanted.items())
+        has = "; ".join(" ".join(name) for name in rows.names)
+        raise UserError(f"collate.reference: {said} names {len(found) or 'no'} rows, one is needed (rows: {has})")
+    return found[0]
+
+
+def _notes(runs: pd.DataFrame, images: pd.DataFrame, numbers: pd.DataFrame) -> Iterator[str]:
+    """Yield what a reader would not expect."""
+    left = runs[~runs["run"].isin(images["run"])]
+    if len(left):
+        listed = [f"{run} ({state})" for run, state in zip(left["run"], left["state"], strict=True)]
+        more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
+        yield f"Without results: {', '.join(listed[:5])}{more}."
+    incomplete = numbers[(numbers["column"] != COSTS_COLUMN) & (numbers["seeds"] < numbers["expected"])]
+    if len(incomplete):
+        first = incomplete.iloc[0]
+        yield f"Cells that lack seeds say how many ({first['seeds']}/{first['expected']}), and are not ranked."
+    measured_on = sorted(set(runs.loc[runs["state"] == "done", "hardware"].dropna()))
+    if len(measured_on) > 1:
+        yield f"Trained on different hardware ({'; '.join(measured_on)}): no images/s."

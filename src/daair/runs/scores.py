@@ -1,0 +1,86 @@
+"""The table of one run: a line per benchmark and protocol, with the means over the images."""
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from daair.metrics import METRICS, Metric, derived, optional_columns, required_columns
+
+KEYS = ["benchmark", "protocol"]
+WHOLE = "whole"
+
+
+def per_benchmark(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the means over the images of each benchmark and protocol, in the order of first appearance.
+
+    Args:
+        rows: per-image rows, see `daair.engine.evaluate`.
+
+    Returns:
+        Columns benchmark, protocol, images, tile (see `tiles`) and those of the metrics that the rows have, with
+        `input_` for the degraded images. Means with unequal `tile` do not compare.
+    """
+    groups = rows.groupby(KEYS, sort=False)
+    means = groups[[name for name in _columns() if name in rows and not _metric(name).derive]].mean()
+    means.insert(0, "images", groups.size())
+    means.insert(1, "tile", pd.Series(tiles(rows)))
+    for metric in derived():
+        means[metric.name] = metric.derive(means)
+    return means.reset_index()
+
+
+def tiles(rows: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """Return how the images of each benchmark and protocol were restored.
+
+    Returns:
+        `whole`, in tiles of `512` pixels, or both: `whole+512`.
+    """
+    sides = rows["tile"].fillna(0).astype(int) if "tile" in rows else pd.Series(0, index=rows.index)
+    groups = sides.groupby([rows[key] for key in KEYS], sort=False)
+    return {pair: "+".join(str(side or WHOLE) for side in sorted(set(group))) for pair, group in groups}
+
+
+def texts(means: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Return what a reader sees of `per_benchmark`: a heading per column, and the rows."""
+    names = [*KEYS, "images"]
+    if "tile" in means and (means["tile"] != WHOLE).any():
+        names.append("tile")
+    headings = {name: name for name in names} | {name: _heading(name) for name in _columns() if name in means}
+    rows = [[_text(name, row[name]) for name in headings] for _, row in means.iterrows()]
+    return list(headings.values()), rows
+
+
+def show(means: pd.DataFrame, console: Console) -> None:
+    """Print the table of `per_benchmark`."""
+    headings, rows = texts(means)
+    table = Table()
+    for i, heading in enumerate(headings):
+        table.add_column(escape(heading), justify="left" if i < len(KEYS) else "right", no_wrap=i < len(KEYS))
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print(table)
+
+
+def _columns() -> list[str]:
+    """Return the columns of all metrics, in the order of the table."""
+    return [*required_columns(), *(metric.name for metric in derived()), *optional_columns()]
+
+
+def _metric(column: str) -> Metric:
+    return METRICS[column.removeprefix("input_")]
+
+
+def _heading(column: str) -> str:
+    """Return `input PSNR`, `PSNR`, or `gain dB`: a difference in the unit is shown with its unit and sign."""
+    metric = _metric(column)
+    if metric.derive:
+        return f"{metric.header} {metric.unit}".strip()
+    return f"input {metric.header}" if column != metric.name else metric.header
+
+
+def _text(column: str, value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    metric = _metric(column)
+    return f"{value:{'+z' if metric.derive else ''}.{metric.digits}f}"

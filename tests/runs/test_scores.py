@@ -1,0 +1,31 @@
+"""The table of one run."""
+
+import io
+
+import pandas as pd
+from rich.console import Console
+from synthetic import rows
+
+from daair.runs import scores
+
+
+def test_the_table_of_one_run() -> None:
+    means = scores.per_benchmark(pd.DataFrame(rows([30.0, 31.0]) + rows([25.0], "rain100l", tile=512)))
+    assert scores.texts(means) == (
+        ["benchmark", "protocol", "images", "tile", "input PSNR", "input SSIM", "PSNR", "SSIM", "gain dB"],
+        [
+            ["cbsd68_sigma25", "promptir", "2", "whole", "20.00", "0.5000", "30.50", "0.3050", "+10.50"],
+            ["rain100l", "promptir", "1", "512", "20.00", "0.5000", "25.00", "0.2500", "+5.00"],
+        ],
+    )
+    assert "tile" not in scores.texts(means[:1])[0]
+    console = Console(width=200, record=True, file=io.StringIO())
+    scores.show(means, console)
+    assert "+10.50" in console.export_text()
+
+
+def test_metrics_that_were_asked_for_come_last_with_the_input_first() -> None:
+    means = scores.per_benchmark(pd.DataFrame(rows([30.0], input_lpips=0.5, lpips=0.25, mae=0.01, input_mae=0.04)))
+    headings, (row,) = scores.texts(means)
+    assert headings[-5:] == ["gain dB", "input MAE", "MAE", "input LPIPS", "LPIPS"]
+    assert row[-5:] == ["+10.00", "0.0400", "0.0100", "0.5000", "0.2500"]
