@@ -139,7 +139,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrap", [None, "state_dict", "params"])
 def test_foreign_state_dict(tmp_path: Path, wrap: str | None) -> None:
-    config = {"_target_": "torch.nn.Conv2d", "args": {"in_channels": 3, "out_channels": 3, "kernel_size": 1}}
+    config = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 3, "kernel_size": 1}
     source = nn.Conv2d(3, 3, 1)
     state = source.state_dict()
     torch.save({wrap: state, "epoch": 3} if wrap else state, tmp_path / "net.pth")
@@ -181,7 +181,7 @@ def test_plain_network_of_ours_is_saved_and_loaded_without_its_wrapper(tmp_path:
 
 def test_what_is_no_network_or_returns_no_images() -> None:
     with pytest.raises(UserError, match="model._target_: collections.Counter makes a Counter, not a torch.nn.Module"):
-        checkpoint.build({"_target_": "collections.Counter", "args": {}})
+        checkpoint.build({"_target_": "collections.Counter"})
     with pytest.raises(UserError, match="model: LSTM returns a tuple instead of images"):
         checkpoint.Foreign(nn.LSTM(3, 3))(torch.zeros(1, 3, 3))
 

@@ -250,7 +250,7 @@ def test_a_network_of_the_users_own(tmp_path):
     torch.save(Brighten().state_dict(), tmp_path / "net.pth")
     values = save(tmp_path / "a.png")
     cfg = config(tmp_path / "a.png", tmp_path / "out")
-    cfg.checkpoint, cfg.model = str(tmp_path / "net.pth"), {"_target_": f"{__name__}.Brighten", "args": {}}
+    cfg.checkpoint, cfg.model = str(tmp_path / "net.pth"), {"_target_": f"{__name__}.Brighten"}
     assert task.restore(cfg) == 0
     with Image.open(tmp_path / "out" / "a.png") as image:
         assert np.array_equal(np.asarray(image), values + 51)
