@@ -52,7 +52,7 @@ class Pipeline:
     def __init__(self, mix: Mix, seed: int) -> None:
         self.mix, self.like = mix, mix.train_dataset(seed)
         self.rng = np.random.default_rng(seed)
-        self.files = [[] if images is None else list(images.pictures()) for images in self.like.images]
+        self.files = [[] if images is None else list(images.pictures) for images in self.like.images]
 
     def __getitem__(self, key: int) -> dict:
         epoch, index = divmod(key, len(self.like))

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from daair.config.jobs import preflight
 from daair.errors import UserError
@@ -115,12 +115,12 @@ def report(error: UserError) -> None:
 def _job(cfg: DictConfig) -> int | float | None:
     """One job of the command: the task, with its checked config. Returns what a sweeper gets, None for a refusal."""
     from daair.components import locate
-    from daair.config.validate import choices_of, validate
+    from daair.config.validate import validate
     from daair.launch.outcome import outcome
 
     hydra_cfg, status, result = HydraConfig.instance().cfg, 1, None
     try:
-        config = validate(cfg, choices_of(hydra_cfg))
+        config = validate(OmegaConf.create({**cfg, "hydra": hydra_cfg.hydra}))
         if config.launch.dry_run:  # a launcher with a plan would not have come here
             raise UserError("launch.dry_run: only a sweep with hydra/launcher=accelerate or slurm has a plan")
         if config.launch.rerun != "failed":

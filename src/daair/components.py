@@ -7,7 +7,7 @@ import gc
 import importlib
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from daair.errors import nearest
@@ -65,6 +65,14 @@ def is_node(value: Any) -> bool:
     return isinstance(value, Mapping) and "_target_" in value
 
 
+def nodes(value: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield `value` if it is a node, and all nodes within."""
+    if is_node(value):
+        yield value
+    for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
+        yield from nodes(item)
+
+
 def is_foreign(node: Mapping[str, Any]) -> bool:
     """Return whether the node's target lies outside the package `daair`."""
     return not _in_daair(str(node.get("_target_", "")))
@@ -99,14 +107,8 @@ def _own_partials(value: Any) -> Any:
         target = locate(value["_target_"])
         arguments = {name: _own_partials(item) for name, item in value.items() if name not in SPECIAL}
         # By where it was defined: `daair.files.os.remove` is not ours.
-        if _in_daair(target.__module__) and not _holds_node(arguments):
+        if _in_daair(target.__module__) and not any(nodes(arguments)):
             return functools.partial(target, **arguments)
     if isinstance(value, Mapping):
         return {name: _own_partials(item) for name, item in value.items()}
     return [_own_partials(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _holds_node(value: Any) -> bool:
-    """Return whether `value` is a node, or one lies somewhere within."""
-    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return is_node(value) or any(map(_holds_node, items))

@@ -58,5 +58,5 @@ def test_the_command_is_short_and_names_several_seeds() -> None:
     config = compose(
         ["model=daair_tiny", "experts.rank=16", "train.steps=20", "logger.mode=disabled", "seed=1"]
     ).to_dict()
-    assert command(config) == "python run.py model=daair_tiny experts.rank=16 train.steps=20 seed=1"
-    assert command(config, [2, 0]) == "python run.py -m model=daair_tiny experts.rank=16 train.steps=20 seed=0,2"
+    assert command(config) == "python run.py model=daair_tiny train.steps=20 experts.rank=16 seed=1"
+    assert command(config, [2, 0]) == "python run.py -m model=daair_tiny train.steps=20 experts.rank=16 seed=0,2"

@@ -147,7 +147,7 @@ def test_one_override(composer, override, text):
         (("model.heads=[1,2,4,7]",), "model.heads: "),
         (("experts.kernel=2",), "experts.kernel: must be odd, got 2"),
         (("seed=-1", "train.steps=a", "experts.rnk=2"), 'train.steps: must be an integer, got "a"; seed: must be at l'),
-        (("model._target_=torch.nn.Conv2d", "+model.args={out: 3}"), "model.args.out: unknown; did you mean model.arg"),
+        (("model._target_=torch.nn.Conv2d", "+model.args={out: 3}"), "model.out: unknown; did you mean model.out_chan"),
         (("model._target_=torch.nn.Conv2d", "++model.out_chanels=3"), "model.out_chanels: unknown; did you mean mod"),
         (("model._target_=torch.nn.Conv2d", "experts.rank=4"), "experts.rank: unused by model._target_=torch.nn.C"),
         (("model=identity", "experts.rank=4"), "experts.rank: unused by model=identity"),

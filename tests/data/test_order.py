@@ -64,5 +64,5 @@ def test_step_sampler_partitions(share, world, start, length, stop_at):
 
 
 def test_step_sampler_refuses_uneven_shares():
-    with pytest.raises(UserError, match="train.batch_size: 30 cannot be shared evenly by 4 processes"):
+    with pytest.raises(UserError, match="^batch_size: 30 cannot be shared evenly by 4 processes"):
         StepSampler(30, 0, 4, 0, 1)

@@ -148,7 +148,7 @@ def test_any_two_folders(tmp_path):
     summary = mix.summary()
     assert summary["degradations"]["mine"]["images"] == 8 and summary["validation"]["mine"]["images"] == 2
     assert summary["degradations"]["mine"]["origin"] == "a and b (own layout)"
-    trained, held = (set(task.names()) for task in (mix._ready[0]["mine"], mix._ready[1]["mine"]))
+    trained, held = (set(images.names) for images in (mix._ready[0]["mine"], mix._ready[1]["mine"]))
     assert not trained & held
     sample = mix.val_dataset()[0]
     assert np.allclose(sample["input"] * 255, sample["target"] * 255 + 50, atol=1e-3)

@@ -117,7 +117,7 @@ def test_no_runs_is_one_line(runs: Path) -> None:
         ),
         ("collate.row=[label]", "collate.row: unknown; did you mean collate.rows?"),
         ("collate.alpha=1.5", "collate.alpha: must be less than 1, got 1.5"),
-        ("collate.rows=[]", "collate.rows: must have at least 1 values, got []"),
+        ("collate.rows=[]", "collate.rows: must have at least 1 item, got []"),
     ],
 )
 def test_mistakes_are_told_beforehand(override: str, text: str) -> None:

@@ -6,10 +6,10 @@ This is cheap: our own networks are built on the meta device, folders are listed
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from daair.components import build, is_foreign, is_node, locate
+from daair.components import build, is_foreign, locate, nodes
 from daair.config import signatures
 from daair.config.identity import initial_weights
 from daair.config.problems import ConfigError, Problem
@@ -29,17 +29,16 @@ def check_buildable(cfg: Config, seen: set[str] | None = None) -> None:
     Raises:
         ConfigError: With the constructor's message, e.g. `experts.rank: ...`.
     """
-    checks: dict[Callable[[Config], None], tuple[Any, ...]] = {
-        _check_updates: (cfg.model, cfg.optimizer, cfg.schedule, cfg.train.steps),
-        _check_training_images: (cfg.mix,),
-        _check_loss: (cfg.loss,),
-        _check_weights: (cfg.train.init,),
+    checks: dict[str, tuple[Any, Callable[[], Any]]] = {
+        "updates": ((cfg.model, cfg.optimizer, cfg.schedule, cfg.train.steps), lambda: _check_updates(cfg)),
+        "mix": (cfg.mix, lambda: check_mix(cfg, training=True)),
+        "loss": (cfg.loss, lambda: _try(cfg, "loss", lambda: build(cfg.loss))),
+        "init": (cfg.train.init, lambda: _try(cfg, "train.init", lambda: cfg.train.init and initial_weights(cfg))),
     }
     seen = set() if seen is None else seen
-    for check, parts in checks.items():
-        text = f"{check.__name__}: {parts}"
-        if text not in seen:
-            check(cfg)
+    for name, (parts, check) in checks.items():
+        if (text := f"{name}: {parts}") not in seen:
+            check()
             seen.add(text)
 
 
@@ -50,7 +49,8 @@ def _check_updates(cfg: Config) -> None:
     from daair import checkpoint
     from daair.optim import make_schedule
 
-    with torch.device("cpu" if _holds_foreign(cfg.model) else "meta"):  # foreign classes may not know the meta device
+    # A class of somebody else may not know the meta device.
+    with torch.device("cpu" if any(map(is_foreign, nodes(cfg.model))) else "meta"):
         model = _try(cfg, "model", lambda: checkpoint.build(cfg.model))
     # Fused kernels want parameters on a real device; memory that is not written to costs nothing.
     parameters = [
@@ -62,25 +62,6 @@ def _check_updates(cfg: Config) -> None:
     _try(cfg, "optimizer", optimizer.step)
     schedule = _try(cfg, "schedule", lambda: make_schedule(cfg.schedule, optimizer, cfg.train.steps))
     _try(cfg, "schedule", lambda: schedule.step_update(1))
-
-
-def _holds_foreign(value: Any) -> bool:
-    """Return whether a node within `value` names a class of another package."""
-    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return (is_node(value) and is_foreign(value)) or any(map(_holds_foreign, items))
-
-
-def _check_loss(cfg: Config) -> None:
-    _try(cfg, "loss", lambda: build(cfg.loss))
-
-
-def _check_weights(cfg: Config) -> None:
-    if cfg.train.init is not None:
-        _try(cfg, "train.init", lambda: initial_weights(cfg))
-
-
-def _check_training_images(cfg: Config) -> None:
-    check_mix(cfg, training=True)
 
 
 def check_mix(cfg: Config, training: bool = False) -> None:

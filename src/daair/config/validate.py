@@ -6,13 +6,12 @@ combinations. It builds nothing; `daair.config.buildable` asks the constructors 
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from daair.components import SPECIAL, build, is_foreign, is_node, locate
 from daair.config import signatures
@@ -60,20 +59,14 @@ def validate(cfg: DictConfig | Mapping[str, Any], choices: Mapping[str, str] | N
     """
     cfg = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
     choices = dict(choices_of(cfg) if choices is None else choices)
-    aliases = dict(_aliases(cfg))
-    data, problems = _resolve(cfg)
-    if problems:
-        raise ConfigError(_in_source(problems, aliases))
-    _share(data, aliases)
+    data, aliases = _resolve(cfg)
     given = _given(cfg)
-    arguments = _own_arguments(data, given)
+    _drop_arguments(data, given)
+    present = set(_all_keys(data))
+    aliases = {alias: source for alias, source in aliases.items() if alias in present}
     parts = _parts(data, aliases)
-    problems = _drop_unused(data, parts, choices, given)
-    known = known_keys() | set(_all_keys(data))
-    if arguments:  # model.args={...}: what is wrong there is told of the key that the user set
-        known -= {f"model.{name}" for name in arguments}
-        aliases |= {f"model.args.{name}": source for source, name in parts.items()}
-        aliases["model.args._target_"] = "model._target_"
+    problems = _drop_parts(data, parts, choices, given)
+    known = known_keys() | present
     try:
         config = parse(Config, {**data, "choices": choices})
     except ConfigError as error:
@@ -84,8 +77,7 @@ def validate(cfg: DictConfig | Mapping[str, Any], choices: Mapping[str, str] | N
         components = {name: node for name, node in data.items() if name not in ("task", *parts) and is_node(node)}
     signed = set(aliases)
     for key, node in (components | _degradations(data.get("benchmarks"))).items():
-        place = "model.args" if key == "model" and arguments else key
-        components[key], wrong, named = signatures.check(node, place)
+        components[key], wrong, named = signatures.check(node, key)
         problems, signed = problems + wrong, signed | named
     problems = _in_source(problems, aliases)
     if config is not None:
@@ -146,36 +138,52 @@ def _is_given(key: str, given: Collection[str]) -> bool:
     return any(other == key or other.startswith(f"{key}.") for other in given)
 
 
-def _resolve(cfg: DictConfig) -> tuple[dict[str, Any], list[Problem]]:
-    """Return the config as plain containers without its `hydra` node, and what is missing or refers to nothing."""
-    keys = [str(key) for key in cfg if key != "hydra"]
+def _resolve(cfg: DictConfig) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the config as plain containers without its `hydra` node, and where a key only repeats another.
+
+    A mapping that repeats another is that one itself, so that they change together.
+
+    Raises:
+        ConfigError: Something is missing, or refers to nothing.
+    """
+    missing: list[str] = []
+    references: list[tuple[Any, Any, str, str]] = []
+
+    def plain(node: Any, path: str) -> Any:
+        value = node._value()  # the text of an interpolation, nodes, or a plain value
+        if isinstance(value, dict):
+            return fill({}, value.items(), lambda key: f"{path}.{key}")
+        if isinstance(value, list):
+            return fill([None] * len(value), enumerate(value), lambda key: f"{path}[{key}]")
+        if value == "???":
+            missing.append(path)
+        return value
+
+    def fill(container: Any, items: Iterable[tuple[Any, Any]], path: Callable[[Any], str]) -> Any:
+        for key, node in items:
+            container[key] = value = plain(node, path(key))
+            if isinstance(value, str) and "${" in value:
+                references.append((container, key, path(key), value))
+        return container
+
+    data = fill({}, ((key, cfg._get_node(key)) for key in cfg if key != "hydra"), str)
+    if missing:
+        raise ConfigError([Problem(key, f"missing; set {key}=...") for key in sorted(missing)])
+    aliases = {path: match[1] for _, _, path, text in references if (match := _ALIAS.fullmatch(text))}
+    for container, key, path, _ in references:
+        source = _at(data, aliases.get(path, ""))
+        container[key] = source if isinstance(source, Mapping) else _select(cfg, path)
+    return data, aliases
+
+
+def _select(cfg: DictConfig, path: str) -> Any:
+    """Return the value of an interpolation."""
     try:
-        return {key: _contained(cfg, key) for key in keys}, []
-    except MissingMandatoryValue:
-        missing = sorted(OmegaConf.missing_keys(OmegaConf.masked_copy(cfg, keys)))
-        return {}, [Problem(key, f"missing; set {key}=...") for key in missing]
+        value = OmegaConf.select(cfg, path, throw_on_missing=True)
+        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     except OmegaConfBaseException as error:
         message = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return {}, [Problem(error.full_key or "config", one_line(message))]
-
-
-def _contained(cfg: DictConfig, key: str) -> Any:
-    value = cfg[key]
-    is_container = isinstance(value, DictConfig | ListConfig)
-    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if is_container else value
-
-
-def _aliases(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield where a key only repeats another: ("model.experts", "experts")."""
-    for key in cfg:
-        path = f"{prefix}{key}"
-        node = cfg._get_node(key)
-        raw = node._value() if node is not None else None
-        if isinstance(raw, str) and (match := _ALIAS.fullmatch(raw)):
-            if OmegaConf.select(cfg._get_root(), match[1].rpartition(".")[0] or match[1], default=None) is not None:
-                yield path, match[1]
-        elif isinstance(node, DictConfig) and isinstance(raw, dict) and path != "hydra":
-            yield from _aliases(node, f"{path}.")
+        raise ConfigError([Problem(error.full_key or path, one_line(message))]) from None
 
 
 def _at(data: Any, key: str) -> Any:
@@ -185,48 +193,33 @@ def _at(data: Any, key: str) -> Any:
     return data
 
 
-def _share(data: dict[str, Any], aliases: Mapping[str, str]) -> None:
-    """Let each mapping that repeats another be that one itself, so that they change together."""
-    for alias, source in aliases.items():
-        parent, _, name = alias.rpartition(".")
-        if isinstance(_at(data, source), Mapping) and isinstance(holder := _at(data, parent), dict):
-            holder[name] = _at(data, source)
-
-
-def _own_arguments(data: dict[str, Any], given: Collection[str]) -> Mapping[str, Any]:
+def _drop_arguments(data: dict[str, Any], given: Collection[str]) -> None:
     """Leave out what an option says about another class than the one that the user put in its place.
 
-    Returns:
-        What stands under `model.args`, which is the same as standing beside `model._target_`.
+    What stands in the `args` of a foreign model becomes the same as what stands beside its `_target_`.
     """
-    model = data.get("model")
-    arguments = model.pop("args", None) if is_node(model) and is_foreign(model) else None
     for key in (key.removesuffix("._target_") for key in given if key.endswith("._target_")):
         if is_node(node := _at(data, key)):
             try:
-                names = {*signatures.takes(locate(node["_target_"])), *SPECIAL}
-            except ImportError:  # is told by `signatures.check`
+                names = {*signatures.takes(locate(node["_target_"])), *SPECIAL, "args"}
+            except ImportError:  # `signatures.check` will say so
                 names = SPECIAL
             for name in [n for n in node if n not in names and not _is_given(f"{key}.{n}", given)]:
                 del node[name]
-    if arguments is not None and not isinstance(arguments, Mapping):
-        raise ConfigError([Problem("model.args", f"{json.dumps(arguments)} is not a mapping")])
-    if arguments:
-        model.update(arguments)
-    return arguments or {}
+    model = data.get("model")
+    if is_node(model) and is_foreign(model) and isinstance(model.get("args", {}), Mapping | None):
+        model |= model.pop("args", None) or {}
 
 
 def _parts(data: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, str]:
     """Return what the model interpolates: root keys, and the arguments of the model that they are."""
-    arguments = {f"model.{name}": name for name in data.get("model") or ()}
-    return {
-        source: arguments[alias]
-        for alias, source in aliases.items()
-        if alias in arguments and source in data and source not in Config.model_fields
+    arguments = {
+        source: alias.removeprefix("model.") for alias, source in aliases.items() if alias.startswith("model.")
     }
+    return {s: a for s, a in arguments.items() if s in data and "." not in a and s not in Config.model_fields}
 
 
-def _drop_unused(
+def _drop_parts(
     data: dict[str, Any], parts: Collection[str], choices: dict[str, str], given: Collection[str]
 ) -> list[Problem]:
     """Leave out the parts that the model does not have; one that the user set is a problem."""
@@ -248,7 +241,7 @@ def _in_source(problems: list[Problem], aliases: Mapping[str, str]) -> list[Prob
         for alias, source in aliases.items():
             if key == alias or key.startswith((alias + ".", alias + "[")):
                 key = source + key[len(alias) :]
-        moved.append(Problem(key, problem.text.replace(f"set {problem.key}=", f"set {key}=")))
+        moved.append(Problem(key, problem.text))
     return list(dict.fromkeys(moved))
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,8 +14,8 @@ from daair.data.decoded import Decoded
 from daair.data.order import apportion
 from daair.data.samples import TrainDataset, ValDataset
 from daair.data.screening import Screen
-from daair.data.sources import ImageSource, NamedImages
-from daair.data.task_images import PairedImages, SyntheticImages, TaskImages, hold_out
+from daair.data.sources import ImageSource
+from daair.data.task_images import TaskImages, hold_out
 from daair.data.tasks import MixTask, TaskSource
 from daair.errors import UserError, naming_full_keys
 
@@ -121,7 +122,7 @@ class Mix:
         if self._ready is not None:
             return
         train, val = dict(self.images), {}
-        held_out = _images_of(self.val, self.root)
+        held_out = _clean_images(self.val, self.root)
         for label, images in self.images.items():
             degrade = self.tasks[label].degrade
             if degrade is None:
@@ -130,7 +131,7 @@ class Mix:
                 except UserError as error:
                     raise UserError(f"tasks.{label}.pairs: {error}") from None
             else:
-                val[label] = SyntheticImages(degrade, held_out, ", ".join(map(str, self.val)))
+                val[label] = replace(held_out, degrade=degrade)
         self.screen.decode([*train.values(), *val.values()], progress)
         train = {label: self.screen.usable(images, "patch", self.patch) for label, images in train.items()}
         val = {label: self.screen.usable(images, "val_patch", self.val_patch) for label, images in val.items()}
@@ -206,12 +207,12 @@ class Mix:
 
     def clean_files(self) -> list[Path]:
         """Return the clean files that are trained on."""
-        clean = (pictures[0] for images in self.images.values() for pictures in images.pictures())
+        clean = (pictures[0] for images in self.images.values() for pictures in images.pictures)
         return list(dict.fromkeys(picture for picture in clean if isinstance(picture, Path)))
 
     @cached_property
-    def _clean_images(self) -> NamedImages:
-        return _images_of(self.train, self.root)
+    def _clean(self) -> TaskImages:
+        return _clean_images(self.train, self.root)
 
     def _source(self, label: str) -> TaskSource:
         task = self.tasks[label]
@@ -222,7 +223,7 @@ class Mix:
         source = self._source(label)
         return source == "synthetic" or (source == "auto" and self.tasks[label].pairs.needs_root)
 
-    def _paired(self, label: str) -> PairedImages | None:
+    def _paired(self, label: str) -> TaskImages | None:
         """Return the pairs of a task, or None if they are not to be used."""
         task, source = self.tasks[label], self._source(label)
         if source == "synthetic":
@@ -244,13 +245,14 @@ class Mix:
             self.screen.refuse_lone(pairing.lone_inputs, lambda: half_a_pair(found, pairing))
         if not pairing.pairs:
             raise UserError(f"tasks.{label}.pairs: {found.inputs[0]} and {found.targets[0]} have no pair in common")
-        return PairedImages(pairing.pairs, f"{found.dataset.name} ({found.layout} layout)")
+        files = [(pair.target, pair.input) for pair in pairing.pairs]
+        return TaskImages([pair.name for pair in pairing.pairs], files, f"{found.dataset.name} ({found.layout} layout)")
 
-    def _synthetic(self, label: str) -> SyntheticImages:
+    def _synthetic(self, label: str) -> TaskImages:
         degrade = self.tasks[label].degrade
         if degrade is None:
             raise UserError(f"tasks.{label}.source: synthetic, but tasks.{label}.degrade=null; only pairs show it")
-        return SyntheticImages(degrade, self._clean_images, ", ".join(map(str, self.train)))
+        return replace(self._clean, degrade=degrade)
 
     def _repeats(self, label: str) -> int:
         """Return how often an epoch visits each image of a task."""
@@ -260,7 +262,7 @@ class Mix:
 
     def _digest(self, images: TaskImages) -> str:
         total = hashlib.blake2b(digest_size=8)
-        for name, pictures in zip(images.names(), images.pictures(), strict=True):
+        for name, pictures in zip(images.names, images.pictures, strict=True):
             total.update(repr((name, *(self.decoded.shape(picture) for picture in pictures))).encode())
         return total.hexdigest()
 
@@ -270,8 +272,10 @@ def _task(label: str, task: MixTask | Mapping[str, Any]) -> MixTask:
         return task if isinstance(task, MixTask) else MixTask(**task)
 
 
-def _images_of(sources: Sequence[ImageSource], root: str | None) -> NamedImages:
-    return [image for source in sources for image in source.pictures(root)]
+def _clean_images(sources: Sequence[ImageSource], root: str | None) -> TaskImages:
+    named = [image for source in sources for image in source.pictures(root)]
+    pictures = [(picture,) for _, picture in named]
+    return TaskImages([name for name, _ in named], pictures, ", ".join(map(str, sources)))
 
 
 def _kind(label: str) -> str:

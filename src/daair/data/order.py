@@ -1,4 +1,4 @@
-"""In which order samples come: an epoch, and each process's share of it. All of it is a function of the position."""
+"""The order of samples: an epoch, and each process's share of it. All of it is a function of the position."""
 
 from collections.abc import Iterator, Sequence
 
@@ -28,7 +28,7 @@ class Epochs:
         self._latest: tuple[int, NDArray[np.int32], NDArray[np.int32]] | None = None
 
     def __len__(self) -> int:
-        """Return samples in an epoch."""
+        """Return the number of samples in an epoch."""
         return sum(self.counts)
 
     def at(self, epoch: int, index: int) -> tuple[int, int]:
@@ -83,7 +83,7 @@ class StepSampler(Sampler[list[int]]):
 
     def __init__(self, batch_size: int, rank: int, world: int, start: int, stop: int) -> None:
         if batch_size < 1 or batch_size % world:
-            raise UserError(f"train.batch_size: {batch_size} cannot be shared evenly by {world} processes")
+            raise UserError(f"batch_size: {batch_size} cannot be shared evenly by {world} processes")
         if not 0 <= rank < world:
             raise ValueError(f"rank {rank} of {world}")
         self.batch_size, self.rank, self.world, self.start, self.stop = batch_size, rank, world, start, stop

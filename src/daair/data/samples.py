@@ -90,7 +90,6 @@ class ValDataset(Dataset):
 
     def __init__(self, images: Sequence[tuple[int, str, TaskImages]], decoded: Decoded, patch: int, crops: int) -> None:
         self.images, self.decoded, self.patch, self.crops = list(images), decoded, patch, crops
-        self.names = {label: one.names() for _, label, one in images}
 
     def __len__(self) -> int:
         return len(self.images) * self.crops
@@ -100,7 +99,7 @@ class ValDataset(Dataset):
             raise IndexError(f"validation sample {key} of {len(self)}")
         number, index = divmod(int(key), self.crops)
         position, label, images = self.images[number]
-        name = self.names[label][index % len(images)]
+        name = images.names[index % len(images)]
         window = partial(crop, size=self.patch, rng=keyed_rng("val-crop", name, index))
         rng = keyed_rng("val", label, name, index)
         degraded, clean = images.draw(index % len(images), self.decoded, window, rng)

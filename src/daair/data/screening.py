@@ -32,7 +32,7 @@ class Screen:
         """Decode the files of tasks, clean and degraded ones apart, so that tasks with the same ones share them."""
         lists: dict[tuple[Path, ...], None] = {}
         for images in tasks:
-            for side in zip(*images.pictures(), strict=True):
+            for side in zip(*images.pictures, strict=True):
                 lists[tuple(dict.fromkeys(picture for picture in side if isinstance(picture, Path)))] = None
         total = sum(map(len, lists))
         with progress("decode", total) if progress is not None else contextlib.nullcontext() as bar:
@@ -51,7 +51,7 @@ class Screen:
             UserError: An image cannot be used and is not to be skipped, or none can be.
         """
         kept, small = [], []
-        for position, pictures in enumerate(images.pictures()):
+        for position, pictures in enumerate(images.pictures):
             fault = self._fault(pictures)
             if fault is not None:
                 self._refuse(*fault)
@@ -94,7 +94,7 @@ class Screen:
     def _refuse_small(
         self, images: TaskImages, small: Sequence[int], argument: str, patch: int, any_left: bool
     ) -> None:
-        names, pictures = images.names(), [clean for clean, *_ in images.pictures()]
+        names, pictures = images.names, [clean for clean, *_ in images.pictures]
         if not self.skip or not any_left:
             smallest = min(small, key=lambda i: min(self.decoded.shape(pictures[i])))
             height, width = self.decoded.shape(pictures[smallest])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from daair.data.images import read_rgb
 from daair.data.pairing import Pair
-from daair.metrics import RGB_TO_Y
+from daair.metrics.protocols import RGB_TO_Y
 
 
 @dataclass(frozen=True)
