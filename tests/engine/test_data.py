@@ -1,6 +1,7 @@
 """What a run is trained on is told at its start, written down, and the same when it goes on."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from daair.data.degradations import haze, noise
 from daair.data.mix import Mix
 from daair.data.sources import DeadLeaves, Folder
 from daair.data.tasks import MixTask
-from daair.engine.data import Waiting, check_same_data, data_lines
+from daair.engine.data import Waiting, check_same_data, data_lines, prepared_mix
+from daair.engine.progress import Reporter
 from daair.errors import UserError
 from daair.runs.record import Record
 
@@ -52,6 +54,24 @@ def test_lines(root):
     *_, first, _, _, last = data_lines(make(root / "here", on_bad_file="skip"), batch=4, steps=100)
     assert first.startswith(f"warning: left out {root}/here/clean/0.png: not a readable PNG")
     assert last == "warning: 4 files were left out; data.json in the run's folder lists all"
+
+
+def test_what_cannot_be_trained_on_is_told_with_its_config_key(root):
+    node = {
+        "_target_": "daair.data.mix.Mix",
+        "tasks": {"noise": {"degrade": {"_target_": "daair.data.degradations.noise", "_partial_": True, "sigma": 5}}},
+        "train": [{"_target_": "daair.data.sources.Folder", "path": "clean"}],
+        "val": [{"_target_": "daair.data.sources.DeadLeaves", "count": 1, "size": 32}],
+        "root": str(root / "here"),
+        "val_patch": 32,
+    }
+    for changes, message in (
+        ({"patch": 64}, "mix.patch: 64 is larger than the smallest training image"),
+        ({"root": str(root / "nowhere")}, "mix.root: .*nowhere: no such folder"),
+    ):
+        with pytest.raises(UserError, match=f"^{message}"):
+            prepared_mix(SimpleNamespace(mix=node | changes), Reporter(False))
+    assert prepared_mix(SimpleNamespace(mix=node | {"patch": 32}), Reporter(False)).samples() == {"noise": 5}
 
 
 def test_a_run_goes_on_with_the_data_that_it_began_with(root, tmp_path):

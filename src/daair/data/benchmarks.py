@@ -1,8 +1,7 @@
 """Benchmarks: named test sets, each with its degradation and its metric protocol.
 
-Inputs do not depend on who asks: noise and other synthetic degradations are drawn from a generator keyed by the
-benchmark's and the image's name (`keyed_rng("benchmark", benchmark, image)`), so an image's input is the same in any
-subset, order, batch or process. Images are cut to the protocol's size *before* they are degraded.
+Noise and other synthetic degradations are drawn from a generator keyed by the benchmark's and the image's name, so an
+image's input is the same in any subset, order, batch or process. Images are cut to the protocol's size, then degraded.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from daair.data.datasets import LocatedDataset, from_folders, half_a_pair, likel
 from daair.data.degradations import Degradation, Image
 from daair.data.images import read_rgb
 from daair.data.keyed import keyed_rng
-from daair.data.pairing import RULES
+from daair.data.pairing import check_rule
 from daair.data.sources import Photographs
 from daair.errors import UserError, unknown_name, with_full_keys
 from daair.metrics import PROTOCOLS, Protocol
@@ -30,7 +29,7 @@ DEGRADED: dict[str, tuple[str, Degradation]] = {
     **{f"sigma{sigma}": (f"noise{sigma}", partial(degradations.noise, sigma=sigma)) for sigma in (15, 25, 50)},
     **{name: (name, getattr(degradations, name)) for name in ("rain", "haze", "blur", "lowlight", "snow", "jpeg")},
 }
-"""What can be done to clean test images, by the last part of a benchmark's name: its label in mixes, its function."""
+"""Degradations of clean test images by the last part of a benchmark's name: the label in mixes, and the function."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ def define(
     protocol: str | None = None,
     label: str | None = None,
 ) -> Benchmark:
-    """Describe a benchmark of the user's own: a folder of clean images, and what stands against it.
+    """Describe a benchmark of the user's own: a folder of clean images, and their degraded inputs.
 
     Without `target` it is one of `BENCHMARKS`, perhaps with another protocol.
 
@@ -196,8 +195,8 @@ def define(
         raise UserError("target: missing; the folder of the clean images")
     if (input is None) == (degrade is None):
         raise UserError("give either input=DIR (degraded images) or degrade=NAME (makes them)")
-    if rule is not None and rule not in RULES:
-        raise UserError(f"rule: {unknown_name(rule, RULES)}")
+    if rule is not None:
+        check_rule(rule)
     if isinstance(degrade, str):
         if degrade not in DEGRADED:
             raise UserError(f"degrade: {unknown_name(degrade, DEGRADED)}")
@@ -207,7 +206,7 @@ def define(
 
 
 def find_benchmark(benchmark: str | Benchmark) -> Benchmark:
-    """Return a benchmark by name; a definition stands for itself.
+    """Return a benchmark by name; a definition is returned as it is.
 
     Raises:
         UserError: There is no such benchmark; the message suggests the nearest name.
@@ -220,7 +219,7 @@ def find_benchmark(benchmark: str | Benchmark) -> Benchmark:
 
 
 def why_missing(benchmark: str | Benchmark, root: str | Path | None = None) -> str | None:
-    """Say in one line why a benchmark cannot be run for want of data; None if it can.
+    """Return in one line why a benchmark cannot be run for lack of data; None if it can.
 
     Raises:
         UserError: A name is unknown.

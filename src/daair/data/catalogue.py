@@ -25,7 +25,7 @@ LAYOUTS = ("pack", "promptir", "moceir")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a data set lies in one layout.
+    """The folders of a data set in one layout.
 
     Attributes:
         layout: One of `LAYOUTS`.
@@ -53,7 +53,7 @@ class Dataset:
 
     Attributes:
         name: `name/split`.
-        places: Where it may lie, the likeliest first.
+        places: Where the data set may lie, the likeliest first.
         count: Official number of its images: inputs, or clean images if it has no inputs; None if no number is known.
         label: What the mixes call its degradation; None for clean images.
         input_psnr: Published mean PSNR of its inputs in dB, by metric protocol.
@@ -73,7 +73,7 @@ class Dataset:
 
     @property
     def paired(self) -> bool:
-        """Whether it holds degraded images beside the clean ones."""
+        """Whether the data set holds degraded images beside the clean ones."""
         return any(place.input for place in self.places)
 
 

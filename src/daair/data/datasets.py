@@ -1,4 +1,4 @@
-"""Finds the data sets of `daair.data.catalogue.DATASETS` under a folder, in whichever layout they lie there.
+"""Finding the data sets of `daair.data.catalogue.DATASETS` under a folder, in whichever layout they lie there.
 
 Nothing is moved or renamed, and no file is opened: folders are taken as they are.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from daair.data.catalogue import DATASETS, Dataset, Place, find_dataset
 from daair.data.listing import list_images, short_names, sort_naturally, walk
-from daair.data.pairing import Pairing, best_rule, find_rule, pair
+from daair.data.pairing import Pairing, best_rule, pair, target_names
 from daair.errors import UserError
 
 OUTER = ("", "data")
@@ -164,7 +164,7 @@ def from_folders(name: str, target: str | Path, input: str | Path | None = None,
 def half_a_pair(located: LocatedDataset, pairing: Pairing) -> str:
     """Say which input of a data set has no clean image, and what to do; there must be such an input."""
     rule, file = located.place.rule, pairing.lone_inputs[0]
-    wanted = find_rule(rule).candidates(file.stem)[0]
+    wanted = target_names(file.stem, rule)[0]
     others = f" (nor for {len(pairing.lone_inputs) - 1} others)" if len(pairing.lone_inputs) > 1 else ""
     better, remedy = best_rule(located.input_files(), located.files()), "restore the pair"
     if better != rule:

@@ -15,10 +15,8 @@ import json
 import os
 import shutil
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +25,8 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from daair.data.degradations import Image
-from daair.data.images import read_rgb
+from daair.data.images import in_threads, read_rgb
+from daair.data.listing import batches
 from daair.data.sources import PathOrImage
 from daair.errors import UserError
 from daair.files import replacing, write_text
@@ -94,7 +93,7 @@ class Decoded:
         """
         new = [file for file in dict.fromkeys(files) if file not in self._places and file not in self.errors]
         keys = dict(zip(new, _identities(new), strict=True))
-        waiting = deque(_Chunk(part, _digest(keys[file] for file in part)) for part in _parts(new))
+        waiting = deque(_Chunk(part, _digest(keys[file] for file in part)) for part in batches(new, CHUNK))
         while waiting:
             busy = []
             for chunk in waiting:
@@ -168,10 +167,8 @@ class Decoded:
         return chunk.stored is not None or not self._fits(size)
 
     def _build(self, chunk: _Chunk) -> bool:
-        """Decode a chunk in a pool of threads (decoders release the interpreter's lock), and keep it if it fits."""
-        # The reader's own filter of warnings is not made for threads: restore it here, once.
-        with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            results = list(pool.map(_decode, chunk.files))
+        """Decode a chunk, and keep it if it fits."""
+        results = list(in_threads(_decode, chunk.files))
         for file, result in zip(chunk.files, results, strict=True):
             if isinstance(result, str):
                 self.errors[file] = result
@@ -216,11 +213,6 @@ def _decode(file: Path) -> Image | str:
         return read_rgb(file)
     except UserError as error:
         return str(error).removeprefix(f"{file}: ")
-
-
-def _parts(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
-    for start in range(0, len(files), CHUNK):
-        yield files[start : start + CHUNK]
 
 
 def _identities(files: Iterable[Path]) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""Reads and writes picture files of any usual kind; a restored picture is written as the kind it was read as.
+"""Reading and writing picture files of the usual kinds; a restored picture is written as the kind it was read as.
 
-Understood are PNG, JPEG, BMP, TIFF and WebP files that hold one picture. What is kept, and what cannot be:
+PNG, JPEG, BMP, TIFF and WebP files that hold one picture can be read. What is kept of them, and what is not:
 
 | read                                   | written                                                                   |
 | -------------------------------------- | ------------------------------------------------------------------------- |
@@ -21,10 +21,12 @@ the picture before restoration), XMP, and EXIF in 16-bit colour TIFF and in BMP.
 
 import dataclasses
 import io
+import os
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,7 +37,7 @@ from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, UnidentifiedImageErr
 from daair.errors import UserError
 from daair.files import replacing
 
-T = TypeVar("T")
+S, T = TypeVar("S"), TypeVar("T")
 JPEG_QUALITY = 95
 WEBP_QUALITY = 95
 
@@ -48,7 +50,7 @@ SUFFIXES = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
-"""File name suffix (lower case) -> Pillow's name of the format."""
+"""Pillow's name of the format by the suffix of the file's name, in lower case."""
 
 # TIFF keeps its layout (strips, compression, ...) in the same directory as the text tags; only these may be copied.
 _TIFF_TEXT_TAGS = (269, 270, 271, 272, 305, 306, 315, 316, 33432)
@@ -119,6 +121,13 @@ def read_rgb(path: str | Path) -> NDArray[np.uint8]:
         raise UserError(f"{error}; replace or remove the file") from None
 
 
+def in_threads(function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+    """Yield `function(item)` of each item in the given order, several at a time: decoders release Python's lock."""
+    # The filter of warnings in `_read` is not made for threads: restore it here, once.
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        yield from pool.map(function, items)
+
+
 def _read(path: str | Path, decode: Callable[[bytes], T]) -> T:
     try:
         data = Path(path).read_bytes()
@@ -169,7 +178,7 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _decode_rgb(data: bytes) -> NDArray[np.uint8]:
-    """Return what `_decode` finds, rounded to 8 bits; for the usual file in a third of the time."""
+    """Return what `_decode` finds, rounded to 8 bits; usual files take a third of the time."""
     image = _open(data)
     plain = image.mode in ("RGB", "L") and image.format in ("JPEG", "PNG", "BMP") and not _is_16_bit_colour(image, data)
     if plain and getattr(image, "n_frames", 1) == 1 and image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
@@ -237,7 +246,7 @@ def _is_16_bit_colour(image: Image.Image, data: bytes) -> bool:
 
 
 def _decode_16_bit_colour(data: bytes, kind: str) -> NDArray[np.uint16]:
-    """uint16 `(H, W, 3 or 4)` in the order RGB(A), not yet turned upright."""
+    """Return uint16 samples `(H, W, 3 or 4)` in the order RGB(A), not yet turned upright."""
     import cv2
 
     if kind == "TIFF":
@@ -251,7 +260,7 @@ def _decode_16_bit_colour(data: bytes, kind: str) -> NDArray[np.uint16]:
 
 
 def _open_16_bit_tiff(data: bytes) -> tuple[bytes, NDArray[np.uint16] | None]:
-    """Return samples of a TIFF file as far as tifffile can expand them; else None, and the file made fit for OpenCV."""
+    """Return the samples of a TIFF file if tifffile can expand them; else None, and the file made fit for OpenCV."""
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:
@@ -281,11 +290,11 @@ _UPRIGHT = {
     7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
     8: lambda a: np.rot90(a),
 }
-"""EXIF orientation -> turn the stored array `(H, W, C)` upright (EXIF 2.32, tag 0x0112)."""
+"""What turns a stored array `(H, W, C)` upright, by EXIF orientation (EXIF 2.32, tag 0x0112)."""
 
 
 def _clean_exif(image: Image.Image, kind: str, size: tuple[int, int]) -> bytes | None:
-    """EXIF that is true of the restored picture; None where there is none or it is damaged."""
+    """Return the EXIF block that is true of the restored picture; None where it is missing or damaged."""
     try:
         old, new = image.getexif(), Image.Exif()
         for tag in _TIFF_TEXT_TAGS if kind == "TIFF" else [t for t in old if t != ExifTags.Base.Orientation]:
@@ -361,7 +370,7 @@ def _encode_16_bit_colour(samples: NDArray[np.uint16], picture: PictureFile, for
 
 
 def _encode_with_opencv(suffix: str, samples: NDArray) -> bytes:
-    """Return samples `(H, W, 3 or 4)` in the order RGB(A) as a file."""
+    """Return the file of samples `(H, W, 3 or 4)` in the order RGB(A)."""
     import cv2
 
     done, data = cv2.imencode(suffix, np.ascontiguousarray(samples[..., [2, 1, 0, 3][: samples.shape[2]]]))
@@ -371,7 +380,7 @@ def _encode_with_opencv(suffix: str, samples: NDArray) -> bytes:
 
 
 def _with_png_metadata(data: bytes, icc: bytes | None, exif: bytes | None) -> bytes:
-    """A PNG file with the chunks iCCP and eXIf put in behind its header (PNG specification, third edition, 11.3)."""
+    """Return a PNG file with the chunks iCCP and eXIf behind its header (PNG specification, third edition, 11.3)."""
     chunks = []
     if icc:
         chunks.append(b"iCCP" + b"ICC profile\0\0" + zlib.compress(icc))

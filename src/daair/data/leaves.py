@@ -16,7 +16,7 @@ SMALLEST, LARGEST = 3.0, 128.0
 """Radii of leaves in pixels; the lower limit is about the resolution of a lens, the upper one a large object."""
 
 LAYERS = 5.0
-"""How often leaves cover a pixel on average; a share of exp(-LAYERS) of the background stays visible."""
+"""Mean number of leaves over a pixel; a share of exp(-LAYERS) of the background stays visible."""
 
 _OVERSAMPLING = 2  # drawn twice as large without anti-aliasing, then averaged: exact coverage, no fringes
 _TEXTURES = 6

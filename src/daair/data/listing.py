@@ -5,7 +5,7 @@ Directories are read with `os.scandir`, so that listing RESIDE's 72,135 files ta
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from daair.data import images
@@ -71,6 +71,12 @@ def walk(
 def sort_naturally(files: Iterable[Path]) -> list[Path]:
     """Sort files naturally, part by part of their paths."""
     return sorted(files, key=lambda file: [natural_key(part) for part in file.parts])
+
+
+def batches(files: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
+    """Yield files in batches of `size`; the last one may be smaller."""
+    for start in range(0, len(files), size):
+        yield files[start : start + size]
 
 
 def short_names(files: Iterable[Path]) -> list[str]:

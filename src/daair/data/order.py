@@ -11,7 +11,7 @@ from daair.errors import UserError
 
 
 class Epochs:
-    """Which task and which of its images each sample of each epoch comes from.
+    """Choice of the task and the image that each sample of each epoch comes from.
 
     An epoch holds `counts[t]` samples of task `t`, shuffled. A task goes through its images in rounds, each image
     once a round in an order of its own; rounds go on from one epoch to the next, so that all images are seen equally
@@ -32,13 +32,13 @@ class Epochs:
         return sum(self.counts)
 
     def at(self, epoch: int, index: int) -> tuple[int, int]:
-        """Return task and image of one sample."""
+        """Return the task and the image of one sample."""
         if self._latest is None or self._latest[0] != epoch:
             self._latest = (epoch, *self.order(epoch))
         return int(self._latest[1][index]), int(self._latest[2][index])
 
     def order(self, epoch: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Return tasks and images of all samples of an epoch, two arrays of its length."""
+        """Return the tasks and the images of all samples of an epoch, as two arrays."""
         tasks = np.repeat(np.arange(len(self.counts), dtype=np.int32), self.counts)
         images = np.concatenate([self._visits(task, epoch) for task in range(len(self.counts))])
         shuffled = keyed_rng("order", self.seed, epoch).permutation(len(self))

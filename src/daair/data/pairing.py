@@ -1,7 +1,6 @@
 """Pairs of a degraded image and its clean one, found by name.
 
-How an input's name gives its target's differs from data set to data set; each way is a `Rule`, a line in a
-table. Adding one takes no code.
+How an input's name gives its target's differs from data set to data set; each way is a rule in a table.
 """
 
 import re
@@ -13,46 +12,25 @@ from pathlib import Path
 from daair.data.listing import short_names, sort_naturally
 from daair.errors import UserError, unknown_name
 
-
-@dataclass(frozen=True)
-class Rule:
-    """How the name of an input, without its suffix, gives that of its target.
-
-    Attributes:
-        name: As in configs.
-        steps: Pairs of a regular expression for the whole input name, and the target's name as `re.Match.expand`
-            writes it. The first one whose target exists counts. Suffixes need not agree (`.jpg` and `.png`).
-        example: An input and its target.
-    """
-
-    name: str
-    steps: tuple[tuple[str, str], ...]
-    example: tuple[str, str]
-
-    def candidates(self, stem: str) -> list[str]:
-        """Return the names that the target of `stem` may have, the likeliest first, without suffix."""
-        found = ((re.fullmatch(pattern, stem, re.IGNORECASE), name) for pattern, name in self.steps)
-        return [match.expand(name) for match, name in found if match]
-
-
 _SAME = (r".+", r"\g<0>")
 
-RULES: dict[str, Rule] = {
-    rule.name: rule
-    for rule in (
-        # LOL, GoPro, CDD-11, and most folders that somebody has put in order.
-        Rule("same", (_SAME,), ("7.png", "7.png")),
-        # Rain100L and Rain100H as published: PromptIR's training list has rain-1.png and norain-1.png; its test folders
-        # (as AirNet's) have 1.png in both.
-        Rule("rain", ((r"rain-(.+)", r"norain-\1"), _SAME), ("rain-001.png", "norain-001.png")),
-        # RESIDE: <scene>_<airlight>_<beta> outdoors, <scene>_<number> indoors. AirNet, PromptIR, AdaIR and MoCE-IR all
-        # take what stands before the first underscore.
-        Rule("haze", ((r"([^_]+)_.+", r"\1"), _SAME), ("0001_0.8_0.2.jpg", "0001.png")),
-        # Scale factors at the end of the input's name: norain-001x2 (JORDER), img_001_x4, baby_LRBI_x2.
-        Rule("scale", ((r"(.+?)(?:_LR\w*?)?_?x\d+", r"\1"), _SAME), ("norain-001x2.png", "norain-001.png")),
-    )
+RULES: dict[str, tuple[tuple[str, str], ...]] = {
+    # LOL, GoPro, CDD-11, and most folders that somebody has put in order.
+    "same": (_SAME,),
+    # Rain100L and Rain100H as published: PromptIR's training list has rain-1.png and norain-1.png; its test folders
+    # (as AirNet's) have 1.png in both.
+    "rain": ((r"rain-(.+)", r"norain-\1"), _SAME),
+    # RESIDE: <scene>_<airlight>_<beta> outdoors (0001_0.8_0.2.jpg and 0001.png), <scene>_<number> indoors. AirNet,
+    # PromptIR, AdaIR and MoCE-IR all take what stands before the first underscore.
+    "haze": ((r"([^_]+)_.+", r"\1"), _SAME),
+    # Scale factors at the end of the input's name: norain-001x2 (JORDER), img_001_x4, baby_LRBI_x2.
+    "scale": ((r"(.+?)(?:_LR\w*?)?_?x\d+", r"\1"), _SAME),
 }
-"""All rules by name."""
+"""The rules by name: how the name of an input, without its suffix, gives the name of its target.
+
+A rule is pairs of a regular expression for the whole input name, and the target's name as `re.Match.expand` writes it.
+The first pair whose target exists counts. Suffixes need not agree (`.jpg` and `.png`).
+"""
 
 
 @dataclass(frozen=True)
@@ -72,7 +50,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairing:
-    """What belongs together, and what is left over. All in natural order, whatever the order of the files was.
+    """Pairs of files, and what is left over, in natural order whatever the order of the files was.
 
     Attributes:
         pairs: One for each input that has a target; several may share a target, as RESIDE's do.
@@ -99,14 +77,14 @@ def pair(inputs: Iterable[Path], targets: Iterable[Path], rule: str = "same") ->
     Raises:
         UserError: There is no such rule.
     """
-    candidates = find_rule(rule).candidates
+    check_rule(rule)
     inputs, targets = sort_naturally(inputs), sort_naturally(targets)
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for file in targets:
         by_stem[file.stem].append(file)
     pairs, lone, used = [], [], set()
     for file, name in zip(inputs, short_names(inputs), strict=True):
-        stem = next((stem for stem in candidates(file.stem) if stem in by_stem), None)
+        stem = next((stem for stem in target_names(file.stem, rule) if stem in by_stem), None)
         if stem is None:
             lone.append(file)
             continue
@@ -117,15 +95,20 @@ def pair(inputs: Iterable[Path], targets: Iterable[Path], rule: str = "same") ->
     return Pairing(pairs, lone, [file for file in targets if file not in used])
 
 
-def find_rule(name: str) -> Rule:
-    """Return a rule by name.
+def check_rule(name: str) -> None:
+    """Refuse an unknown rule.
 
     Raises:
         UserError: There is no such rule; the message suggests the nearest name.
     """
     if name not in RULES:
         raise UserError(f"rule: {unknown_name(name, RULES)}")
-    return RULES[name]
+
+
+def target_names(stem: str, rule: str) -> list[str]:
+    """Return the names that the target of an input may have, the likeliest first, all without suffix."""
+    found = ((re.fullmatch(pattern, stem, re.IGNORECASE), name) for pattern, name in RULES[rule])
+    return [match.expand(name) for match, name in found if match]
 
 
 def best_rule(inputs: Sequence[Path], targets: Sequence[Path]) -> str:

@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 from daair.data.catalogue import find_dataset
 from daair.data.datasets import LocatedDataset, from_folders, likely_folders, locate_dataset
-from daair.data.pairing import find_rule
+from daair.data.pairing import check_rule
 from daair.errors import UserError
 
 
@@ -60,7 +60,7 @@ class PairedFolders:
     """
 
     def __init__(self, input: str, target: str, rule: str = "same") -> None:
-        find_rule(rule)
+        check_rule(rule)
         self.input, self.target, self.rule = input, target, rule
         self.needs_root = not (Path(input).is_absolute() and Path(target).is_absolute())
 

@@ -4,8 +4,8 @@ A fingerprint is the low-frequency part of a picture's discrete cosine transform
 (Zauner, *Implementation and benchmarking of perceptual image hash functions*, 2010), with two differences. Coefficients
 are multiplied by their frequency, since the amplitudes of natural images fall as 1/f (Field, JOSA A 1987) and would
 otherwise let "bright above, dark below" look like one scene. And they stay real numbers: sets of some thousand images
-are compared completely by one matrix product, so nothing is gained by rounding each to a bit. Mirror images and quarter
-turns cost only signs and a transposition.
+are compared completely by one matrix product, so nothing is gained by rounding each to a bit. Mirrored and turned
+pictures need only other signs and a transposition.
 
 The similarity of two pictures is the cosine of their fingerprints. Measured on photographs (BSDS500, Kodak, McMaster,
 LOL; 534 clean pictures):
@@ -36,10 +36,10 @@ from PIL import Image
 from scipy.fft import dctn
 
 SAME_SCENE = 0.75
-"""Cosine from which two pictures are taken for the same scene; see the table above."""
+"""Smallest cosine at which two pictures count as the same scene; see the table above."""
 
 LENGTH = 256
-"""Numbers of a fingerprint."""
+"""Length of a fingerprint."""
 
 _SIDE = int(LENGTH**0.5)
 _THUMBNAIL = 64
@@ -48,7 +48,7 @@ _BLOCK = 1024  # rows of the similarity matrix at a time; bounds the memory
 
 
 def _weights() -> NDArray[np.float32]:
-    """Frequency of each coefficient in half cycles per picture; 0 for the mean, the plainest gradients, the corner."""
+    """Return each coefficient's frequency in half cycles per picture; 0 for mean, plainest gradients and corner."""
     v, u = np.mgrid[:_SIDE, :_SIDE]
     frequency = np.hypot(v, u)
     return np.where((u + v < 2) | (frequency >= _SIDE), 0, frequency).astype(np.float32)

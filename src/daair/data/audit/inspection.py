@@ -1,17 +1,14 @@
 """What each image file of a data set is: readable or not, how large, grey, with which contents, of which scene.
 
-A file is read and decoded once, in a pool of threads (Pillow releases the interpreter's lock while it decodes), and
-what was learned is kept in a small database beside the runs, under the file's path, size and time of change. So the
-second audit of RESIDE's 72,135 pictures costs a `stat` each.
+A file is read and decoded once, and what was learned is kept in a small database beside the runs, under the path, size
+and time of change of the file. So the second audit of RESIDE's 72,135 pictures costs a `stat` each.
 """
 
 import contextlib
 import hashlib
 import os
 import sqlite3
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -20,13 +17,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from daair.data.audit.fingerprints import LENGTH, fingerprint, thumbnail
-from daair.data.images import read_rgb
+from daair.data.images import in_threads, read_rgb
+from daair.data.listing import batches
 from daair.errors import UserError
 
 VERSION = 1
 """Version of the table; what another version stored is not read."""
 
-_BATCH = 512  # files between two transactions, and at most in the pool at a time
+_BATCH = 512  # files between two transactions
 _GREY = 2  # difference of the channels of a thumbnail, of 255, up to which a picture is grey
 
 
@@ -94,11 +92,9 @@ def inspect_files(
     Returns:
         Facts by path, in the order of `files`; without those that were not read.
     """
-    todo = list(dict.fromkeys(files))
     found: dict[Path, FileFacts] = {}
-    # The reader's own filter of warnings is not made for threads: restore it here, once.
-    with _Cache(cache) as store, warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for batch in _batches(todo):
+    with _Cache(cache) as store:
+        for batch in batches(list(dict.fromkeys(files)), _BATCH):
             keys = {path: _key(path) for path in batch}
             known = {path: store.get(path, key) for path, key in keys.items()}
             for path in batch:
@@ -106,17 +102,12 @@ def inspect_files(
                     advance()
             new = [path for path in batch if known[path] is None][:most_new]
             most_new = most_new if most_new is None else most_new - len(new)
-            for path, facts in zip(new, pool.map(inspect_file, new), strict=True):
+            for path, facts in zip(new, in_threads(inspect_file, new), strict=True):
                 known[path] = facts
                 advance()
             store.put([(path, keys[path], known[path]) for path in new])
             found |= {path: facts for path, facts in known.items() if facts is not None}
     return found
-
-
-def _batches(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
-    for start in range(0, len(files), _BATCH):
-        yield files[start : start + _BATCH]
 
 
 def _key(path: Path) -> str:

@@ -1,15 +1,13 @@
 """Measurements of a degraded picture against its clean one: input PSNR, and signs of swapped folders."""
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from daair.data.images import read_rgb
+from daair.data.images import in_threads, read_rgb
 from daair.data.pairing import Pair
 from daair.metrics.protocols import RGB_TO_Y
 
@@ -53,10 +51,9 @@ def measure_pairs(pairs: Sequence[Pair], advance: Callable[[], None] = lambda: N
     A clean picture that is larger than its degraded one is cut centrally to that size.
     """
     measured = []
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for measurement in pool.map(_measure, pairs):
-            measured.append(measurement)
-            advance()
+    for measurement in in_threads(_measure, pairs):
+        measured.append(measurement)
+        advance()
     return measured
 
 

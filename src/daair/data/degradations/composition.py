@@ -1,4 +1,4 @@
-"""Several degradations of one image, one after the other."""
+"""Composition of several degradations of one image."""
 
 from collections.abc import Mapping
 from typing import Annotated

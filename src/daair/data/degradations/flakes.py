@@ -1,4 +1,4 @@
-"""Snow: bright flakes of many sizes in front of the scene, and the veil of those too far away to be seen singly."""
+"""Snow: bright flakes of many sizes in front of the scene, and the veil of the flakes too far away to be seen."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from daair.data.degradations.ranges import Amounts, Angles, Image, Lengths, Units
 
 MARGIN = 1.6
-"""Where a flake's brightness ends, in radii; it begins to fall off at 2 - MARGIN."""
+"""Distance from a flake's middle at which its brightness ends, in radii; it begins to fall off at 2 - MARGIN."""
 
 
 def snow(
@@ -69,7 +69,7 @@ def _transmission(
     stretch: float,
     fall: float,
 ) -> NDArray[np.float32]:
-    """Return share of the scene's light that passes between and through the flakes, float32, (height, width).
+    """Return the share of the scene's light that passes between and through the flakes, float32, (height, width).
 
     Flakes are drawn in groups of similar size, each on squares as large as the largest of the group needs.
     """

@@ -17,7 +17,7 @@ Degradation = Callable[[Image, np.random.Generator], Image]
 
 
 def low_to_high(pair: tuple[float, float]) -> bool:
-    """Return whether a range is the right way round."""
+    """Return whether the first end of a range is at most the second."""
     return pair[0] <= pair[1]
 
 

@@ -42,7 +42,7 @@ def haze(
 
 
 def scatter(image: Image, depth: NDArray[np.float32], *, airlight: float, beta: float) -> Image:
-    """Return the haze formula itself, for a known depth.
+    """Apply the haze formula for a known depth.
 
     Args:
         image: Clean image, uint8, (H, W, 3).

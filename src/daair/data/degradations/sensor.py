@@ -1,4 +1,4 @@
-"""The sensor's faults: white Gaussian noise, and too little light."""
+"""Faults of the sensor: white Gaussian noise, and too little light."""
 
 from collections.abc import Sequence
 from functools import cache

@@ -1,4 +1,4 @@
-"""Motion blur: a camera that moves while its shutter is open."""
+"""Motion blur of a camera that moves while its shutter is open."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from daair.data.degradations.ranges import Amounts, Image, Lengths
 from daair.data.degradations.transfer import LIGHT, encode
 
 INSTANTS = 96
-"""Moments at which a trajectory is evaluated."""
+"""Number of moments at which a trajectory is evaluated."""
 
 
 def blur(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from daair.data.degradations.ranges import Amounts, Angles, Counts, Image, Lengths, log_uniform
 
 BRIGHTEST_STREAK = 204
-"""Most that a layer of Rain100L adds, in grey levels (the largest difference in its 50 pairs at hand)."""
+"""Largest brightness that a layer of Rain100L adds, in grey levels (in the 50 pairs at hand)."""
 
 
 def rain(
@@ -29,11 +29,11 @@ def rain(
 
     Rain100L (Yang et al., "Deep Joint Rain Detection and Removal from a Single Image", CVPR 2017) composes
     `O = B + S`: one grey layer `S` of motion-blurred streaks with a common direction, added to all channels and
-    saturating at white. Here, too. An image draws its density, typical length and intensity once; each streak then
-    varies around them. Brightness of streaks is exponentially distributed (a few bright ones close to the camera, many
-    faint ones further away), and a streak fades towards both ends. The defaults were fitted to the streak layers
-    (input minus target) of 50 Rain100L pairs: covered share of pixels, percentiles of brightness, length and width of
-    the autocorrelation, and the input PSNR.
+    saturating at white. So does this function. An image draws its density, typical length and intensity once; each
+    streak then varies around them. Brightness of streaks is exponentially distributed (a few bright ones close to the
+    camera, many faint ones further away), and a streak fades towards both ends. The defaults were fitted to the streak
+    layers (input minus target) of 50 Rain100L pairs: covered share of pixels, percentiles of brightness, length and
+    width of the autocorrelation, and the input PSNR.
 
     Rain100H of the same paper adds up several layers of dense streaks, of directions that differ somewhat. The heavy
     preset (`conf/degradation/rain_heavy.yaml`) was fitted to 6 of its pairs.
@@ -128,6 +128,6 @@ def _streaks(
 
 
 def _taper(along: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return brightness along a streak, for positions in (0, 1): full in the middle, fading smoothly over both ends."""
+    """Return the brightness along a streak at positions in (0, 1): full in the middle, fading smoothly to both ends."""
     edge = np.minimum(along, 1 - along) * np.float32(2)
     return edge * (2 - edge)

@@ -1,8 +1,8 @@
-"""Linear light: what a sensor counts, against the grey levels that a picture file holds (IEC 61966-2-1, sRGB).
+"""Conversion between linear light, which a sensor counts, and the grey levels of picture files (IEC 61966-2-1, sRGB).
 
-Light adds up and is attenuated in linear light only; a camera averages motion and reads noise there. The sRGB curve
-stands for the camera's own response, which photographs at hand do not tell; gamma 2.2, which GoPro's authors used
-(Nah et al., CVPR 2017), is within 0.008 of it.
+Light adds up and is attenuated in linear light only; motion is averaged and noise arises there. The sRGB curve stands
+for the camera's own response, which is unknown; gamma 2.2 of GoPro's authors (Nah et al., CVPR 2017) is within 0.008
+of it.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from daair.data.degradations.ranges import Image
 
 STEPS = 2**16
-"""Entries of the table that encodes: the darkest grey levels, where the curve is steepest, have 20 of them each."""
+"""Entries of the encoding table; each of the darkest grey levels, where the curve is steepest, has 20 of them."""
 
 
 def srgb_to_linear(value: NDArray) -> NDArray:
@@ -20,7 +20,7 @@ def srgb_to_linear(value: NDArray) -> NDArray:
 
 
 def linear_to_srgb(light: NDArray) -> NDArray:
-    """sRGB values in [0, 1] of linear light in [0, 1]."""
+    """Return sRGB values in [0, 1] of linear light in [0, 1]."""
     return np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
@@ -31,7 +31,7 @@ _ENCODED = np.rint(255 * linear_to_srgb(np.arange(STEPS) / (STEPS - 1))).astype(
 
 
 def encode(light: NDArray[np.float32]) -> Image:
-    """Turn linear light of any shape into grey levels: clipped to [0, 1], rounded. Overwrites `light`."""
+    """Turn linear light of any shape into grey levels, clipped to [0, 1] and rounded; `light` is overwritten."""
     light *= np.float32(STEPS - 1)
     light += np.float32(0.5)
     np.clip(light, 0, STEPS - 1, out=light)

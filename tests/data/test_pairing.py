@@ -1,0 +1,41 @@
+"""Names give pairs, by the rules of the data sets in circulation."""
+
+from pathlib import Path
+
+import pytest
+
+from daair.data.pairing import best_rule, check_rule, pair
+from daair.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "target"),
+    [
+        ("same", "7.png", "7.jpg"),
+        ("rain", "rain-001.png", "norain-001.png"),
+        ("rain", "1.png", "1.png"),
+        ("haze", "0001_0.8_0.2.jpg", "0001.png"),
+        ("haze", "1400_3.png", "1400.png"),
+        ("scale", "norain-001x2.png", "norain-001.png"),
+        ("scale", "baby_LRBI_x2.png", "baby.png"),
+    ],
+)
+def test_a_rule_gives_the_target(rule, name, target):
+    inputs, targets = [Path("in", name)], [Path("out", target), Path("out", "other.png")]
+    found = pair(inputs, targets, rule)
+    assert [(one.name, one.input, one.target) for one in found.pairs] == [(name, inputs[0], targets[0])]
+    assert found.lone_targets == targets[1:] and not found.lone_inputs
+    assert pair(inputs, targets, best_rule(inputs, targets)) == found
+
+
+def test_folders_and_suffixes_decide_between_targets_of_one_name():
+    targets = [Path(name) for name in ("clean/a/1.png", "clean/b/1.png", "clean/b/1.jpg")]
+    found = pair([Path("rainy/b/1.jpg"), Path("rainy/a/1.jpg")], targets)
+    assert [(one.name, one.target) for one in found.pairs] == [("a/1.jpg", targets[0]), ("b/1.jpg", targets[2])]
+
+
+def test_an_unknown_rule_is_refused():
+    with pytest.raises(UserError, match="^rule: 'rian' is unknown; did you mean rain?"):
+        check_rule("rian")
+    with pytest.raises(UserError, match="^rule: 'zzz' is unknown; known are same, rain, haze, scale"):
+        pair([], [], "zzz")
