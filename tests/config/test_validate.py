@@ -268,6 +268,12 @@ def test_a_class_of_ones_own_is_checked_by_its_signature(plugged):
     assert "got an unexpected keyword argument 'count'" in complaint(plugged, *own)
 
 
+def test_a_class_in_the_place_of_an_option_names_the_run(composer):
+    over = ("model._target_=torch.nn.Conv2d", "++model.args={in_channels: 3, out_channels: 3, kernel_size: 1}")
+    assert run_name(compose(composer, *over)).split("/")[1].startswith("Conv2d-demo-")
+    assert run_name(compose(composer, "model=custom", *over)).split("/")[1].startswith("custom-demo-")
+
+
 def test_keys_of_earlier_versions_are_refused_with_the_new_ones():
     assert moved("mix.weights.rain") == "mix.tasks.rain.weight"
     assert moved("mix.degradations.noise15.sigma") == "mix.tasks.noise15.degrade.sigma"

@@ -61,7 +61,9 @@ def validate(cfg: DictConfig | Mapping[str, Any], choices: Mapping[str, str] | N
     choices = dict(choices_of(cfg) if choices is None else choices)
     data, aliases = _resolve(cfg)
     given = _given(cfg)
-    _drop_arguments(data, given)
+    for group in _drop_arguments(data, given):
+        if choices.get(group, "custom") != "custom":  # another class than that of the option
+            choices[group] = str(data[group]["_target_"]).rpartition(".")[2]
     present = set(_all_keys(data))
     aliases = {alias: source for alias, source in aliases.items() if alias in present}
     parts = _parts(data, aliases)
@@ -193,12 +195,16 @@ def _at(data: Any, key: str) -> Any:
     return data
 
 
-def _drop_arguments(data: dict[str, Any], given: Collection[str]) -> None:
+def _drop_arguments(data: dict[str, Any], given: Collection[str]) -> list[str]:
     """Leave out what an option says about another class than the one that the user put in its place.
 
     What stands in the `args` of a foreign model becomes the same as what stands beside its `_target_`.
+
+    Returns:
+        The keys of the nodes whose class the user set.
     """
-    for key in (key.removesuffix("._target_") for key in given if key.endswith("._target_")):
+    named = [key.removesuffix("._target_") for key in given if key.endswith("._target_")]
+    for key in named:
         if is_node(node := _at(data, key)):
             try:
                 names = {*signatures.takes(locate(node["_target_"])), *SPECIAL, "args"}
@@ -209,6 +215,7 @@ def _drop_arguments(data: dict[str, Any], given: Collection[str]) -> None:
     model = data.get("model")
     if is_node(model) and is_foreign(model) and isinstance(model.get("args", {}), Mapping | None):
         model |= model.pop("args", None) or {}
+    return named
 
 
 def _parts(data: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, str]:
