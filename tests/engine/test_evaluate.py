@@ -15,9 +15,9 @@ from torch import nn
 from daair import checkpoint
 from daair.data.degradations import noise
 from daair.data.keyed import keyed_rng
-from daair.engine.evaluate import load_network
 from daair.metrics import PROTOCOLS
 from daair.runs import samples
+from daair.tasks.evaluate import load_network
 
 MODEL = {
     "_target_": "daair.models.daair.DaAIR",

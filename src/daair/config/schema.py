@@ -78,6 +78,9 @@ class Train(Section):
     threads: Positive | None = not_identity()
     compile: bool
     channels_last: bool
+    init: Text | None
+    init_strict: bool
+    freeze: tuple[Text, ...]
 
 
 class Logger(Section):
@@ -223,6 +226,7 @@ class Config(Section):
     question: Text | None = not_identity()
     label: Text | None = not_identity()
     checkpoint: Text | None = not_identity()
+    trust: tuple[Text, ...] = not_identity(())
     input: Text | None = not_identity()
     output: Text | None = not_identity()
     benchmarks: Annotated[dict[str, BenchmarkDefinition] | None, BeforeValidator(_by_name)] = not_identity()

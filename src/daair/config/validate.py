@@ -160,6 +160,8 @@ def check_buildable(cfg: Config, seen: set[str] | None = None) -> None:
     seen = set() if seen is None else seen
     for name, check in checks.items():
         part = f"{name}: {getattr(cfg, name)}"
+        if name == "model":
+            part += f"{cfg.loss}{cfg.train.freeze}{cfg.train.init}{cfg.launch.world_size}"
         if part not in seen:
             check(cfg)
             seen.add(part)
@@ -168,20 +170,17 @@ def check_buildable(cfg: Config, seen: set[str] | None = None) -> None:
 def _check_network(cfg: Config) -> None:
     import torch
 
-    from daair.checkpoint import is_ours
+    from daair import checkpoint
+    from daair.losses import check_terms
+    from daair.models import training
 
-    if is_foreign(cfg.model):
-        text = "lies outside daair: it can be evaluated, restored with and profiled; to train it, see CONTRIBUTING.md"
-        raise ConfigError([Problem("model._target_", f"{cfg.model['_target_']} {text}")])
-    for name, part in cfg.model.items():
-        if isinstance(part, Mapping) and "_target_" in part and not is_ours(part["_target_"]):
-            key = f"{name}._target_" if name in COMPONENTS else f"model.{name}._target_"
-            text = "is not of daair.models: no checkpoint with it could be loaded; to add a part, see CONTRIBUTING.md"
-            raise ConfigError([Problem(key, f"{part['_target_']} {text}")])
-    with torch.device("meta"):
+    with torch.device("cpu" if is_foreign(cfg.model) else "meta"):  # others may not know the meta device
         model = _try("model", lambda: build(cfg.model))
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ConfigError([Problem("model", "has nothing to train; evaluate it with task=evaluate")])
+    loss = _try("loss", lambda: build(cfg.loss))
+    _try("model", lambda: training.check(model, cfg.train.freeze, cfg.launch.world_size))
+    _try("loss", lambda: check_terms(loss, training.terms(model), type(model).__name__))
+    if cfg.train.init is not None:
+        _try("train.init", lambda: checkpoint.find_weights(cfg.train.init, "train.init"))
 
 
 def _check_loss(cfg: Config) -> None:

@@ -152,12 +152,12 @@ class Mix:
         val = {label: self.screen.usable(task, self.val_patch, "mix.val_patch") for label, task in val.items()}
         self._ready = train, val
 
-    def train_dataset(self, seed: int) -> TrainDataset:
+    def train_dataset(self, seed: int, views: int = 1) -> TrainDataset:
         """Return the endless training samples of one seed."""
         self.prepare()
         tasks, counts = [self._ready[0].get(label) for label in self.labels], self.samples()
         return TrainDataset(
-            tasks, [counts.get(label, 0) for label in self.labels], self.decoded, self.patch, self.augment, seed
+            tasks, [counts.get(label, 0) for label in self.labels], self.decoded, self.patch, self.augment, seed, views
         )
 
     def val_dataset(self) -> ValDataset:

@@ -29,7 +29,8 @@ class TrainDataset(Dataset):
     """Training samples `ds[k]` for any counter `k >= 0`: sample `k % len(ds)` of epoch `k // len(ds)`.
 
     A sample holds `input` and `target`, float32 (3, patch, patch) in [0, 1]; `label`, the degradation's position
-    in `Mix.labels`; and `key`, which is `k`.
+    in `Mix.labels`; and `key`, which is `k`. With two views also `input2` and `target2`: another crop of the same
+    image, turned and degraded by random numbers of its own. The first view does not depend on `views`.
 
     Args:
         tasks: Of each label; None for one that is left out.
@@ -38,6 +39,7 @@ class TrainDataset(Dataset):
         patch: Height and width of the crops in pixels.
         augment: Flip and rotate crops by multiples of 90 degrees, at random.
         seed: Decides everything random.
+        views: Crops of an image in each sample.
     """
 
     def __init__(
@@ -48,8 +50,9 @@ class TrainDataset(Dataset):
         patch: int,
         augment: bool,
         seed: int,
+        views: int = 1,
     ) -> None:
-        self.tasks, self.decoded = list(tasks), decoded
+        self.tasks, self.decoded, self.views = list(tasks), decoded, views
         self.patch, self.augment, self.seed = patch, augment, seed
         self.epochs = Epochs([0 if task is None else len(task) for task in tasks], counts, seed)
 
@@ -61,10 +64,15 @@ class TrainDataset(Dataset):
             raise IndexError(f"sample {key}: counters start at 0")
         epoch, index = divmod(int(key), len(self))
         label, which = self.epochs.at(epoch, index)
-        rng = keyed_rng("train", self.seed, epoch, index)
-        window = partial(crop, size=self.patch, rng=rng, augment=self.augment)
-        degraded, clean = self.tasks[label].draw(which, self.decoded, window, rng)
-        return {"input": to_tensor(degraded), "target": to_tensor(clean), "label": label, "key": int(key)}
+        sample: Sample = {"label": label, "key": int(key)}
+        for view in range(1, self.views + 1):
+            number = () if view == 1 else (view,)
+            rng = keyed_rng("train", self.seed, epoch, index, *number)
+            window = partial(crop, size=self.patch, rng=rng, augment=self.augment)
+            degraded, clean = self.tasks[label].draw(which, self.decoded, window, rng)
+            suffix = "".join(map(str, number))
+            sample |= {f"input{suffix}": to_tensor(degraded), f"target{suffix}": to_tensor(clean)}
+        return sample
 
 
 class ValDataset(Dataset):
