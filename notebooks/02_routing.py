@@ -110,7 +110,7 @@ def restore(image):
     """The restored image and the gates of each learner and expert, (L, N)."""
     with torch.inference_mode():
         labels = torch.zeros(1, dtype=torch.long) if model.needs_labels else None
-        result = model(to_tensor(image), labels, with_routing=True)
+        result = model.routed(to_tensor(image), labels)
     return result.image[0].clamp(0, 1).permute(1, 2, 0).numpy(), result.gates[:, 0].numpy()
 
 

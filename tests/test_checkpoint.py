@@ -11,6 +11,7 @@ from torch import nn
 import daair
 from daair import checkpoint
 from daair.errors import UserError
+from daair.models import training
 
 MODEL = {
     "_target_": "daair.models.daair.DaAIR",
@@ -146,7 +147,7 @@ def test_foreign_state_dict(tmp_path: Path, wrap: str | None) -> None:
     model = checkpoint.build(config)
     checkpoint.load_weights(model, tmp_path / "net.pth")
     x = torch.rand(1, 3, 4, 4)
-    assert torch.equal(model(x, torch.zeros(1)), source(x))
+    assert torch.equal(model(x), source(x))
 
 
 @pytest.mark.parametrize("prefix", ["module.", "net."])
@@ -168,22 +169,21 @@ def test_the_folder_above_a_run_is_not_taken_for_it(saved: Path) -> None:
         checkpoint.find_weights(saved)
 
 
-def test_plain_network_of_ours_is_saved_and_loaded_without_its_wrapper(tmp_path: Path) -> None:
+def test_plain_network_is_saved_and_loaded(tmp_path: Path) -> None:
     config = {"_target_": "daair.models.layers.FeedForward", "channels": 3, "expansion": 2.0}
     model = checkpoint.build(config)
     x = torch.rand(2, 3, 8, 8)
-    output = model(x, torch.zeros(2), with_routing=True)
-    assert output.gates.shape == (0, 2, 0) and output.aux == 0
+    output = model(x)
     file = checkpoint.save(tmp_path, model, config, ["noise15"], 1)
-    assert load_file(file).keys() == model.net.state_dict().keys()
-    assert torch.equal(daair.load(tmp_path)(x), output.image)
+    assert load_file(file).keys() == model.state_dict().keys()
+    assert torch.equal(daair.load(tmp_path)(x), output)
 
 
 def test_what_is_no_network_or_returns_no_images() -> None:
     with pytest.raises(UserError, match="model._target_: collections.Counter makes a Counter, not a torch.nn.Module"):
         checkpoint.build({"_target_": "collections.Counter"})
     with pytest.raises(UserError, match="model: LSTM returns a tuple instead of images"):
-        checkpoint.Foreign(nn.LSTM(3, 3))(torch.zeros(1, 3, 3))
+        training.apply(nn.LSTM(3, 3), torch.zeros(1, 3, 3))
 
 
 def test_unbuildable_model_is_one_line() -> None:

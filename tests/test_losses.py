@@ -5,8 +5,10 @@ import math
 
 import pytest
 import torch
+import yaml
+from helpers import ROOT
 
-from daair.losses import RestorationLoss, Weight
+from daair.losses import TERMS, RestorationLoss, Weight, check_terms, total_loss
 
 RESTORED = torch.linspace(0, 1, 3 * 12 * 12).reshape(1, 3, 12, 12)
 TARGET = RESTORED.flip(-1)
@@ -29,9 +31,37 @@ def test_terms_follow_their_formulas() -> None:
     assert term("fft") == pytest.approx(expected.item(), rel=1e-4)
 
 
-def test_weights_combine_and_the_router_is_added() -> None:
-    total, parts = RestorationLoss(l1=1.0, fft=0.1, router=0.5)(RESTORED, TARGET, torch.tensor(4.0))
+def test_weights_combine_and_the_terms_of_the_network_are_added() -> None:
+    loss = RestorationLoss(l1=1.0, fft=0.1, terms={"router": 0.5})
+    total, parts = total_loss(loss, RESTORED, TARGET, {"router": torch.tensor(4.0)})
+    assert list(parts) == ["l1", "fft", "router"]
     assert total.item() == pytest.approx(parts["l1"].item() + 0.1 * parts["fft"].item() + 2.0)
+
+
+def test_a_term_alone_and_a_loss_from_elsewhere() -> None:
+    term = {"router": torch.tensor(3.0)}
+    total, parts = total_loss(RestorationLoss(l1=1.0, terms={"router": 2.0}), None, TARGET, term)
+    assert total.item() == 6 and list(parts) == ["router"]
+    total, parts = total_loss(torch.nn.L1Loss(), RESTORED, TARGET, term)
+    assert total.item() == pytest.approx((RESTORED - TARGET).abs().mean().item() + TERMS["router"] * 3)
+    with pytest.raises(ValueError, match="neither an image nor a loss term"):
+        total_loss(torch.nn.L1Loss(), None, TARGET, {})
+
+
+def test_weights_must_fit_the_terms_of_the_network() -> None:
+    for terms in ({"router": 0.01}, {"router": 0.0}, {"other": 0.0}, {}):
+        check_terms(RestorationLoss(l1=1.0, terms=terms), (), "Net")
+    check_terms(RestorationLoss(l1=1.0, terms={"router": 0.5}), ("router",), "Net")
+    check_terms(torch.nn.L1Loss(), ("router",), "Net")
+    with pytest.raises(ValueError, match="^loss.terms.router: unused; Net adds no term to the image loss$"):
+        check_terms(RestorationLoss(l1=1.0, terms={"router": 0.5}), (), "Net")
+    with pytest.raises(ValueError, match="^loss.terms.b: missing; Net has the terms a, b; give it a weight: "):
+        check_terms(RestorationLoss(l1=1.0, terms={"a": 1.0}), ("a", "b"), "Net")
+
+
+def test_the_default_weights_are_those_of_the_configs() -> None:
+    for file in (ROOT / "conf" / "loss").glob("*.yaml"):
+        assert yaml.safe_load(file.read_text()).get("terms", TERMS) == TERMS
 
 
 def test_perfect_restoration_costs_nothing() -> None:
@@ -65,5 +95,5 @@ def test_float32_under_autocast() -> None:
 def test_every_weight_is_of_a_term_that_is_computed() -> None:
     """A weight that the constructor takes and nobody reads would be a switch that does nothing."""
     annotations = inspect.get_annotations(RestorationLoss.__init__)
-    named = {name for name, annotation in annotations.items() if annotation is Weight} - {"router"}
+    named = {name for name, annotation in annotations.items() if annotation is Weight}
     assert named == RestorationLoss(l1=1.0).weights.keys()

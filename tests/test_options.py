@@ -11,6 +11,8 @@ from hydra import compose, initialize_config_dir
 from daair import checkpoint, components
 from daair.config.schema import Config
 from daair.config.validate import TAKES, validate
+from daair.losses import total_loss
+from daair.models.training import Learner, Stage
 from daair.optim import make_schedule
 
 # A group's files go into the key of its name; those of studies, scales and Hydra itself go elsewhere.
@@ -64,14 +66,15 @@ def test_option_takes_a_step(group: str, option: str, photographs: Path) -> None
     batch = torch.utils.data.default_collate([dataset[k] for k in range(4)])
     before = [p.clone() for p in model.parameters()]
 
-    image, gates, aux = model(batch["input"], batch["label"], with_routing=True)
-    if not isinstance(model, checkpoint.Foreign):
-        assert gates.shape[1:] == (4, cfg.model.get("expert_count") or cfg.part("experts")["count"])
-    loss, _ = criterion(image, batch["target"], aux)
+    learned = Learner(model, Stage())(batch)
+    if learned.gates is not None:
+        assert learned.gates.shape[1:] == (4, cfg.model.get("expert_count") or cfg.part("experts")["count"])
+    loss, _ = total_loss(criterion, learned.image, batch["target"], learned.terms)
     loss.backward()
     optimizer.step()
     schedule.step_update(1)
-    model.update_control()
+    if hasattr(model, "after_update"):
+        model.after_update()
 
     assert torch.isfinite(loss)
     assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
@@ -113,12 +116,12 @@ def test_golden_loss_of_the_first_steps(photographs: Path) -> None:
     for step in range(3):
         batch = torch.utils.data.default_collate([dataset[4 * step + k] for k in range(4)])
         torch.manual_seed(step)
-        image, _, aux = model(batch["input"], batch["label"], with_routing=True)
-        loss, parts = criterion(image, batch["target"], aux)
+        learned = model.routed(batch["input"], batch["label"])
+        loss, parts = total_loss(criterion, learned.image, batch["target"], learned.terms)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        model.update_control()
+        model.after_update()
         losses.append(parts["l1"].item())
     assert losses == pytest.approx(GOLDEN, rel=2e-3), losses
 

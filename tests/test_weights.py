@@ -30,7 +30,7 @@ STATE = network().state_dict()
 def fits(path: Path) -> tuple[str, ...]:
     """Read and fit; returns the notes."""
     state = read_state(path)
-    assert all(torch.equal(tensor, STATE[name]) for name, tensor in fit(state, STATE).items())
+    assert all(torch.equal(tensor, STATE[name]) for name, tensor in fit(state, STATE)[0].items())
     return state.notes
 
 
@@ -69,7 +69,7 @@ def test_wrappers_within_and_averaged_models(tmp_path: Path) -> None:
 def test_a_network_whose_own_names_look_like_a_wrapper(tmp_path: Path) -> None:
     expected = prefixed("net.")
     torch.save(prefixed("module.", expected), tmp_path / "net.pth")
-    assert fit(read_state(tmp_path / "net.pth"), expected).keys() == expected.keys()
+    assert fit(read_state(tmp_path / "net.pth"), expected)[0].keys() == expected.keys()
 
 
 def test_averaged_weights_are_preferred_and_it_is_said(tmp_path: Path) -> None:

@@ -38,11 +38,11 @@ class Trained:
     def step(self, x: torch.Tensor) -> float:
         """Seconds of one training step."""
         begun = time.perf_counter()
-        restored = self.model(x, with_routing=True)
-        (restored.image.square().mean() + 0.01 * restored.aux).backward()
+        learned = self.model.routed(x)
+        (learned.image.square().mean() + 0.01 * learned.terms["router"]).backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.model.update_control()
+        self.model.after_update()
         if x.is_cuda:
             torch.cuda.synchronize()
         return time.perf_counter() - begun

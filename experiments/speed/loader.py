@@ -33,6 +33,7 @@ from daair.data.mix import Mix
 from daair.data.order import StepSampler
 from daair.engine.data import Waiting
 from daair.files import replacing
+from daair.losses import total_loss
 from daair.runs.environment import git_state, processor
 
 MIXES = ("denoise", "derain", "dehaze", "deblur", "lowlight", "desnow", "dejpeg", "aio3", "aio5", "cdd11", "paired")
@@ -131,8 +132,8 @@ def waiting(overrides: list[str]) -> dict[str, object]:
     for update, batch in enumerate(batches):
         if update == 0:
             batches.share()
-        restored = model(batch["input"], batch["label"], with_routing=True)
-        criterion(restored.image, batch["target"], restored.aux)[0].backward()
+        learned = model.routed(batch["input"], batch["label"])
+        total_loss(criterion, learned.image, batch["target"], learned.terms)[0].backward()
         optimizer.step()
         optimizer.zero_grad()
     empty = dict.fromkeys(("loader_samples_per_s", "pipeline_samples_per_s", "ratio", "lowest_ratio"), "")

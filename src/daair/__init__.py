@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from os import PathLike
 
     import pandas as pd
@@ -19,11 +20,11 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "collate", "load"]
 
 
-def load(path: str | PathLike[str], device: str | torch.device = "cpu") -> nn.Module:
-    """The trained network in a run's folder or a weights file, in evaluation mode; see `daair.checkpoint.load`."""
+def load(path: str | PathLike[str], device: str | torch.device = "cpu", trust: Sequence[str] = ()) -> nn.Module:
+    """Load the trained network in a run's folder or a weights file, in evaluation mode; see `daair.checkpoint.load`."""
     from daair import checkpoint  # on use only: `import daair`, and with it every `--help`, stays free of torch
 
-    return checkpoint.load(path, device)
+    return checkpoint.load(path, device, trust)
 
 
 def collate(path: str | PathLike[str]) -> pd.DataFrame:

@@ -5,6 +5,10 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|not enough memory|ALLOC_FAILED|\b(?:OutOf)?MemoryError\b"
+)
+
 
 class UserError(Exception):
     """Something the user can put right; the message is one line that says what and where."""
@@ -17,6 +21,12 @@ def reason(error: BaseException) -> str:
     if not lines:
         return name
     return lines[0] if isinstance(error, UserError | KeyboardInterrupt) else f"{name}: {lines[0]}"
+
+
+def is_out_of_memory(problem: BaseException | str) -> bool:
+    """Return whether an error, or what a log says, is that memory ran out on whichever device."""
+    text = problem if isinstance(problem, str) else f"{type(problem).__name__}: {problem}"
+    return bool(_OUT_OF_MEMORY.search(text))
 
 
 def one_line(text: object) -> str:

@@ -1,8 +1,13 @@
 """Training losses: image terms that are weighted and summed, every weight a config key.
 
+A loss of your own is an `nn.Module` called as `loss(restored, target)`; it returns the loss, or the loss and its
+unweighted parts by name, which are logged. Its attribute `terms`, if it has one, is as that of `RestorationLoss`.
+
 Shape legend: B images, H x W pixels; images are (B, 3, H, W), nominally in [0, 1].
 """
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated
 
 import torch
@@ -11,6 +16,9 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 Weight = Annotated[float, Ge(0)]
+
+TERMS: Mapping[str, float] = MappingProxyType({"router": 0.01})
+"""Default weights of the terms that networks add to the image loss; `router` is L_aux of the routers [S]."""
 
 
 class RestorationLoss(nn.Module):
@@ -23,7 +31,7 @@ class RestorationLoss(nn.Module):
         fft: weight of the L1 distance between the unscaled 2-D Fourier transforms, mean over real and imaginary parts;
             grows with the side of the crop (MIMO-UNet, Cho et al., ICCV 2021; weight 0.1 there and in MoCE-IR).
         ssim: weight of 1 - SSIM, Gaussian 11 x 11 window, not downsampled (piq).
-        router: weight of the routers' L_aux, added by the training loop [S: 0.01].
+        terms: weights of what networks add to the image loss, by the terms' names (see `daair.models.training`).
         charbonnier_eps: eps of `charbonnier`, in units of the image range.
 
     Raises:
@@ -37,28 +45,22 @@ class RestorationLoss(nn.Module):
         charbonnier: Weight = 0.0,
         fft: Weight = 0.0,
         ssim: Weight = 0.0,
-        router: Weight = 0.01,
+        terms: Mapping[str, Weight] = TERMS,
         charbonnier_eps: Annotated[float, Gt(0)] = 1e-3,
     ) -> None:
         super().__init__()
         self.weights = {"l1": l1, "l2": l2, "charbonnier": charbonnier, "fft": fft, "ssim": ssim}
-        self.router, self.charbonnier_eps = router, charbonnier_eps
+        self.terms, self.charbonnier_eps = dict(terms), charbonnier_eps
         if not any(self.weights.values()):
             raise ValueError(f"loss: every image term has weight 0; give one of {', '.join(self.weights)} a weight")
 
-    def forward(self, restored: Tensor, target: Tensor, aux: Tensor | float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss to minimise, and its unweighted parts by name.
-
-        Args:
-            restored, target: (B, 3, H, W).
-            aux: scalar L_aux of the routers.
-        """
+    def forward(self, restored: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of restored images (B, 3, H, W), and its unweighted parts by name."""
         # Differences of small numbers, and FFT, which bf16 does not have: float32 throughout.
         with torch.autocast(restored.device.type, enabled=False):
             restored, target = restored.float(), target.float()
             parts = {name: getattr(self, f"_{name}")(restored, target) for name, w in self.weights.items() if w}
-        total = sum(self.weights[name] * part for name, part in parts.items())
-        return total + self.router * aux, parts
+        return sum(self.weights[name] * part for name, part in parts.items()), parts
 
     def _l1(self, restored: Tensor, target: Tensor) -> Tensor:
         return F.l1_loss(restored, target)
@@ -78,3 +80,56 @@ class RestorationLoss(nn.Module):
 
         # piq refuses values outside [0, 1], which an unclamped network does produce.
         return 1 - ssim(restored.clamp(0, 1), target, data_range=1.0, downsample=False)
+
+
+def total_loss(
+    loss: nn.Module, image: Tensor | None, target: Tensor, terms: Mapping[str, Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the loss of an update: that of the images plus the network's weighted terms; and all parts by name.
+
+    Args:
+        loss: the image loss.
+        image: (B, 3, H, W), the restored images; None leaves the image loss out.
+        target: (B, 3, H, W).
+        terms: what the network adds, unweighted; a term of weight 0 is added all the same, so that all parameters that
+            it depends on have a gradient, as distributed training needs it.
+
+    Raises:
+        ValueError: there are neither images nor terms.
+    """
+    if image is None and not terms:
+        raise ValueError("the network's learn returned neither an image nor a loss term")
+    total, parts = 0.0, {}
+    if image is not None:
+        returned = loss(image, target)
+        total, parts = returned if isinstance(returned, tuple) else (returned, {})
+    weights = term_weights(loss)
+    return sum((weights[name] * term for name, term in terms.items()), total), {**parts, **terms}
+
+
+def term_weights(loss: nn.Module) -> Mapping[str, float]:
+    """Return the weights of the terms that networks add to the image loss."""
+    return getattr(loss, "terms", TERMS)
+
+
+def check_terms(loss: nn.Module, names: Sequence[str], network: str) -> None:
+    """Refuse weights that do not fit the terms of a network.
+
+    A weight of 0 and one of `TERMS` that was not changed may stand there for networks that have no such term.
+
+    Args:
+        loss: the image loss.
+        names: of the network's terms.
+        network: name of its class, for the message.
+
+    Raises:
+        ValueError: a term has no weight, or a weight no term; the text begins with the config key.
+    """
+    weights = term_weights(loss)
+    has = f"{network} has the terms {', '.join(names)}" if names else f"{network} adds no term to the image loss"
+    for name in names:
+        if name not in weights:
+            raise ValueError(f"loss.terms.{name}: missing; {has}; give it a weight: +loss.terms.{name}=...")
+    for name, weight in weights.items():
+        if name not in names and weight and weight != TERMS.get(name):
+            raise ValueError(f"loss.terms.{name}: unused; {has}")

@@ -83,16 +83,21 @@ def fit(
     state: State,
     expected: Mapping[str, Tensor],
     convert: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict,
-) -> dict[str, Tensor]:
+    strict: bool = True,
+) -> tuple[dict[str, Tensor], list[str]]:
     """Give the entries of a file the names of a network, or say why they do not fit.
 
     Args:
         state: what the file holds.
         expected: the state dict of the network.
         convert: renames entries of the authors' checkpoints, and returns others as they are.
+        strict: whether all names and shapes must fit; else those that fit are taken.
+
+    Returns:
+        The entries that fit, and sentences about those that do not.
 
     Raises:
-        UserError: names or shapes that differ, with what the file has and what the network wants.
+        UserError: names or shapes that differ (any, or all of them), with what the file has and the network wants.
     """
     attempts = []
     for tensors in _unwrapped(state.tensors):
@@ -104,10 +109,11 @@ def fit(
         renamed = max(attempts, key=lambda names: len(names.keys() & expected.keys()))
     reshaped = [name for name in expected if name in renamed and renamed[name].shape != expected[name].shape]
     wrong = sorted(expected.keys() ^ renamed.keys()) + reshaped
-    if wrong:
+    fitting = {name: value for name, value in renamed.items() if name not in wrong}
+    if wrong and (strict or not fitting):
         text = f"{state.path}: weights of another network than the config describes; they differ in {_listed(wrong)}"
         raise UserError(f"{text} ({_difference(renamed, expected, reshaped)})")
-    return renamed
+    return fitting, [f"{state.path}: does not fit: {_listed(sorted(wrong))}"] if wrong else []
 
 
 class Placeholder:

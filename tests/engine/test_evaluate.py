@@ -15,9 +15,9 @@ from torch import nn
 from daair import checkpoint
 from daair.data.degradations import noise
 from daair.data.keyed import keyed_rng
-from daair.engine.evaluate import load_network
 from daair.metrics import PROTOCOLS
 from daair.runs import samples
+from daair.tasks.evaluate import load_network
 
 MODEL = {
     "_target_": "daair.models.daair.DaAIR",
@@ -129,7 +129,9 @@ def test_files_of_one_name_and_different_weights_do_not_share_a_folder(tmp_path:
         for name, value in weights.items():
             nn.init.constant_(model.get_parameter(f"out.{name}"), value)
         checkpoint.save(folder, model, MODEL, ["noise15"], step=5)
-        config = SimpleNamespace(checkpoint=str(file), output=None, model=MODEL, paths=SimpleNamespace(runs="runs"))
+        config = SimpleNamespace(
+            checkpoint=str(file), trust=(), output=None, model=MODEL, paths=SimpleNamespace(runs="runs")
+        )
         return load_network(config)[1]
 
     assert place(tmp_path / "a") == place(tmp_path / "b") != place(tmp_path / "c", weight=1.0)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from daair.config.schema import Evaluate
 from daair.data.benchmarks import Item
-from daair.engine import measure as module
+from daair.engine import inference
 from daair.engine.evaluate import keep
 from daair.engine.measure import measure
 from daair.engine.progress import Reporter
@@ -84,7 +84,7 @@ def test_the_identity_gives_the_figures_of_the_input() -> None:
 
 
 def test_an_image_that_memory_does_not_suffice_for_goes_in_tiles_and_its_row_says_so(monkeypatch) -> None:
-    monkeypatch.setattr(module.memory, "affordable_pixels", lambda *_: 100 * 100)
+    monkeypatch.setattr(inference, "affordable_pixels", lambda *_: 100 * 100)
     model = Darker()
     rows = rows_of(model, [item("small", 96, 96), item("large", 96, 160), item("b", 160, 160)])
     assert rows["tile"].tolist() == [0, 64, 64]
@@ -94,15 +94,15 @@ def test_an_image_that_memory_does_not_suffice_for_goes_in_tiles_and_its_row_say
 
 
 def test_free_memory_decides(monkeypatch) -> None:
-    monkeypatch.setattr(module.memory, "free_bytes", lambda *_: 2 * 10**6)
+    monkeypatch.setattr(inference, "free_bytes", lambda *_: 2 * 10**6)
     tiled = rows_of(Darker(), [item("1", 512, 512)])
     assert 0 < tiled["tile"][0] < 512
-    monkeypatch.setattr(module.memory, "free_bytes", lambda *_: 10**9)
+    monkeypatch.setattr(inference, "free_bytes", lambda *_: 10**9)
     assert rows_of(Darker(), [item("1", 512, 512)])["tile"][0] == 0
 
 
 def test_memory_that_runs_out_all_the_same_is_told_and_noted(monkeypatch) -> None:
-    monkeypatch.setattr(module.memory, "affordable_pixels", lambda *_: float("inf"))
+    monkeypatch.setattr(inference, "affordable_pixels", lambda *_: float("inf"))
     lines = Lines()
     rows = rows_of(Darker(most=150 * 150), [item("1", 160, 160), item("2", 176, 160)], lines)
     assert rows["tile"].tolist() == [80, 64]

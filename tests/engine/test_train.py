@@ -103,11 +103,10 @@ def test_weights_are_written_before_the_checkpoint(tmp_path: Path, monkeypatch: 
     stub = SimpleNamespace(
         cfg=SimpleNamespace(
             model={},
-            train=SimpleNamespace(
-                steps=9, log_every=9, validate_every=9, checkpoint_every=4, keep=2, batch_size=3, accumulation=2
-            ),
+            train=SimpleNamespace(steps=9, log_every=9, validate_every=9, checkpoint_every=4, keep=2),
         ),
         accelerator=SimpleNamespace(is_main_process=True),
+        span=SimpleNamespace(images=lambda step: 6 * step),
         record=SimpleNamespace(
             folder=tmp_path,
             checkpoints=tmp_path,
@@ -118,7 +117,7 @@ def test_weights_are_written_before_the_checkpoint(tmp_path: Path, monkeypatch: 
         ema=SimpleNamespace(module=None),
         mix=SimpleNamespace(labels=[]),
     )
-    train.Run.after(stub, 4, [], SimpleNamespace(rate=1.0, seconds=2.0), stopping=False)
+    train.Trainer.after_step(stub, 4, [], SimpleNamespace(rate=1.0, seconds=2.0), stopping=False)
     assert written == ["weights", "checkpoint", "status", {"seconds": 8.0, "images_per_second": 3.0}]
 
 

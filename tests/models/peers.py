@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from daair import checkpoint
 from daair.config.validate import validate
+from daair.models.training import Learned, Learner, Stage
 
 ROOT = Path(__file__).resolve().parents[2]
 TOLERANCE = 2e-5
@@ -35,8 +36,7 @@ def build(option: str, *overrides: str) -> nn.Module:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = validate(compose("config", [f"model={option}", *overrides]), {})
     torch.manual_seed(0)
-    model = checkpoint.build(cfg.model)
-    return model.net if isinstance(model, checkpoint.Foreign) else model
+    return checkpoint.build(cfg.model)
 
 
 def filled(name: str) -> dict[str, Tensor]:
@@ -79,7 +79,7 @@ def check_sizes(model: nn.Module, *sizes: tuple[int, int]) -> None:
         assert image.shape == x.shape and image.dtype == x.dtype and image.isfinite().all()
 
 
-def unchanged_by_a_step(model: nn.Module, x: Tensor, **options: bool) -> tuple[set[str], object]:
+def unchanged_by_a_step(model: nn.Module, x: Tensor) -> tuple[set[str], Learned]:
     """Trainable parameters that one step of Adam leaves as they were, and what the network returned.
 
     All of them must get a gradient, if only zeros: distributed training waits for it.
@@ -88,12 +88,11 @@ def unchanged_by_a_step(model: nn.Module, x: Tensor, **options: bool) -> tuple[s
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     before = {name: p.detach().clone() for name, p in trainable.items()}
     optimizer = torch.optim.Adam(trainable.values(), lr=1e-2)
-    returned = model(x, **options)
-    loss = (returned.image if options else returned).square().mean()
-    (loss + returned.aux if options else loss).backward()
+    learned = Learner(model, Stage())({"input": x, "label": torch.zeros(len(x), dtype=torch.int64)})
+    (learned.image.square().mean() + sum(learned.terms.values())).backward()
     assert not [name for name, p in trainable.items() if p.grad is None]
     optimizer.step()
-    return {name for name, p in trainable.items() if torch.equal(p, before[name])}, returned
+    return {name for name, p in trainable.items() if torch.equal(p, before[name])}, learned
 
 
 def check_graph(model: nn.Module) -> None:

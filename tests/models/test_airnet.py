@@ -49,7 +49,7 @@ def test_published_weights_map_one_to_one(filled: dict[str, Tensor]) -> None:
 def test_checkpoints_of_the_authors_are_loaded(filled: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save({"state_dict": {f"net.{name}": tensor for name, tensor in filled.items()}}, tmp_path / "net.ckpt")
     model = checkpoint.build({"_target_": "daair.models.airnet.AirNet", "queue": 1024})
-    assert checkpoint.load_weights(model, tmp_path / "net.ckpt") == ()
+    assert checkpoint.load_weights(model, tmp_path / "net.ckpt") == []
     assert torch.equal(model.net.out.weight, filled["R.tail.0.weight"])
 
 

@@ -13,6 +13,7 @@ from daair.models.dale import Control
 from daair.models.experts import ExpertLayout
 from daair.models.layers import Attention
 from daair.models.router import Oracle, Soft, Top1, Uniform
+from daair.models.training import Learner, Stage
 
 TINY = {"channels": 8, "encoder_blocks": (1, 1, 1, 1), "decoder_blocks": (1, 1, 1), "heads": (1, 2, 2, 4)}
 LAYOUT = ExpertLayout(count=3, rank=2)
@@ -59,9 +60,10 @@ def awake(model: DaAIR) -> DaAIR:
 def test_every_switch_trains(changes: dict) -> None:
     model = awake(tiny(**changes)).train()
     x, labels = torch.rand(2, 3, 20, 24), torch.tensor([0, 2])
-    output = model(x, labels, with_routing=True)
+    output = model.routed(x, labels)
     assert output.image.shape == x.shape
-    (output.image.square().mean() + output.aux).backward()
+    (output.image.square().mean() + sum(output.terms.values())).backward()
+    assert tuple(output.terms) == model.terms
     missing = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert not missing, "these would break distributed training"
 
@@ -97,9 +99,9 @@ def test_a_sample_does_not_depend_on_its_batch() -> None:
 def test_bfloat16_keeps_dtype_routing_and_result() -> None:
     model, x = awake(tiny()).eval(), torch.rand(2, 3, 16, 16)
     with torch.inference_mode():
-        exact = model(x, with_routing=True)
+        exact = model.routed(x)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            rounded = model(x, with_routing=True)
+            rounded = model.routed(x)
         assert model.to(torch.bfloat16)(x.bfloat16()).dtype == torch.bfloat16
     assert rounded.image.dtype == torch.float32 and rounded.gates.dtype == torch.float32
     assert torch.equal(exact.gates.argmax(-1), rounded.gates.argmax(-1))
@@ -141,7 +143,7 @@ def test_parameter_update_follows_the_encoder(source: str) -> None:
             p.add_(torch.randn_like(p))
     before = [p.clone() for p in model.decoder[0][0].controller.expert.parameters()]
     theirs = [list(expert.parameters()) for expert in agnostic(model, 0)]
-    model.update_control()
+    model.after_update()
     for i, now in enumerate(model.decoder[0][0].controller.expert.parameters()):
         target = (theirs[0][i] + theirs[1][i]) / 2 if source == "mean" else theirs[1][i]
         torch.testing.assert_close(now, 0.9 * before[i] + 0.1 * target)
@@ -167,15 +169,15 @@ def test_tied_control_adds_no_expert_and_trains_the_encoders() -> None:
 
 
 def test_oracle_sends_each_label_to_its_expert() -> None:
-    output = tiny(router=Oracle).eval()(torch.rand(3, 3, 16, 16), torch.tensor([2, 0, 1]), with_routing=True)
+    output = tiny(router=Oracle).eval().routed(torch.rand(3, 3, 16, 16), torch.tensor([2, 0, 1]))
     assert output.gates.argmax(-1).eq(torch.tensor([2, 0, 1])).all()
     assert tiny(router=Oracle).needs_labels and not tiny().needs_labels
 
 
 def test_compiles_and_exports_without_a_graph_break() -> None:
     model, x = awake(tiny()), torch.rand(2, 3, 16, 16)
-    compiled = torch.compile(model.train(), fullgraph=True, backend="eager")
-    assert compiled(x, None, with_routing=True).image.shape == x.shape
+    learner = torch.compile(Learner(model.train(), Stage()), fullgraph=True, backend="eager")
+    assert learner({"input": x, "label": torch.zeros(2, dtype=torch.long)}).image.shape == x.shape
     exported = torch.export.export(model.eval(), (x,)).module()
     torch.testing.assert_close(exported(x), model(x))
 
@@ -203,7 +205,7 @@ def test_cost_does_not_depend_on_the_number_of_experts() -> None:
     def flops(count: int) -> int:
         model = tiny(experts=ExpertLayout(count=count, rank=2)).train()
         with FlopCounterMode(display=False) as counter:
-            model(torch.rand(2, 3, 16, 16), with_routing=True).image.sum().backward()
+            model.routed(torch.rand(2, 3, 16, 16)).image.sum().backward()
         return counter.get_total_flops()
 
     few, many = flops(2), flops(16)

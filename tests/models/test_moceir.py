@@ -24,7 +24,7 @@ def test_is_the_published_network(name: str, monkeypatch: pytest.MonkeyPatch) ->
     check_published(model, name)
     monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
     with torch.no_grad():
-        aux = model.train()(images(8, 64, 64, "query"), with_routing=True).aux
+        aux = model.train().routed(images(8, 64, 64, "query")).terms["router"]
     assert aux.item() == pytest.approx(float(stored()[f"{name}/aux"]), rel=TOLERANCE)
 
 
@@ -38,7 +38,7 @@ def tiny() -> MoCEIR:
 
 def test_a_step_changes_every_parameter_but_idle_experts() -> None:
     model = tiny()
-    unchanged, restored = unchanged_by_a_step(model, torch.rand(4, 3, 24, 24), with_routing=True)
+    unchanged, restored = unchanged_by_a_step(model, torch.rand(4, 3, 24, 24))
     chosen = restored.gates.sum(dim=1) > 0  # (L, N)
     idle = set()
     blocks = [f"decoder.{level}.{i}" for level in (2, 1, 0) for i in range(len(model.decoder[level]))]
@@ -58,17 +58,16 @@ def test_tiny() -> None:
 
 def test_routing_is_returned() -> None:
     model, x = tiny(), torch.rand(3, 3, 16, 16)
-    restored = model.eval()(x, torch.zeros(3, dtype=torch.int64), with_routing=True)
+    restored = model.eval().routed(x)
     assert restored.gates.shape == (3, 3, 3) and restored.gates.dtype == torch.float32
-    assert (restored.gates > 0).sum(dim=2).eq(1).all() and restored.aux == 0
+    assert (restored.gates > 0).sum(dim=2).eq(1).all() and restored.terms["router"] == 0
     torch.testing.assert_close(restored.image, model(x), rtol=0, atol=0)
-    model.update_control()
 
 
 def test_noise_is_drawn_in_training_only() -> None:
     model, x = tiny(), torch.rand(2, 3, 16, 16)
     with torch.no_grad():
-        first, second = (model.train()(x, with_routing=True).gates for _ in range(2))
+        first, second = (model.train().routed(x).gates for _ in range(2))
         assert not torch.equal(first, second)
         assert torch.equal(model.eval()(x), model(x))
 

@@ -9,7 +9,7 @@ from daair.models.router import Oracle, Soft, Top1, Uniform
 @pytest.mark.parametrize("router", [Top1, Soft, Uniform, Oracle])
 def test_shapes_and_weights(router: type) -> None:
     torch.manual_seed(0)
-    routing = router(channels=6, count=4)(torch.randn(3, 6, 5, 5), torch.tensor([0, 3, 1]))
+    routing = router(channels=6, count=4)(torch.randn(3, 6, 5, 5), torch.rand(3, 3, 40, 40), torch.tensor([0, 3, 1]))
     assert routing.gates.shape == (3, 4) and routing.gates.dtype == torch.float32
     assert torch.all(routing.gates >= 0) and torch.all(routing.gates.sum(dim=1) <= 1 + 1e-6)
     assert routing.aux.shape == ()

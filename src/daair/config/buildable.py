@@ -30,9 +30,11 @@ def check_buildable(cfg: Config, seen: set[str] | None = None) -> None:
         ConfigError: With the constructor's message, e.g. `experts.rank: ...`.
     """
     checks: dict[str, tuple[Any, Callable[[], Any]]] = {
-        "updates": ((cfg.model, cfg.optimizer, cfg.schedule, cfg.train.steps), lambda: _check_updates(cfg)),
+        "updates": (
+            (cfg.model, cfg.loss, cfg.optimizer, cfg.schedule, cfg.train, cfg.launch.world_size),
+            lambda: _check_updates(cfg),
+        ),
         "mix": (cfg.mix, lambda: check_mix(cfg, training=True)),
-        "loss": (cfg.loss, lambda: _try(cfg, "loss", lambda: build(cfg.loss))),
         "init": (cfg.train.init, lambda: _try(cfg, "train.init", lambda: cfg.train.init and initial_weights(cfg))),
     }
     seen = set() if seen is None else seen
@@ -43,25 +45,30 @@ def check_buildable(cfg: Config, seen: set[str] | None = None) -> None:
 
 
 def _check_updates(cfg: Config) -> None:
-    """Build the network, then the optimizer of its parameters and the schedule, and let that make a step."""
+    """Build the network and its loss, then each stage's optimizer and schedule, and let those make a step."""
     import torch
 
     from daair import checkpoint
+    from daair.losses import check_terms
+    from daair.models import training
     from daair.optim import make_schedule
 
     # A class of somebody else may not know the meta device.
     with torch.device("cpu" if any(map(is_foreign, nodes(cfg.model))) else "meta"):
         model = _try(cfg, "model", lambda: checkpoint.build(cfg.model))
-    # Fused kernels want parameters on a real device; memory that is not written to costs nothing.
-    parameters = [
-        torch.nn.Parameter(torch.empty(p.shape, dtype=p.dtype)) for p in model.parameters() if p.requires_grad
-    ]
-    if not parameters:
-        raise ConfigError([Problem("model", "has nothing to train; evaluate it with task=evaluate")])
-    optimizer = _try(cfg, "optimizer", lambda: build(cfg.optimizer)(parameters))
-    _try(cfg, "optimizer", optimizer.step)
-    schedule = _try(cfg, "schedule", lambda: make_schedule(cfg.schedule, optimizer, cfg.train.steps))
-    _try(cfg, "schedule", lambda: schedule.step_update(1))
+    loss = _try(cfg, "loss", lambda: build(cfg.loss))
+    _try(cfg, "model", lambda: training.check(model, cfg.train.freeze, cfg.launch.world_size))
+    _try(cfg, "loss", lambda: check_terms(loss, training.terms(model), type(model).__name__))
+    for stage in training.stages(model):
+        names = training.trainable(model, stage, cfg.train.freeze)
+        shapes = [(p.shape, p.dtype) for name, p in model.named_parameters() if name in names]
+        # Fused kernels want parameters on a real device; memory that is not written to costs nothing.
+        parameters = [torch.nn.Parameter(torch.empty(shape, dtype=dtype)) for shape, dtype in shapes]
+        optimizer = _try(cfg, "optimizer", lambda made=parameters: build(cfg.optimizer)(made))
+        _try(cfg, "optimizer", optimizer.step)
+        steps = max(1, round(stage.share * cfg.train.steps))
+        schedule = _try(cfg, "schedule", lambda o=optimizer, n=steps: make_schedule(cfg.schedule, o, n))
+        _try(cfg, "schedule", lambda made=schedule: made.step_update(1))
 
 
 def check_mix(cfg: Config, training: bool = False) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from pydantic import BaseModel
 
 from daair.config.schema import NOT_IDENTITY, Config
 from daair.errors import UserError
-from daair.files import safe_name
+from daair.files import file_digest, safe_name
 from daair.runs.store import find_variant
 
 
@@ -24,7 +23,7 @@ def identity(cfg: Config) -> dict[str, Any]:
     """
     kept = _identity(cfg)
     if cfg.train.init is not None:
-        kept["train"]["init"] = digest(initial_weights(cfg))
+        kept["train"]["init"] = file_digest(initial_weights(cfg))
     for name, keys in NOT_IDENTITY.items():
         kept[name] = {key: value for key, value in kept[name].items() if key not in keys}
     # Where data lie does not count, what their folder is called does: /data/mine/rainy -> rainy.
@@ -71,18 +70,6 @@ def initial_weights(cfg: Config) -> Path:
         return find_weights(cfg.train.init)
     except UserError as error:
         raise UserError(f"train.init: {str(error).removeprefix('checkpoint: ')}") from None
-
-
-def digest(file: Path) -> str:
-    """Return the first 16 hexadecimal digits of a file's SHA-256."""
-    stat = file.stat()
-    return _digest(file, stat.st_mtime_ns, stat.st_size)
-
-
-@cache
-def _digest(file: Path, _mtime: int, _size: int) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
 def _identity(section: BaseModel) -> dict[str, Any]:

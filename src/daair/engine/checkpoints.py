@@ -1,4 +1,7 @@
-"""Checkpoints to go on from: Accelerate's state of model and optimizer, and the averaged weights; whole or not at all.
+"""Writes and reads checkpoints to go on from: Accelerate's state of network and optimizer, and the averaged weights.
+
+A checkpoint appears whole or not at all:
+
 
 checkpoints/step-00001500/    model.safetensors, optimizer.bin, averaged.safetensors, ...
 
@@ -13,6 +16,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from daair.checkpoint import plain_state
 from daair.errors import UserError, reason
 from daair.files import replacing_folder
 
@@ -34,7 +38,7 @@ def save(accelerator: Accelerator, averaged: nn.Module, folder: Path, step: int,
     if accelerator.is_main_process and not path.exists():
         with replacing_folder(path) as temporary:
             accelerator.save_state(str(temporary))
-            save_file({name: value.contiguous() for name, value in averaged.state_dict().items()}, temporary / AVERAGED)
+            save_file(plain_state(averaged), temporary / AVERAGED)
         for old in found(folder)[: -max(1, keep)]:
             shutil.rmtree(old, ignore_errors=True)
     accelerator.wait_for_everyone()
@@ -42,20 +46,24 @@ def save(accelerator: Accelerator, averaged: nn.Module, folder: Path, step: int,
 
 
 def found(folder: Path) -> list[Path]:
-    """Complete checkpoints, oldest first."""
+    """List the complete checkpoints, oldest first."""
     return sorted(folder.glob("step-*"))
 
 
+def newest_step(folder: Path) -> int:
+    """Return the step of the newest checkpoint; 0 when there is none."""
+    return max((int(path.name.removeprefix("step-")) for path in found(folder)), default=0)
+
+
 def resume(accelerator: Accelerator, averaged: nn.Module, folder: Path) -> int:
-    """Load the newest checkpoint, `averaged` included; returns its step, 0 when there is none.
+    """Load the newest checkpoint, `averaged` included; return its step, 0 when there is none.
 
     Raises:
         UserError: the newest one cannot be read.
     """
-    checkpoints = found(folder)
-    if not checkpoints:
+    if not (step := newest_step(folder)):
         return 0
-    newest = checkpoints[-1]
+    newest = found(folder)[-1]
     if not (newest / AVERAGED).is_file():
         text = f"{newest}: has no {AVERAGED} (damaged, or of an earlier version)"
         raise UserError(f"{text}; remove it to go on from the one before, or from the start")
@@ -65,4 +73,4 @@ def resume(accelerator: Accelerator, averaged: nn.Module, folder: Path) -> int:
     except Exception as error:
         text = f"{newest}: cannot be loaded ({reason(error)}); remove it to go on from the one before"
         raise UserError(text) from error
-    return int(newest.name.removeprefix("step-"))
+    return step

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-accumulates, seconds and peak memory of a forward pass."""
+"""Measures what a network costs: parameters, multiply-accumulates, seconds and peak memory of a forward pass."""
 
 import json
 import os
@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
+
+from daair.models.training import apply
 
 
 def costs(model: nn.Module, size: int = 224) -> dict[str, int | None]:
@@ -30,15 +32,15 @@ def costs(model: nn.Module, size: int = 224) -> dict[str, int | None]:
 
 
 def interleaved_seconds(
-    models: Mapping[str, nn.Module], x: Tensor, repeats: int, *further: Tensor
+    models: Mapping[str, nn.Module], x: Tensor, repeats: int, labels: Tensor | None = None
 ) -> dict[str, list[float]]:
-    """Return seconds of `repeats` forward passes of each model on `x` (B, 3, H, W), the models taking turns."""
+    """Return the seconds of `repeats` forward passes of each model on `x` (B, 3, H, W), the models taking turns."""
     times: dict[str, list[float]] = {name: [] for name in models}
     for number in range(repeats + 1):  # the first round warms up
         for name, model in models.items():
             _synchronize(x.device)
             began = time.perf_counter()
-            model(x, *further)
+            apply(model, x, labels)
             _synchronize(x.device)
             if number:
                 times[name].append(time.perf_counter() - began)
@@ -46,27 +48,27 @@ def interleaved_seconds(
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Return numbers the model has; asks the model, which may know of padding, else counts them."""
+    """Return how many numbers the model has: as `num_parameters()` says, which may know of padding, else counted."""
     count = getattr(model, "num_parameters", None)
     return count() if callable(count) else sum(p.numel() for p in model.parameters())
 
 
-def count_macs(model: nn.Module, x: Tensor, *further: Tensor) -> int:
-    """Multiply-accumulates of one forward pass on `x` (B, 3, H, W); FFTs and element-wise work count as nothing."""
+def count_macs(model: nn.Module, x: Tensor, labels: Tensor | None = None) -> int:
+    """Count the multiply-accumulates of a forward pass on `x` (B, 3, H, W), without FFTs and element-wise work."""
     counter = FlopCounterMode(display=False)
     with counter:
-        model(x, *further)
+        apply(model, x, labels)
     return counter.get_total_flops() // 2  # a multiply-accumulate is two operations
 
 
-def peak_memory(model: nn.Module, x: Tensor, *further: Tensor) -> int:
-    """Peak bytes of one forward pass on `x` (B, 3, H, W): the model itself plus what the pass allocates at most."""
+def peak_memory(model: nn.Module, x: Tensor, labels: Tensor | None = None) -> int:
+    """Measure the peak bytes of a forward pass on `x` (B, 3, H, W): the model plus what the pass allocates at most."""
     own = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
-    return own + peak_of_allocations(lambda x: model(x, *further), x)
+    return own + peak_of_allocations(lambda x: apply(model, x, labels), x)
 
 
 def peak_of_allocations(model: Callable[[Tensor], Any], x: Tensor) -> int:
-    """Return peak bytes that `model(x)` allocates, x (B, 3, H, W), on top of what was there before."""
+    """Return the peak bytes that `model(x)` allocates, x (B, 3, H, W), on top of what was there before."""
     if x.device.type == "cuda":
         _synchronize(x.device)
         before = torch.cuda.memory_allocated(x.device)
@@ -78,7 +80,7 @@ def peak_of_allocations(model: Callable[[Tensor], Any], x: Tensor) -> int:
 
 
 def _peak_of_cpu_allocations(model: Callable[[Tensor], Any], x: Tensor) -> int:
-    """Return largest running sum of the allocations and releases that torch's profiler exports."""
+    """Return the largest running sum of the allocations and releases that torch's profiler exports."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or it tells of every start and, without a GPU, of an error
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as recorded:
         model(x)

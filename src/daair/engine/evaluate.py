@@ -1,4 +1,4 @@
-"""Evaluation on benchmarks: one row per image and protocol, in results.csv.
+"""Evaluates on benchmarks: one row per image and protocol, in results.csv.
 
 Columns of a row, in this order:
 
@@ -18,125 +18,75 @@ benchmark, protocol and image together are unique: a new evaluation replaces all
 Networks that want sides of a certain multiple get images that are padded by reflection; the figures are of the image.
 """
 
-import hashlib
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
-from accelerate import Accelerator
 from torch import nn
 
-from daair import checkpoint, components
+from daair import checkpoint
 from daair.config.reproduce import quoted
-from daair.config.schema import Config
 from daair.config.validate import benchmarks_of
-from daair.data.benchmarks import Benchmark, load_benchmark, why_missing
-from daair.data.mix import Mix
+from daair.data.benchmarks import Benchmark, Item, load_benchmark, why_missing
 from daair.engine.measure import Samples, measure
 from daair.engine.progress import Reporter
-from daair.engine.setup import make_accelerator
-from daair.errors import UserError, with_full_keys
-from daair.files import replacing, safe_name
+from daair.engine.setup import Session
+from daair.errors import with_full_keys
+from daair.files import replacing
 from daair.metrics import METRICS
 from daair.runs import samples, scores
-from daair.runs.mirror import Mirror
 from daair.runs.pictures import comparison
 from daair.runs.record import Record
 from daair.runs.samples import Sample
 
 
-def evaluate(cfg: Config) -> int:
-    """`task=evaluate`: measure `cfg.checkpoint` on `cfg.benchmarks`; returns the exit status.
-
-    The rows go to the folder `cfg.output`. By default those of a run are merged into its own results.csv, those of a
-    lone file go to `<paths.runs>/evaluate/<file>-<digest>/`, of a method without weights to `.../<name>/`: one folder
-    for each network, however many files are called model.safetensors.
-
-    Raises:
-        UserError: nothing to load, unknown benchmarks, missing data.
-    """
-    accelerator = make_accelerator(device=cfg.device, num_processes=cfg.launch.world_size, threads=cfg.train.threads)
-    reporter = Reporter(accelerator.is_main_process)
-    benchmarks = benchmarks_of(cfg)
-    if not benchmarks:
-        raise UserError("benchmarks: none is given; e.g. benchmarks=[demo_noise25]")
-    root = cfg.mix.get("root")
-    if cfg.benchmarks is None:
-        benchmarks = with_data(benchmarks, root, reporter)
-    items = [item for benchmark in benchmarks for item in load_benchmark(benchmark, root)]
-    model, folder = load_network(cfg)
-    record = Record(folder, writer=accelerator.is_main_process)
-    with record.lock():
-        rows, *pictures = measure(model, items, accelerator, reporter, cfg.evaluate, cfg.protocols, cfg.metrics)
-        keep(record, rows, *pictures, reporter)
-    if accelerator.is_main_process:
-        scores.show(scores.per_benchmark(rows), reporter.console)
-        reporter.say(f"one row per image: {record.results_file}\npictures:          {record.samples}")
-    return 0
-
-
-def load_network(cfg: Config) -> tuple[nn.Module, Path]:
-    """Return the network to evaluate, and the folder for its rows.
-
-    Raises:
-        UserError: there are no weights, or not those of this network.
-    """
-    if cfg.checkpoint is None:
-        model = checkpoint.build(cfg.model)
-        if model.state_dict():
-            raise UserError("checkpoint: missing; task=evaluate needs checkpoint=...")
-        name = str(cfg.model["_target_"]).rpartition(".")[2].lower()
-        if arguments := {key: value for key, value in cfg.model.items() if key != "_target_" and value}:
-            name += f"-{_digest(repr(arguments).encode())}"
-        return model.eval(), Path(cfg.output or f"{cfg.paths.runs}/evaluate/{name}")
-    source = Path(cfg.checkpoint)
-    if components.is_foreign(cfg.model):
-        model = checkpoint.build(cfg.model)
-        checkpoint.load_weights(model, checkpoint.find_weights(source))
-    else:
-        model = checkpoint.load(source)
-    if source.is_dir():
-        return model.eval(), Path(cfg.output or source)
-    name = safe_name(f"{source.stem}-{_digest(source.read_bytes())}")
-    return model.eval(), Path(cfg.output or f"{cfg.paths.runs}/evaluate/{name}")
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:8]
-
-
 def with_data(benchmarks: Sequence[Benchmark], root: str | None, reporter: Reporter) -> list[Benchmark]:
-    """Return those benchmarks whose data are there; of the others a line says why not."""
+    """Return the benchmarks whose data are there; say of the others why they are not."""
     reasons = {benchmark: why_missing(benchmark, root) for benchmark in benchmarks}
     for reason in filter(None, reasons.values()):
         reporter.say(f"not evaluated: {with_full_keys(reason, 'mix', ('root',))}")
     return [benchmark for benchmark, reason in reasons.items() if reason is None]
 
 
-def finish(
-    cfg: Config, mix: Mix, record: Record, accelerator: Accelerator, reporter: Reporter, mirror: Mirror | None = None
-) -> int:
-    """Return the end of a training run: measure what is not measured yet, show all, mark the run as done."""
+def finish(session: Session, labels: list[str]) -> int:
+    """End a training run: measure what is not measured yet, show all, mark the run as done; return the exit status.
+
+    Args:
+        session: the run's own.
+        labels: names of the degradations that it was trained on.
+    """
+    cfg, record = session.cfg, session.record
     stored = record.results()
     already = set() if stored is None else set(zip(stored["benchmark"], stored["protocol"], strict=True))
-    items = []
-    for benchmark in with_data(benchmarks_of(cfg), mix.root, reporter):
+    items, root = [], cfg.mix.get("root")
+    for benchmark in with_data(benchmarks_of(cfg), root, session.reporter):
         wanted = {(benchmark.name, protocol) for protocol in cfg.protocols or [benchmark.protocol]}
         if wanted - already:
-            items += load_benchmark(benchmark, mix.root)
+            items += load_benchmark(benchmark, root)
     if items:
-        model = checkpoint.load(record.folder)
-        measured = measure(model, items, accelerator, reporter, cfg.evaluate, cfg.protocols, cfg.metrics)
-        keep(record, *measured, reporter)
+        network = checkpoint.build(cfg.model)
+        checkpoint.load_weights(network, record.weights_file)
+        network.labels, network.step = labels, cfg.train.steps
+        measure_and_keep(network, items, session)
     record.update(state="done", step=cfg.train.steps, message="")
-    if accelerator.is_main_process:
-        summary(record, reporter, mirror)
+    if session.accelerator.is_main_process:
+        summary(session)
     return 0
 
 
-def summary(record: Record, reporter: Reporter, mirror: Mirror | None) -> None:
+def measure_and_keep(network: nn.Module, items: Sequence[Item], session: Session) -> pd.DataFrame:
+    """Measure a network on the images of benchmarks; keep the rows and pictures in the record; return the new rows."""
+    cfg = session.cfg
+    rows, *pictures = measure(
+        network, items, session.accelerator, session.reporter, cfg.evaluate, cfg.protocols, cfg.metrics
+    )
+    keep(session.record, rows, *pictures, session.reporter)
+    return rows
+
+
+def summary(session: Session) -> None:
     """Print the table of a finished run, where its files are and what to type next."""
+    record, reporter, mirror = session.record, session.reporter, session.mirror
     rows = record.results()
     if rows is not None:
         table = scores.per_benchmark(rows)

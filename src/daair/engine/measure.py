@@ -9,7 +9,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,16 +18,16 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import Tensor, nn
+from torch import nn
 
 from daair.config.schema import Evaluate
 from daair.data.benchmarks import Item
-from daair.engine import memory
+from daair.engine.inference import Restorer, local_processes
 from daair.engine.progress import Reporter
 from daair.engine.sample_choice import SampleChoice
-from daair.engine.tiling import Padded, is_out_of_memory, restore_tiled, restore_within_memory, size_multiple
 from daair.errors import UserError
 from daair.metrics import METRICS, PROTOCOLS, Score, required_columns
+from daair.models.training import needs_labels
 from daair.runs.samples import Sample
 
 Samples = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]  # benchmark -> input, restored, clean
@@ -89,7 +89,7 @@ def measure(
         RuntimeError: the gathered rows are not exactly one per image and protocol.
     """
     scores = _scores(metrics, accelerator, reporter)
-    restorer = Restorer(model, accelerator, options, reporter)
+    restorer = make_restorer(model, accelerator, options, reporter)
     keys = _places(items, protocols)
     first = {item.benchmark: i for i, item in reversed(list(enumerate(items)))}
     share = range(accelerator.process_index, len(items), accelerator.num_processes)
@@ -100,7 +100,7 @@ def measure(
         def restored() -> Iterator[Crop]:
             for i, crops in zip(share, ahead(pool, 1, lambda i: _read(items[i], keys[i]), share), strict=True):
                 for crop in crops:
-                    yield (done := restorer(crop))
+                    yield (done := _restore(crop, restorer))
                     if crop is crops[0] and first[crop.item.benchmark] == i:
                         samples.append((i, crop.item.benchmark, (crop.degraded / 255, done.restored, crop.clean / 255)))
                 bar.advance(items[i].benchmark, images=1)
@@ -132,80 +132,34 @@ def ahead(pool: Executor, count: int, function: Callable[[A], B], things: Iterab
         yield pending.popleft().result()
 
 
-class Restorer:
-    """Restores crops with a network: tells it labels, pads for it, and cuts into tiles what does not fit.
+def make_restorer(model: nn.Module, accelerator: Accelerator, options: Evaluate, reporter: Reporter) -> Restorer:
+    """Return what restores the images, with tiles as the options say; `reporter` is told when memory ran out."""
+    if options.tile != "auto":
+        return Restorer(model, accelerator.device, options.tile, options.overlap)
+    restorer = Restorer(model, accelerator.device, None, options.overlap, reporter.say)
+    affordable = restorer.affordable(options.memory, local_processes(accelerator.num_processes))
+    restorer.pixels = min(gather_object([affordable]))  # an image gets the same tiles from whichever process
+    return restorer
 
-    Args:
-        model: the network; it is moved to the device and put into evaluation mode.
-        accelerator: device and processes.
-        options: tile, overlap and memory.
-        reporter: told when memory ran out.
-    """
 
-    def __init__(self, model: nn.Module, accelerator: Accelerator, options: Evaluate, reporter: Reporter) -> None:
-        self.model, self.options, self.reporter = model.to(accelerator.device).eval(), options, reporter
-        labels = (torch.tensor([0], device=accelerator.device),) if getattr(model, "needs_labels", False) else ()
-        self.network = Padded(self.model, size_multiple(lambda x: self.model(x, *labels), accelerator.device))
-        self.pixels = float("inf")
-        if options.tile == "auto":
-            processes = memory.local_processes(accelerator.num_processes)
-            free = int(options.memory * memory.free_bytes(accelerator.device, processes))
-            pixels = memory.affordable_pixels(lambda x: self.network(x, *labels), accelerator.device, free)
-            self.pixels = min(gather_object([pixels]))  # an image gets the same tiles from whichever process
+def _restore(crop: Crop, restorer: Restorer) -> Crop:
+    """Return the crop with its restored image."""
+    image = torch.from_numpy(crop.degraded).permute(2, 0, 1)[None].float() / 255
+    label = _label(restorer.network, crop.item)
+    restored, tile = restorer(image, label, f"{crop.item.benchmark}: {crop.item.name}")
+    return replace(crop, restored=restored[0].clamp(0, 1).permute(1, 2, 0).numpy(), tile=tile)
 
-    def __call__(self, crop: Crop) -> Crop:
-        """Return the crop with its restored image.
 
-        Raises:
-            UserError: the network failed, or returned another shape or numbers that are not finite.
-        """
-        where = f"{crop.item.benchmark}: {crop.item.name}"
-        images = torch.from_numpy(crop.degraded).permute(2, 0, 1)[None].float() / 255
-        labels = self._labels(crop.item)
-        try:
-            restored, tile = self._restore(images, labels, where)
-        except Exception as error:  # a foreign network may fail in any way
-            text = next(iter(str(error).splitlines()), "") or type(error).__name__
-            hint = "; try evaluate.tile=auto" if is_out_of_memory(error) and self.options.tile != "auto" else ""
-            raise UserError(f"{where}: the network failed: {text}{hint}") from error
-        if restored.shape != images.shape:
-            shapes = " for ".join(str(tuple(image.shape)) for image in (restored, images))
-            raise UserError(f"{where}: the network returned shape {shapes}")
-        if not torch.isfinite(restored).all():
-            raise UserError(f"{where}: the network returned values that are not finite")
-        image = restored[0].float().clamp(0, 1).permute(1, 2, 0).numpy()
-        return Crop(crop.item, crop.keys, crop.degraded, crop.clean, image, tile)
-
-    def _restore(self, images: Tensor, labels: Tensor | None, where: str) -> tuple[Tensor, int]:
-        """Restored images and the side of their tiles, 0 for none."""
-        height, width = images.shape[-2:]
-        longest, overlap = max(height, width), self.options.overlap
-        if self.options.tile != "auto":
-            side = min(self.options.tile or longest, longest)
-            return restore_tiled(self.network, images, side, min(overlap, side - 1), labels), side % longest
-        side = memory.tile_for(height, width, self.pixels) or longest
-
-        def smaller(failed: int, side: int, overlap: int) -> None:
-            self.reporter.say(f"{where}: out of memory with {failed} pixels at once; going on in tiles of {side}")
-            self.pixels = min(self.pixels, side**2)
-
-        overlap = min(overlap, side // 4) if side < longest else overlap
-        restored, side = restore_within_memory(self.network, images, side, overlap, labels, smaller)
-        return restored, side % longest
-
-    def _labels(self, item: Item) -> Tensor | None:
-        """Return the image's label as the network numbers it; None for a network that does not need one."""
-        if not getattr(self.model, "needs_labels", False):
-            return None
-        names, label = (
-            self.model.labels,
-            item.label or f"of no named degradation (set benchmarks.{item.benchmark}.label)",
+def _label(model: nn.Module, item: Item) -> int | None:
+    """Return the image's label as the network numbers it; None for a network that does not need one."""
+    if not needs_labels(model):
+        return None
+    label = item.label or f"of no named degradation (set benchmarks.{item.benchmark}.label)"
+    if label not in model.labels:
+        raise UserError(
+            f"benchmark {item.benchmark} is {label}, which this network's oracle was not trained on ({model.labels})"
         )
-        if label not in names:
-            raise UserError(
-                f"benchmark {item.benchmark} is {label}, which this network's oracle was not trained on ({names})"
-            )
-        return torch.tensor([names.index(label)])
+    return model.labels.index(label)
 
 
 def _scores(metrics: Iterable[str], accelerator: Accelerator, reporter: Reporter) -> dict[str, Score]:

@@ -1,4 +1,4 @@
-"""Progress of long work: a live bar on a terminal, plain lines elsewhere."""
+"""Shows the progress of long work: a live bar on a terminal, plain lines elsewhere."""
 
 import contextlib
 import time
@@ -28,15 +28,15 @@ class Reporter:
             self.console.print(line, markup=False, soft_wrap=True)
 
     @contextlib.contextmanager
-    def progress(self, name: str, total: int, done: int = 0, unit: str = "images") -> Iterator["Bar"]:
+    def progress(self, name: str, total: int, done: int = 0, unit: str = "images") -> Iterator["ProgressBar"]:
         """Show work of `total` parts, of which `done` are done already."""
-        bar = Bar(self, name, total, done, unit)
+        bar = ProgressBar(self, name, total, done, unit)
         with bar.live if bar.live is not None else contextlib.nullcontext():
             yield bar
 
 
-class Bar:
-    """One piece of work; made by `Reporter.progress`."""
+class ProgressBar:
+    """Shows one piece of work; made by `Reporter.progress`."""
 
     def __init__(self, reporter: Reporter, name: str, total: int, done: int, unit: str) -> None:
         self.reporter, self.name, self.total, self.done, self.unit = reporter, name, total, done, unit
@@ -57,7 +57,7 @@ class Bar:
             self._task = self.live.add_task(name, total=total, completed=done, note="")
 
     def advance(self, note: str = "", images: int = 0) -> None:
-        """One part is done; `images` of them were worked on, `note` says more (loss, learning rate)."""
+        """Count one more part as done, in which `images` were worked on; `note` says more (loss, learning rate)."""
         self.done += 1
         self._images += images
         if images:
@@ -75,7 +75,7 @@ class Bar:
 
     @property
     def seconds(self) -> float:
-        """Since the bar began; above 0."""
+        """Seconds since the bar began; above 0."""
         return max(1e-9, time.monotonic() - self.begun)
 
     def _left(self) -> str:

@@ -1,4 +1,4 @@
-"""Processes, devices and randomness of a training run."""
+"""Sets up the processes, devices and randomness of a run."""
 
 import contextlib
 import hashlib
@@ -7,12 +7,17 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
 
+from daair.config.schema import Config
 from daair.engine.devices import resolve_device
+from daair.engine.progress import Reporter
 from daair.errors import UserError
+from daair.runs.mirror import Mirror
+from daair.runs.record import Record
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 ECHO = 3.0  # seconds in which a signal may come twice: Slurm sends it to every process, and torchrun passes it on
@@ -22,37 +27,44 @@ LAUNCH_TWO_CPU = (
 )
 
 
-def make_accelerator(
-    *,
-    device: str,
-    num_processes: int,
-    threads: int | None,
-    precision: str = "no",
-    accumulation: int = 1,
-    batch_size: int | None = None,
-) -> Accelerator:
-    """Accelerate's object for this process, after checking that the processes found each other.
+@dataclass(frozen=True)
+class Session:
+    """What surrounds the network while a run is trained or measured.
+
+    Attributes:
+        cfg: the run's config.
+        record: its folder, locked.
+        accelerator: its devices and processes.
+        reporter: says how it goes.
+        mirror: gets what the record gets; None without one.
+    """
+
+    cfg: Config
+    record: Record
+    accelerator: Accelerator
+    reporter: Reporter
+    mirror: Mirror | None = None
+
+
+def make_accelerator(cfg: Config, training: bool = False) -> Accelerator:
+    """Make Accelerate's object for this process, after checking that the processes found each other.
 
     Args:
-        device: `auto`, `cpu` or `cuda`.
-        num_processes: what the config says; 1 leaves it to the launcher.
-        threads: CPU threads of this process; None leaves PyTorch's choice.
-        precision: `no` or `bf16`.
-        accumulation: micro-batches per update.
-        batch_size: images per micro-batch over all processes.
+        cfg: its device, processes and threads count; in training its precision and batches as well.
+        training: whether a network is to be trained.
 
     Raises:
         UserError: the launcher started another number of processes than the config or than found each other, or they
             cannot share the batch evenly, or there is no GPU.
     """
     logging.getLogger("accelerate").setLevel(logging.WARNING)  # it narrates every checkpoint otherwise
-    if threads:
-        torch.set_num_threads(threads)
-    cpu = resolve_device(device).type == "cpu"
+    if cfg.train.threads:
+        torch.set_num_threads(cfg.train.threads)
+    cpu, num_processes = resolve_device(cfg.device).type == "cpu", cfg.launch.world_size
     accelerator = Accelerator(
         cpu=cpu,
-        mixed_precision=precision,
-        gradient_accumulation_steps=accumulation,
+        mixed_precision=cfg.train.precision if training else "no",
+        gradient_accumulation_steps=cfg.train.accumulation if training else 1,
         step_scheduler_with_optimizer=False,
     )
     world, started = accelerator.num_processes, int(os.environ.get("WORLD_SIZE", 1))
@@ -65,8 +77,8 @@ def make_accelerator(
             f"launch.num_processes: {num_processes} are asked for, {world} started; give this command to a launcher: "
             f"{LAUNCH_TWO_CPU if cpu else f'accelerate launch --num_processes {num_processes} run.py ...'}"
         )
-    if batch_size is not None and batch_size % world:
-        raise UserError(f"train.batch_size: {batch_size} images cannot be shared evenly by {world} processes")
+    if training and cfg.train.batch_size % world:
+        raise UserError(f"train.batch_size: {cfg.train.batch_size} images cannot be shared evenly by {world} processes")
     if cpu:
         # On the CPU a run is reproducible to the last bit; on GPUs the deterministic kernels would cost speed.
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -76,14 +88,14 @@ def make_accelerator(
 def reseed(*key: int) -> None:
     """Set PyTorch's generators from (seed, step, micro-batch, rank).
 
-    Randomness that is a function of the position needs not be stored: a resumed run draws what it would have drawn.
+    Randomness that is a function of the position need not be stored: a resumed run draws what it would have drawn.
     """
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     torch.manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
 def ignore_signals(worker: int = 0) -> None:
-    """For loader workers, which the terminal and Slurm send the same signals: they end when their process does."""
+    """Ignore the signals that the terminal and Slurm send to loader workers too: these end when their process does."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
 
@@ -117,7 +129,7 @@ class Stop:
                 signal.signal(number, handler or signal.SIG_DFL)
 
     def agreed(self, bad: bool) -> tuple[int, bool]:
-        """What the processes know together: the signal that any of them got (0 for none), and whether any is `bad`."""
+        """Return what the processes know together: the signal that one of them got (0: none), whether one is `bad`."""
         if self._group is None:
             return self.signal, bad
         flags = torch.tensor([self.signal, int(bad)])

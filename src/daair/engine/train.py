@@ -1,4 +1,4 @@
-"""Training: the loop, and what stands around it. `python run.py` ends up in `train`.
+"""Trains: the loop, and what stands around it. `python run.py` ends up in `train`.
 
 The loop is a function of the step: which samples, which noise and which learning rate an update sees depends on its
 number alone. That is why a killed run, started again, ends with the same weights to the last bit (on a CPU).
@@ -8,9 +8,9 @@ import contextlib
 import math
 import signal
 from collections import Counter
+from collections.abc import Iterator
 
 import torch
-from accelerate import Accelerator
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -25,10 +25,14 @@ from daair.engine.costs import costs
 from daair.engine.data import Waiting, check_same_data, data_lines, prepared_mix, warn_of_leaks
 from daair.engine.devices import describe
 from daair.engine.evaluate import finish
-from daair.engine.progress import Bar, Reporter
-from daair.engine.setup import Stop, ignore_signals, make_accelerator, reseed
+from daair.engine.progress import ProgressBar, Reporter
+from daair.engine.setup import Session, Stop, ignore_signals, make_accelerator, reseed
+from daair.engine.stages import Span, spans
 from daair.engine.validate import validate
 from daair.errors import UserError, reason
+from daair.files import file_digest
+from daair.losses import total_loss
+from daair.models import training
 from daair.optim import make_schedule
 from daair.runs.environment import environment, git_diff
 from daair.runs.mirror import Mirror
@@ -36,15 +40,8 @@ from daair.runs.record import Record
 
 
 def train(cfg: Config) -> int:
-    """Train, evaluate and record one run, or go on with it where it stopped. Returns the exit status."""
-    accelerator = make_accelerator(
-        device=cfg.device,
-        precision=cfg.train.precision,
-        accumulation=cfg.train.accumulation,
-        num_processes=cfg.launch.world_size,
-        batch_size=cfg.train.batch_size,
-        threads=cfg.train.threads,
-    )
+    """Train, evaluate and record one run, or go on with it where it stopped; return the exit status."""
+    accelerator = make_accelerator(cfg, training=True)
     reporter = Reporter(accelerator.is_main_process)
     mix = prepared_mix(cfg, reporter)  # what cannot be trained on fails here, before the run's folder exists
     record = Record(run_folder(cfg), writer=accelerator.is_main_process)
@@ -52,7 +49,7 @@ def train(cfg: Config) -> int:
         check_same_data(record, mix)
         if record.status().state == "done":
             reporter.say(f"{record.folder} is done, not trained again")
-            return finish(cfg, mix, record, accelerator, reporter)
+            return finish(Session(cfg, record, accelerator, reporter), mix.labels)
         reporter.say(f"run {record.folder}")
         for line in data_lines(mix, cfg.train.batch_size * cfg.train.accumulation, cfg.train.steps):
             reporter.say(line)
@@ -63,7 +60,7 @@ def train(cfg: Config) -> int:
         record.summarise(training_data=mix.summary()["digest"])
         mirror, exit_code = mirror_of(cfg, record, reporter), 1
         try:
-            exit_code = Run(cfg, mix, record, accelerator, reporter, mirror).complete()
+            exit_code = Trainer(Session(cfg, record, accelerator, reporter, mirror), mix).complete()
             return exit_code
         except BaseException as error:
             state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -76,7 +73,7 @@ def train(cfg: Config) -> int:
 
 
 def mirror_of(cfg: Config, record: Record, reporter: Reporter) -> Mirror:
-    """The run in Weights & Biases, with what is known of it at its start; off in all processes but the main one."""
+    """Return the run in Weights & Biases, with what is known at its start; off in all processes but the main one."""
     mirror = Mirror(
         record.folder,
         mode=cfg.logger.mode if record.writer else "disabled",
@@ -92,127 +89,176 @@ def mirror_of(cfg: Config, record: Record, reporter: Reporter) -> Mirror:
     return mirror
 
 
-class Run:
-    """The objects of one training run, and the loop over its updates.
+class Trainer:
+    """The network of one run, and the loop over its updates.
 
     Args:
-        cfg: the run's config.
+        session: what surrounds it.
         mix: where samples come from.
-        record: the run's folder, locked.
-        accelerator: devices, processes, precision.
-        reporter: says how it goes.
-        mirror: gets what the record gets.
     """
 
-    def __init__(
-        self, cfg: Config, mix: Mix, record: Record, accelerator: Accelerator, reporter: Reporter, mirror: Mirror
-    ) -> None:
-        self.cfg, self.mix, self.record, self.accelerator, self.reporter = cfg, mix, record, accelerator, reporter
-        self.mirror = mirror
+    def __init__(self, session: Session, mix: Mix) -> None:
+        self.session, self.mix, cfg = session, mix, session.cfg
+        self.cfg, self.record, self.accelerator = cfg, session.record, session.accelerator
         reseed(cfg.seed)
-        self.model = checkpoint.build(cfg.model).to(accelerator.device)
+        model = checkpoint.build(cfg.model)
+        if cfg.train.init and not checkpoints.newest_step(self.record.checkpoints):
+            self.start_from(model, cfg.train.init)
+        self.model = model.to(self.accelerator.device)
         if cfg.train.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
         self.ema = ModelEmaV3(self.model, decay=cfg.train.ema_decay, use_warmup=True)
-        if cfg.train.compile:
-            self.model.compile()
-        self.criterion = components.build(cfg.loss)
-        optimizer = components.build(cfg.optimizer)(p for p in self.model.parameters() if p.requires_grad)
-        self.schedule = make_schedule(cfg.schedule, optimizer, cfg.train.steps)
-        self.network, self.optimizer = accelerator.prepare(self.model, optimizer)
+        self.criterion = components.build(cfg.loss).to(self.accelerator.device)
+        self.spans = spans(model, cfg.train)
+        self.frozen = [p for name, p in model.named_parameters() if training.matches(name, cfg.train.freeze)]
         self.epoch = sum(mix.samples().values())  # samples in it
 
     def complete(self) -> int:
-        """Train what is missing, then evaluate; returns the exit status."""
+        """Train what is missing, then evaluate; return the exit status."""
         if self.record.writer and "parameters" not in self.record.summary():
             self.record.summarise(**costs(self.ema.module))
-        exit_code = self.loop()
-        if exit_code == 0:
-            exit_code = finish(self.cfg, self.mix, self.record, self.accelerator, self.reporter, self.mirror)
-        return exit_code
+        return self.loop() or finish(self.session, self.mix.labels)
 
     def loop(self) -> int:
-        """Return all updates from the newest checkpoint to `train.steps`; returns the exit status."""
+        """Make all updates from the newest checkpoint to `train.steps`; return the exit status."""
         cfg, accelerator, stop = self.cfg.train, self.accelerator, Stop(self.accelerator)
         first = self.resume()
-        self.batches = Waiting(self.loader(first))
         tracked: list[dict[str, Tensor]] = []
-        with stop.listening(), self.reporter.progress("train", cfg.steps, first) as bar:
-            for step in range(first, cfg.steps):
-                self.network.train()
+        with stop.listening(), self.session.reporter.progress("train", cfg.steps, first) as bar:
+            for step in self.updates(first):
+                self.learner.train()
                 labels: list[Tensor] = []
                 for micro in range(cfg.accumulation):
                     batch = {
-                        name: value.to(accelerator.device, non_blocking=True)
-                        for name, value in next(self.batches).items()
+                        name: x.to(accelerator.device, non_blocking=True) for name, x in next(self.batches).items()
                     }
                     reseed(self.cfg.seed, step, micro, accelerator.process_index)
-                    with accelerator.accumulate(self.network):
-                        restored = self.network(batch["input"], batch["label"], with_routing=True)
-                        loss, parts = self.criterion(restored.image, batch["target"], restored.aux)
+                    with accelerator.accumulate(self.learner):
+                        learned = self.learner(batch)
+                        loss, parts = total_loss(self.criterion, learned.image, batch["target"], learned.terms)
                         accelerator.backward(loss)
                         if accelerator.sync_gradients:
                             norm = accelerator.clip_grad_norm_(self.model.parameters(), cfg.clip_grad or math.inf)
                         self.optimizer.step()
                         self.optimizer.zero_grad()
                     labels.append(batch["label"])
-                    tracked.append({"loss": loss.detach(), "aux": restored.aux.detach(), **_detached(parts)})
-                self.schedule.step_update(step + 1)
-                self.model.update_control()
+                    tracked.append({name: part.detach() for name, part in {"loss": loss, **parts}.items()})
+                self.schedule.step_update(step + 1 - self.span.first)
+                self.after_update()
                 self.ema.update(self.model, step + 1)
                 tracked[-1]["grad_norm"] = norm
                 weight_norm = nn.utils.get_total_norm(self.model.parameters())  # a checkpoint holds finite weights
                 signum, diverged = stop.agreed(bad=not torch.isfinite(loss.detach() + norm + weight_norm).item())
                 if diverged:
                     raise UserError(self.explain_divergence(step + 1, loss, norm, weight_norm, labels))
-                bar.advance(f"loss {loss.item():.4f}  lr {self.learning_rate:.1e}", cfg.batch_size * cfg.accumulation)
-                self.after(step + 1, tracked, bar, stopping=signum != 0)
+                bar.advance(f"loss {loss.item():.4f}  lr {self.learning_rate:.1e}", self.span.images_an_update)
+                self.after_step(step + 1, tracked, bar, stopping=signum != 0)
                 if signum:
                     return self.interrupted(step + 1, signum)
         return 0
 
-    def loader(self, first: int) -> DataLoader:
-        """This process's share of all micro-batches from update `first` on."""
-        cfg, accelerator = self.cfg.train, self.accelerator
+    def updates(self, first: int) -> Iterator[int]:
+        """Yield the number of each update from `first` on, and enter the stage that it belongs to."""
+        for span in self.spans:
+            start = max(first, span.first)
+            if start < span.stop:
+                if span is not self.span:
+                    self.enter(span)
+                self.batches = Waiting(self.loader(start))
+                yield from range(start, span.stop)
+
+    def enter(self, span: Span) -> None:
+        """Begin a stage: mark what it trains, with an optimizer and a schedule of its own."""
+        if self.span is not None:
+            self.accelerator.free_memory()  # forgets the stage before
+        self.span = span
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name in span.trainable)
+        learner = training.Learner(self.model, span.stage)
+        if self.cfg.train.compile:
+            learner.compile()
+        optimizer = components.build(self.cfg.optimizer)(p for p in self.model.parameters() if p.requires_grad)
+        for group in optimizer.param_groups:
+            group["lr"] *= span.stage.lr
+        self.schedule = make_schedule(self.cfg.schedule, optimizer, span.stop - span.first)
+        self.schedule.step_update(0)
+        self.learner, self.optimizer = self.accelerator.prepare(learner, optimizer)
+        if len(self.spans) > 1:
+            what = f"{len(span.trainable)} parameters, {span.batch_size} images a batch"
+            self.session.reporter.say(f"stage {span.stage.name}: updates {span.first + 1} to {span.stop}, {what}")
+
+    def loader(self, step: int) -> DataLoader:
+        """Return this process's share of the stage's micro-batches from update `step` on."""
+        span, accelerator = self.span, self.accelerator
         sampler = StepSampler(
-            cfg.batch_size,
+            span.batch_size,
             accelerator.process_index,
             accelerator.num_processes,
-            start=first * cfg.accumulation,
-            stop=cfg.steps * cfg.accumulation,
+            start=span.micro_batch(step),
+            stop=span.micro_batch(span.stop),
         )
         return DataLoader(
-            self.mix.train_dataset(self.cfg.seed),
+            self.mix.train_dataset(self.cfg.seed, views=training.views(self.model)),
             batch_sampler=sampler,
-            num_workers=cfg.workers,
+            num_workers=self.cfg.train.workers,
             worker_init_fn=ignore_signals,
             pin_memory=accelerator.device.type == "cuda",
         )
 
+    @torch.no_grad()
+    def after_update(self) -> None:
+        """Let the network do what it does after an update, and keep the processes' networks equal."""
+        if hasattr(self.model, "after_update"):
+            kept = [parameter.clone() for parameter in self.frozen]  # it may move what has no gradient
+            self.model.after_update()
+            for parameter, value in zip(self.frozen, kept, strict=True):
+                parameter.copy_(value)
+        if self.accelerator.num_processes > 1:
+            for buffer in self.model.buffers():  # such as the statistics of a batch norm
+                value = buffer.contiguous()
+                torch.distributed.broadcast(value, src=0)
+                buffer.copy_(value)
+
+    def start_from(self, model: nn.Module, path: str) -> None:
+        """Load the weights that the run starts from; a resumed run does not read them again."""
+        file = checkpoint.find_weights(path, "train.init")
+        try:
+            notes = checkpoint.load_weights(model, file, self.cfg.train.init_strict)
+        except UserError as error:
+            hint = "; train.init_strict=false takes what fits" if self.cfg.train.init_strict else ""
+            raise UserError(f"train.init: {error}{hint}") from None
+        self.session.reporter.say(f"starting from {file}")
+        for note in notes:
+            self.session.reporter.say(note)
+        self.record.summarise(init=str(file), init_digest=file_digest(file))
+
     def resume(self) -> int:
-        """Go back to the newest checkpoint; returns its step."""
-        step = checkpoints.resume(self.accelerator, self.ema.module, self.record.checkpoints)
-        self.schedule.step_update(step)
+        """Go back to the newest checkpoint; return its step."""
+        self.span: Span | None = None
+        step = checkpoints.newest_step(self.record.checkpoints)
+        if step:
+            self.enter(next(span for span in self.spans if span.first < step <= span.stop))
+            checkpoints.resume(self.accelerator, self.ema.module, self.record.checkpoints)
+            self.schedule.step_update(step - self.span.first)
+            self.session.reporter.say(f"resuming at step {step} of {self.cfg.train.steps}")
         self.record.rewind(step)
         self.seconds = self.record.summary().get("seconds", 0.0) if step else 0.0  # in the loop, up to that checkpoint
-        self.mirror.catch_up(self.record.metrics())
-        if step:
-            self.reporter.say(f"resuming at step {step} of {self.cfg.train.steps}")
+        self.session.mirror.catch_up(self.record.metrics())
         return step
 
-    def after(self, step: int, tracked: list[dict[str, Tensor]], bar: Bar, stopping: bool) -> None:
-        """What is due after `step` updates: a line of metrics (of `tracked`), a validation, a checkpoint."""
-        cfg, last = self.cfg.train, step == self.cfg.train.steps
+    def after_step(self, step: int, tracked: list[dict[str, Tensor]], bar: ProgressBar, stopping: bool) -> None:
+        """Do what is due after `step` updates: a line of metrics (of `tracked`), a validation, a checkpoint."""
+        cfg, last, images = self.cfg.train, step == self.cfg.train.steps, self.span.images(step)
         if step % cfg.log_every == 0 or last:
             values = {f"train/{name}": value for name, value in _means(tracked).items()}
             values |= {"train/lr": self.learning_rate, "train/images_per_second": bar.rate}
             values["train/waiting"] = self.batches.share()  # part of the time since the last line
-            values["train/epoch"] = step * cfg.batch_size * cfg.accumulation / self.epoch
+            values["train/epoch"] = images / self.epoch
             tracked.clear()
             self.record.log(step, values)
-            self.mirror.log(step, values)
+            self.session.mirror.log(step, values)
         if step % cfg.validate_every == 0 or last:
-            validate(self.ema.module, self.mix, self.record, self.mirror, self.accelerator, self.reporter, step)
+            validate(self.ema.module, self.mix, self.session, step)
         if step % cfg.checkpoint_every == 0 or last or stopping:
             # Weights first: a run killed in between goes on from the checkpoint before and writes them again. The other
             # way round, one killed after its last checkpoint would be evaluated with the weights of the one before.
@@ -221,14 +267,14 @@ class Run:
             checkpoints.save(self.accelerator, self.ema.module, self.record.checkpoints, step, cfg.keep)
             self.record.update(step=step)
             seconds = self.seconds + bar.seconds
-            images = step * cfg.batch_size * cfg.accumulation
             self.record.summarise(seconds=round(seconds, 2), images_per_second=round(images / seconds, 3))
 
     def interrupted(self, step: int, signum: int) -> int:
-        """Note that the run was told to stop; returns the shell's exit status for that signal."""
+        """Note that the run was told to stop; return the shell's exit status for that signal."""
         name = signal.Signals(signum).name
         self.record.update(state="interrupted", message=f"stopped by {name} after step {step}")
-        self.reporter.say(f"{name}: stopped after step {step}, checkpoint written; the same command goes on from there")
+        text = f"stopped after step {step}, checkpoint written; the same command goes on from there"
+        self.session.reporter.say(f"{name}: {text}")
         return 128 + signum
 
     def explain_divergence(
@@ -248,15 +294,11 @@ class Run:
 
     @property
     def learning_rate(self) -> float:
-        """Of the next update."""
+        """The learning rate of the next update."""
         return self.optimizer.param_groups[0]["lr"]
 
 
-def _detached(parts: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: part.detach() for name, part in parts.items()}
-
-
 def _means(tracked: list[dict[str, Tensor]]) -> dict[str, float]:
-    """Return mean of each name over the entries that have it."""
+    """Return the mean of each name over the entries that have it."""
     names = dict.fromkeys(name for entry in tracked for name in entry)
     return {name: torch.stack([entry[name] for entry in tracked if name in entry]).mean().item() for name in names}

@@ -1,35 +1,25 @@
-"""Validation during training: PSNR per degradation on fixed held-out crops, and what the routers do."""
+"""Validates during training: PSNR per degradation on fixed held-out crops, and what the routers do."""
 
 from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 from daair.data.mix import Mix
-from daair.engine.progress import Reporter
 from daair.engine.routing import RoutingTally
+from daair.engine.setup import Session
 from daair.metrics import PROTOCOLS
-from daair.runs.mirror import Mirror
+from daair.models.training import routed
 from daair.runs.pictures import comparison
-from daair.runs.record import Record
 
 BATCH = 8  # crops at a time; has no influence on the figures
 
 
 @torch.inference_mode()
-def validate(
-    model: nn.Module,
-    mix: Mix,
-    record: Record,
-    mirror: Mirror,
-    accelerator: Accelerator,
-    reporter: Reporter,
-    step: int,
-) -> dict[str, float]:
+def validate(network: nn.Module, mix: Mix, session: Session, step: int) -> dict[str, float]:
     """Restore the mix's validation crops, shared by all processes, and log the result.
 
     Logs `val/psnr/<degradation>` in dB (mean over crops, RGB), their mean `val/psnr`, `routing/mutual_information`
@@ -39,16 +29,16 @@ def validate(
     Returns:
         The logged numbers.
     """
-    dataset = mix.val_dataset()
-    rank, world = accelerator.process_index, accelerator.num_processes
-    share = Subset(dataset, range(rank, len(dataset), world))
+    dataset, accelerator = mix.val_dataset(), session.accelerator
+    share = Subset(dataset, range(accelerator.process_index, len(dataset), accelerator.num_processes))
     tally, rows, samples = RoutingTally(mix.labels), [], []
     for batch in DataLoader(share, batch_size=BATCH):
         images, labels = batch["input"].to(accelerator.device), batch["label"].to(accelerator.device)
         with accelerator.autocast():
-            output = model(images, labels, with_routing=True)
+            output = routed(network, images, labels)
         restored = output.image.float().clamp(0, 1).cpu()
-        tally.add(output.gates.float().cpu().numpy(), batch["label"].numpy())
+        if output.gates is not None:
+            tally.add(output.gates.float().cpu().numpy(), batch["label"].numpy())
         for i, (label, name) in enumerate(zip(batch["label"].tolist(), batch["name"], strict=True)):
             triple = [t[i].permute(1, 2, 0).numpy() for t in (batch["input"], restored, batch["target"])]
             rows.append((label, PROTOCOLS["promptir"].psnr(triple[1], triple[2])))
@@ -57,14 +47,14 @@ def validate(
     rows, samples = gather_object(rows), gather_object(samples)
     tally = tally.merge(gather_object([tally]))
     values = _numbers(rows, tally, mix.labels)
-    record.log(step, {**values, "routing/utilisation": _matrices(tally)})
+    session.record.log(step, {**values, "routing/utilisation": _matrices(tally)})
     if accelerator.is_main_process:
-        picture = _picture(record.samples / "validation.png", samples, mix.labels)
-        mirror.log(step, values)
-        mirror.log_images(step, {"validation": picture})
-        mirror.log_routing(step, _matrices(tally), mix.labels)
+        picture = _picture(session.record.samples / "validation.png", samples, mix.labels)
+        session.mirror.log(step, values)
+        session.mirror.log_images(step, {"validation": picture})
+        session.mirror.log_routing(step, _matrices(tally), mix.labels)
         each = "  ".join(f"{name.rpartition('/')[2]} {psnr:.2f}" for name, psnr in values.items() if "psnr/" in name)
-        reporter.say(f"step {step}: validation PSNR {values['val/psnr']:.2f} dB  ({each})")
+        session.reporter.say(f"step {step}: validation PSNR {values['val/psnr']:.2f} dB  ({each})")
     return values
 
 

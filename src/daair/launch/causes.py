@@ -8,9 +8,9 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+from daair.errors import is_out_of_memory
 from daair.runs.record import State, Status
 
-OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|ALLOC_FAILED|\bMemoryError\b")
 PORT_IN_USE = re.compile(r"address already in use|EADDRINUSE", re.IGNORECASE)
 NOISE = re.compile(r"^\s*$|^[-=]+|elastic|torch/distributed|^\s+[\^~]+$|^[WEI]\d{4} ")
 SIGNALS = frozenset(signal.Signals)
@@ -58,7 +58,7 @@ def ending(status: Status, code: int, log: str, *, timeout: float | None = None,
         state, cause = "failed", _killed(signal.Signals(number).name if number in SIGNALS else f"signal {number}")
     else:
         state, cause = "failed", last_error(log) or f"ended with exit status {code}"
-    if state == "failed" and (OUT_OF_MEMORY.search(cause) or status.state != "failed" and OUT_OF_MEMORY.search(log)):
+    if state == "failed" and (is_out_of_memory(cause) or status.state != "failed" and is_out_of_memory(log)):
         return Ending(state, cause, transient=True, out_of_memory=True)
     return Ending(state, cause, transient=state == "failed" and bool(PORT_IN_USE.search(cause + log)))
 

@@ -10,7 +10,7 @@ channels at 1 / 2^l of the resolution.
     x -> 3x3 -> encoder 0 -> 1 -> 2 -> 3 (bottleneck) -> decoder 2 -> 1 -> 0 -> 3x3 -> + x
 """
 
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt, Len
@@ -32,23 +32,10 @@ from daair.models.layers import (
     pad_to_multiple,
     upsample,
 )
-from daair.models.router import Oracle, Routing, Top1
+from daair.models.router import Routing, Top1
+from daair.models.training import Learned
 
 Positive = Annotated[int, Ge(1)]
-
-
-class Restored(NamedTuple):
-    """What the network returns with `with_routing=True`.
-
-    Attributes:
-        image: (B, 3, H, W), the restored images.
-        gates: (L, B, N) float32, the weight each learner gave each expert; L = 0 without specialised experts.
-        aux: scalar float32, L_aux summed over the learners; 0 outside training.
-    """
-
-    image: Tensor
-    gates: Tensor
-    aux: Tensor
 
 
 class EncoderBlock(nn.Module):
@@ -59,9 +46,9 @@ class EncoderBlock(nn.Module):
         self.norm1, self.norm2 = norm(channels), norm(channels)
         self.dale, self.attention, self.ffn = dale, attention, ffn
 
-    def forward(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Routing | None]:
-        """(B, C, H, W) -> (B, C, H, W) and the learner's routing."""
-        embedded, routing = self.dale(self.norm1(x), labels)
+    def forward(self, x: Tensor, image: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Routing | None]:
+        """Map features (B, C, h, w) to features; also return the learner's routing, for which see `DaLe.forward`."""
+        embedded, routing = self.dale(self.norm1(x), image, labels)
         x = x + self.attention(embedded)
         return x + self.ffn(self.norm2(x)), routing
 
@@ -73,10 +60,10 @@ class DecoderBlock(EncoderBlock):
         super().__init__(*args)
         self.controller, self.query = controller, query
 
-    def forward(self, x: Tensor, labels: Tensor | None = None, tied: Expert | None = None):
-        """As the encoder's; `tied` stands in for the control expert under `control.update=tied`."""
+    def forward(self, x: Tensor, image: Tensor, labels: Tensor | None = None, tied: Expert | None = None):
+        """Do as the encoder's block; `tied` stands in for the control expert under `control.update=tied`."""
         y = self.norm1(x)
-        embedded, routing = self.dale(y, labels)
+        embedded, routing = self.dale(y, image, labels)
         if self.controller is None:
             x = x + self.attention(embedded)
         else:
@@ -159,34 +146,48 @@ class DaAIR(nn.Module):
         self.out = nn.Conv2d(channels, 3, 3, padding=1)
         nn.init.zeros_(self.out.weight)  # an untrained network returns its input
         nn.init.zeros_(self.out.bias)
-        self.update_control(momentum=0.0)
+        self._update_control(momentum=0.0)
 
-    def forward(self, x: Tensor, labels: Tensor | None = None, with_routing: bool = False) -> Tensor | Restored:
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Restore `x` (B, 3, H, W), values in [0, 1]; the result has its shape and dtype and is not clamped.
 
         Args:
             x: degraded images.
-            labels: (B,) int64 degradation labels; only `router=oracle` looks at them.
-            with_routing: return a `Restored` instead of the image alone.
+            labels: (B,) int64 degradations; needed by `router=oracle` alone.
         """
+        return self.routed(x, labels).image
+
+    def routed(self, x: Tensor, labels: Tensor | None = None) -> Learned:
+        """Restore as `forward` does; also return the gates and L_aux summed over the learners (0 but in training)."""
         H, W = x.shape[-2:]
-        feature, routings = self._features(pad_to_multiple(x, self.multiple), labels)
+        feature, routings = self._features(x, labels)
         image = x + self.out(feature)[..., :H, :W].to(x.dtype)
-        if not with_routing:
-            return image
         routings = [routing for routing in routings if routing is not None]
         if not routings:
-            return Restored(image, x.new_zeros((0, x.shape[0], 0), dtype=torch.float32), x.new_zeros(()).float())
+            return Learned(image)
         aux = torch.stack([routing.aux for routing in routings]).sum()
-        return Restored(image, torch.stack([routing.gates for routing in routings]), aux)
+        return Learned(image, {"router": aux}, torch.stack([routing.gates for routing in routings]))
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """The loss terms beside that of the image: `router`, if there are routers."""
+        return ("router",) if self._routers() else ()
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether `forward` must be told the degradation labels."""
+        return any(getattr(router, "needs_labels", False) for router in self._routers())
+
+    def _routers(self) -> list[nn.Module]:
+        return [m.router for m in self.modules() if isinstance(m, DaLe) and m.router is not None]
 
     def _features(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, list[Routing | None]]:
-        """Padded images (B, 3, H, W) -> features (B, C, H, W) and the routing of each learner, encoder first."""
+        """Return the features (B, C, H, W) of `x` (B, 3, H, W), padded, and each learner's routing, encoder first."""
         routings, skips = [], []
-        feature = self.embed(x)
+        feature = self.embed(pad_to_multiple(x, self.multiple))
         for level, blocks in enumerate(self.encoder):
             for block in blocks:
-                feature, routing = block(feature, labels)
+                feature, routing = block(feature, x, labels)
                 routings.append(routing)
             if level < 3:
                 skips.append(feature)
@@ -195,31 +196,28 @@ class DaAIR(nn.Module):
             feature = self.skip[level](torch.cat([self.up[level](feature), skips[level]], dim=1))
             tied = self.encoder[level][-1].dale.agnostic if self.control.update == "tied" else None
             for block in self.decoder[level]:
-                feature, routing = block(feature, labels, tied)
+                feature, routing = block(feature, x, labels, tied)
                 routings.append(routing)
         return feature, routings
 
-    @torch.no_grad()
-    def update_control(self, momentum: float | None = None) -> None:
-        """The parameter update [F, A]; to be called after each optimizer step. Does nothing unless `update: ema`.
+    def after_update(self) -> None:
+        """Make the parameter update [F, A], as it follows each optimizer step.
 
-        A function of the parameters alone, so ranks that hold equal parameters still do afterwards.
+        It is a function of the parameters alone, so processes that hold equal parameters still do afterwards.
         """
+        self._update_control(self.control.momentum)
+
+    @torch.no_grad()
+    def _update_control(self, momentum: float) -> None:
         if self.control.update != "ema":
             return
-        momentum = self.control.momentum if momentum is None else momentum
         for level, blocks in enumerate(self.decoder):
             agnostic = [block.dale.agnostic for block in self.encoder[level]]
             for block in blocks:
                 block.controller.follow(agnostic if self.control.source == "mean" else agnostic[-1:], momentum)
 
-    @property
-    def needs_labels(self) -> bool:
-        """Whether `forward` must be told the degradation labels."""
-        return any(isinstance(m, Oracle) for m in self.modules())
-
     def num_parameters(self) -> int:
-        """Return numbers that the network has, without the structural zeros of experts of unequal rank."""
+        """Return how many numbers the network has, without the structural zeros of experts of unequal rank."""
         padding = sum(m.num_padding for m in self.modules() if isinstance(m, ExpertBank))
         return sum(p.numel() for p in self.parameters()) - padding
 

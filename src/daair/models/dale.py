@@ -45,13 +45,22 @@ class DaLe(nn.Module):
         removed = self.agnostic is None and self.specialised is None
         self.project = None if removed else nn.Conv2d(rank, channels, 1, bias=False)
 
-    def forward(self, y: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Routing | None]:
-        """(B, C, H, W) and the labels (B,) for an oracle -> (B, C, H, W) and the routing (None without experts)."""
+    def forward(self, y: Tensor, image: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Routing | None]:
+        """Map `y` (B, C, h, w) to its degradation-aware embedding of the same shape.
+
+        Args:
+            y: the normalised features of the level.
+            image: (B, 3, H, W), the network's input, for the router.
+            labels: (B,) degradations, for the router.
+
+        Returns:
+            The embedding, and the routing; None without specialised experts.
+        """
         if self.project is None:
             return y, None
         out, routing = None, None
         if self.specialised is not None:
-            routing = self.router(y, labels)
+            routing = self.router(y, image, labels)
             out = self._specialised(y, routing)
         if self.agnostic is not None:
             shared = self.agnostic(y)

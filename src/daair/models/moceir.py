@@ -22,7 +22,6 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Len
 from torch import Tensor, nn
 
-from daair.models.daair import Restored
 from daair.models.layers import (
     RESTORMER_NORMS,
     Attention,
@@ -37,6 +36,7 @@ from daair.models.layers import (
 )
 from daair.models.published import BLOCK, Rules, rename
 from daair.models.router import Routing
+from daair.models.training import Learned
 
 Positive = Annotated[int, Ge(1)]
 CONTEXT_KERNEL = 7  # of the depth-wise convolutions of keys and values in the decoder
@@ -343,21 +343,24 @@ class MoCEIR(nn.Module):
         self.refinement = nn.Sequential(*stage(block, 0, refinement_blocks))
         self.out = nn.Conv2d(channels, 3, 3, padding=1, bias=False)
 
-    def forward(self, x: Tensor, labels: Tensor | None = None, with_routing: bool = False) -> Tensor | Restored:
-        """Restore `x` (B, 3, H, W), values in [0, 1]; the result has its shape and dtype and is not clamped.
+    terms = ("router",)
+    """The loss term beside that of the image: the balance loss."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Restore `x` (B, 3, H, W), values in [0, 1]; the result has its shape and dtype and is not clamped."""
+        return self.routed(x).image
+
+    def routed(self, x: Tensor, labels: Tensor | None = None) -> Learned:
+        """Restore as `forward` does; also return the gates (L, B, N) of the decoder's blocks, the deepest first.
 
         Args:
             x: degraded images.
             labels: not looked at.
-            with_routing: return a `Restored` instead of the image alone; its gates are (L, B, N), the decoder's blocks
-                from the deepest on, its aux the balance loss, 0 in evaluation.
         """
         H, W = x.shape[-2:]
         feature, routings = self._features(pad_to_multiple(x, 8))
         image = x + self.out(feature)[..., :H, :W].to(x.dtype)
-        if not with_routing:
-            return image
-        return Restored(image, torch.stack([routing.gates for routing in routings]), balance_loss(routings))
+        return Learned(image, {"router": balance_loss(routings)}, torch.stack([routing.gates for routing in routings]))
 
     def _features(self, x: Tensor) -> tuple[Tensor, list[Routing]]:
         """Padded images (B, 3, H, W) -> features (B, C, H, W) and the routing of each decoder block."""
@@ -375,9 +378,6 @@ class MoCEIR(nn.Module):
                 feature, routing = block(feature, frequency)
                 routings.append(routing)
         return self.refinement(feature), routings
-
-    def update_control(self) -> None:
-        """Do nothing: there is no controller."""
 
     @staticmethod
     def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,8 +1,17 @@
 """Routers: which specialised expert sees which image.
 
-Shape legend: B images, C channels, N experts. A router looks at the image-level feature (global average of the
-normalised feature map) and returns a `Routing`. All of it runs in float32 whatever the autocast precision: a rounded
-logit may flip the choice of an expert.
+Shape legend: B images, C channels of the level, N experts, H x W pixels of the image, h x w of the level.
+
+A router of your own is a class that takes `channels=C` and `count=N`; it is called as `router(features, image, labels)`
+with
+
+- `features` (B, C, h, w), what its learner sees: the feature map behind the norm. The norm takes brightness and noise
+  level away from it: its mean is about 0 for a dark and for a bright image alike.
+- `image` (B, 3, H, W), the network's input, values in [0, 1], for a router that looks at the image itself.
+- `labels` (B,) int64, the true degradations, in training; None in use, unless the class says `needs_labels = True`.
+
+It returns a `Routing`. The routers here look at the image-level feature, the mean of `features` over the pixels. All of
+it runs in float32 whatever the autocast precision: a rounded logit may flip the choice of an expert.
 Provenance: noisy top-1 and its balance losses follow Shazeer et al., "Outrageously Large Neural Networks" (ICLR 2017,
 arXiv 1701.06538, equations 4, 6-11), as MoCE-IR uses them [S]; that one expert sees the whole image is drawn [F].
 """
@@ -56,9 +65,9 @@ class Top1(nn.Module):
         self.weight_by_gate = weight_by_gate
         self.importance, self.load = importance, load
 
-    def forward(self, y: Tensor, labels: Tensor | None = None) -> Routing:
-        """Route by the feature map `y` (B, C, H, W); `labels` are not looked at."""
-        logits = _logits(self.linear, y)
+    def forward(self, features: Tensor, image: Tensor | None = None, labels: Tensor | None = None) -> Routing:
+        """Route by the mean of `features` (B, C, h, w); `image` and `labels` are not looked at."""
+        logits = _logits(self.linear, features)
         noisy = logits + self.noise * torch.randn_like(logits) if self.training else logits
         probabilities = noisy.softmax(dim=1)
         gate, index = probabilities.max(dim=1, keepdim=True)
@@ -92,9 +101,9 @@ class Soft(nn.Module):
         self.linear = nn.Linear(channels, count)
         self.temperature = temperature
 
-    def forward(self, y: Tensor, labels: Tensor | None = None) -> Routing:
-        """Route by the feature map `y` (B, C, H, W); `labels` are not looked at."""
-        gates = (_logits(self.linear, y) / self.temperature).softmax(dim=1)
+    def forward(self, features: Tensor, image: Tensor | None = None, labels: Tensor | None = None) -> Routing:
+        """Route by the mean of `features` (B, C, h, w); `image` and `labels` are not looked at."""
+        gates = (_logits(self.linear, features) / self.temperature).softmax(dim=1)
         return Routing(None, gates, gates.new_zeros(()))
 
 
@@ -105,20 +114,22 @@ class Uniform(nn.Module):
         super().__init__()
         self.count = count
 
-    def forward(self, y: Tensor, labels: Tensor | None = None) -> Routing:
-        """Neither the feature map `y` (B, C, H, W) nor `labels` are looked at."""
-        gates = y.new_full((y.shape[0], self.count), 1 / self.count, dtype=torch.float32)
+    def forward(self, features: Tensor, image: Tensor | None = None, labels: Tensor | None = None) -> Routing:
+        """Return equal gates for the images of `features` (B, C, h, w)."""
+        gates = features.new_full((features.shape[0], self.count), 1 / self.count, dtype=torch.float32)
         return Routing(None, gates, gates.new_zeros(()))
 
 
 class Oracle(nn.Module):
     """The true degradation label is the expert: an upper bound, since no one tells the label in earnest."""
 
+    needs_labels = True
+
     def __init__(self, channels: int, count: int) -> None:
         super().__init__()
         self.count = count
 
-    def forward(self, y: Tensor, labels: Tensor | None = None) -> Routing:
+    def forward(self, features: Tensor, image: Tensor | None = None, labels: Tensor | None = None) -> Routing:
         """Route by `labels`, (B,) int64 in [0, N).
 
         Raises:
@@ -126,16 +137,16 @@ class Oracle(nn.Module):
         """
         if labels is None:
             raise ValueError("router=oracle needs the degradation label of each image")
-        gates = torch.zeros(y.shape[0], self.count, device=y.device).scatter(1, labels[:, None], 1.0)
+        gates = torch.zeros(features.shape[0], self.count, device=features.device).scatter(1, labels[:, None], 1.0)
         return Routing(labels, gates, gates.new_zeros(()))
 
 
-def _logits(linear: nn.Linear, y: Tensor) -> Tensor:
-    """Return global average pool and linear layer in float32: (B, C, H, W) -> (B, N)."""
-    with torch.autocast(y.device.type, enabled=False):
-        return nn.functional.linear(y.float().mean(dim=(2, 3)), linear.weight.float(), linear.bias.float())
+def _logits(linear: nn.Linear, features: Tensor) -> Tensor:
+    """Apply global average pooling and a linear layer in float32: (B, C, h, w) -> (B, N)."""
+    with torch.autocast(features.device.type, enabled=False):
+        return nn.functional.linear(features.float().mean(dim=(2, 3)), linear.weight.float(), linear.bias.float())
 
 
 def _squared_variation(x: Tensor) -> Tensor:
-    """Return squared coefficient of variation of `x` (N,), population variance: 0 where all are equal."""
+    """Return the squared coefficient of variation of `x` (N,), population variance: 0 where all are equal."""
     return x.var(correction=0) / (x.mean().square() + 1e-10)

@@ -104,8 +104,7 @@ def measure(
     """Measure models side by side.
 
     Args:
-        models: Name -> model that maps images `(B, 3, H, W)` and labels `(B,)`, here 0, to images of the same shape
-            (see `checkpoint.Foreign`); they are moved to the device, in eval mode.
+        models: the networks by name; they are moved to the device, in eval mode. One that needs labels is told 0.
         size: Height and width of the input in pixels.
         batch_size: Images per forward pass.
         repeats: Rounds in which every model runs once, after one round of warm-up.

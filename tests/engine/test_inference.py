@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from daair.engine.tiling import restore_tiled, tile_spans
+from daair.engine.inference import restore_tiled, tile_spans
 
 
 class Recorder(nn.Module):

@@ -1,0 +1,295 @@
+"""Restores images with a network: whole, or in overlapping tiles where memory does not suffice.
+
+With tiles, memory on the device depends on the tile and not on the image. Channel attention and the router average over
+whatever they are given, here a tile, while they were trained on crops. The result therefore differs slightly from that
+of the whole image; Chu et al. 2022, *Improving Image Restoration by Revisiting Global Information Aggregation* (TLC),
+show that statistics over regions of the training size are often the better ones. Different tiles may also go to
+different experts; the blend hides such a change but does not undo it.
+"""
+
+import itertools
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from daair import checkpoint, components
+from daair.config.schema import Config
+from daair.engine.costs import peak_of_allocations
+from daair.errors import UserError, is_out_of_memory
+from daair.models.training import apply, needs_labels
+
+SIDES = tuple(2**k for k in range(11, 5, -1))
+"""Sides of automatic tiles, 2048 to 64 pixels: few, so that different machines mostly use equal ones."""
+
+FALLBACK_TILE = 512
+"""Largest tile in pixels after memory ran out."""
+
+PROBE = 128
+"""Side of the square image, in pixels, whose forward pass is measured; memory grows in proportion to the pixels."""
+
+
+def load_model(cfg: Config) -> nn.Module:
+    """Return the network of `cfg.checkpoint`, in evaluation mode.
+
+    With `model._target_=my.module.Net` that is a network of this class with these weights, whatever they lie beside.
+
+    Raises:
+        UserError: there are no weights, or not those of this network, or they name a class that is not trusted.
+    """
+    if not components.is_foreign(cfg.model):
+        return checkpoint.load(cfg.checkpoint, trust=cfg.trust)
+    model = checkpoint.build(cfg.model)
+    checkpoint.load_weights(model, checkpoint.find_weights(cfg.checkpoint))
+    return model.eval()
+
+
+class Restorer:
+    """Restores images one by one, each padded to a size that the network takes.
+
+    Where memory runs out it goes on in smaller and smaller tiles, for the images that follow as well.
+
+    Args:
+        network: maps images to images; it is moved to the device and put into evaluation mode.
+        device: where it works.
+        tile: side of the tiles in pixels; None for whole images.
+        overlap: least overlap of neighbouring tiles in pixels; automatic tiles overlap by a quarter at most.
+        say: called with a line when memory ran out; None fails instead.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        device: torch.device,
+        tile: int | None,
+        overlap: int,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        self.network, self.device = network.to(device).eval(), device
+        self.tile, self.overlap, self.say = tile, overlap, say
+        self.pixels = math.inf  # affordable at once, as far as is known
+        self.multiple = size_multiple(self._apply, device)
+
+    def affordable(self, share: float, processes: int = 1) -> float:
+        """Return how many pixels fit into a share of the memory that each of `processes` on this machine may have."""
+        free = int(share * free_bytes(self.device, processes))
+        return affordable_pixels(self._padded, self.device, free)
+
+    @torch.inference_mode()
+    def __call__(self, image: Tensor, label: int | None, where: str) -> tuple[Tensor, int]:
+        """Restore one image.
+
+        Args:
+            image: (1, 3, H, W) in [0, 1] on the CPU.
+            label: number of its degradation; None where the network needs none.
+            where: its name, for messages.
+
+        Returns:
+            The restored image, float32 on the CPU, not clamped; and the side of its tiles, 0 for the whole image.
+
+        Raises:
+            UserError: the network fails, or returns another shape or values that are not finite.
+        """
+        labels = None if label is None else torch.tensor([label])
+        try:
+            restored, tile = self._within_memory(image, labels, where)
+        except Exception as error:  # a network from elsewhere may fail in any way
+            text = next(iter(str(error).splitlines()), "") or type(error).__name__
+            hint = "; try evaluate.tile=auto" if self.say is None and is_out_of_memory(error) else ""
+            raise UserError(f"{where}: the network failed: {text}{hint}") from error
+        if restored.shape != image.shape:
+            shapes = " for ".join(str(tuple(each.shape)) for each in (restored, image))
+            raise UserError(f"{where}: the network returned shape {shapes}")
+        if not torch.isfinite(restored).all():
+            raise UserError(f"{where}: the network returned values that are not finite")
+        return restored.float(), tile
+
+    def _within_memory(self, image: Tensor, labels: Tensor | None, where: str) -> tuple[Tensor, int]:
+        height, width = image.shape[-2:]
+        longest = max(height, width)
+        side = min(self.tile or tile_for(height, width, self.pixels) or longest, longest)
+        overlap = min(self.overlap, side - 1 if self.tile else side // 4)
+        while True:
+            try:
+                return restore_tiled(self._padded, image, side, overlap, labels, self.device), side % longest
+            except Exception as error:
+                if self.say is None or not is_out_of_memory(error):
+                    raise
+            # Outside the handler: the traceback there would keep the failed call's tensors alive.
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            failed, side = side, FALLBACK_TILE if side > FALLBACK_TILE else side // 2
+            if side < SIDES[-1]:
+                raise RuntimeError(f"out of memory, even in tiles of {failed} pixels")
+            overlap, self.pixels = min(overlap, side // 4), min(self.pixels, side**2)
+            self.say(f"{where}: out of memory with {failed} pixels at once; going on in tiles of {side}")
+
+    def _apply(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        if labels is None and needs_labels(self.network):  # only its size or memory is asked for
+            labels = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        return apply(self.network, x, labels)
+
+    def _padded(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Apply the network to `x` (B, 3, H, W), reflected at the far edges up to a size that it takes."""
+        height, width = x.shape[-2:]
+        down, right = -height % self.multiple, -width % self.multiple
+        if not (down or right):
+            return self._apply(x, labels)
+        mode = "reflect" if down < height and right < width else "replicate"
+        return self._apply(F.pad(x, (0, right, 0, down), mode), labels)[..., :height, :width]
+
+
+def tile_spans(length: int, tile: int, overlap: int) -> list[tuple[int, Tensor]]:
+    """Cover one axis with tiles whose blending weights sum to one at every position.
+
+    The fewest tiles that overlap by at least `overlap` are spread evenly. Between neighbours the weight passes from
+    one to the other as sin^2 to cos^2, over the whole of their overlap; where more than two meet, they are normalised.
+
+    Args:
+        length: positions on the axis, at least 1.
+        tile: positions per tile, at least 1.
+        overlap: least overlap of neighbours, in [0, tile - 1].
+
+    Returns:
+        First position and float32 weights `(min(tile, length),)` of each tile, in order.
+    """
+    if tile < 1 or not 0 <= overlap < tile:
+        raise ValueError(f"overlap must lie in [0, tile - 1], got tile={tile}, overlap={overlap}")
+    if length <= tile:
+        return [(0, torch.ones(length))]
+    count = -(-(length - overlap) // (tile - overlap))
+    starts = [round(k * (length - tile) / (count - 1)) for k in range(count)]
+    weights = torch.ones(count, tile, dtype=torch.float64)
+    for left, (a, b) in enumerate(itertools.pairwise(starts)):
+        shared = a + tile - b
+        rise = torch.sin(torch.pi / 2 * (torch.arange(shared, dtype=torch.float64) + 0.5) / shared) ** 2
+        weights[left + 1, :shared] *= rise
+        weights[left, tile - shared :] *= rise.flip(0)
+    total = torch.zeros(length, dtype=torch.float64)
+    for start, weight in zip(starts, weights, strict=True):
+        total[start : start + tile] += weight
+    return [(s, (w / total[s : s + tile]).float()) for s, w in zip(starts, weights, strict=True)]
+
+
+@torch.inference_mode()
+def restore_tiled(
+    restore: Callable[..., Tensor],
+    x: Tensor,
+    tile: int,
+    overlap: int,
+    labels: Tensor | None = None,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Restore images tile by tile and blend the tiles without seams.
+
+    Input and result stay where `x` is (the CPU, for large images); one tile at a time visits the device. A side shorter
+    than the tile is taken whole. Tiles that are a multiple of the network's size multiple need no padding.
+
+    Args:
+        restore: `restore(x)`, or `restore(x, labels)` where there are labels, returns a tensor of the shape of `x`.
+        x: images (B, 3, H, W) in [0, 1].
+        tile: side of a tile in pixels.
+        overlap: least overlap of neighbouring tiles in pixels, less than `tile`.
+        labels: (B,) degradations, for a network that needs them.
+        device: where `restore` works.
+
+    Returns:
+        Restored images; shape, dtype and device are those of `x`.
+    """
+    rows, columns = tile_spans(x.shape[-2], tile, overlap), tile_spans(x.shape[-1], tile, overlap)
+    labels = () if labels is None else (labels.to(device),)
+    if len(rows) == len(columns) == 1:
+        return restore(x.to(device), *labels).to(x)
+    total = torch.zeros(x.shape, dtype=torch.float32, device=x.device)
+    for (top, down), (left, across) in itertools.product(rows, columns):
+        place = (..., slice(top, top + len(down)), slice(left, left + len(across)))
+        restored = restore(x[place].to(device), *labels).to(total)
+        total[place] += restored * (down[:, None] * across).to(total)
+    return total.to(x.dtype)
+
+
+@torch.inference_mode()
+def size_multiple(network: Callable[[Tensor], Tensor], device: torch.device) -> int:
+    """Find by trying of which number a network wants its input's sides to be multiples; 1 if it takes any or none."""
+    for multiple in (1, 2, 4, 8, 16, 32, 64):
+        x = torch.full((1, 3, 128 + multiple, 128 + multiple), 0.5, device=device)  # no multiple of twice as much
+        try:
+            if network(x).shape == x.shape:
+                return multiple
+        except Exception:  # a network from elsewhere may object in any way; what it says of a real image is reported
+            continue
+    return 1
+
+
+def free_bytes(device: torch.device, processes: int = 1) -> int:
+    """Return how many bytes of memory are free on the device for each of `processes` on this machine.
+
+    On the CPU that is what the system could give without swapping, or less where the control group allows less (as in
+    containers and batch systems); on CUDA what the driver has plus what PyTorch holds unused.
+    """
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        sharing = math.ceil(processes / torch.cuda.device_count())
+        return (torch.cuda.mem_get_info(device)[0] + cached) // sharing
+    return int(min(psutil.virtual_memory().available, _allowed_by_control_group()) // processes)
+
+
+def affordable_pixels(network: Callable[[Tensor], Tensor], device: torch.device, free: int) -> float:
+    """Estimate how many pixels `network` can take at once in `free` bytes, by one forward pass on a small image.
+
+    Args:
+        network: maps images (1, 3, H, W) on the device to images.
+        device: where it runs.
+        free: bytes that one forward pass may allocate.
+
+    Returns:
+        A number of pixels; infinity if the network cannot take the small image.
+    """
+    x = torch.rand(1, 3, PROBE, PROBE, generator=torch.Generator().manual_seed(0)).to(device)
+    try:
+        if device.type == "cuda":
+            network(x)  # libraries take their work space at the first call
+        per_pixel = max(1, peak_of_allocations(network, x)) / PROBE**2
+    except Exception:  # wants another size; what it says of a real image is reported
+        return math.inf
+    return free / per_pixel
+
+
+def tile_for(height: int, width: int, pixels: float) -> int:
+    """Return the side of the tiles for an image when so many pixels are affordable at once: 0 for the whole image.
+
+    Where not even the smallest tile is affordable it is tried all the same; the figure is an estimate.
+    """
+    if height * width <= pixels:
+        return 0
+    return next((side for side in SIDES if side**2 <= pixels and side < max(height, width)), SIDES[-1])
+
+
+def _allowed_by_control_group() -> float:
+    """Return how many bytes are left below the limits of the control groups (version 2) that this process is in."""
+    try:
+        line = next(row for row in Path("/proc/self/cgroup").read_text().splitlines() if row.startswith("0::"))
+    except (OSError, StopIteration):
+        return math.inf
+    left, group = math.inf, Path("/sys/fs/cgroup", line[3:].strip("/"))
+    while group.is_relative_to("/sys/fs/cgroup"):
+        try:
+            limit = (group / "memory.max").read_text().strip()
+            if limit != "max":
+                files = dict(row.split() for row in (group / "memory.stat").read_text().splitlines())
+                used = int((group / "memory.current").read_text()) - int(files.get("inactive_file", 0))
+                left = min(left, int(limit) - used)
+        except (OSError, ValueError):
+            pass
+        group = group.parent
+    return max(0, left)
+
+
+def local_processes(processes: int) -> int:
+    """Return how many of the run's processes share this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", processes))

@@ -1,0 +1,192 @@
+"""What a network brings to its training.
+
+A network that maps images to images, `forward(x)` with `x` (B, 3, H, W) in [0, 1], needs nothing of this: it is trained
+on the image loss alone. One that needs more has some of these members; the engine asks for them through this module.
+
+| member | what it is | without it |
+| --- | --- | --- |
+| `learn(batch, stage) -> Learned` | images and further loss terms of a batch | `routed` or `forward` |
+| `terms` | names of all terms that `learn` returns; each has a weight, `loss.terms.NAME` | none |
+| `views` | crops of each image in a batch; 2 adds another crop with the same degradation | 1 |
+| `stages() -> Sequence[Stage]` | the parts of the training, in their order | one, of everything |
+| `after_update()` | called in every process after each update of the parameters | nothing happens |
+| `needs_labels` | whether `forward` and `routed` must be told the labels, as second argument, in use as well | false |
+| `routed(x, labels) -> Learned` | the images with the routers' gates, which validation counts | no gates |
+
+A batch holds `input` and `target`, (B, 3, H, W) in [0, 1], and `label`, (B,) int64, the number of the degradation; with
+two views `input2` and `target2` as well. `learn` is called in training only, with a process's share of the batch;
+`gathered` brings together what all processes have. `after_update` must do the same in every process. In training
+`routed` is given the labels whether they are needed or not.
+What a user may want to change, such as the length of a stage, is an argument of the network (a `Stage` can be one).
+
+Shape legend: B images, H x W pixels, L learners, N experts.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Annotated, NamedTuple
+
+import torch
+from annotated_types import Ge, Gt, Interval
+from torch import Tensor, nn
+
+from daair.errors import UserError, nearest
+
+
+class Learned(NamedTuple):
+    """What a network made of a batch.
+
+    Attributes:
+        image: (B, 3, H, W), the restored images, which the image loss judges; None in a stage that has no image loss.
+        terms: further loss terms by name, unweighted scalars.
+        gates: (L, B, N) float32, the weight that each learner gave each expert; None without experts.
+    """
+
+    image: Tensor | None
+    terms: Mapping[str, Tensor] = {}
+    gates: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training; it begins with a new optimizer, and with a schedule over its own updates.
+
+    Args:
+        name: what it is called, for `learn` and for people.
+        share: its part of `train.steps`; the shares of all stages sum to 1.
+        trainable: patterns of the names of the parameters that are trained, such as `encoder.*`.
+        lr: factor on `optimizer.lr`.
+        batch_size: images in place of `train.batch_size`; None for as many.
+    """
+
+    name: str = "training"
+    share: Annotated[float, Interval(ge=0, le=1)] = 1.0
+    trainable: tuple[str, ...] = ("*",)
+    lr: Annotated[float, Gt(0)] = 1.0
+    batch_size: Annotated[int, Ge(1)] | None = None
+
+
+class Learner(nn.Module):
+    """A network in one stage of its training; called with a batch, so that DDP sees all that is computed.
+
+    Args:
+        network: the network to train.
+        stage: the stage.
+    """
+
+    def __init__(self, network: nn.Module, stage: Stage) -> None:
+        super().__init__()
+        self.network, self.stage = network, stage
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Learned:
+        """Return what the network makes of a batch."""
+        network = self.network
+        if hasattr(network, "learn"):
+            return network.learn(batch, self.stage)
+        if hasattr(network, "routed"):
+            return network.routed(batch["input"], batch["label"])
+        return Learned(apply(network, batch["input"], batch["label"]))
+
+
+def apply(network: nn.Module, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    """Return the restored images of `x` (B, 3, H, W); `labels` (B,) reach only a network that needs them.
+
+    Raises:
+        UserError: the network returns something else than images.
+    """
+    image = network(x, labels) if needs_labels(network) else network(x)
+    if not isinstance(image, Tensor):
+        raise UserError(f"model: {type(network).__name__} returns a {type(image).__name__} instead of images")
+    return image
+
+
+def routed(network: nn.Module, x: Tensor, labels: Tensor | None = None) -> Learned:
+    """Return what `apply` returns, with the gates where the network has routers."""
+    if not hasattr(network, "routed"):
+        return Learned(apply(network, x, labels))
+    return network.routed(x, labels if needs_labels(network) else None)
+
+
+def needs_labels(network: nn.Module) -> bool:
+    """Return whether a network must be told the degradation labels."""
+    return getattr(network, "needs_labels", False)
+
+
+def views(network: nn.Module) -> int:
+    """Return how many crops of each image a network learns from."""
+    return getattr(network, "views", 1)
+
+
+def terms(network: nn.Module) -> tuple[str, ...]:
+    """Return the names of the loss terms that a network adds to the image loss."""
+    return tuple(getattr(network, "terms", ()))
+
+
+def stages(network: nn.Module) -> list[Stage]:
+    """Return the stages of a network's training that are not empty."""
+    return [stage for stage in network.stages() if stage.share] if hasattr(network, "stages") else [Stage()]
+
+
+def trainable(network: nn.Module, stage: Stage, freeze: Sequence[str] = ()) -> set[str]:
+    """Return the names of the parameters that a stage trains: those that require a gradient, without frozen ones.
+
+    Args:
+        network: as it was built, or its copy; `requires_grad` as its constructor left it.
+        stage: the stage.
+        freeze: patterns of names (`train.freeze`).
+    """
+    names = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+    return {name for name in names if matches(name, stage.trainable) and not matches(name, freeze)}
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Return whether one of the patterns (`*`, `?`, `[abc]`) describes the whole name."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def check(network: nn.Module, freeze: Sequence[str] = (), processes: int = 1) -> None:
+    """Refuse stages and frozen parameters that cannot be; the network may be on the meta device.
+
+    Args:
+        network: as it was built.
+        freeze: patterns of names of parameters (`train.freeze`).
+        processes: that share each batch.
+
+    Raises:
+        ValueError: the text begins with the config key.
+    """
+    names = [name for name, _ in network.named_parameters()]
+    for pattern in freeze:
+        if not any(matches(name, [pattern]) for name in names):
+            raise ValueError(f"train.freeze: {pattern} matches no parameter of the network{_meant(pattern, names)}")
+    plan = stages(network)
+    if abs(sum(stage.share for stage in plan) - 1) > 1e-6:
+        shares = " + ".join(f"{stage.share:g}" for stage in plan)
+        raise ValueError(f"model: the shares of its stages must sum to 1, not {shares}")
+    for stage in plan:
+        for pattern in stage.trainable:
+            if not any(matches(name, [pattern]) for name in names):
+                raise ValueError(f"model: stage {stage.name}: {pattern} matches no parameter{_meant(pattern, names)}")
+        if not trainable(network, stage):
+            raise ValueError("model: has nothing to train; evaluate it with task=evaluate")
+        if not trainable(network, stage, freeze):
+            raise ValueError(f"train.freeze: leaves nothing to train in stage {stage.name}")
+        if stage.batch_size and stage.batch_size % processes:
+            text = f"{stage.batch_size} images cannot be shared evenly by {processes} processes"
+            raise ValueError(f"model: stage {stage.name}: batch_size: {text}")
+
+
+def _meant(pattern: str, names: Collection[str]) -> str:
+    near = nearest(pattern, [*names, *{f"{name.partition('.')[0]}.*" for name in names if "." in name}])
+    return f"; did you mean {near}?" if near else ""
+
+
+def gathered(x: Tensor) -> Tensor:
+    """Return the `x` (B, ...) of all processes, one behind the other; without gradient."""
+    x = x.detach()
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return x
+    shares = [torch.empty_like(x) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(shares, x.contiguous())
+    return torch.cat(shares)

@@ -1,0 +1,70 @@
+"""`task=evaluate`: measures a network on benchmarks; see `daair.engine.evaluate` for its rows."""
+
+import hashlib
+from pathlib import Path
+
+from torch import nn
+
+from daair import checkpoint
+from daair.config.schema import Config
+from daair.config.validate import benchmarks_of
+from daair.data.benchmarks import load_benchmark
+from daair.engine.evaluate import measure_and_keep, with_data
+from daair.engine.inference import load_model
+from daair.engine.progress import Reporter
+from daair.engine.setup import Session, make_accelerator
+from daair.errors import UserError
+from daair.files import file_digest, safe_name
+from daair.runs import scores
+from daair.runs.record import Record
+
+
+def evaluate(cfg: Config) -> int:
+    """Measure `cfg.checkpoint` on `cfg.benchmarks`; return the exit status.
+
+    The rows go to the folder `cfg.output`. By default those of a run are merged into its own results.csv, those of a
+    lone file go to `<paths.runs>/evaluate/<file>-<digest>/`, of a method without weights to `.../<name>/`: one folder
+    for each network, however many files are called model.safetensors.
+
+    Raises:
+        UserError: nothing to load, unknown benchmarks, missing data.
+    """
+    accelerator = make_accelerator(cfg)
+    reporter = Reporter(accelerator.is_main_process)
+    benchmarks = benchmarks_of(cfg)
+    if not benchmarks:
+        raise UserError("benchmarks: none is given; e.g. benchmarks=[demo_noise25]")
+    root = cfg.mix.get("root")
+    if cfg.benchmarks is None:
+        benchmarks = with_data(benchmarks, root, reporter)
+    items = [item for benchmark in benchmarks for item in load_benchmark(benchmark, root)]
+    model, folder = load_network(cfg)
+    record = Record(folder, writer=accelerator.is_main_process)
+    with record.lock():
+        rows = measure_and_keep(model, items, Session(cfg, record, accelerator, reporter))
+    if accelerator.is_main_process:
+        scores.show(scores.per_benchmark(rows), reporter.console)
+        reporter.say(f"one row per image: {record.results_file}\npictures:          {record.samples}")
+    return 0
+
+
+def load_network(cfg: Config) -> tuple[nn.Module, Path]:
+    """Return the network to evaluate, and the folder for its rows.
+
+    Raises:
+        UserError: there are no weights, or not those of this network.
+    """
+    if cfg.checkpoint is None:
+        model = checkpoint.build(cfg.model)
+        if model.state_dict():
+            raise UserError("checkpoint: missing; task=evaluate needs checkpoint=...")
+        name = str(cfg.model["_target_"]).rpartition(".")[2].lower()
+        if arguments := {key: value for key, value in cfg.model.items() if key != "_target_" and value}:
+            name += f"-{hashlib.sha256(repr(arguments).encode()).hexdigest()[:8]}"
+        return model.eval(), Path(cfg.output or f"{cfg.paths.runs}/evaluate/{name}")
+    source = Path(cfg.checkpoint)
+    model = load_model(cfg)
+    if source.is_dir():
+        return model, Path(cfg.output or source)
+    name = safe_name(f"{source.stem}-{file_digest(source)[:8]}")
+    return model, Path(cfg.output or f"{cfg.paths.runs}/evaluate/{name}")
