@@ -14,10 +14,10 @@ from helpers import RUN, SMALL, alive, environment, make_photographs, run, run_r
 from warm import Warm
 
 from daair.cli import conf_dir
-from daair.config.jobs import Composer
+from daair.config.jobs import Composer, Job
 from daair.config.validate import validate
 from daair.errors import UserError
-from daair.launch.plan import Plan, jobs_of, make_plan
+from daair.launch.plan import Selection, select
 from daair.launch.pool import Pool
 from daair.launch.sweep import queue
 from daair.runs.record import Record, Status
@@ -182,15 +182,15 @@ def gone(pids: list[int], seconds: float = 30.0) -> bool:
 
 def test_queueing_leaves_out_what_others_work_on_or_have_done(tmp_path, monkeypatch):
     composed = [Composer(conf_dir()).compose([f"seed={seed}", f"paths.runs={tmp_path}"]) for seed in range(4)]
-    plan = make_plan(
-        jobs_of([validate(config) for config in composed]), Pool("cpu", ("0",), 1), "failed", lambda job: Status()
-    )
-    free, busy, done, full = (Record(job.folder) for job in sorted(plan.runs, key=lambda job: job.name))
+    jobs = [Job.of(validate(config), ["seed=7"]) for config in composed]
+    plan = select(jobs, Pool("cpu", ("0",), 1), "failed", lambda job: Status())
+    free, busy, done, full = (Record(job.folder) for job in sorted(plan.jobs, key=lambda job: job.name))
     done.update(state="done")  # after the plan was made
     with busy.lock():
         busy.update(state="running")
-        queued = queue(Plan(tuple(job for job in plan.runs if job.folder != full.folder), plan.skipped))
-    assert [job.folder for job in queued.runs] == [free.folder] and free.status().state == "queued"
+        queued = queue(Selection(tuple(job for job in plan.jobs if job.folder != full.folder), plan.skipped))
+    assert [job.folder for job in queued.jobs] == [free.folder] and free.status().state == "queued"
+    assert free.overrides() == ["seed=7"]
     assert [reason for _, reason in queued.skipped] == [
         f"{busy.folder} is being written by process 0 on  (since )",
         "done already",
@@ -198,7 +198,7 @@ def test_queueing_leaves_out_what_others_work_on_or_have_done(tmp_path, monkeypa
     assert done.status().state == "done", "nothing was written into it"
     monkeypatch.setattr(Record, "queue", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(UserError, match=r"seed3: cannot be written \(No space left on device\)"):
-        queue(Plan(tuple(job for job in plan.runs if job.folder == full.folder), ()))
+        queue(Selection(tuple(job for job in plan.jobs if job.folder == full.folder), ()))
 
 
 @pytest.mark.timeout(900)

@@ -7,7 +7,7 @@ import pytest
 from synthetic import make_run, rows
 
 from daair.cli import conf_dir
-from daair.config.jobs import Composer, preflight
+from daair.config.jobs import Command, Composer
 from daair.config.validate import validate
 from daair.errors import UserError
 from daair.report.frame import frame
@@ -119,5 +119,5 @@ def test_no_runs_is_one_line(runs: Path) -> None:
 )
 def test_mistakes_are_told_beforehand(override: str, text: str) -> None:
     with pytest.raises(UserError) as caught:
-        preflight(conf_dir(), ["task=collate", "study=rank", override])
+        list(Command.parse(["task=collate", "study=rank", override]).jobs)
     assert str(caught.value).startswith(text)

@@ -28,7 +28,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from daair import checkpoint, components
-from daair.config.reproduce import quoted
+from daair.config import overrides
 from daair.config.schema import Config
 from daair.config.validate import benchmarks_of
 from daair.data.benchmarks import Benchmark, load_benchmark, why_missing
@@ -155,7 +155,7 @@ def summary(record: Record, reporter: Reporter, mirror: Mirror | None) -> None:
     for name, place in places.items():
         if place.exists():  # without benchmarks there is neither
             reporter.say(f"{name:<13}{place}")
-    this = shlex.quote(f"checkpoint={quoted(str(record.folder))}")
+    this = shlex.quote(f"checkpoint={overrides.text(str(record.folder))}")
     reporter.say(f"restore your own:  python run.py task=restore {this} input=IMAGE_OR_DIR output=DIR")
 
 

@@ -10,7 +10,6 @@
 The runs' folders are only read. The frame is written even if the figures do not compare and the table is refused.
 """
 
-import contextlib
 import json
 from concurrent.futures import ThreadPoolExecutor as Threads
 from dataclasses import replace
@@ -23,10 +22,9 @@ import pyarrow.csv
 import pyarrow.parquet
 from rich.console import Console
 
-from daair.cli import conf_dir
-from daair.config import reproduce
+from daair.config.compose import conf_dir
+from daair.config.overrides import command
 from daair.engine.progress import Reporter
-from daair.errors import UserError
 from daair.files import replacing, safe_name, write_text
 from daair.report import figures, pivot, published, tables, writers
 from daair.report import html as report
@@ -201,13 +199,12 @@ def illustrate(
 
 
 def commands(collated: Collated, runs: Path) -> dict[str, str]:
-    """For each variant the command that makes its runs again; none where conf/ has changed too much for one."""
+    """Return the command that makes each variant's runs again, where a run has noted the overrides it was given."""
     found = {}
     for variant, group in collated.runs.groupby("variant", observed=True):
-        with contextlib.suppress(UserError):
-            found[str(variant)] = reproduce.command(
-                Record(runs / group["run"].iloc[0]).config(), group["seed"].tolist()
-            )
+        given = (Record(runs / run).overrides() for run in group["run"])
+        if (overrides := next((some for some in given if some is not None), None)) is not None:
+            found[str(variant)] = command(overrides, group["seed"].tolist())
     return found
 
 

@@ -5,12 +5,13 @@ from types import SimpleNamespace
 import pytest
 
 from daair.errors import UserError
-from daair.launch.afterwards import make_tables
+from daair.launch.tables import make_tables
 from daair.tasks import collate as task
 
 
 def job(study: str, **choices: str) -> SimpleNamespace:
-    return SimpleNamespace(study=study, paths=SimpleNamespace(runs="runs"), choices={"model": "daair", **choices})
+    config = SimpleNamespace(study=study, paths=SimpleNamespace(runs="runs"), choices={"model": "daair", **choices})
+    return SimpleNamespace(config=config)
 
 
 def test_each_study_with_a_file_is_collated_once(monkeypatch: pytest.MonkeyPatch) -> None:
