@@ -39,7 +39,7 @@ def score(config):
 def sweep(folder: Path, *arguments: str) -> tuple[int, str]:
     """The program as started by a user in `folder`; exit status and output."""
     (folder / "scores.py").write_text(TASKS)
-    path = os.pathsep.join([str(Path(RUN).parent / "src"), str(folder)])  # what other processes import from
+    path = os.pathsep.join([str(Path(RUN).parent / "src"), str(folder), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, RUN, "-m", "task._target_=scores.score", "study=own", *arguments],
         cwd=folder, env={**os.environ, "PYTHONPATH": path}, text=True, timeout=600,

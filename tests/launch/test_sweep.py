@@ -87,7 +87,7 @@ hydra:
       memory: {experts.rank: 2}
       killed: {experts.rank: 3}
       nan: {experts.rank: 4, optimizer.lr: 1e30, schedule.warmup: 0, train.steps: 50}
-      slow: {experts.rank: 5, launch.timeout: 4}
+      slow: {experts.rank: 5, launch.timeout: 15}
       disk: {experts.rank: 6}
       fine: {experts.rank: 7}
 """
@@ -290,7 +290,7 @@ def test_trouble_stops_nobody_else_and_is_told(lab, start):
         "MemoryError",
         "killed by SIGKILL",
         "training diverged at step",
-        "took longer than launch.timeout, 4 s",
+        "took longer than launch.timeout, 15 s",
         "File too large",
         'raise RuntimeError("a bug in the data")',  # the end of a log
     ):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from daair.config.compose import Composer, parse_arguments
+from daair.config.compose import Composer, parse_arguments, searches
 from daair.config.problems import ConfigError, Problem
 from daair.errors import UserError, nearest, one_line
 
@@ -158,19 +158,18 @@ class Command:
         Raises:
             UserError: It cannot be done.
         """
-        own = tuple(own)
-        if own not in self._jobs:
+        if (key := frozenset(own)) not in self._jobs:
             fixed = tuple(self.master.hydra.overrides.hydra)
-            self._jobs[own] = self._job(Point((*fixed, *own), own, own, " ".join(own)))
-        return self._jobs[own]
+            self._jobs[key] = self._job(Point((*fixed, *own), tuple(own), tuple(own), " ".join(own)))
+        return self._jobs[key]
 
     @cached_property
-    def _jobs(self) -> dict[tuple[str, ...], Job]:
-        return {point.own: self._job(point) for point in self.points}
+    def _jobs(self) -> dict[frozenset[str], Job]:
+        return {frozenset(point.own): self._job(point) for point in self.points}
 
     def batches(self) -> list[list[tuple[str, ...]]]:
         """Return the own overrides of all jobs, in batches of at most `hydra.sweeper.max_batch_size`."""
-        own = list(self._jobs)
+        own = list({frozenset(point.own): point.own for point in self.points}.values())
         size = self.master.hydra.sweeper.get("max_batch_size") or len(own)
         return [own[start : start + size] for start in range(0, len(own), size)]
 
@@ -187,6 +186,9 @@ class Command:
         fixed = tuple(self.master.hydra.overrides.hydra)
         # The overrides of a job hold what its variant sets, so given alone it must not meet the variants again.
         alone = ("~hydra.sweeper.variants",) if self.master.hydra.sweeper.get("variants") else ()
+        if searches(self.master):  # a sweeper that searches hands out its jobs without a label of ours
+            typed = set(self.master.hydra.overrides.task)
+            grid = [[o for o in own if not o.startswith("label=") or o in typed] for own in grid]
         common = set(grid[0]).intersection(*grid)
         points = []
         for own in map(tuple, grid):

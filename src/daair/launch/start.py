@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -77,6 +78,7 @@ def in_turn(jobs: Sequence[Job]) -> int:
 def by_hydra(command: Command) -> int:
     """Let Hydra's run sweep the command that stands in `sys.argv`, and return the exit status."""
     task, composer = HydraTask(command), command.composer
+    Path(command.master.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)  # sweepers write their results there
     hydra.main(version_base=VERSION_BASE, config_path=composer.folder, config_name=composer.config_name)(task)()
     return max(task.statuses, default=0)
 
