@@ -24,7 +24,7 @@ STANDARD = ("torch.optim.", "timm.optim.", "timm.scheduler.")
 """Where optimizers and schedules of a stored config may come from without being trusted: they only compute."""
 
 OWN_CLASSES = ("daair.models.", "daair.losses.", "daair.data.", *STANDARD)
-OWN_FUNCTIONS = ("daair.data.degradations.", "daair.engine.optim.", "daair.engine.train.", *STANDARD)
+OWN_FUNCTIONS = ("daair.data.degradations.", "daair.optim.", "daair.engine.optim.", "daair.engine.train.", *STANDARD)
 """Our own parts. Other functions, such as those that write files, have no business in a stored config."""
 
 
