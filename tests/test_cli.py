@@ -33,21 +33,25 @@ from pathlib import Path
 from daair.config.identity import run_name
 from daair.errors import UserError
 
-def note(config):
+def note(job):
+    config = job.config
     with open("jobs.txt", "a") as file:
         print(run_name(config), config.model["experts"]["rank"], file=file)
     return 0
 
-def odd(config):
-    note(config)
+def odd(job):
+    config = job.config
+    note(job)
     if config.seed == 0:
         raise UserError("seed 0: is\\nodd")
     return 3 if config.seed == 3 else 0
 
-def broken(config):
+def broken(job):
+    config = job.config
     raise RuntimeError("a bug")
 
-def shut(config):
+def shut(job):
+    config = job.config
     Path("file").touch()
     Path("file/inside").mkdir()
 """

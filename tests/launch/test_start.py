@@ -22,7 +22,8 @@ from daair.config.identity import run_name
 from daair.errors import UserError
 from daair.runs.record import Record
 
-def score(config):
+def score(job):
+    config = job.config
     record = Record(f"{config.paths.runs}/{run_name(config)}")
     with record.lock():
         record.start(config.to_dict(), {}, "", steps=2)

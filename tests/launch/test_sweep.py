@@ -49,7 +49,8 @@ from pathlib import Path
 from daair.config.identity import run_name
 from daair.runs.record import Record
 
-def work(config):
+def work(job):
+    config = job.config
     with open("begun.txt", "a") as file:
         print(config.label, file=file)
     if Path("mended").exists():
@@ -69,7 +70,7 @@ def work(config):
         while True:
             signal.pause()
     from daair.engine.train import train
-    return train(config)
+    return train(job)
 """
 TROUBLES = """
 # @package _global_

@@ -16,7 +16,7 @@ def job(study: str, **choices: str) -> SimpleNamespace:
 
 def test_each_study_with_a_file_is_collated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(task, "collate", lambda config: asked.append(config.study))
+    monkeypatch.setattr(task, "collate", lambda job: asked.append(job.config.study))
     make_tables([job("rank", experiment="rank"), job("rank", experiment="rank"), job("mine"), job("b", experiment="x")])
     assert asked == ["rank", "b"]
 

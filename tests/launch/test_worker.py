@@ -21,18 +21,22 @@ TASKS = """
 import os, signal
 from daair.errors import UserError
 
-def note(config):
+def note(job):
+    config = job.config
     with open("jobs.txt", "a") as file:
         print(config.label, file=file)
     return 3 if config.label == "three" else 0
 
-def refuse(config):
+def refuse(job):
+    config = job.config
     raise UserError("seed: is odd")
 
-def bug(config):
+def bug(job):
+    config = job.config
     raise RuntimeError("a bug\\nmore")
 
-def stopped(config):
+def stopped(job):
+    config = job.config
     os.kill(os.getpid(), signal.SIGTERM)
     while True:
         signal.pause()

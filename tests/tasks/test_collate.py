@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from helpers import job
 from synthetic import make_run, rows
 
 from daair.cli import conf_dir
@@ -39,7 +40,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def collate(runs: Path, *overrides: str) -> int:
     composed = Composer(conf_dir()).compose(["task=collate", "study=rank", f"paths.runs={runs}", *overrides])
-    return task.collate(validate(composed))
+    return task.collate(job(validate(composed)))
 
 
 def test_all_files_appear_and_the_runs_stay_as_they_were(runs: Path, capsys: pytest.CaptureFixture) -> None:

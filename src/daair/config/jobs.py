@@ -291,8 +291,3 @@ def _check_names(key: str, names: Sequence[str], options: Sequence[str]) -> None
             near = nearest(name, options)
             hint = f"; did you mean {near}?" if near else ""
             raise ConfigError([Problem(key, f"no {name}{hint} (options: {', '.join(options)})")])
-
-
-def current_composer() -> Composer:
-    """Return a composer of further configs. (To be replaced by `Job.composer`.)"""
-    return Composer()

@@ -29,6 +29,7 @@ from torch import nn
 
 from daair import checkpoint, components
 from daair.config import overrides
+from daair.config.jobs import Job
 from daair.config.schema import Config
 from daair.config.validate import benchmarks_of
 from daair.data.benchmarks import Benchmark, load_benchmark, why_missing
@@ -46,16 +47,17 @@ from daair.runs.record import Record
 from daair.runs.samples import Sample
 
 
-def evaluate(cfg: Config) -> int:
-    """`task=evaluate`: measure `cfg.checkpoint` on `cfg.benchmarks`; returns the exit status.
+def evaluate(job: Job) -> int:
+    """`task=evaluate`: measure `job.config.checkpoint` on `job.config.benchmarks`; returns the exit status.
 
-    The rows go to the folder `cfg.output`. By default those of a run are merged into its own results.csv, those of a
+    They go to the folder `output`. By default those of a run are merged into its own results.csv, those of a
     lone file go to `<paths.runs>/evaluate/<file>-<digest>/`, of a method without weights to `.../<name>/`: one folder
     for each network, however many files are called model.safetensors.
 
     Raises:
         UserError: nothing to load, unknown benchmarks, missing data.
     """
+    cfg = job.config
     accelerator = make_accelerator(device=cfg.device, num_processes=cfg.launch.world_size, threads=cfg.train.threads)
     reporter = Reporter(accelerator.is_main_process)
     benchmarks = benchmarks_of(cfg)

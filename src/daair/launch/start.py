@@ -56,7 +56,7 @@ def do(job: Job) -> int:
         for key, usual in {"dry_run": False, "rerun": "failed"}.items():
             if getattr(job.config.launch, key) != usual:
                 raise UserError(f"launch.{key}: only a sweep with hydra/launcher=accelerate or slurm looks at it")
-        return locate(job.config.task["_target_"])(job.config) or 0
+        return locate(job.config.task["_target_"])(job) or 0
     except (UserError, OSError) as error:
         return refuse(error)
     except Exception:

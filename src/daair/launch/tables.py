@@ -19,7 +19,7 @@ def make_tables(jobs: Sequence[Job]) -> None:
         try:
             from daair.tasks.collate import collate
 
-            collate(job.config)
+            collate(job)
         except UserError as error:
             print(f"no table of {study}: {error}", file=sys.stderr, flush=True)
         except Exception as error:  # a bug of ours must not make a sweep fail that did not

@@ -74,7 +74,7 @@ def _work(record: Record, trust: Sequence[str]) -> int:
             f"{record.folder} holds the config of the run {job.folder}: it was moved, is not started from the "
             "directory of its launcher, or was frozen by another version; give the command that made it again"
         )
-    return locate(job.config.task["_target_"])(job.config) or 0
+    return locate(job.config.task["_target_"])(job) or 0
 
 
 def _note(record: Record, state: str, message: str) -> None:

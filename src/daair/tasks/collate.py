@@ -34,6 +34,7 @@ from daair.report.wandb_source import gather
 from daair.runs.record import Record
 
 if TYPE_CHECKING:
+    from daair.config.jobs import Job
     from daair.config.schema import Config
 
 LISTED = 10
@@ -55,12 +56,13 @@ DEFAULTS: dict[str, Any] = {"columns": ["benchmark"], "metrics": ["psnr", "ssim"
 """What `collate` means where neither the command nor the study says anything; conf/config.yaml tells."""
 
 
-def collate(cfg: "Config") -> int:
-    """Make the table of `cfg.study`, print it and name the files; returns the exit status.
+def collate(job: "Job") -> int:
+    """Make the table of `job.config.study`, print it and name the files; returns the exit status.
 
     Raises:
         UserError: there are no runs, or figures that do not compare; the text says which and what to do.
     """
+    cfg = job.config
     reporter = Reporter()
     where = cfg.collate
     collated, runs = gather(where.source, where.project, cfg.paths.runs, cfg.study, reporter.progress)

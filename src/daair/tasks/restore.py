@@ -25,6 +25,7 @@ from daair.errors import UserError
 from daair.models.router import Oracle
 
 if TYPE_CHECKING:
+    from daair.config.jobs import Job
     from daair.config.schema import Config
 
 LISTED = 5
@@ -46,8 +47,8 @@ class Job:
     by_suffix: bool = False
 
 
-def restore(cfg: "Config") -> int:
-    """Restore `cfg.input` into `cfg.output` with the model of `cfg.checkpoint`.
+def restore(job: "Job") -> int:
+    """Restore `job.config.input` into `job.config.output` with the model of `job.config.checkpoint`.
 
     Returns:
         Exit status: 0, or 1 if a file could not be restored.
@@ -55,6 +56,7 @@ def restore(cfg: "Config") -> int:
     Raises:
         UserError: Nothing can be started, e.g. no input, or a result would overwrite an input.
     """
+    cfg = job.config
     for key in ("checkpoint", "input", "output"):
         if getattr(cfg, key) is None:
             raise UserError(f"{key}: task=restore needs it: checkpoint=RUN_OR_FILE input=IMAGE_OR_DIR output=DIR")
