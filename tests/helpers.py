@@ -10,6 +10,7 @@ import psutil
 from PIL import Image
 from warm import Warm
 
+from daair.config.jobs import Composer, Job
 from daair.runs.record import Record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,6 +38,11 @@ TWO_PROCESSES = [
     *("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
     *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
 ]
+
+
+def job(config, composer: Composer | None = None) -> Job:
+    """A job with this config, for tasks that ask for nothing else of it."""
+    return Job(config, (), "", Path(), "", composer=composer)
 
 
 def make_photographs(root: Path, count: int = 4, size: int = 48) -> Path:

@@ -9,6 +9,7 @@ import pytest
 from helpers import ROOT, make_photographs
 
 from daair.config.compose import Composer
+from daair.config.jobs import Command
 from daair.config.validate import validate
 from daair.metrics import METRICS
 from daair.report import writers
@@ -39,7 +40,7 @@ def test_commands_compose(command: str, photographs: Path, monkeypatch: pytest.M
     words = shlex.split(re.sub(r"\[(restore\.tile=512)\]", r"\1", command))[2:]
     overrides = [re.sub(r"\bDIR\b", str(photographs), word) for word in words if word != "-m"]
     composer = Composer(str(ROOT / "conf"))
-    points = list(composer.points(overrides, multirun="-m" in words))
+    points = Command(composer, overrides, multirun="-m" in words).points
     assert points
     for point in points[:: max(1, len(points) // 2)]:
         validate(composer.compose_job(point.overrides))

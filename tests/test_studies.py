@@ -10,6 +10,7 @@ from helpers import ROOT, make_photographs
 from daair.config.buildable import check_buildable
 from daair.config.compose import Composer
 from daair.config.identity import config_id, run_name
+from daair.config.jobs import Command
 from daair.config.schema import Config
 from daair.config.validate import benchmarks_of, validate
 
@@ -29,8 +30,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def jobs(composer: Composer, *overrides: str) -> list[Config]:
-    points = list(composer.points(overrides, multirun=False))
-    return [validate(composer.compose_job(point.overrides)) for point in points]
+    return [validate(composer.compose_job(point.overrides)) for point in Command(composer, overrides).points]
 
 
 @pytest.mark.parametrize("scale", SCALES)

@@ -28,19 +28,17 @@ SWEEP = [
     *("-m", "model=daair_tiny", "experts.rank=range(1,11)", "optimizer.lr=1e-4,2e-4,5e-4,1e-3,2e-3"),
     *("router=top1,soft", "loss=l1,l2", "seed=range(5)"),
 ]
-PREFLIGHT = """
+JOBS = """
 import sys
-from daair.cli import conf_dir
-from daair.config.jobs import preflight
-preflight(conf_dir(), sys.argv[1:])
+from daair.config.jobs import Command
+Command.parse(sys.argv[1:]).jobs
 """
 HYDRA = """
 import itertools, sys
-from daair.cli import conf_dir
-from daair.config.jobs import Composer
-composer = Composer(conf_dir())
-for point in itertools.islice(composer.points(sys.argv[2:], multirun=True), 50):
-    composer.compose(point.overrides)
+from daair.config.jobs import Command
+command = Command.parse(sys.argv[1:])
+for point in itertools.islice(command.points, 50):
+    command.composer.compose(point.overrides)
 """
 
 
@@ -83,8 +81,8 @@ def main() -> None:
             timed("status of all studies", 10_000, status, place),
             timed("status of one study", 5_000, [*status, "study=large"], place),
             timed("status of one study, every row", 5_000, [*status, "study=large", "status.rows=null"], place),
-            timed("start, jobs", 1, ["-c", PREFLIGHT, "model=daair_tiny"], place),
-            timed("jobs composed and checked", 1_000, ["-c", PREFLIGHT, *SWEEP], place),
+            timed("start, jobs", 1, ["-c", JOBS, "model=daair_tiny"], place),
+            timed("jobs composed and checked", 1_000, ["-c", JOBS, *SWEEP], place),
             timed("jobs composed by hydra", 50, ["-c", HYDRA, *SWEEP], place),
         ]
     facts = {"hardware": processor(), "commit": ((git_state() or {}).get("commit") or "")[:12]}

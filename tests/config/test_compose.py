@@ -6,9 +6,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from daair.cli import conf_dir
-from daair.config import jobs as preflight
 from daair.config.identity import config_id
-from daair.config.jobs import Composer, checked
+from daair.config.jobs import Command, Composer
 from daair.config.problems import ConfigError
 from daair.config.validate import validate
 from daair.errors import UserError
@@ -62,42 +61,42 @@ def test_jobs_do_not_see_each_other(composer):
     assert ranks == [2, 3] and composer.compose_job([]).experts.rank not in ranks
 
 
-def test_checked_hands_out_every_job_of_the_command_and_takes_unforeseen_ones(monkeypatch):
+def test_a_command_hands_out_every_job_and_takes_unforeseen_ones(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
-    preflight.preflight(conf_dir(), ["-m", "model=daair_tiny", "experts.rank=4,8", "seed=0,1", "hydra.verbose=true"])
+    command = Command.parse(["-m", "model=daair_tiny", "experts.rank=4,8", "seed=0,1", "hydra.verbose=true"])
     jobs = [("label=rank4", "model=daair_tiny", "experts.rank=4", "seed=0"),
             ("label=rank8", "model=daair_tiny", "experts.rank=8", "seed=1")]  # fmt: skip
-    assert [(c.label, c.model["experts"]["rank"], c.seed) for c in map(checked, jobs)] == [
+    assert [(c.label, c.model["experts"]["rank"], c.seed) for c in (command.job(own).config for own in jobs)] == [
         ("rank4", 4, 0),
         ("rank8", 8, 1),
     ]
-    assert checked(jobs[0]) is checked(list(jobs[0]))
+    assert command.job(jobs[0]) is command.job(list(jobs[0])) is command.jobs[0] and len(command.jobs) == 4
     composer = Composer(conf_dir())
-    assert config_id(checked(jobs[0])) == config_id(validate(composer.compose(["model=daair_tiny", "experts.rank=4"])))
-    assert checked(["model=daair_tiny", "experts.rank=2"]).model["experts"]["rank"] == 2
+    assert command.jobs[0].id == config_id(validate(composer.compose(["model=daair_tiny", "experts.rank=4"])))
+    assert command.job(["model=daair_tiny", "experts.rank=2"]).config.model["experts"]["rank"] == 2
     with pytest.raises(
         ConfigError, match=r"^experts.rank: must be at least 1, got 0 \(in the sweep's job experts.rank=0"
     ):
-        checked(["experts.rank=0"])
+        command.job(["experts.rank=0"])
 
 
 def test_a_problem_names_the_job_and_not_its_label(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(ConfigError, match=r"\(in the sweep's job experts.rank=0\)$"):
-        preflight.preflight(conf_dir(), ["-m", "experts.rank=4,0", "train.steps=10"])
+        list(Command.parse(["-m", "experts.rank=4,0", "train.steps=10"]).jobs)
 
 
 @pytest.mark.parametrize("task", ["status", "collate"])
 def test_a_look_at_runs_is_not_swept(monkeypatch, task):
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(UserError, match=f"^task={task} is done once for a study, not swept: write study=rank instead"):
-        preflight.preflight(conf_dir(), [f"task={task}", "experiment=rank"])
+        list(Command.parse([f"task={task}", "experiment=rank"]).jobs)
 
 
 def test_a_sweep_without_points_is_refused(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(UserError, match="^--multirun: the sweep has no points"):
-        preflight.preflight(conf_dir(), ["-m", "experts.rank=range(0,0)"])
+        Command.parse(["-m", "experts.rank=range(0,0)"])
 
 
 def test_a_list_of_benchmarks_with_keys_below_it_is_refused(composer):

@@ -321,6 +321,8 @@ def test_to_dict_and_back(composer):
     assert list(data["mix"]["tasks"]) == list(config.mix["tasks"])
     with pytest.raises(ConfigError, match="^more: unknown"):
         Config.from_dict({**data, "more": 1})
+    with pytest.raises(ConfigError, match="^model: must be a mapping, got 3; .*router: unknown"):
+        Config.from_dict({**data, "model": 3})
 
 
 def test_choices_name_the_run(composer):

@@ -10,12 +10,11 @@ from types import SimpleNamespace
 import pytest
 
 from daair import cli
-from daair.config.jobs import Composer
+from daair.config.jobs import Composer, Job
 from daair.config.validate import validate
 from daair.errors import UserError
 from daair.launch import cluster, slurm
 from daair.launch import squeue as queue
-from daair.launch.plan import Job, jobs_of
 from daair.runs.record import Record
 
 SBATCH = """#!/bin/sh
@@ -43,13 +42,13 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def configs():
-    """Makes the configs of two seeds."""
+def jobs():
+    """Makes the jobs of two seeds."""
     composer = Composer(cli.conf_dir())
 
     def make(*overrides: str, seeds: int = 2):
         fixed = ["model=daair_tiny", "study=s", "device=cpu", "launch.wait=false", *overrides]
-        return [validate(composer.compose([*fixed, f"seed={seed}"])) for seed in range(seeds)]
+        return [Job.of(validate(composer.compose([*fixed, f"seed={seed}"]))) for seed in range(seeds)]
 
     return make
 
@@ -60,10 +59,10 @@ def options(commands: Path) -> dict[str, str]:
     return dict(line.partition("=")[::2] for line in lines)
 
 
-def test_what_is_missing_and_not_with_slurm_is_submitted(commands, configs, capsys):
+def test_what_is_missing_and_not_with_slurm_is_submitted(commands, jobs, capsys):
     pytest.importorskip("submitit")
-    three = configs(seeds=3)
-    records = [Record(job.folder) for job in jobs_of(three)]
+    three = jobs(seeds=3)
+    records = [Record(job.folder) for job in three]
     records[0].queue({}, 1)
     records[0].update(state="done")
     assert cluster.sweep([*three, three[1]]) == 0
@@ -85,10 +84,10 @@ def test_what_is_missing_and_not_with_slurm_is_submitted(commands, configs, caps
     assert [record.job() for record in records] == [None, "7_0", "7"], "the one whose job is gone, as a job of its own"
 
 
-def test_waiting_ends_when_slurm_has_let_go(commands, configs, capsys, monkeypatch):
+def test_waiting_ends_when_slurm_has_let_go(commands, jobs, capsys, monkeypatch):
     pytest.importorskip("submitit")
-    two = configs("launch.wait=true", "launch.slurm.poll=0.01")
-    done, gone = (Record(job.folder) for job in jobs_of(two))
+    two = jobs("launch.wait=true", "launch.slurm.poll=0.01")
+    done, gone = (Record(job.folder) for job in two)
 
     def answers():
         yield {}  # asked before the submission
@@ -108,7 +107,7 @@ def test_waiting_ends_when_slurm_has_let_go(commands, configs, capsys, monkeypat
     assert "1 of 2 runs are not done" in text and "1 done, 1 interrupted" in text
 
 
-def test_leaving_the_waiting_leaves_the_jobs(commands, configs, capsys, monkeypatch):
+def test_leaving_the_waiting_leaves_the_jobs(commands, jobs, capsys, monkeypatch):
     pytest.importorskip("submitit")
 
     def interrupt(seconds):
@@ -116,35 +115,35 @@ def test_leaving_the_waiting_leaves_the_jobs(commands, configs, capsys, monkeypa
 
     monkeypatch.setattr(cluster.time, "sleep", interrupt)
     monkeypatch.setattr(cluster, "slurm_jobs", iter([{}, {"7_0": "RUNNING", "7_1": "RUNNING"}]).__next__)
-    assert cluster.sweep(configs("launch.wait=true")) == 130
+    assert cluster.sweep(jobs("launch.wait=true")) == 130
     assert "2 runs stay with Slurm" in (text := capsys.readouterr().out) and "scancel 7 ends them" in text
 
 
-def test_refusals(commands, configs):
+def test_refusals(commands, jobs):
     pytest.importorskip("submitit")
     (commands / "refuse").write_text("invalid partition specified: nowhere")
     with pytest.raises(UserError, match=r"^launch.slurm: sbatch: error: invalid partition specified: nowhere$"):
-        cluster.sweep(configs())
+        cluster.sweep(jobs())
     (commands / "refuse").write_text("Invalid generic resource (gres) specification")
     with pytest.raises(UserError, match=r"without GPUs: device=cpu or launch.slurm.gpus=0$"):
-        cluster.sweep(configs("device=auto"))
+        cluster.sweep(jobs("device=auto"))
     (commands / "squeue").write_text("#!/bin/sh\nexit 1\n")
     with pytest.raises(UserError, match="squeue does not answer"):
-        cluster.sweep(configs())
+        cluster.sweep(jobs())
 
 
-def test_dry_run(commands, configs, capsys):
-    assert cluster.sweep(configs("launch.dry_run=true", "launch.nodes=2", "launch.num_processes=4", "device=auto")) == 0
+def test_dry_run(commands, jobs, capsys):
+    assert cluster.sweep(jobs("launch.dry_run=true", "launch.nodes=2", "launch.num_processes=4", "device=auto")) == 0
     assert "2 machines with 4 processes, 12 CPUs, 4 GPUs for 1440 minutes" in capsys.readouterr().out
     assert not (commands / "submitted").exists() and not Path("runs").exists()
 
 
-def test_resources(commands, configs):
+def test_resources(commands, jobs):
     pytest.importorskip("submitit")
     slurm_keys = ["partition=long", "account=lab", "time=90", "memory=32", "gpus=2", "notice=60", "parallel=1"]
     more = ["setup=['module load cuda']"]
     extra = "+launch.slurm.parameters.constraint=a100"
-    cfgs = configs(
+    cfgs = jobs(
         extra, *(f"launch.slurm.{key}" for key in [*slurm_keys, *more]), "launch.num_processes=2", "launch.nodes=2"
     )
     cluster.sweep(cfgs)
@@ -157,10 +156,10 @@ def test_resources(commands, configs):
     assert "module load cuda" in (commands / "submitted").read_text()
 
 
-def test_processes_of_several_machines_meet_on_the_first_host(configs):
-    (cfg,) = configs("launch.nodes=2", "launch.num_processes=2", seeds=1)
+def test_processes_of_several_machines_meet_on_the_first_host(jobs):
+    (job,) = jobs("launch.nodes=2", "launch.num_processes=2", seeds=1)
     node = SimpleNamespace(node=1, hostnames=["gpu7", "gpu9"], raw_job_id="123456")
-    flags = slurm.Task.of(Path("run"), cfg).meeting(node)
+    flags = slurm.NodeTask.of(job).meeting(node)
     assert flags == {
         "--num_machines": "2", "--machine_rank": "1", "--main_process_ip": "gpu7", "--main_process_port": "23456"
     }  # fmt: skip
@@ -173,11 +172,10 @@ def test_queue_reads_squeue(commands):
     assert queue.jobs() is None and queue.state("13") == ""
 
 
-def test_no_machine_alone_takes_a_run_of_two(configs):
-    from daair.launch.plan import make_plan
+def test_no_machine_alone_takes_a_run_of_two(jobs):
+    from daair.launch.plan import select
     from daair.launch.pool import Pool
     from daair.runs.record import Status
 
-    jobs: list[Job] = jobs_of(configs("launch.nodes=2", seeds=1))
     with pytest.raises(UserError, match="launch.nodes: .* asks for 2 machines; hydra/launcher=slurm has them"):
-        make_plan(jobs, Pool("cpu", ("0", "1")), "failed", lambda job: Status())
+        select(jobs("launch.nodes=2", seeds=1), Pool("cpu", ("0", "1")), "failed", lambda job: Status())

@@ -96,6 +96,7 @@ def test_other_launchers_variables_are_not_passed_on(monkeypatch):
 def test_only_several_processes_go_through_accelerate(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert command(Path("a run"), 1)[1:] == ["-m", "daair.launch.worker", "a run"]
+    assert command(Path("a run"), 1, ["a", "b"])[3:] == ["a run", "--trust", "a", "--trust", "b"]
     line = command(Path("a run"), 2)
     assert line[1:4] == ["-m", "daair.launch.ranks", "--multi_gpu"]
     assert line[-3:] == ["-m", "daair.launch.worker", "a run"]

@@ -14,10 +14,10 @@ from helpers import RUN, SMALL, alive, environment, make_photographs, run, run_r
 from warm import Warm
 
 from daair.cli import conf_dir
-from daair.config.jobs import Composer
+from daair.config.jobs import Composer, Job
 from daair.config.validate import validate
 from daair.errors import UserError
-from daair.launch.plan import Plan, jobs_of, make_plan
+from daair.launch.plan import Selection, select
 from daair.launch.pool import Pool
 from daair.launch.sweep import queue
 from daair.runs.record import Record, Status
@@ -49,7 +49,8 @@ from pathlib import Path
 from daair.config.identity import run_name
 from daair.runs.record import Record
 
-def work(config):
+def work(job):
+    config = job.config
     with open("begun.txt", "a") as file:
         print(config.label, file=file)
     if Path("mended").exists():
@@ -69,7 +70,7 @@ def work(config):
         while True:
             signal.pause()
     from daair.engine.train import train
-    return train(config)
+    return train(job)
 """
 TROUBLES = """
 # @package _global_
@@ -87,7 +88,7 @@ hydra:
       memory: {experts.rank: 2}
       killed: {experts.rank: 3}
       nan: {experts.rank: 4, optimizer.lr: 1e30, schedule.warmup: 0, train.steps: 50}
-      slow: {experts.rank: 5, launch.timeout: 4}
+      slow: {experts.rank: 5, launch.timeout: 15}
       disk: {experts.rank: 6}
       fine: {experts.rank: 7}
 """
@@ -182,15 +183,15 @@ def gone(pids: list[int], seconds: float = 30.0) -> bool:
 
 def test_queueing_leaves_out_what_others_work_on_or_have_done(tmp_path, monkeypatch):
     composed = [Composer(conf_dir()).compose([f"seed={seed}", f"paths.runs={tmp_path}"]) for seed in range(4)]
-    plan = make_plan(
-        jobs_of([validate(config) for config in composed]), Pool("cpu", ("0",), 1), "failed", lambda job: Status()
-    )
-    free, busy, done, full = (Record(job.folder) for job in sorted(plan.runs, key=lambda job: job.name))
+    jobs = [Job.of(validate(config), ["seed=7"]) for config in composed]
+    plan = select(jobs, Pool("cpu", ("0",), 1), "failed", lambda job: Status())
+    free, busy, done, full = (Record(job.folder) for job in sorted(plan.jobs, key=lambda job: job.name))
     done.update(state="done")  # after the plan was made
     with busy.lock():
         busy.update(state="running")
-        queued = queue(Plan(tuple(job for job in plan.runs if job.folder != full.folder), plan.skipped))
-    assert [job.folder for job in queued.runs] == [free.folder] and free.status().state == "queued"
+        queued = queue(Selection(tuple(job for job in plan.jobs if job.folder != full.folder), plan.skipped))
+    assert [job.folder for job in queued.jobs] == [free.folder] and free.status().state == "queued"
+    assert free.overrides() == ["seed=7"]
     assert [reason for _, reason in queued.skipped] == [
         f"{busy.folder} is being written by process 0 on  (since )",
         "done already",
@@ -198,7 +199,7 @@ def test_queueing_leaves_out_what_others_work_on_or_have_done(tmp_path, monkeypa
     assert done.status().state == "done", "nothing was written into it"
     monkeypatch.setattr(Record, "queue", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(UserError, match=r"seed3: cannot be written \(No space left on device\)"):
-        queue(Plan(tuple(job for job in plan.runs if job.folder == full.folder), ()))
+        queue(Selection(tuple(job for job in plan.jobs if job.folder == full.folder), ()))
 
 
 @pytest.mark.timeout(900)
@@ -290,7 +291,7 @@ def test_trouble_stops_nobody_else_and_is_told(lab, start):
         "MemoryError",
         "killed by SIGKILL",
         "training diverged at step",
-        "took longer than launch.timeout, 4 s",
+        "took longer than launch.timeout, 15 s",
         "File too large",
         'raise RuntimeError("a bug in the data")',  # the end of a log
     ):

@@ -21,18 +21,22 @@ TASKS = """
 import os, signal
 from daair.errors import UserError
 
-def note(config):
+def note(job):
+    config = job.config
     with open("jobs.txt", "a") as file:
         print(config.label, file=file)
     return 3 if config.label == "three" else 0
 
-def refuse(config):
+def refuse(job):
+    config = job.config
     raise UserError("seed: is odd")
 
-def bug(config):
+def bug(job):
+    config = job.config
     raise RuntimeError("a bug\\nmore")
 
-def stopped(config):
+def stopped(job):
+    config = job.config
     os.kill(os.getpid(), signal.SIGTERM)
     while True:
         signal.pause()
@@ -59,20 +63,20 @@ def queued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def start(folder: Path, **env: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "daair.launch.worker", str(folder)]
+    command = [sys.executable, "-m", "daair.launch.worker", str(folder), "--trust=errands"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | env)
 
 
 def test_does_the_task_of_the_frozen_config(queued):
-    assert worker.main([str(queued("note").folder)]) == 0
-    assert worker.main([str(queued("note", "three").folder)]) == 3
+    assert worker.main([str(queued("note").folder), "--trust", "errands"]) == 0
+    assert worker.main([str(queued("note", "three").folder), "--trust=errands"]) == 3
     assert Path("jobs.txt").read_text().split() == ["job", "three"]
 
 
 @pytest.mark.parametrize(("task", "message"), [("refuse", "seed: is odd"), ("bug", "RuntimeError: a bug")])
 def test_what_ends_before_its_record_begins_is_recorded(queued, capsys, task, message):
     record = queued(task)
-    assert worker.main([str(record.folder)]) == 1
+    assert worker.main([str(record.folder), "--trust=errands"]) == 1
     assert (record.status().state, record.status().message) == ("failed", message)
     assert ("Traceback" in capsys.readouterr().err) == (task == "bug")
 
@@ -80,7 +84,7 @@ def test_what_ends_before_its_record_begins_is_recorded(queued, capsys, task, me
 def test_all_but_the_first_rank_keep_quiet(queued, capsys, monkeypatch):
     record = queued("refuse")
     monkeypatch.setenv("RANK", "1")
-    assert worker.main([str(record.folder)]) == 1
+    assert worker.main([str(record.folder), "--trust=errands"]) == 1
     assert record.status().state == "queued" and capsys.readouterr().err == ""
 
 
@@ -96,7 +100,7 @@ def test_foreign_folders_are_refused_in_one_line(queued, capsys):
         ("odd", "error: task: missing; "),
         (moved, f"error: {moved} holds the config of the run {record.folder}: it was moved"),
     ):
-        assert worker.main([str(folder)]) == 1
+        assert worker.main([str(folder), "--trust=errands"]) == 1
         error = capsys.readouterr().err
         assert error.startswith(text) and error.count("\n") == 1
     assert not Path("jobs.txt").exists() and not Path("missing").exists()

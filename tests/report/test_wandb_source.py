@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import wandb
+from helpers import job
 from synthetic import make_run, rows
 from wandb_stub import ENTITY, StoredRun, WandbStub
 
@@ -82,7 +83,7 @@ def test_same_tables_as_from_the_folders(server: WandbStub, elsewhere: Path, tmp
     tables = []
     for runs, *source in ((elsewhere,), (tmp_path / "here", "collate.source=wandb", f"collate.project={PROJECT}")):
         composed = Composer(conf_dir()).compose(["task=collate", "study=rank", f"paths.runs={runs}", *source])
-        assert task.collate(validate(composed)) == 0
+        assert task.collate(job(validate(composed))) == 0
         tables.append({name: (runs / "rank" / name).read_text() for name in ("runs.csv", "table.csv", "table.md")})
     assert tables[0] == tables[1]
 

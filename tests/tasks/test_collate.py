@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from helpers import job
 from synthetic import make_run, rows
 
 from daair.cli import conf_dir
-from daair.config.jobs import Composer, preflight
+from daair.config.jobs import Command, Composer
 from daair.config.validate import validate
 from daair.errors import UserError
 from daair.report.frame import frame
@@ -39,7 +40,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def collate(runs: Path, *overrides: str) -> int:
     composed = Composer(conf_dir()).compose(["task=collate", "study=rank", f"paths.runs={runs}", *overrides])
-    return task.collate(validate(composed))
+    return task.collate(job(validate(composed)))
 
 
 def test_all_files_appear_and_the_runs_stay_as_they_were(runs: Path, capsys: pytest.CaptureFixture) -> None:
@@ -122,5 +123,5 @@ def test_no_runs_is_one_line(runs: Path) -> None:
 )
 def test_mistakes_are_told_beforehand(override: str, text: str) -> None:
     with pytest.raises(UserError) as caught:
-        preflight(conf_dir(), ["task=collate", "study=rank", override])
+        list(Command.parse(["task=collate", "study=rank", override]).jobs)
     assert str(caught.value).startswith(text)

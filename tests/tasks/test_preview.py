@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import ROOT, make_photographs
+from helpers import ROOT, job, make_photographs
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
@@ -21,7 +21,7 @@ def sheet(tmp_path: Path, *overrides: str, name: str = "sheet.png") -> np.ndarra
     """What the command with these overrides draws."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = validate(compose("config", [*QUICK, *overrides, f"output={tmp_path / name}"]))
-    assert preview(cfg) == 0
+    assert preview(job(cfg, Composer())) == 0
     return np.asarray(Image.open(tmp_path / name).convert("RGB"))
 
 
@@ -108,7 +108,7 @@ def test_a_new_degradation_is_a_function_and_a_file(tmp_path: Path, monkeypatch:
     photograph = make_photographs(tmp_path) / "val/clean/val0.png"
     given = [*QUICK, *beside, f"input={photograph}", f"output={tmp_path / 'x.png'}"]
     cfg = check(composer.compose(given), composer.options, set())
-    assert preview(cfg) == 0 and "pixelate" in capsys.readouterr().out
+    assert preview(job(cfg, composer)) == 0 and "pixelate" in capsys.readouterr().out
     mix = components.build(cfg.mix)
     assert mix.labels[-1] == "pixelate" and mix.tasks["pixelate"].weight == 1
     with pytest.raises(UserError, match=r"mix.tasks.pixelate.degrade.block\[0\]: must be at least 1, got 0"):

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
+from helpers import job
 from torch import nn
 
 from daair import checkpoint
@@ -109,6 +110,10 @@ def test_an_oracle_is_told_a_label():
     assert "error" not in table and table.latency_ms[0] > 0 and table.memory_mib[0] > 0
 
 
+def profile(cfg):
+    return task.profile(job(cfg))
+
+
 def config(tmp_path, models, output=None):
     profile = SimpleNamespace(models=models, size=32, batch_size=1, repeats=2, output=output)
     return SimpleNamespace(profile=profile, device="cpu", paths=SimpleNamespace(runs=str(tmp_path / "runs")))
@@ -120,9 +125,9 @@ def test_the_task_prints_and_writes_a_table(tmp_path, monkeypatch, capsys):
             raise UserError("model.heads: do not fit")
         return convolution()
 
-    monkeypatch.setattr(task, "model_config", lambda cfg, name: name)
+    monkeypatch.setattr(task, "model_config", lambda cfg, name, composer: name)
     monkeypatch.setattr(checkpoint, "build", build)
-    assert task.profile(config(tmp_path, ("one", "odd", "two"))) == 1
+    assert profile(config(tmp_path, ("one", "odd", "two"))) == 1
     said = capsys.readouterr().out
     assert "cannot build odd: model.heads" in said and "one" in said and "profiled 2 of 3 models" in said
     assert "FFT" in said and "ms/image" in said
@@ -130,17 +135,17 @@ def test_the_task_prints_and_writes_a_table(tmp_path, monkeypatch, capsys):
     assert list(table.model) == ["one", "two"]
     assert {"hardware", "threads", "torch", "commit", "device", "size", "batch_size", "repeats"} <= set(table.columns)
     assert table.threads[0] == torch.get_num_threads() and table.torch[0] == torch.__version__
-    assert task.profile(config(tmp_path, ("one",), output=str(tmp_path / "x" / "other.csv"))) == 0
+    assert profile(config(tmp_path, ("one",), output=str(tmp_path / "x" / "other.csv"))) == 0
     assert (tmp_path / "x" / "other.csv").exists()
-    assert task.profile(config(tmp_path, ("odd",))) == 1
+    assert profile(config(tmp_path, ("odd",))) == 1
     with pytest.raises(UserError, match=r"profile\.models"):
-        task.profile(config(tmp_path, ()))
+        profile(config(tmp_path, ()))
 
 
 def test_a_failing_forward_pass_is_reported_in_the_table_and_the_status(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(task, "model_config", lambda cfg, name: name)
+    monkeypatch.setattr(task, "model_config", lambda cfg, name, composer: name)
     monkeypatch.setattr(checkpoint, "build", lambda name: Broken() if name == "bad" else convolution())
-    assert task.profile(config(tmp_path, ("good", "bad"))) == 1
+    assert profile(config(tmp_path, ("good", "bad"))) == 1
     assert "does not run" in capsys.readouterr().out
 
 
@@ -151,14 +156,15 @@ def test_options_of_the_group_are_built_with_the_experts_of_the_config():
     from daair.config.jobs import Composer
     from daair.config.validate import validate
 
-    composed = Composer(conf_dir()).compose(["model=daair_tiny", "experts.count=3", "model.channels=24"])
+    composer = Composer(conf_dir())
+    composed = composer.compose(["model=daair_tiny", "experts.count=3", "model.channels=24"])
     cfg = validate(composed)
-    assert task.model_config(cfg, "daair_tiny")["channels"] == 24
-    small = task.model_config(cfg, "daair_small")
+    assert task.model_config(cfg, "daair_tiny", composer)["channels"] == 24
+    small = task.model_config(cfg, "daair_small", composer)
     assert small["experts"]["count"] == 3 and small["channels"] != 24
     assert isinstance(checkpoint.build(small), nn.Module) and not GlobalHydra().is_initialized()
     with pytest.raises(UserError):
-        task.model_config(cfg, "daair_tny")
+        task.model_config(cfg, "daair_tny", composer)
 
 
 @pytest.mark.parametrize("overrides", [[], ["router=oracle"], ["router=soft"], ["control=none", "experts.count=0"]])

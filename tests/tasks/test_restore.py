@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers import job
 from PIL import ExifTags, Image
 from torch import nn
 
@@ -37,6 +38,10 @@ def model(monkeypatch):
     model = Brighten().eval()
     monkeypatch.setattr(checkpoint, "load", lambda path, trust=(): model)
     return model
+
+
+def restore(cfg):
+    return task.restore(job(cfg))
 
 
 def config(source, output, **options):
@@ -77,7 +82,7 @@ def test_a_folder_of_odd_files(tmp_path, model, capsys):
     (source / "notes.txt").write_text("no picture, and not called one")
     (source / ".hidden.png").write_text("no picture")
 
-    assert task.restore(config(source, output)) == 1
+    assert restore(config(source, output)) == 1
 
     said = capsys.readouterr().out
     assert said.count("half.png") == 2 and said.count("text.png: not a readable") == 1
@@ -104,22 +109,22 @@ def test_a_folder_of_odd_files(tmp_path, model, capsys):
 def test_all_good_is_status_0_and_again_overwrites(tmp_path, model):
     save(tmp_path / "in" / "a.png")
     for _ in range(2):
-        assert task.restore(config(tmp_path / "in", tmp_path / "out")) == 0
+        assert restore(config(tmp_path / "in", tmp_path / "out")) == 0
 
 
 def test_a_folder_without_pictures_is_an_error(tmp_path, model):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "notes.txt").touch()
     with pytest.raises(UserError, match="holds no pictures"):
-        task.restore(config(tmp_path / "in", tmp_path / "out"))
+        restore(config(tmp_path / "in", tmp_path / "out"))
     with pytest.raises(UserError, match="no such file"):
-        task.restore(config(tmp_path / "missing", tmp_path / "out"))
+        restore(config(tmp_path / "missing", tmp_path / "out"))
 
 
 def test_one_file_to_a_folder_or_to_a_file_of_another_format(tmp_path, model, capsys):
     save(tmp_path / "a.png")
-    assert task.restore(config(tmp_path / "a.png", tmp_path / "out")) == 0
-    assert task.restore(config(tmp_path / "a.png", tmp_path / "made" / "b.jpg")) == 0
+    assert restore(config(tmp_path / "a.png", tmp_path / "out")) == 0
+    assert restore(config(tmp_path / "a.png", tmp_path / "made" / "b.jpg")) == 0
     assert f"restored 1 of 1 picture: {tmp_path / 'made' / 'b.jpg'}" in capsys.readouterr().out
     with Image.open(tmp_path / "out" / "a.png") as first, Image.open(tmp_path / "made" / "b.jpg") as second:
         assert (first.format, second.format) == ("PNG", "JPEG")
@@ -127,7 +132,7 @@ def test_one_file_to_a_folder_or_to_a_file_of_another_format(tmp_path, model, ca
 
 def test_a_file_of_another_kind_than_its_name_keeps_both(tmp_path, model):
     save(tmp_path / "in" / "a.jpg", (20, 30, 4), format="PNG")
-    assert task.restore(config(tmp_path / "in", tmp_path / "out")) == 0
+    assert restore(config(tmp_path / "in", tmp_path / "out")) == 0
     with Image.open(tmp_path / "out" / "a.jpg") as image:
         assert (image.format, image.mode) == ("PNG", "RGBA")
 
@@ -138,14 +143,14 @@ def test_inputs_are_never_overwritten(tmp_path, model):
     os.symlink(tmp_path / "in", tmp_path / "link")
     for source, output in (("in", "in"), ("in", "link"), ("in/a.png", "in"), ("in/a.png", "in/a.png")):
         with pytest.raises(UserError, match="would overwrite"):
-            task.restore(config(tmp_path / source, tmp_path / output))
+            restore(config(tmp_path / source, tmp_path / output))
     assert (tmp_path / "in" / "a.png").read_bytes() == before and not model.seen
 
 
 def test_an_output_folder_inside_the_input_is_not_input_the_next_time(tmp_path, model):
     save(tmp_path / "in" / "a.png")
     for _ in range(2):
-        assert task.restore(config(tmp_path / "in", tmp_path / "in" / "restored")) == 0
+        assert restore(config(tmp_path / "in", tmp_path / "in" / "restored")) == 0
     assert sorted(p.name for p in (tmp_path / "in").rglob("*.png")) == ["a.png", "a.png"] and len(model.seen) == 2
 
 
@@ -155,7 +160,7 @@ def test_a_link_out_of_the_output_is_not_followed(tmp_path, model, capsys):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "out").mkdir()
     os.symlink(tmp_path / "elsewhere", tmp_path / "out" / "sub")
-    assert task.restore(config(tmp_path / "in", tmp_path / "out")) == 1
+    assert restore(config(tmp_path / "in", tmp_path / "out")) == 1
     assert "leads out of" in capsys.readouterr().out
     assert not list((tmp_path / "elsewhere").iterdir()) and (tmp_path / "out" / "b.png").exists()
 
@@ -164,29 +169,29 @@ def test_a_file_in_the_way_of_the_output(tmp_path, model, capsys):
     save(tmp_path / "in" / "sub" / "a.png")
     (tmp_path / "out").touch()
     with pytest.raises(UserError, match="is a file"):
-        task.restore(config(tmp_path / "in", tmp_path / "out"))
+        restore(config(tmp_path / "in", tmp_path / "out"))
     (tmp_path / "out2").mkdir()
     (tmp_path / "out2" / "sub").touch()
-    assert task.restore(config(tmp_path / "in", tmp_path / "out2")) == 1
+    assert restore(config(tmp_path / "in", tmp_path / "out2")) == 1
     assert "not restored" in capsys.readouterr().out
 
 
 def test_a_kind_of_picture_that_is_not_written_is_no_folder(tmp_path, model):
     save(tmp_path / "a.png")
     with pytest.raises(UserError, match=r"output: .*b.gif: of no kind that is written here \(.png"):
-        task.restore(config(tmp_path / "a.png", tmp_path / "b.gif"))
-    assert task.restore(config(tmp_path / "a.png", tmp_path / "version.2")) == 0
+        restore(config(tmp_path / "a.png", tmp_path / "b.gif"))
+    assert restore(config(tmp_path / "a.png", tmp_path / "version.2")) == 0
     assert (tmp_path / "version.2" / "a.png").is_file()
 
 
 def test_tiles_are_used_when_asked_for(tmp_path, model):
     values = save(tmp_path / "in" / "a.png", (100, 70, 3))
-    assert task.restore(config(tmp_path / "in", tmp_path / "out", tile=32)) == 0
+    assert restore(config(tmp_path / "in", tmp_path / "out", tile=32)) == 0
     assert {shape for shape, _ in model.seen} == {(1, 3, 32, 32)}
     with Image.open(tmp_path / "out" / "a.png") as image:
         assert np.array_equal(np.asarray(image), values + 51)
     with pytest.raises(UserError, match=r"restore\.overlap"):
-        task.restore(config(tmp_path / "in", tmp_path / "out", tile=32, overlap=32))
+        restore(config(tmp_path / "in", tmp_path / "out", tile=32, overlap=32))
 
 
 @pytest.mark.parametrize(
@@ -201,7 +206,7 @@ def test_out_of_memory_falls_back_to_tiles(tmp_path, model, monkeypatch, capsys,
         return x + 0.2
 
     monkeypatch.setattr(model, "forward", forward)
-    assert task.restore(config(tmp_path / "in", tmp_path / "out", overlap=32)) == 0
+    assert restore(config(tmp_path / "in", tmp_path / "out", overlap=32)) == 0
     said = capsys.readouterr().out
     assert "a.png: out of memory with 600 pixels at once" in said and "going on in tiles of 256" in said
     with Image.open(tmp_path / "out" / "a.png") as image:
@@ -216,11 +221,11 @@ def test_a_model_that_never_fits_or_fails_otherwise_is_told(tmp_path, model, mon
             raise RuntimeError(error)
 
         monkeypatch.setattr(model, "forward", forward)
-        assert task.restore(config(tmp_path / "in", tmp_path / "out")) == 1
+        assert restore(config(tmp_path / "in", tmp_path / "out")) == 1
         assert text in capsys.readouterr().out
     for bad, text in ((lambda x: x * np.nan, "finite"), (lambda x: x[..., 1:], "shape")):
         monkeypatch.setattr(model, "forward", lambda x, labels=None, bad=bad: bad(x))
-        assert task.restore(config(tmp_path / "in", tmp_path / "out")) == 1
+        assert restore(config(tmp_path / "in", tmp_path / "out")) == 1
         assert text in capsys.readouterr().out
     assert not (tmp_path / "out" / "a.png").exists()
 
@@ -229,13 +234,13 @@ def test_the_degradation_is_told_by_name_or_position(tmp_path, model):
     save(tmp_path / "a.png")
     model.labels, model.needs_labels = ["noise", "rain"], True
     for asked, label in (("rain", 1), ("0", 0), (1, 1)):
-        assert task.restore(config(tmp_path / "a.png", tmp_path / "out", degradation=asked)) == 0
+        assert restore(config(tmp_path / "a.png", tmp_path / "out", degradation=asked)) == 0
         assert model.seen[-1][1] == [label]
     for asked in ("fog", "2"):
         with pytest.raises(UserError, match="one of noise, rain"):
-            task.restore(config(tmp_path / "a.png", tmp_path / "out", degradation=asked))
+            restore(config(tmp_path / "a.png", tmp_path / "out", degradation=asked))
     with pytest.raises(UserError, match=r"restore\.degradation: .*must be told"):
-        task.restore(config(tmp_path / "a.png", tmp_path / "out"))
+        restore(config(tmp_path / "a.png", tmp_path / "out"))
 
 
 def test_missing_keys_are_named(tmp_path, model):
@@ -243,7 +248,7 @@ def test_missing_keys_are_named(tmp_path, model):
         cfg = config(tmp_path, tmp_path / "out")
         setattr(cfg, key, None)
         with pytest.raises(UserError, match=f"^{key}:"):
-            task.restore(cfg)
+            restore(cfg)
 
 
 def test_a_network_of_the_users_own(tmp_path):
@@ -251,6 +256,6 @@ def test_a_network_of_the_users_own(tmp_path):
     values = save(tmp_path / "a.png")
     cfg = config(tmp_path / "a.png", tmp_path / "out")
     cfg.checkpoint, cfg.model = str(tmp_path / "net.pth"), {"_target_": f"{__name__}.Brighten"}
-    assert task.restore(cfg) == 0
+    assert restore(cfg) == 0
     with Image.open(tmp_path / "out" / "a.png") as image:
         assert np.array_equal(np.asarray(image), values + 51)

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from helpers import SMALL, make_photographs, run
+from helpers import SMALL, job, make_photographs, run
 from PIL import Image
 from rich.console import Console
 
@@ -74,7 +74,7 @@ def test_errors_end_in_status_1_with_a_table_and_everything_as_json(root: Path, 
 
 
 def test_warnings_alone_are_status_0(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert verify(config(root, tmp_path / "runs")) == 0
+    assert verify(job(config(root, tmp_path / "runs"))) == 0
     assert "1 of 18 images: a subset" in capsys.readouterr().out
     assert json.loads((tmp_path / "runs/verify/data.json").read_text())["errors"] == 0
 
@@ -92,7 +92,7 @@ def test_the_table_keeps_its_numbers_where_there_is_little_room() -> None:
 
 def test_without_a_root_the_key_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="mix.root: missing; task=verify needs mix.root=DIR"):
-        verify(config(None, tmp_path))
+        verify(job(config(None, tmp_path)))
 
 
 def test_a_training_says_once_that_it_trains_on_test_scenes(root: Path, tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ This is cheap: our own networks are built on the meta device, folders are listed
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from daair.components import build, is_foreign, locate, nodes
-from daair.config import signatures
 from daair.config.identity import initial_weights
 from daair.config.problems import ConfigError, Problem
 from daair.config.schema import Config
+from daair.config.signatures import takes
 from daair.errors import UserError, one_line, reason, with_full_keys
 
 __all__ = ["check_buildable", "check_checkpoint", "check_mix"]
@@ -81,9 +81,9 @@ def check_mix(cfg: Config, training: bool = False) -> None:
     Raises:
         ConfigError: With the constructor's message, or saying what is not there.
     """
-    mix = _try(cfg, "mix", lambda: build(cfg.mix))
+    mix = _try(cfg, "mix", lambda: build(cfg.mix), cfg.mix)
     if training and mix.root is not None:
-        _try(cfg, "mix", lambda: mix.images)
+        _try(cfg, "mix", lambda: mix.images, cfg.mix)
 
 
 def check_checkpoint(cfg: Config) -> None:
@@ -102,8 +102,10 @@ def check_checkpoint(cfg: Config) -> None:
         raise ConfigError([Problem("checkpoint", f"{method} has no weights; leave out checkpoint=... or model=...")])
 
 
-def _try(cfg: Config, name: str, construct: Callable[[], Any]) -> Any:
+def _try(cfg: Config, name: str, construct: Callable[[], Any], node: Mapping[str, Any] | None = None) -> Any:
     """Return what `construct` returns; what it raises is a problem of the key that it names, else of `name`.
+
+    With `node`, the node at `name`, errors may name arguments of it; see `daair.errors.with_full_keys`.
 
     Raises:
         ConfigError: It raised something.
@@ -115,11 +117,10 @@ def _try(cfg: Config, name: str, construct: Callable[[], Any]) -> Any:
         while not isinstance(cause, UserError | ValueError | TypeError) and cause.__cause__ is not None:
             cause = cause.__cause__  # of Hydra's InstantiationException
         told = one_line(cause) if isinstance(cause, UserError | ValueError | TypeError) else reason(cause)
-        if name == "mix":  # it knows its arguments, and not where in the config it and its parts stand
-            place, node = name, cfg.mix
+        if node is not None:
             for part in (re.findall(r"full_key: ([\w.]+)", str(error)) or [""])[0].split("."):
-                place, node = (f"{place}.{part}", node[part]) if part in node else (place, node)
-            told = with_full_keys(told, place, signatures.takes(locate(node["_target_"])))
+                name, node = (f"{name}.{part}", node[part]) if part in node else (name, node)
+            told = with_full_keys(told, name, takes(locate(node["_target_"])))
         key, _, text = told.partition(": ")
         if not text or key.split(".")[0] not in {*Config.model_fields, *cfg.parts}:
             key, text = name, told

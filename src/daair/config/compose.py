@@ -1,19 +1,27 @@
-"""Composing configs as `hydra.main` does: one, or all jobs of a sweep.
+"""Compose configs as `hydra.main` does: one, or all jobs of a sweep.
 
 Hydra's own composition is asked. Its complaints become one line that names the full key and the nearest valid one.
+
+These private names of Hydra are used, here and nowhere else, because its public `compose` reads the search path from
+global state and takes 0.3 s for each job:
+
+- `get_args_parser` knows Hydra's command line (`-m`, `--cfg`, `--config-dir`, ...);
+- `create_config_search_path` is the search path of `hydra.main`, with what search path plugins add;
+- `ConfigLoaderImpl` composes; its `_apply_overrides_to_config` sets the values of a job in a composed config.
 """
 
 from __future__ import annotations
 
+import argparse
 import copy
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import create_config_search_path
+from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -27,44 +35,55 @@ from daair.config.problems import UNKNOWN, ConfigError, Problem, explain_key, un
 from daair.config.schema import Config
 from daair.errors import UserError, nearest, one_line
 
+VERSION_BASE = "1.3"  # of Hydra's behaviour
 REFUSALS = (HydraException, ValueError, TypeError, YAMLError)
 """What Hydra raises on a config that it cannot compose; ValueError for a group override that is no text,
 TypeError for a key below what another override made a list."""
 
 
-@dataclass(frozen=True)
-class Point:
-    """One job of a command.
+def conf_dir() -> str:
+    """Return the folder of config files: that of the checkout, else the one shipped in the wheel.
 
-    Attributes:
-        overrides: everything that it is composed from.
-        job: those of them that a launcher is handed for it.
-        text: what tells it from the other jobs of its sweep; empty without a sweep.
+    Raises:
+        UserError: There is neither.
     """
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package.parents[1] / "conf", package / "conf"):
+        if (folder / "config.yaml").is_file():
+            return str(folder)
+    raise UserError(f"conf/config.yaml: not found beside {package}; the installation is incomplete")
 
-    overrides: tuple[str, ...]
-    job: tuple[str, ...]
-    text: str = ""
+
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the flags and overrides of a command line, as Hydra names them.
+
+    Raises:
+        SystemExit: There is no such flag.
+    """
+    return get_args_parser().parse_args(list(arguments))
+
+
+def searches(master: DictConfig) -> bool:
+    """Return whether a command's sweeper chooses its next jobs by the results so far, unlike ours and Hydra's basic."""
+    return not str(master.hydra.sweeper._target_).endswith((".StudySweeper", ".BasicSweeper"))
 
 
 class Composer:
     """Composes configs as `hydra.main` does, without touching Hydra's global state.
 
-    Args:
-        conf_dir: folder of the root config.
-        config_name: its name.
-        config_dir: a further folder, searched last (Hydra's `--config-dir`).
+    The configs come from `conf/`, then from the installed plugins, then from `config_dir`.
 
-    Attributes:
-        sweep: whether the command is a sweep (after `points`).
-        fixed: overrides of Hydra's own keys, which all jobs of a sweep have (after `points`).
+    Args:
+        folder: Folder of the root config; None = `conf_dir()`.
+        config_name: Name of the root config.
+        config_dir: A further folder, searched last (Hydra's `--config-dir`).
     """
 
-    def __init__(self, conf_dir: str, config_name: str = "config", config_dir: str | None = None) -> None:
-        version.setbase("1.3")
+    def __init__(self, folder: str | None = None, config_name: str = "config", config_dir: str | None = None) -> None:
+        version.setbase(VERSION_BASE)
         setup_globals()
-        self.config_name = config_name
-        search_path = create_config_search_path(conf_dir)
+        self.folder, self.config_name = folder or conf_dir(), config_name
+        search_path = create_config_search_path(self.folder)
         if config_dir is not None:
             if not os.path.isdir(config_dir):
                 raise UserError(f"--config-dir {config_dir}: no such folder")
@@ -74,8 +93,6 @@ class Composer:
                 anchor=SearchPathQuery(provider="schema"),
             )
         self.loader = ConfigLoaderImpl(config_search_path=search_path)
-        self.sweep = False
-        self.fixed: tuple[str, ...] = ()
         self._parsed: dict[str, Override] = {}
         self._shared: dict[tuple[str, ...], DictConfig] = {}
 
@@ -104,7 +121,7 @@ class Composer:
             ConfigError: Hydra cannot compose it.
         """
         try:
-            parsed = self._parse(overrides)
+            parsed = self.parse(overrides)
             own = [not override.is_hydra_override() and not self._picks_option(override) for override in parsed]
             values = [override for override, is_own in zip(parsed, own, strict=True) if is_own]
             shared = tuple(text for text, is_own in zip(overrides, own, strict=True) if not is_own)
@@ -119,34 +136,15 @@ class Composer:
             cfg.hydra.overrides = {"task": list(overrides)}
         return cfg
 
-    def points(self, overrides: Sequence[str], multirun: bool, run: bool = False) -> Iterator[Point]:
-        """Yield every job of the command.
+    def grid(self, master: DictConfig) -> list[list[str]]:
+        """Return the overrides of each job of a sweep; of one that cannot be listed beforehand, what is fixed in it.
+
+        Args:
+            master: The composed config of the command itself.
 
         Raises:
-            UserError: it cannot be composed, or is a sweep within a launched run.
+            ConfigError: The sweep contradicts itself, or its values cannot be parsed.
         """
-        master = self.compose(overrides, RunMode.MULTIRUN)
-        asked = OmegaConf.select(master, "hydra.mode")
-        if not multirun and (run or asked != RunMode.MULTIRUN):
-            yield Point(tuple(overrides), tuple(overrides))
-            return
-        if "RANK" in os.environ or "WORLD_SIZE" in os.environ:
-            raise UserError(
-                "--multirun: RANK or WORLD_SIZE is set, so this is one process of a launched run; sweep from an "
-                "unlaunched parent instead: python run.py -m ... hydra/launcher=accelerate launch.num_processes=N"
-            )
-        self.sweep = True
-        self.fixed = tuple(master.hydra.overrides.hydra)
-        grid = self._grid(master)
-        if not grid:
-            raise UserError("--multirun: the sweep has no points (an empty range, glob or hydra.sweeper.only)")
-        common = set(grid[0]).intersection(*grid)
-        for point in grid:
-            swept = [override for override in point if override not in common and not override.startswith("label=")]
-            yield Point((*self.fixed, *point), tuple(point), " ".join(swept))
-
-    def _grid(self, master: DictConfig) -> list[list[str]]:
-        """Return the sweep's points; of a sweep that cannot be listed beforehand (intervals), what is fixed in it."""
         from daair.config.grid import points
 
         sweeper = OmegaConf.to_container(master.hydra.sweeper, resolve=True)
@@ -155,6 +153,12 @@ class Composer:
         try:
             parsed = OverridesParser.create(config_loader=self.loader).parse_overrides(texts)
             listed = [o for o in parsed if not o.is_sweep_override() or o.is_discrete_sweep()]
+            if len(listed) < len(parsed) and not searches(master):
+                unlisted = next(o for o in parsed if o not in listed)
+                text = (
+                    f"{unlisted.input_line.partition('=')[2]} has no list of values; add hydra/sweeper=optuna to search"
+                )
+                raise ConfigError([Problem(unlisted.key_or_group, text)])
             return points(listed, sweeper.get("variants"), sweeper.get("only"))
         except HydraException as error:
             raise ConfigError(self._explain(texts, error, RunMode.MULTIRUN)) from None
@@ -164,7 +168,7 @@ class Composer:
             self.config_name, list(overrides), mode, validate_sweep_overrides=mode == RunMode.RUN
         )
 
-    def _parse(self, overrides: Sequence[str]) -> list[Override]:
+    def parse(self, overrides: Sequence[str]) -> list[Override]:
         """Return overrides parsed, each text once: the jobs of a sweep repeat them."""
         new = list(dict.fromkeys(text for text in overrides if text not in self._parsed))
         self._parsed |= zip(new, OverridesParser.create(config_loader=self.loader).parse_overrides(new), strict=True)

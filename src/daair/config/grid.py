@@ -9,13 +9,14 @@ Each point gets a `label`, the readable part of its runs' names: the variant's n
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import Override
 
+from daair.config import overrides as printed
 from daair.config.problems import ConfigError, Problem
 from daair.config.schema import names_config
 from daair.errors import nearest
@@ -35,7 +36,8 @@ def points(overrides: Sequence[Override], variants: Variants | None, only: Seque
     Raises:
         ConfigError: `only` names no variant, or an override sets what a variant sets.
     """
-    grid: list[list[str]] = BasicSweeper.split_arguments(list(overrides), None)[0]
+    values = {override.get_key_element(): _values(override) for override in overrides}
+    grid = [list(point) for point in itertools.product(*values.values())]
     swept = {override.get_key_element() for override in overrides if override.is_sweep_override()}
     if not variants:
         if only:
@@ -50,7 +52,7 @@ def points(overrides: Sequence[Override], variants: Variants | None, only: Seque
     for name, values in chosen.items():
         for point in grid:
             label = "" if "label" in keys else "-".join(filter(None, (name, label_of(point, swept))))
-            own = [f"{key}={_text(value)}" for key, value in values.items()]
+            own = [f"{key}={printed.text(value)}" for key, value in values.items()]
             jobs.append([*own, *([f"label={label}"] if label else []), *point])
     return jobs
 
@@ -75,6 +77,14 @@ def label_of(point: Sequence[str], swept: Collection[str]) -> str:
     return safe_name("-".join(words)) if words else ""
 
 
+def _values(override: Override) -> list[str]:
+    """Return an override once for each value that it is swept over."""
+    key = override.get_key_element()
+    if not override.is_sweep_override():
+        return [f"{key}={override.get_value_element_as_str()}"]
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
 def _readable(value: str) -> str:
     """Return a value behind its key's name: `8`, `0.002`, `_top1`, `_1-2-4`; equal numbers read equal."""
     try:
@@ -94,16 +104,3 @@ def _chosen(variants: Variants, only: Sequence[str] | None) -> dict[str, Mapping
                 [Problem("hydra.sweeper.only", f"no variant {name}{hint} (variants: {', '.join(variants)})")]
             )
     return {name: variants[name] or {} for name in names}
-
-
-def _text(value: Any) -> str:
-    """Return a value as Hydra's override grammar reads it back."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return f"[{','.join(_text(item) for item in value)}]"
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_text(item)}" for key, item in value.items()) + "}"
-    return str(value)

@@ -1,96 +1,229 @@
-"""Before anything starts: compose every config that a command asks for, and check it.
+"""Jobs: what a command line asks for, each composed, checked and named once before anything starts.
 
 Hydra's own composition is asked, point for point of a sweep. Its complaints become one line that names the full key
-and the nearest valid one.
+and the nearest valid one. From here on a job is passed on as it is: to its task, and to what launches it.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra._internal.utils import get_args_parser
-from omegaconf import DictConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 
-from daair.config.compose import Composer, Point
+from daair.config.compose import Composer, parse_arguments, searches
 from daair.config.problems import ConfigError, Problem
 from daair.errors import UserError, nearest, one_line, with_full_keys
 
 if TYPE_CHECKING:
     from daair.config.validate import Config
 
-__all__ = ["Command", "Composer", "check", "checked", "current_composer", "preflight"]
+__all__ = ["Command", "Composer", "Job", "Point", "check"]
 
 
-def preflight(conf_dir: str, argv: Sequence[str]) -> None:
-    """Check the command `argv`, whose configs are composed from `conf_dir`; `checked` hands them out afterwards.
+@dataclass(frozen=True)
+class Job:
+    """One thing to do: a checked config, and what follows from it.
 
-    Raises:
-        UserError: the command cannot be run as it stands.
+    Attributes:
+        config: The checked config.
+        overrides: The overrides that it was composed from, as they were given, flags included.
+        id: The config id; empty for a task that belongs to no study.
+        folder: The folder of the run that the config names.
+        label: The readable part of the folder's name.
+        trust: Packages, besides `daair`, whose classes this command may build.
+        composer: Composes further configs as this one was; None in a worker, which composes nothing.
     """
-    global _command
-    _command = None
-    args = get_args_parser().parse_args(list(argv))
-    if args.hydra_help or args.shell_completion or args.experimental_rerun is not None:
-        return
-    composer = Composer(conf_dir, args.config_name or "config", args.config_dir)
-    if args.help or args.cfg or args.info:
-        composer.compose(args.overrides)
-        return
-    _command = Command(composer)
-    for point in composer.points(args.overrides, multirun=args.multirun, run=args.run):
-        _command.check(point)
+
+    config: Config
+    overrides: tuple[str, ...]
+    id: str
+    folder: Path
+    label: str
+    trust: tuple[str, ...] = ()
+    composer: Composer | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        config: Config,
+        overrides: Sequence[str] = (),
+        trust: Sequence[str] | None = None,
+        composer: Composer | None = None,
+    ) -> Job:
+        """Return the job with a checked config; `trust` is by default what the config itself names."""
+        from daair.config.identity import run_folder
+        from daair.config.trust import trusted_packages
+
+        trust = trusted_packages(config) if trust is None else tuple(trust)
+        folder = Path(config.paths.runs) if config.study is None else run_folder(config)
+        label, _, config_id = folder.parent.name.rpartition("-") if config.study is not None else ("", "", "")
+        return cls(config, tuple(overrides), config_id, folder, label, trust, composer)
+
+    @property
+    def name(self) -> str:
+        """`<study>/<label>-<config id>/seed<k>`."""
+        return "/".join(self.folder.parts[-3:])
+
+    @property
+    def run(self) -> tuple[Path, str, int]:
+        """What makes the run the one that it is: study, config id and seed; the label does not."""
+        return self.folder.parents[1], self.id, self.config.seed
 
 
-def checked(overrides: Sequence[str]) -> Config:
-    """Return the checked config of one job of the command that `preflight` saw: what a launcher starts.
+@dataclass(frozen=True)
+class Point:
+    """One job of a command, before it is composed.
 
-    Args:
-        overrides: of the job, as Hydra's sweepers hand them to a launcher. A job that could not be foreseen (of a
-            sweeper that chooses the next point by the results so far) is composed and checked now.
-
-    Raises:
-        ConfigError: it is not valid.
+    Attributes:
+        overrides: Everything that it is composed from.
+        own: Those of them that a launcher is handed for it.
+        given: What a user would type for this job alone.
+        text: What tells it from the other jobs of its sweep; empty without a sweep.
     """
-    if _command is None:
-        raise RuntimeError("preflight has seen no command")
-    return _command.config(overrides)
+
+    overrides: tuple[str, ...]
+    own: tuple[str, ...]
+    given: tuple[str, ...]
+    text: str = ""
 
 
 class Command:
-    """The jobs of one command, composed and checked once."""
+    """A command line, and its jobs.
 
-    def __init__(self, composer: Composer) -> None:
-        self.composer = composer
-        self.configs: dict[tuple[str, ...], Config] = {}
-        self.seen: set[str] = set()
+    Args:
+        composer: Composes its configs.
+        overrides: The overrides on the command line.
+        multirun: Whether it says `-m`.
+        run: Whether it says `--run`.
+        flags: Further flags without which the overrides do not compose, such as `--config-dir=DIR`.
 
-    def check(self, point: Point) -> Config:
-        """Compose and check one job; a problem is told with what makes this job differ from the others."""
+    Attributes:
+        master: The composed config of the command itself, with its `hydra` node.
+        sweep: Whether there may be several jobs.
+        points: What to compose, one for each job.
+
+    Raises:
+        ConfigError: The command cannot be composed.
+        UserError: It is a sweep within one process of a launched run, or a sweep over nothing.
+    """
+
+    def __init__(
+        self,
+        composer: Composer,
+        overrides: Sequence[str],
+        *,
+        multirun: bool = False,
+        run: bool = False,
+        flags: Sequence[str] = (),
+    ) -> None:
+        self.composer, self.flags = composer, tuple(flags)
+        self.master = composer.compose(overrides, RunMode.MULTIRUN)
+        self.sweep = multirun or not run and OmegaConf.select(self.master, "hydra.mode") == RunMode.MULTIRUN
+        self._found_right: set[str] = set()
+        self._variants: dict[tuple[Path, str], Path] = {}
+        self.points = self._points() if self.sweep else [Point(*[tuple(overrides)] * 3)]
+
+    @classmethod
+    def parse(cls, arguments: Sequence[str]) -> Command:
+        """Return the command with these arguments of the program.
+
+        Raises:
+            UserError: See above.
+        """
+        args = parse_arguments(arguments)
+        composer = Composer(None, args.config_name or "config", args.config_dir)
+        flags = [f"--config-{name}={value}" for name in ("dir", "name") if (value := getattr(args, f"config_{name}"))]
+        return cls(composer, args.overrides, multirun=args.multirun, run=args.run, flags=flags)
+
+    @cached_property
+    def jobs(self) -> list[Job]:
+        """The jobs, each composed, checked and named.
+
+        Raises:
+            UserError: One of them cannot be done; the text says which and why.
+        """
+        return list(self._jobs.values())
+
+    def job(self, own: Sequence[str]) -> Job:
+        """Return the job with these overrides, as Hydra's sweepers hand them to a launcher.
+
+        A job that could not be foreseen, of a sweeper that searches, is composed and checked now.
+
+        Raises:
+            UserError: It cannot be done.
+        """
+        if (key := frozenset(own)) not in self._jobs:
+            fixed = tuple(self.master.hydra.overrides.hydra)
+            self._jobs[key] = self._job(Point((*fixed, *own), tuple(own), tuple(own), " ".join(own)))
+        return self._jobs[key]
+
+    @cached_property
+    def _jobs(self) -> dict[frozenset[str], Job]:
+        return {frozenset(point.own): self._job(point) for point in self.points}
+
+    def batches(self) -> list[list[tuple[str, ...]]]:
+        """Return the own overrides of all jobs, in batches of at most `hydra.sweeper.max_batch_size`."""
+        own = list({frozenset(point.own): point.own for point in self.points}.values())
+        size = self.master.hydra.sweeper.get("max_batch_size") or len(own)
+        return [own[start : start + size] for start in range(0, len(own), size)]
+
+    def _points(self) -> list[Point]:
+        """Return every job of the sweep."""
+        if "RANK" in os.environ or "WORLD_SIZE" in os.environ:
+            raise UserError(
+                "--multirun: RANK or WORLD_SIZE is set, so this is one process of a launched run; sweep from an "
+                "unlaunched parent instead: python run.py -m ... hydra/launcher=accelerate launch.num_processes=N"
+            )
+        grid = self.composer.grid(self.master)
+        if not grid:
+            raise UserError("--multirun: the sweep has no points (an empty range, glob or hydra.sweeper.only)")
+        fixed = tuple(self.master.hydra.overrides.hydra)
+        # The overrides of a job hold what its variant sets, so given alone it must not meet the variants again.
+        alone = ("~hydra.sweeper.variants",) if self.master.hydra.sweeper.get("variants") else ()
+        if searches(self.master):  # a sweeper that searches hands out its jobs without a label of ours
+            typed = set(self.master.hydra.overrides.task)
+            grid = [[o for o in own if not o.startswith("label=") or o in typed] for own in grid]
+        common = set(grid[0]).intersection(*grid)
+        points = []
+        for own in map(tuple, grid):
+            text = " ".join(o for o in own if o not in common and not o.startswith("label="))
+            points.append(Point((*fixed, *own), own, (*alone, *own), text))
+        return points
+
+    def _job(self, point: Point) -> Job:
+        """Compose, check and name one job; a problem is told with what makes it differ from the others."""
         from daair.config.validate import READS_RUNS
 
         try:
-            config = check(self.composer.compose_job(point.overrides), self.composer.options, self.seen)
+            config = check(self._compose(point), self.composer.options, self._found_right)
         except ConfigError as error:
             raise ConfigError(error.problems, point.text) from None
         task = config.task.get("name")
-        if self.composer.sweep and task in READS_RUNS:
+        if self.sweep and task in READS_RUNS:
             raise UserError(
                 f"task={task} is done once for a study, not swept: write study={config.study} instead of "
                 "experiment=..., without -m"
             )
         if task in ("evaluate", "restore"):
             _refuse_network(config, point.overrides)
-        self.configs[point.job] = config
-        return config
+        job = Job.of(config, (*self.flags, *point.given), composer=self.composer)
+        if not job.id:
+            return job
+        # Jobs of one config share a folder, though the first of them has not made it yet and their labels may differ.
+        variant = self._variants.setdefault((job.folder.parents[1], job.id), job.folder.parent)
+        return replace(job, folder=variant / job.folder.name, label=variant.name.rpartition("-")[0])
 
-    def config(self, overrides: Sequence[str]) -> Config:
-        """Return the config of the job with these overrides of its own."""
-        job = tuple(overrides)
-        return self.configs.get(job) or self.check(Point((*self.composer.fixed, *job), job, " ".join(job)))
-
-
-_command: Command | None = None
+    def _compose(self, point: Point) -> DictConfig:
+        if self.sweep:
+            return self.composer.compose_job(point.overrides)
+        swept = any(override.is_sweep_override() for override in self.composer.parse(point.overrides))
+        return self.composer.compose(point.overrides) if swept else self.master  # the former refuses and says why
 
 
 def check(cfg: DictConfig, options: Callable[[str], Sequence[str]], seen: set[str]) -> Config:
@@ -159,14 +292,3 @@ def _check_names(key: str, names: Sequence[str], options: Sequence[str]) -> None
             near = nearest(name, options)
             hint = f"; did you mean {near}?" if near else ""
             raise ConfigError([Problem(key, f"no {name}{hint} (options: {', '.join(options)})")])
-
-
-def current_composer() -> Composer:
-    """Compose further configs for the command that is running, with its `--config-dir`."""
-    from hydra.core.hydra_config import HydraConfig
-
-    from daair.cli import conf_dir
-
-    sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
-    further = next((source.path for source in sources if source.provider == "command-line"), None)
-    return Composer(conf_dir(), config_dir=further)

@@ -290,13 +290,14 @@ def parse(schema: type[Config], data: dict[str, Any]) -> Config:
     Raises:
         ConfigError: with every problem that was found.
     """
-    parts = [value for value in data["model"].values() if isinstance(value, Mapping)] if "model" in data else []
+    model = data.get("model")
+    parts = [value for value in model.values() if isinstance(value, Mapping)] if isinstance(model, Mapping) else []
     unknown = [key for key in data if key not in schema.model_fields and data[key] not in parts]
     problems = [Problem(key, UNKNOWN) for key in unknown]
     try:
         config = schema.model_validate_json(json.dumps({key: data[key] for key in data if key not in unknown}))
     except ValidationError as error:
-        raise ConfigError(problems + from_pydantic(error.errors(include_url=False), data)) from None
+        raise ConfigError(from_pydantic(error.errors(include_url=False), data) + problems) from None
     if problems:
         raise ConfigError(problems)
     return config

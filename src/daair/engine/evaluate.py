@@ -25,7 +25,7 @@ import pandas as pd
 from torch import nn
 
 from daair import checkpoint
-from daair.config.reproduce import quoted
+from daair.config import overrides
 from daair.config.validate import benchmarks_of
 from daair.data.benchmarks import Benchmark, Item, load_benchmark, why_missing
 from daair.engine.measure import Samples, measure
@@ -106,7 +106,7 @@ def summary(session: Session) -> None:
     for name, place in places.items():
         if place.exists():  # without benchmarks there is neither
             reporter.say(f"{name:<13}{place}")
-    this = shlex.quote(f"checkpoint={quoted(str(record.folder))}")
+    this = shlex.quote(f"checkpoint={overrides.text(str(record.folder))}")
     reporter.say(f"restore your own:  python run.py task=restore {this} input=IMAGE_OR_DIR output=DIR")
 
 

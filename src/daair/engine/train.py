@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from daair import checkpoint, components
-from daair.config.identity import run_folder
+from daair.config.jobs import Job
 from daair.config.schema import Config
 from daair.data.mix import Mix
 from daair.data.order import StepSampler
@@ -39,12 +39,13 @@ from daair.runs.mirror import Mirror
 from daair.runs.record import Record
 
 
-def train(cfg: Config) -> int:
+def train(job: Job) -> int:
     """Train, evaluate and record one run, or go on with it where it stopped; return the exit status."""
+    cfg = job.config
     accelerator = make_accelerator(cfg, training=True)
     reporter = Reporter(accelerator.is_main_process)
     mix = prepared_mix(cfg, reporter)  # what cannot be trained on fails here, before the run's folder exists
-    record = Record(run_folder(cfg), writer=accelerator.is_main_process)
+    record = Record(job.folder, writer=accelerator.is_main_process)
     with record.lock():
         check_same_data(record, mix)
         if record.status().state == "done":
@@ -55,7 +56,7 @@ def train(cfg: Config) -> int:
             reporter.say(line)
         warn_of_leaks(cfg, reporter, mix.clean_files())
         device = describe(accelerator.device, accelerator.num_processes)
-        record.start(cfg.to_dict(), environment(), git_diff(), cfg.train.steps, device)
+        record.start(cfg.to_dict(), environment(), git_diff(), cfg.train.steps, device, job.overrides)
         record.note_data(mix.summary())
         record.summarise(training_data=mix.summary()["digest"])
         mirror, exit_code = mirror_of(cfg, record, reporter), 1

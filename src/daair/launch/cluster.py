@@ -1,4 +1,4 @@
-"""A sweep on a cluster: what is missing and not in Slurm's hands yet is submitted; then, if asked to, waited for.
+"""Sweep on a cluster: submit what is missing and not with Slurm yet; then, if asked to, wait for it.
 
 Nothing here has to stay alive. Which job does which run stands in the runs' folders, so the same command, given again,
 finds what is queued and what runs, submits the rest and waits for all of it.
@@ -11,22 +11,23 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from daair.config.jobs import Job
 from daair.config.schema import Config
 from daair.errors import UserError
 from daair.launch import slurm
-from daair.launch.afterwards import make_tables
 from daair.launch.causes import Ending
-from daair.launch.plan import Job, Plan, jobs_of, missing
+from daair.launch.plan import Selection, missing
 from daair.launch.squeue import jobs as slurm_jobs
 from daair.launch.sweep import queue
+from daair.launch.tables import make_tables
 from daair.launch.view import View
 from daair.runs.record import Record
 
 INTERRUPTED = 130  # exit status after Ctrl-C
 
 
-def sweep(configs: Sequence[Config]) -> int:
-    """Have Slurm run what is missing of these configs.
+def sweep(jobs: Sequence[Job]) -> int:
+    """Have Slurm do what is missing of these jobs.
 
     Returns:
         The exit status: 0 all done (or submitted, with launch.wait=false), 1 something is not, 130 after Ctrl-C.
@@ -34,30 +35,30 @@ def sweep(configs: Sequence[Config]) -> int:
     Raises:
         UserError: Slurm does not answer or refuses, or a folder cannot be written.
     """
-    launch, jobs = configs[0].launch, jobs_of(configs)
+    launch = jobs[0].config.launch
+    missed, skipped = missing(jobs, launch.rerun, lambda job: Record(job.folder).status())
     held = in_queue(jobs)
-    runs, skipped = missing(jobs, launch.rerun, lambda job: Record(job.folder).status())
-    waiting = [job for job in runs if job.name in held]
+    waiting = [job for job in missed if job.name in held]
     skipped += [(job.name, f"with Slurm already, job {held[job.name].partition('_')[0]}") for job in waiting]
-    plan = Plan(tuple(job for job in runs if job.name not in held), tuple(skipped))
+    selection = Selection(tuple(job for job in missed if job.name not in held), tuple(skipped))
     view = View(Cluster())
     if launch.dry_run:
-        view.skipped(plan.skipped)
-        for job in plan.runs:
+        view.skipped(selection.skipped)
+        for job in selection.jobs:
             view.say(f"would be submitted: {job.name}: {request(job.config)}")
         return 0
-    plan = queue(plan, anew=launch.rerun == "all")
-    view.skipped(plan.skipped)
-    numbers = slurm.submit({job.folder: job.config for job in plan.runs})
-    for job in plan.runs:
+    selection = queue(selection, anew=launch.rerun == "all")
+    view.skipped(selection.skipped)
+    numbers = slurm.submit(selection.jobs)
+    for job in selection.jobs:
         view.say(f"submitted {job.name} as Slurm job {numbers[job.folder]}")
     if not launch.wait:
-        view.say(f"python run.py task=status study={configs[0].study} shows how they stand")
+        view.say(f"python run.py task=status study={jobs[0].config.study} shows how they stand")
         return 0
-    watch = Watch([*waiting, *plan.runs], held | {job.name: numbers[job.folder] for job in plan.runs}, view)
-    status = watch.run(launch.slurm.poll)
+    numbers_by_name = held | {job.name: numbers[job.folder] for job in selection.jobs}
+    status = Watch([*waiting, *selection.jobs], numbers_by_name, view).run(launch.slurm.poll)
     if status != INTERRUPTED:
-        make_tables(configs)
+        make_tables(jobs)
     return status
 
 
@@ -107,9 +108,9 @@ class Watch:
     """Waits until Slurm has let go of all runs.
 
     Args:
-        jobs: the runs.
-        numbers: their names -> the numbers of their jobs.
-        view: shows how it goes.
+        jobs: The jobs to wait for.
+        numbers: Their names -> the numbers that Slurm gave them.
+        view: Shows how it goes.
     """
 
     def __init__(self, jobs: Sequence[Job], numbers: Mapping[str, str], view: View) -> None:
@@ -151,7 +152,7 @@ class Watch:
 
 
 def ending(job: Job, number: str) -> Ending:
-    """Return how a run stands whose job is gone; what the run could not record itself is recorded now."""
+    """Return how a run stands whose Slurm job is gone; what the run could not record itself is recorded now."""
     record = Record(job.folder)
     status = record.status()
     if status.state == "done":

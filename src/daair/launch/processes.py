@@ -1,4 +1,4 @@
-"""One attempt at a run: its processes, from the command line to the last survivor.
+"""Run the processes of one attempt at a run, from the command line to the last survivor.
 
 Every process of an attempt carries a token in its environment. So all of them are found again, whoever their parent is
 by then: ranks and loader workers live in sessions of their own, and outlive a front end that is killed.
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -33,17 +33,23 @@ ONE_MACHINE = {"--num_machines": "1", "--machine_rank": "0", "--main_process_por
 
 
 def command(
-    folder: Path, processes: int, meeting: Mapping[str, str] = ONE_MACHINE, threads: str | None = None
+    folder: Path,
+    processes: int,
+    trust: Sequence[str] = (),
+    meeting: Mapping[str, str] = ONE_MACHINE,
+    threads: str | None = None,
 ) -> list[str]:
     """Return the command line of the run in `folder`; several processes are started by `accelerate launch`.
 
     Args:
-        folder: the run's folder.
-        processes: how many, on all its machines.
-        meeting: how they find each other.
-        threads: of each process on the CPU, which `accelerate launch` wants to be told; None for those of this process.
+        folder: The run's folder.
+        processes: How many processes, on all its machines.
+        trust: Packages whose classes the run may build.
+        meeting: How the processes find each other.
+        threads: Threads of each process on the CPU, which `accelerate launch` wants to be told; None for those of this
+            process.
     """
-    worker = ["-m", "daair.launch.worker", str(folder)]
+    worker = ["-m", "daair.launch.worker", str(folder), *(word for name in trust for word in ("--trust", name))]
     if processes == 1:
         return [sys.executable, *worker]
     flags = {
@@ -62,9 +68,9 @@ def environment(devices: Mapping[str, str], cpu: bool, token: str) -> dict[str, 
     """Return what the processes of an attempt find in their environment.
 
     Args:
-        devices: variables that say what they may use, see `Pool.environment`.
-        cpu: keeps Accelerate from taking ranks without a GPU for single processes.
-        token: marks them.
+        devices: Variables that say which devices they may use, see `Pool.environment`.
+        cpu: Whether they work on the CPU; else Accelerate takes ranks without a GPU for single processes.
+        token: Marks them.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     source = str(Path(__file__).resolve().parents[2])  # src/ of a checkout, or site-packages
@@ -87,14 +93,15 @@ class Attempt:
     everything that belongs to it; what is left behind by one that died is ended in the same way.
 
     Args:
-        folder: the run's folder.
-        log: file that gets all output, behind that of earlier attempts.
-        processes: how many, on all its machines.
-        devices: see `environment`.
-        cpu: likewise.
-        timeout: seconds until it is stopped; None for no limit.
-        grace: seconds between the two signals.
-        meeting: see `command`.
+        folder: The run's folder.
+        log: File that gets all output, behind that of earlier attempts.
+        processes: How many processes, on all its machines.
+        devices: See `environment`.
+        trust: See `command`.
+        cpu: See `environment`.
+        timeout: Seconds until it is stopped; None for no limit.
+        grace: Seconds between the two signals.
+        meeting: See `command`.
     """
 
     def __init__(
@@ -104,6 +111,7 @@ class Attempt:
         processes: int,
         devices: Mapping[str, str],
         *,
+        trust: Sequence[str] = (),
         cpu: bool,
         timeout: float | None,
         grace: float,
@@ -114,7 +122,7 @@ class Attempt:
         self.begun = time.monotonic()
         self._kill_at: float | None = None
         self._look_at = 0.0
-        line = command(folder, processes, meeting, devices.get("OMP_NUM_THREADS"))
+        line = command(folder, processes, trust, meeting, devices.get("OMP_NUM_THREADS"))
         with open(log, "ab") as output:
             self.log_begin = output.tell()
             stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
@@ -155,7 +163,7 @@ class Attempt:
         """Ask for a checkpoint and an end. Only the first process is told: a front end tells its ranks itself.
 
         Args:
-            told: somebody else has told it already.
+            told: Whether somebody else has told it already.
         """
         if self._kill_at is None:
             self._kill_at = time.monotonic() + self.grace

@@ -1,7 +1,7 @@
-"""Runs as jobs of Slurm, by way of submitit (the extra `slurm`).
+"""Submit runs as jobs of Slurm, by way of submitit (the extra `slurm`).
 
 Runs that ask for the same resources become one array job; each of its elements is a run of its own, so that one failure
-touches nobody. Slurm starts one task on each node of a run, a `Task`, which starts the node's share of the run's
+touches nobody. Slurm starts one task on each node of a run, a `NodeTask`, which starts the node's share of the run's
 processes with the worker in them. They meet on the job's first host, at a port made of the job's number.
 
 What happens to a job on its way:
@@ -27,12 +27,13 @@ import shlex
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import daair
+from daair.config.jobs import Job
 from daair.config.schema import Config
 from daair.errors import UserError
 from daair.launch import squeue as queue
@@ -48,28 +49,28 @@ LONGEST = 1000
 """Jobs of one array, where a cluster's administrators left MaxArraySize as it is."""
 
 
-def submit(runs: Mapping[Path, Config]) -> dict[Path, str]:
-    """Submit queued runs; returns each one's job number, which its folder holds from then on.
+def submit(jobs: Sequence[Job]) -> dict[Path, str]:
+    """Submit queued jobs and return the numbers that Slurm gave them, by run folder; the folders hold them from now on.
 
     Args:
-        runs: run folders and their configs; all of one `paths.runs`.
+        jobs: All of one `paths.runs`.
 
     Raises:
         UserError: submitit is not installed, there is no Slurm, or it refuses.
     """
-    jobs: dict[Path, str] = {}
-    shapes: dict[str, list[Path]] = {}
-    for folder, cfg in runs.items():
-        shape = json.dumps([resources(cfg), cfg.launch.slurm.max_timeouts], sort_keys=True)
-        shapes.setdefault(shape, []).append(folder)
-    for folders in shapes.values():
-        for start in range(0, len(folders), LONGEST):
-            some = folders[start : start + LONGEST]
-            numbers = _submit_array(runs[some[0]], [Task.of(folder, runs[folder]) for folder in some])
-            for folder, number in zip(some, numbers, strict=True):
-                Record(folder).hand_over(number)
-                jobs[folder] = number
-    return jobs
+    numbers: dict[Path, str] = {}
+    shapes: dict[str, list[Job]] = {}
+    for job in jobs:
+        shape = json.dumps([resources(job.config), job.config.launch.slurm.max_timeouts], sort_keys=True)
+        shapes.setdefault(shape, []).append(job)
+    for alike in shapes.values():
+        for start in range(0, len(alike), LONGEST):
+            some = alike[start : start + LONGEST]
+            given = _submit_array(some[0].config, [NodeTask.of(job) for job in some])
+            for job, number in zip(some, given, strict=True):
+                Record(job.folder).hand_over(number)
+                numbers[job.folder] = number
+    return numbers
 
 
 def resources(cfg: Config) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def resources(cfg: Config) -> dict[str, Any]:
 
 
 @dataclass
-class Task:
+class NodeTask:
     """What Slurm runs on each node of a run: this node's share of its processes.
 
     Attributes:
@@ -106,6 +107,7 @@ class Task:
         cpu: whether they work on the CPU.
         threads: of each process, where they work on the CPU.
         grace: seconds that they have to write a checkpoint.
+        trust: packages whose classes the run may build.
     """
 
     folder: str
@@ -114,16 +116,18 @@ class Task:
     cpu: bool
     threads: int
     grace: float
+    trust: tuple[str, ...] = ()
     attempt: Attempt | None = field(default=None, repr=False)
     told: bool = False
 
     @classmethod
-    def of(cls, folder: Path, cfg: Config) -> Task:
-        """That of one run."""
+    def of(cls, job: Job) -> NodeTask:
+        """Return the task of one job."""
+        cfg = job.config
         processes = cfg.launch.num_processes
         threads = cfg.train.threads or max(1, _cpus(cfg) // processes)
         grace = 0.75 * cfg.launch.slurm.notice  # the rest is for the way back into the queue
-        return cls(str(folder), cfg.launch.nodes, processes, _gpus(cfg) == 0, threads, grace)
+        return cls(str(job.folder), cfg.launch.nodes, processes, _gpus(cfg) == 0, threads, grace, job.trust)
 
     def __call__(self) -> None:
         """Start this node's processes, and end as they end.
@@ -142,6 +146,7 @@ class Task:
                 log.with_suffix(f".{node.node}{log.suffix}") if node.node else log,
                 self.nodes * self.processes,
                 dict.fromkeys(THREADS, str(self.threads)) if self.cpu else {},
+                trust=self.trust,
                 cpu=self.cpu,
                 timeout=None,
                 grace=self.grace,
@@ -193,7 +198,7 @@ class Task:
 
 @contextlib.contextmanager
 def _deafened(number: int) -> Iterator[None]:
-    """Processes that are started inside never get this signal; this one gets it afterwards."""
+    """Keep a signal from the processes that are started inside the block; this process gets it afterwards."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {number})
     try:
         yield
@@ -202,13 +207,15 @@ def _deafened(number: int) -> Iterator[None]:
 
 
 def port(job: int) -> int:
-    """Where the processes of a job meet: the same on all its nodes, another for each job, below the ports that the
-    system gives out."""
+    """Return the port where the processes of a job meet.
+
+    It is the same on all its nodes, another for each job, and below the ports that the system gives out.
+    """
     return 20000 + job % 10000
 
 
-def _submit_array(cfg: Config, jobs: list[Task]) -> list[str]:
-    """Submit jobs of runs that ask for the same as `cfg`; returns their numbers."""
+def _submit_array(cfg: Config, tasks: list[NodeTask]) -> list[str]:
+    """Submit tasks that ask for the same as `cfg` does, and return the numbers of their jobs."""
     try:
         from submitit import AutoExecutor
         from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -222,7 +229,7 @@ def _submit_array(cfg: Config, jobs: list[Task]) -> list[str]:
     executor.update_parameters(**resources(cfg))
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # what sbatch says comes with the exception, too
-            return [job.job_id for job in executor.submit_array(jobs)]
+            return [job.job_id for job in executor.submit_array(tasks)]
     except (FailedJobError, FailedSubmissionError) as error:
         raise UserError(f"launch.slurm: {' '.join(str(error).split())}{_remedy(str(error))}") from None
 
@@ -235,14 +242,14 @@ def _remedy(refusal: str) -> str:
 
 
 def _gpus(cfg: Config) -> int:
-    """GPUs on each node."""
+    """Return the number of GPUs on each node."""
     if cfg.launch.slurm.gpus is not None:
         return cfg.launch.slurm.gpus
     return 0 if cfg.device == "cpu" else cfg.launch.num_processes
 
 
 def _cpus(cfg: Config) -> int:
-    """CPUs on each node: every process computes, and so does each of its loader's workers."""
+    """Return the number of CPUs on each node: every process computes, and so does each of its loader's workers."""
     return cfg.launch.slurm.cpus or cfg.launch.num_processes * (1 + cfg.train.workers)
 
 

@@ -1,4 +1,4 @@
-"""A sweep on this machine: everything is queued first, then started as devices become free, until nothing is left.
+"""Sweep on this machine: everything is queued first, then started as devices become free, until nothing is left.
 
 One thread, one loop: it starts what fits, looks whether anything has ended, and shows how it goes. Whatever kills this
 process, no run outlives it (`daair.launch.parents`), and the same command goes on with what is missing.
@@ -13,13 +13,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from daair.config.schema import Config
+from daair.config.jobs import Job
 from daair.errors import UserError, reason
-from daair.launch.afterwards import make_tables
 from daair.launch.causes import Ending, ending, tail
-from daair.launch.plan import Job, Plan, first_fit, jobs_of, make_plan
+from daair.launch.plan import Selection, first_fit, processes, select
 from daair.launch.pool import Pool, Share, find_pool
 from daair.launch.processes import Attempt
+from daair.launch.tables import make_tables
 from daair.launch.view import View
 from daair.runs.record import Busy, Record
 
@@ -27,44 +27,44 @@ TICK = 0.05  # seconds between two looks at the processes
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def sweep(configs: Sequence[Config]) -> int:
-    """Run what is missing of these configs on this machine's devices.
+def sweep(jobs: Sequence[Job]) -> int:
+    """Do what is missing of these jobs on this machine's devices.
 
     Returns:
         The exit status: 0 all done, 1 something is not, 128 + n stopped by signal n.
 
     Raises:
-        UserError: the devices do not suffice, or a folder cannot be written.
+        UserError: The devices do not suffice, or a folder cannot be written.
     """
-    jobs, pool = jobs_of(configs), find_pool(configs)
-    plan = make_plan(jobs, pool, configs[0].launch.rerun, lambda job: Record(job.folder).status())
+    launch, pool = jobs[0].config.launch, find_pool([job.config for job in jobs])
+    selection = select(jobs, pool, launch.rerun, lambda job: Record(job.folder).status())
     view = View(pool)
-    if configs[0].launch.dry_run:
-        view.plan(plan, pool)
+    if launch.dry_run:
+        view.dry_run(selection, pool)
         return 0
-    plan = queue(plan, anew=configs[0].launch.rerun == "all")
-    view.skipped(plan.skipped)
-    scheduler = Scheduler(plan.runs, pool, view)
+    selection = queue(selection, anew=launch.rerun == "all")
+    view.skipped(selection.skipped)
+    scheduler = Scheduler(selection.jobs, pool, view)
     scheduler.run()
     view.summary(scheduler.endings, stopped=scheduler.signal != 0)
     if scheduler.signal:
         return 128 + scheduler.signal
-    make_tables(configs)
+    make_tables(jobs)
     return int(any(end.state != "done" for end in scheduler.endings.values()))
 
 
-def queue(plan: Plan, anew: bool = False) -> Plan:
-    """Freeze the config of every run of the plan; returns the plan without the runs that others are working on.
+def queue(selection: Selection, anew: bool = False) -> Selection:
+    """Freeze the config of every selected job; returns the selection without the runs that others are working on.
 
     Args:
-        plan: what is to be run.
-        anew: runs that are done begin from the start; what they left is kept aside, in a hidden folder.
+        selection: What is to be done.
+        anew: Whether runs that are done begin from the start; what they left is kept aside, in a hidden folder.
 
     Raises:
-        UserError: a folder cannot be written.
+        UserError: A folder cannot be written.
     """
-    runs, skipped = [], []
-    for job in plan.runs:
+    queued, skipped = [], []
+    for job in selection.jobs:
         record = Record(job.folder)
         try:
             with record.lock():
@@ -75,13 +75,13 @@ def queue(plan: Plan, anew: bool = False) -> Plan:
                 if done:
                     job.folder.rename(job.folder.with_name(f".{job.folder.name}-{time.strftime('%Y%m%dT%H%M%S')}"))
                     job.folder.mkdir()
-                record.queue(job.config.to_dict(), job.config.train.steps)
-            runs.append(job)
+                record.queue(job.config.to_dict(), job.config.train.steps, job.overrides)
+            queued.append(job)
         except Busy as error:
             skipped.append((job.name, str(error).partition(";")[0]))
         except OSError as error:
             raise UserError(f"{job.folder}: cannot be written ({error.strerror})") from error
-    return Plan(tuple(runs), (*plan.skipped, *skipped))
+    return Selection(tuple(queued), (*selection.skipped, *skipped))
 
 
 @dataclass
@@ -97,9 +97,9 @@ class Scheduler:
     """Starts runs as devices become free, and sees them to their end.
 
     Args:
-        jobs: queued runs, in the order in which they should start.
-        pool: the devices.
-        view: shows how it goes.
+        jobs: Queued jobs, in the order in which they should start.
+        pool: The devices.
+        view: Shows how it goes.
     """
 
     def __init__(self, jobs: Sequence[Job], pool: Pool, view: View) -> None:
@@ -112,7 +112,7 @@ class Scheduler:
         self._signals, self._told = 0, False  # signals that nothing was done about yet; whether runs were told to stop
 
     def run(self) -> None:
-        """Until nothing waits or runs."""
+        """Work until nothing waits or runs."""
         with self._listening(), self.view.live(len(self.waiting)):
             try:
                 while self.waiting or self.running:
@@ -155,8 +155,9 @@ class Scheduler:
                 attempt = Attempt(
                     job.folder,
                     record.log_file,
-                    job.processes,
+                    processes(job),
                     self.pool.environment(share),
+                    trust=job.trust,
                     cpu=self.pool.kind == "cpu",
                     timeout=launch.timeout,
                     grace=launch.grace,
@@ -211,7 +212,7 @@ class Scheduler:
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[None]:
-        """The first signal lets all runs write checkpoints and stop; one more ends them at once."""
+        """Note signals in the block: the first lets all runs write checkpoints and stop, one more ends them."""
 
         def note(number: int, frame: object) -> None:
             self.signal, self._signals = self.signal or number, self._signals + 1

@@ -1,4 +1,4 @@
-"""What a sweep shows: one line per run at work, counts, time left. Plain lines where there is no terminal.
+"""Show a sweep: one line per run at work, counts, time left. Plain lines where there is no terminal.
 
 Everything is read from the runs' folders; the runs know nothing of it.
 """
@@ -18,8 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from daair import stdout
+from daair.config.jobs import Job
 from daair.launch.causes import Ending, last_lines, tail
-from daair.launch.plan import Job, Plan, makespan, schedule
+from daair.launch.plan import Selection, cost, duration, makespan, processes, schedule
 from daair.launch.pool import Pool, Share
 from daair.runs import store
 from daair.runs.progress import Progress, progress
@@ -37,8 +38,8 @@ class View:
     """The face of a sweep.
 
     Args:
-        pool: where the runs work.
-        console: where to show; default the terminal or standard output.
+        pool: Where the runs work.
+        console: Where to show it; by default the terminal or standard output.
     """
 
     def __init__(self, pool: Pool, console: Console | None = None) -> None:
@@ -55,7 +56,7 @@ class View:
         self.console.print(line, markup=False, soft_wrap=True)
 
     def skipped(self, skipped: Sequence[tuple[str, str]]) -> None:
-        """One line for each reason."""
+        """Print a line for each reason."""
         reasons: dict[str, list[str]] = {}
         for name, why in skipped:
             reasons.setdefault(why, []).append(name)
@@ -63,23 +64,23 @@ class View:
             more = f", and {len(names) - NAMED} more" if len(names) > NAMED else ""
             self.say(f"skipped {len(names)} ({why}): {', '.join(names[:NAMED])}{more}")
 
-    def plan(self, plan: Plan, pool: Pool) -> None:
-        """The table of a dry run: what would start in which order, where; durations in parts of the whole."""
-        self.skipped(plan.skipped)
-        total = makespan(plan.runs, pool)
-        table = Table(title=f"{len(plan.runs)} runs on {pool}", title_justify="left")
+    def dry_run(self, selection: Selection, pool: Pool) -> None:
+        """Print what would start in which order, and where; times are parts of the whole."""
+        self.skipped(selection.skipped)
+        total = makespan(selection.jobs, pool)
+        table = Table(title=f"{len(selection.jobs)} runs on {pool}", title_justify="left")
         for name, justify in (("run", "left"), ("processes", "right"), ("device", "left"), ("from", "right")):
             table.add_column(name, justify=justify, overflow="fold")
         table.add_column("to", justify="right")
-        for slot in schedule(plan.runs, pool):
+        for slot in schedule(selection.jobs, pool):
             times = (f"{100 * moment / total:.0f} %" for moment in (slot.begin, slot.end))
-            table.add_row(slot.job.name, str(slot.job.processes), " ".join(slot.share.devices), *times)
+            table.add_row(slot.job.name, str(processes(slot.job)), " ".join(slot.share.devices), *times)
         self.console.print(table)
         self.say("launch.dry_run: nothing was started")
 
     @contextlib.contextmanager
     def live(self, total: int) -> Iterator[None]:
-        """Around the sweep of `total` runs."""
+        """Show the sweep of `total` runs while the block lasts."""
         self._total, self._began = total, time.monotonic()
         if total:
             self.say(f"{total} run{'s' * (total > 1)} on {self.pool}")
@@ -91,31 +92,31 @@ class View:
         self._live = None
 
     def started(self, job: Job, share: Share) -> None:
-        """A run has begun."""
+        """Say that a run has begun."""
         self._jobs[job.name] = job
         if self._live is None:
             kind = "slot" if self.pool.kind == "cpu" else "GPU"
             self.say(f"started {job.name} on {kind} {' '.join(share.devices)}")
 
     def again(self, job: Job, end: Ending) -> None:
-        """A run is tried once more."""
+        """Say that a run is tried once more."""
         self.say(f"again   {job.name}: {end.cause}")
 
     def ended(self, job: Job, end: Ending, seconds: float) -> None:
-        """A run has ended."""
+        """Say that a run has ended."""
         self._jobs[job.name] = job
         self._ended += 1
         if end.state == "done" and seconds:
-            self._speeds.append(seconds / job.cost * job.processes)
+            self._speeds.append(seconds / cost(job) * processes(job))
         why = f": {end.cause}" if end.cause else ""
         self.say(f"[{self._ended}/{self._total}] {end.state} {job.name} after {stdout.duration(seconds)}{why}")
 
     def stopping(self, number: int, first: bool) -> None:
-        """A signal came."""
+        """Say that a signal came."""
         self.say("stopping: runs write their checkpoints (once more to kill them)" if first else "killing all runs")
 
     def update(self, running: Sequence[Running], waiting: Sequence[Job], endings: Mapping[str, Ending]) -> None:
-        """Called all the time; looks and shows now and then."""
+        """Look and show how it goes, now and then; this is called all the time."""
         now = time.monotonic()
         if now < self._look_at or (self._live is None and now < self._line_at):
             return
@@ -143,20 +144,20 @@ class View:
     def _left(self, seen: Sequence[tuple[Running, Progress]], waiting: Sequence[Job]) -> float | None:
         """Return seconds until all is done, by the speed of the runs of this sweep; None before that can be told."""
         lefts = [look.left for _, look in seen if look.left is not None]
-        rests = [run.job.duration * (1 - look.step / run.job.config.train.steps) for run, look in seen]
+        rests = [duration(run.job) * (1 - look.step / run.job.config.train.steps) for run, look in seen]
         speeds = self._speeds or [left / rest for left, rest in zip(lefts, rests, strict=False) if rest > 0]
         if len(lefts) < len(seen) or (waiting and not speeds):
             return None
-        work = sum(left * run.job.processes for (run, _), left in zip(seen, lefts, strict=True))
-        work += sum(job.cost for job in waiting) * (sum(speeds) / len(speeds) if speeds else 0.0)
+        work = sum(left * processes(run.job) for (run, _), left in zip(seen, lefts, strict=True))
+        work += sum(cost(job) for job in waiting) * (sum(speeds) / len(speeds) if speeds else 0.0)
         return max([*lefts, work / (len(self.pool.devices) * self.pool.room)], default=0.0)
 
     def summary(self, endings: Mapping[str, Ending], stopped: bool) -> None:
-        """What was done; of what was not, a table of causes with the end of each log.
+        """Print what was done; of what was not, a table of causes with the end of each log.
 
         Args:
-            endings: how each run ended, by name.
-            stopped: the user stopped the sweep, so that interrupted runs need no explanation.
+            endings: How each run ended, by name.
+            stopped: The user stopped the sweep, so that interrupted runs need no explanation.
         """
         states = Counter(end.state for end in endings.values())
         bad = {n: end for n, end in endings.items() if end.state not in ("done", "interrupted" if stopped else "done")}
@@ -176,7 +177,7 @@ class View:
 
 
 def _numbers(job: Job, look: Progress) -> str:
-    """`300/900  41.2 images/s  24.71 dB  left 58 s`, as far as it is known."""
+    """Return `300/900  41.2 images/s  24.71 dB  left 58 s`, as far as it is known."""
     rates = (row.get("train/images_per_second") for row in Record(job.folder).newest())
     rate = next(filter(None, rates), None)
     parts = [

@@ -1,22 +1,26 @@
-"""One run in processes of its own: `python -m daair.launch.worker RUN_FOLDER`.
+"""Do one run in processes of its own: `python -m daair.launch.worker RUN_FOLDER [--trust PACKAGE ...]`.
 
 Reads the frozen config.yaml of the folder and does its task. Nothing is composed a second time, so what was edited
 since in conf/ has no influence. Launchers start it, directly or (several processes) below `accelerate launch`; by hand
-it goes on with a run that stopped. Exit status as of run.py: 0 done, 1 refused or failed, 128 + n ended by signal n.
+it goes on with a run that stopped. The folder may be somebody else's: classes outside of daair are built only from
+packages that are named here. Exit status as of run.py: 0 done, 1 refused or failed, 128 + n ended by signal n.
 """
 
+import argparse
 import os
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 
 from daair.errors import UserError, reason
+from daair.exits import leave, refuse
 from daair.launch.parents import die_with_parent
 from daair.runs.record import Record
 
 
 class Signalled(KeyboardInterrupt):
-    """The signal `number` came where nothing better is done with it than to stop."""
+    """Stops a run that has not begun to handle the signal `number` itself."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -25,31 +29,27 @@ class Signalled(KeyboardInterrupt):
 
 def entry() -> None:
     """Run the command and end the process with its exit status."""
-    from daair import cli
-
     die_with_parent()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _stop)  # explicitly: a shell's background jobs start with SIGINT ignored
     # `python -m` puts the current directory first, where a file of the user's could hide an installed module.
     here = os.getcwd()
     sys.path[:] = [path for path in sys.path if path not in ("", here)] + [here]
-    cli.leave(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))
 
 
-def main(arguments: list[str]) -> int:
-    """Do the run in the folder that is the one argument; returns the exit status."""
-    from daair import cli
-
-    if len(arguments) != 1:
-        print("usage: python -m daair.launch.worker RUN_FOLDER", file=sys.stderr)
-        return 2
-    record, before = Record(arguments[0], writer=os.environ.get("RANK", "0") == "0"), None
+def main(arguments: Sequence[str]) -> int:
+    """Do the run in the folder that the arguments name, and return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m daair.launch.worker", description="Do one run, or go on with it.")
+    parser.add_argument("folder", metavar="RUN_FOLDER", help="folder of a run whose config is frozen")
+    parser.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="may be named by its config")
+    given = parser.parse_args(arguments)
+    record, before = Record(given.folder, writer=os.environ.get("RANK", "0") == "0"), None
     try:
         before = record.status()
-        return _work(record)
+        return _work(record, given.trust)
     except UserError as error:
-        cli.report(error)
-        message, state, status = reason(error), "failed", 1
+        message, state, status = reason(error), "failed", refuse(error)
     except Signalled as stop:
         message, state, status = str(stop), "interrupted", 128 + stop.number
     except Exception as error:
@@ -60,19 +60,21 @@ def main(arguments: list[str]) -> int:
     return status
 
 
-def _work(record: Record) -> int:
+def _work(record: Record, trust: Sequence[str]) -> int:
     from daair.components import locate
-    from daair.config.identity import run_folder
+    from daair.config.jobs import Job
     from daair.config.schema import Config
+    from daair.config.trust import refuse_untrusted
 
-    config = Config.from_dict(record.config())
-    own = run_folder(config)
-    if own.resolve() != record.folder.resolve():
+    frozen = record.config()
+    job = Job.of(Config.from_dict(frozen), record.overrides() or (), trust)
+    refuse_untrusted(frozen, trust, record.config_file)
+    if job.folder.resolve() != record.folder.resolve():
         raise UserError(
-            f"{record.folder} holds the config of the run {own}: it was moved, is not started from the directory of "
-            "its launcher, or was frozen by another version; give the command that made it again"
+            f"{record.folder} holds the config of the run {job.folder}: it was moved, is not started from the "
+            "directory of its launcher, or was frozen by another version; give the command that made it again"
         )
-    return locate(config.task["_target_"])(config) or 0
+    return locate(job.config.task["_target_"])(job) or 0
 
 
 def _note(record: Record, state: str, message: str) -> None:

@@ -2,6 +2,7 @@
 
     <paths.runs>/<study>/<label>-<config id>/seed<k>/
         config.yaml          the frozen config
+        overrides.yaml       the overrides that it was composed from, as they were given
         status.json          state, attempt, who works on it, since when (see `Status`)
         slurm.json           the job that the run was handed over to, when it went to Slurm
         output.log           what its processes printed, all attempts, when a launcher started it
@@ -24,7 +25,7 @@ import json
 import math
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -113,6 +114,7 @@ class Record:
     """
 
     config_file = Place("config.yaml")
+    overrides_file = Place("overrides.yaml")
     status_file = Place("status.json")
     environment_file = Place("environment.json")
     summary_file = Place("summary.json")
@@ -136,7 +138,14 @@ class Record:
     @property
     def collated(self) -> list[Path]:
         """The files that collation and its figures read, as far as they are there: small ones, no weights."""
-        facts = (self.config_file, self.status_file, self.environment_file, self.summary_file, self.data_file)
+        facts = (
+            self.config_file,
+            self.overrides_file,
+            self.status_file,
+            self.environment_file,
+            self.summary_file,
+            self.data_file,
+        )
         files = [file for file in (*facts, self.results_file, self.metrics_file) if file.is_file()]
         return files + sorted(self.samples.glob("*/*.png"))
 
@@ -186,11 +195,11 @@ class Record:
         finally:
             lock.release()
 
-    def queue(self, config: Mapping[str, Any], steps: int) -> None:
-        """Freeze the config and mark the run as queued; what earlier attempts left stays."""
+    def queue(self, config: Mapping[str, Any], steps: int, overrides: Sequence[str] | None = None) -> None:
+        """Freeze the config and its overrides and mark the run as queued; what earlier attempts left stays."""
         if not self.writer:
             return
-        self._freeze(config)
+        self._freeze(config, overrides)
         self.update(state="queued", queued=_now(), steps=steps, message="")
 
     def hand_over(self, job: str) -> None:
@@ -205,12 +214,18 @@ class Record:
             return None
 
     def start(
-        self, config: Mapping[str, Any], environment: Mapping[str, Any], changes: str, steps: int, device: str = ""
+        self,
+        config: Mapping[str, Any],
+        environment: Mapping[str, Any],
+        changes: str,
+        steps: int,
+        device: str = "",
+        overrides: Sequence[str] | None = None,
     ) -> None:
         """Freeze the config and mark the run as running, one attempt more than before."""
         if not self.writer:
             return
-        self._freeze(config)
+        self._freeze(config, overrides)
         write_text(self.environment_file, json.dumps(environment, indent=2))
         if changes:
             write_text(self.folder / "changes.patch", changes + "\n")
@@ -255,8 +270,10 @@ class Record:
         status = replace(self.status(), updated=_now(), schema=SCHEMA, **fields)
         write_text(self.status_file, json.dumps(asdict(status), indent=2) + "\n")
 
-    def _freeze(self, config: Mapping[str, Any]) -> None:
+    def _freeze(self, config: Mapping[str, Any], overrides: Sequence[str] | None) -> None:
         write_text(self.config_file, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        if overrides is not None:
+            write_text(self.overrides_file, yaml.safe_dump(list(overrides), allow_unicode=True))
 
     def config(self) -> dict[str, Any]:
         """Return the frozen config.
@@ -267,6 +284,14 @@ class Record:
         if not self.config_file.is_file():
             raise UserError(f"{self.folder} is not a run folder: it has no {self.config_file.name}")
         return yaml.load(self.config_file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+    def overrides(self) -> list[str] | None:
+        """Return the overrides that the frozen config was composed from; None where nothing was noted."""
+        try:
+            stored = yaml.safe_load(self.overrides_file.read_text())
+        except (FileNotFoundError, yaml.YAMLError):
+            return None
+        return stored if isinstance(stored, list) and all(isinstance(item, str) for item in stored) else None
 
     def environment(self) -> dict[str, Any]:
         """Return what the latest attempt noted of its machine, see `daair.runs.environment`; {} where there is nothing.

@@ -10,7 +10,6 @@
 The runs' folders are only read. The frame is written even if the figures do not compare and the table is refused.
 """
 
-import contextlib
 import json
 from concurrent.futures import ThreadPoolExecutor as Threads
 from dataclasses import replace
@@ -23,10 +22,9 @@ import pyarrow.csv
 import pyarrow.parquet
 from rich.console import Console
 
-from daair.cli import conf_dir
-from daair.config import reproduce
+from daair.config.compose import conf_dir
+from daair.config.overrides import command
 from daair.engine.progress import Reporter
-from daair.errors import UserError
 from daair.files import replacing, safe_name, write_text
 from daair.report import figures, layout, published, writers
 from daair.report import html as report
@@ -36,6 +34,7 @@ from daair.report.wandb_source import gather
 from daair.runs.record import Record
 
 if TYPE_CHECKING:
+    from daair.config.jobs import Job
     from daair.config.schema import Config
 
 LISTED = 10
@@ -57,12 +56,13 @@ DEFAULTS: dict[str, Any] = {"columns": ["benchmark"], "metrics": ["psnr", "ssim"
 """What `collate` means where neither the command nor the study says anything; conf/config.yaml tells."""
 
 
-def collate(cfg: "Config") -> int:
-    """Make the table of `cfg.study`, print it and name the files; returns the exit status.
+def collate(job: "Job") -> int:
+    """Make the table of `job.config.study`, print it and name the files; returns the exit status.
 
     Raises:
         UserError: there are no runs, or figures that do not compare; the text says which and what to do.
     """
+    cfg = job.config
     reporter = Reporter()
     where = cfg.collate
     collated, runs = gather(where.source, where.project, cfg.paths.runs, cfg.study, reporter.progress)
@@ -194,13 +194,12 @@ def illustrate(
 
 
 def commands(collated: Collated, runs: Path) -> dict[str, str]:
-    """For each variant the command that makes its runs again; none where conf/ has changed too much for one."""
+    """Return the command that makes each variant's runs again, where a run has noted the overrides it was given."""
     found = {}
     for variant, group in collated.runs.groupby("variant", observed=True):
-        with contextlib.suppress(UserError):
-            found[str(variant)] = reproduce.command(
-                Record(runs / group["run"].iloc[0]).config(), group["seed"].tolist()
-            )
+        given = (Record(runs / run).overrides() for run in group["run"])
+        if (overrides := next((some for some in given if some is not None), None)) is not None:
+            found[str(variant)] = command(overrides, group["seed"].tolist())
     return found
 
 

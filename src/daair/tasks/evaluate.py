@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from daair import checkpoint
+from daair.config.jobs import Job
 from daair.config.schema import Config
 from daair.config.validate import benchmarks_of
 from daair.data.benchmarks import load_benchmark
@@ -19,16 +20,17 @@ from daair.runs import scores
 from daair.runs.record import Record
 
 
-def evaluate(cfg: Config) -> int:
-    """Measure `cfg.checkpoint` on `cfg.benchmarks`; return the exit status.
+def evaluate(job: Job) -> int:
+    """Measure `job.config.checkpoint` on `job.config.benchmarks`; return the exit status.
 
-    The rows go to the folder `cfg.output`. By default those of a run are merged into its own results.csv, those of a
+    The rows go to the folder `output`. By default those of a run are merged into its own results.csv, those of a
     lone file go to `<paths.runs>/evaluate/<file>-<digest>/`, of a method without weights to `.../<name>/`: one folder
     for each network, however many files are called model.safetensors.
 
     Raises:
         UserError: nothing to load, unknown benchmarks, missing data.
     """
+    cfg = job.config
     accelerator = make_accelerator(cfg)
     reporter = Reporter(accelerator.is_main_process)
     benchmarks = benchmarks_of(cfg)

@@ -12,7 +12,6 @@ import numpy as np
 from rich.table import Table
 
 from daair import components
-from daair.config.jobs import current_composer
 from daair.data.images import read_rgb
 from daair.data.strength import STRENGTHS, strengths
 from daair.engine.progress import Reporter
@@ -20,14 +19,15 @@ from daair.errors import UserError, naming_full_keys
 from daair.runs.pictures import comparison
 
 if TYPE_CHECKING:
+    from daair.config.jobs import Composer, Job
     from daair.config.schema import Config
 
 FORMATS = (".png", ".jpg", ".jpeg")
 NOT_PARAMETERS = {"_target_", "_partial_", "_convert_", "_recursive_"}
 
 
-def preview(cfg: "Config") -> int:
-    """Write the contact sheet to `cfg.output` and print its figures as a table.
+def preview(job: "Job") -> int:
+    """Write the contact sheet to `job.config.output` and print its figures as a table.
 
     Returns:
         Exit status 0.
@@ -36,11 +36,12 @@ def preview(cfg: "Config") -> int:
         UserError: The photograph cannot be read, the mix lacks its data, a degradation fails or does not return an
             image, or the picture cannot be written.
     """
+    cfg = job.config
     path = Path(cfg.output or Path(cfg.paths.runs) / "preview" / f"{cfg.mix.get('name', 'mix')}.png")
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"output: {path}: must be a picture file ({', '.join(FORMATS)})")
     reporter = Reporter()
-    nodes = chosen(cfg)
+    nodes = chosen(cfg, job.composer)
     name, photograph = clean_photograph(cfg)
     rows, notes, captions = {}, {}, {}
     table = Table(title=f"{name}, {photograph.shape[1]}x{photograph.shape[0]}", title_justify="left")
@@ -69,14 +70,13 @@ def preview(cfg: "Config") -> int:
     return 0
 
 
-def chosen(cfg: "Config") -> dict[str, Mapping[str, Any]]:
+def chosen(cfg: "Config", composer: "Composer") -> dict[str, Mapping[str, Any]]:
     """Return config nodes of the degradations to show, by name; those of the mix keep what the user has set in them."""
     own = {name: task["degrade"] for name, task in cfg.mix["tasks"].items() if task.get("degrade") is not None}
     if cfg.preview.degradations is None:
         if not own:
             raise UserError("preview.degradations: missing; this mix makes none itself, so name some, or all")
         return own
-    composer = current_composer()
     names = cfg.preview.degradations
     if names == "all":
         names = dict.fromkeys([*own, *composer.options("degradation")])

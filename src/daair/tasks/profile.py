@@ -31,14 +31,15 @@ from daair.files import write_text
 from daair.runs.environment import commit_name, git_state, processor
 
 if TYPE_CHECKING:
+    from daair.config.jobs import Composer, Job
     from daair.config.schema import Config
 
 COLUMNS = ("model", "parameters_m", "gmacs", "latency_ms", "latency_q1_ms", "latency_q3_ms", "memory_mib")
 """Columns of `measure`; those that follow in the CSV describe the circumstances."""
 
 
-def profile(cfg: "Config") -> int:
-    """Measure the models named in `cfg.profile.models`, prints a table and writes a CSV.
+def profile(job: "Job") -> int:
+    """Measure the models named in `job.config.profile.models`, prints a table and writes a CSV.
 
     Returns:
         Exit status: 0, or 1 if a model could not be measured (the others still are).
@@ -46,6 +47,7 @@ def profile(cfg: "Config") -> int:
     Raises:
         UserError: No model is named, or the CSV cannot be written.
     """
+    cfg = job.config
     if not cfg.profile.models:
         raise UserError(
             "profile.models: names no model; give options of conf/model, e.g. profile.models=[daair,daair_tiny]"
@@ -54,7 +56,7 @@ def profile(cfg: "Config") -> int:
     models, failures = {}, []
     for name in dict.fromkeys(cfg.profile.models):
         try:
-            models[name] = checkpoint.build(model_config(cfg, name))
+            models[name] = checkpoint.build(model_config(cfg, name, job.composer))
         except Exception as error:  # a foreign model may fail in any way; the others are still measured
             failures.append(f"{name}: {str(error).strip() or type(error).__name__}")
     for failure in failures:
@@ -76,7 +78,7 @@ def profile(cfg: "Config") -> int:
     return 1 if failures or len(broken) else 0
 
 
-def model_config(cfg: "Config", name: str) -> dict[str, Any]:
+def model_config(cfg: "Config", name: str, composer: "Composer") -> dict[str, Any]:
     """Return the `model` config of the option `name`, with those parts of `cfg` that it has, such as the router.
 
     The option that `cfg` itself was composed with keeps the keys that the user set, such as `model.channels=48`.
@@ -85,9 +87,7 @@ def model_config(cfg: "Config", name: str) -> dict[str, Any]:
         return cfg.model
     from omegaconf import OmegaConf
 
-    from daair.config.jobs import current_composer
-
-    composed = current_composer().compose([f"model={name}"])
+    composed = composer.compose([f"model={name}"])
     for part, node in cfg.parts.items():
         if part in composed:
             OmegaConf.update(composed, part, node, merge=False, force_add=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from daair.config.schema import Config
+from daair.config.jobs import Job
 from daair.data import images
 from daair.engine.devices import resolve_device
 from daair.engine.inference import Restorer, load_model
@@ -39,8 +39,8 @@ class Picture:
     by_suffix: bool = False
 
 
-def restore(cfg: Config) -> int:
-    """Restore `cfg.input` into `cfg.output` with the network of `cfg.checkpoint`.
+def restore(job: Job) -> int:
+    """Restore `job.config.input` into `job.config.output` with the network of `job.config.checkpoint`.
 
     Returns:
         Exit status: 0, or 1 if a file could not be restored.
@@ -48,6 +48,7 @@ def restore(cfg: Config) -> int:
     Raises:
         UserError: nothing can be started, e.g. no input, or a result would overwrite an input.
     """
+    cfg = job.config
     for key in ("checkpoint", "input", "output"):
         if getattr(cfg, key) is None:
             raise UserError(f"{key}: task=restore needs it: checkpoint=RUN_OR_FILE input=IMAGE_OR_DIR output=DIR")

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
-from daair.config.schema import Config
+from daair.config.jobs import Job
 from daair.engine.progress import Reporter
 from daair.errors import UserError, nearest
 from daair.files import safe_name
@@ -24,12 +24,13 @@ SILENT = 900.0  # seconds without a line after which a run that should be runnin
 COLOURS = {"running": "cyan", "done": "green", "failed": "red", "interrupted": "yellow", "unreadable": "red"}
 
 
-def status(cfg: Config) -> int:
+def status(job: Job) -> int:
     """Print how the runs stand; returns the exit status.
 
     Raises:
         UserError: there is no such study; the text says which there are.
     """
+    cfg = job.config
     console = Reporter().console
     if cfg.study is None:
         overview(cfg.paths.runs, console)

@@ -22,13 +22,13 @@ from daair.errors import UserError, naming_full_keys
 from daair.files import write_text
 
 if TYPE_CHECKING:
-    from daair.config.schema import Config
+    from daair.config.jobs import Job
 
 FOLDERS = 8
 """Most folders with other pictures that are printed; the JSON file has all."""
 
 
-def verify(cfg: "Config") -> int:
+def verify(job: "Job") -> int:
     """Check every data set under `mix.root`.
 
     Returns:
@@ -37,6 +37,7 @@ def verify(cfg: "Config") -> int:
     Raises:
         UserError: `mix.root` is not given, no folder, or holds no known data set; the JSON file cannot be written.
     """
+    cfg = job.config
     root = cfg.mix.get("root")
     if root is None:
         raise UserError("mix.root: missing; task=verify needs mix.root=DIR, the folder with the data sets")

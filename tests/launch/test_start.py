@@ -10,16 +10,11 @@ import pytest
 import yaml
 from helpers import RUN
 
-from daair import cli
-from daair.config.identity import run_name
-from daair.config.jobs import Composer
-from daair.config.validate import validate
+from daair.config.jobs import Command
 from daair.errors import UserError
-from daair.launch.outcome import outcome
+from daair.launch.start import HydraTask, objective
 from daair.runs.record import Record
 from daair.runs.store import read, run_folders
-
-STUDY, OPTUNA = "hydra_plugins.daair_sweeper.sweeper.StudySweeper", "hydra_plugins.hydra_optuna_sweeper.OptunaSweeper"
 
 # Importable from the directory in which the program is started: a training that takes no time.
 TASKS = """
@@ -27,7 +22,8 @@ from daair.config.identity import run_name
 from daair.errors import UserError
 from daair.runs.record import Record
 
-def score(config):
+def score(job):
+    config = job.config
     record = Record(f"{config.paths.runs}/{run_name(config)}")
     with record.lock():
         record.start(config.to_dict(), {}, "", steps=2)
@@ -44,7 +40,7 @@ def score(config):
 def sweep(folder: Path, *arguments: str) -> tuple[int, str]:
     """The program as started by a user in `folder`; exit status and output."""
     (folder / "scores.py").write_text(TASKS)
-    path = os.pathsep.join([str(Path(RUN).parent / "src"), str(folder)])  # what other processes import from
+    path = os.pathsep.join([str(Path(RUN).parent / "src"), str(folder), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, RUN, "-m", "task._target_=scores.score", "study=own", *arguments],
         cwd=folder, env={**os.environ, "PYTHONPATH": path}, text=True, timeout=600,
@@ -55,17 +51,20 @@ def sweep(folder: Path, *arguments: str) -> tuple[int, str]:
 
 def test_outcome_is_the_status_or_the_last_value_of_the_objective(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = validate(Composer(cli.conf_dir()).compose([]))
-    record = Record(f"runs/{run_name(config)}")
+    task = HydraTask(Command.parse(["model=daair_tiny"]))
+    (job,) = task.command.jobs
+    record = Record(job.folder)
     record.start({}, {}, "", steps=2)
     with pytest.raises(UserError, match=r"launch.objective: .* has no metric val/psnr \(it has none\)"):
-        outcome(config, 0, OPTUNA)
+        objective(job)
     record.log(1, {"val/psnr": 20.0, "train/loss": 1.0})
     record.log(2, {"val/psnr": 21.0, "routing/utilisation": [[1.0]]})
     record.log(3, {"train/loss": 0.5})
-    assert outcome(config, 0, OPTUNA) == 21.0
-    assert outcome(config, 1, OPTUNA) is None
-    assert [outcome(config, status, STUDY) for status in (0, 3)] == [0, 3]
+    assert objective(job) == 21.0
+    assert [task.outcome(job, status) for status in (0, 3)] == [0, 3]
+    task.searches = True
+    assert [task.outcome(job, status) for status in (0, 1)] == [21.0, None]
+    assert task.statuses == [0, 3, 0, 1]
 
 
 @pytest.mark.timeout(600)

@@ -5,17 +5,18 @@ from types import SimpleNamespace
 import pytest
 
 from daair.errors import UserError
-from daair.launch.afterwards import make_tables
+from daair.launch.tables import make_tables
 from daair.tasks import collate as task
 
 
 def job(study: str, **choices: str) -> SimpleNamespace:
-    return SimpleNamespace(study=study, paths=SimpleNamespace(runs="runs"), choices={"model": "daair", **choices})
+    config = SimpleNamespace(study=study, paths=SimpleNamespace(runs="runs"), choices={"model": "daair", **choices})
+    return SimpleNamespace(config=config)
 
 
 def test_each_study_with_a_file_is_collated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(task, "collate", lambda config: asked.append(config.study))
+    monkeypatch.setattr(task, "collate", lambda job: asked.append(job.config.study))
     make_tables([job("rank", experiment="rank"), job("rank", experiment="rank"), job("mine"), job("b", experiment="x")])
     assert asked == ["rank", "b"]
 

@@ -1,0 +1,40 @@
+"""Overrides as text: values as Hydra's grammar reads them back, and the command line that gives a set of them."""
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_PLAIN = re.compile(r"[A-Za-z_/][\w./:-]*", re.ASCII)
+
+
+def text(value: Any) -> str:
+    """Return a value as it stands behind `key=`."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(text, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{text(key)}:{text(item)}" for key, item in value.items()) + "}"
+    word = str(value)
+    if _PLAIN.fullmatch(word) and word.lower() not in {"null", "true", "false", "nan", "inf"}:
+        return word
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return QuotedString(word, Quote.single).with_quotes()
+
+
+def command(overrides: Sequence[str], seeds: Sequence[int]) -> str:
+    """Return the line for a shell that makes the runs with these overrides again, one for each seed.
+
+    Args:
+        overrides: The overrides of one run as they were given (`Record.overrides`).
+        seeds: The seeds of all runs of that config; several of them become a sweep.
+    """
+    others = [override for override in overrides if override.partition("=")[0].lstrip("+") != "seed"]
+    flags = ["-m"] if len(seeds) > 1 else []
+    return shlex.join(["python", "run.py", *flags, *others, f"seed={','.join(map(str, sorted(seeds)))}"])
