@@ -41,7 +41,7 @@ def test_other_pictures_and_damaged_files_are_left_out(tmp_path: Path) -> None:
 
 def test_a_strip_is_cut_from_the_middle() -> None:
     clean = np.arange(6 * 9 * 3, dtype=np.uint8).reshape(6, 9, 3)
-    strip = samples.strip(clean, clean / 255, clean, side=4)
+    strip = samples.side_by_side(clean, clean / 255, clean, side=4)
     middle = clean[1:5, 2:6]
     np.testing.assert_array_equal(strip, np.concatenate([middle] * 3, axis=1))
-    assert samples.strip(clean, clean / 255, clean, side=100).shape == (6, 27, 3)
+    assert samples.side_by_side(clean, clean / 255, clean, side=100).shape == (6, 27, 3)
