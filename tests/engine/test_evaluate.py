@@ -91,7 +91,7 @@ def test_two_processes_give_the_rows_of_one_and_new_rows_replace_old(data: Path,
     assert code == 0, output
     assert (one / "results.csv").read_bytes() == (two / "results.csv").read_bytes()
     assert_samples_are_the_extremes(one, ["cbsd68_sigma15", "cbsd68_sigma50"])
-    for first, second in zip(samples.find(one / "samples"), samples.found(two / "samples"), strict=True):
+    for first, second in zip(samples.find(one / "samples"), samples.find(two / "samples"), strict=True):
         assert (first.image, first.which, first.gain) == (second.image, second.which, second.gain)
         np.testing.assert_array_equal(first.strip, second.strip)
     elsewhere = evaluate(
