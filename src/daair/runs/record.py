@@ -2,7 +2,7 @@
 
     <paths.runs>/<study>/<label>-<config id>/seed<k>/
         config.yaml          the frozen config
-        status.json          state, attempt, which process works on it, since when (see `Status`)
+        status.json          state, attempt, who works on it, since when (see `Status`)
         slurm.json           the job that the run was handed over to, when it went to Slurm
         output.log           what its processes printed, all attempts, when a launcher started it
         environment.json     commit, machine, versions of the latest attempt; changes.patch when the tree was dirty
@@ -135,7 +135,7 @@ class Record:
 
     @property
     def collated(self) -> list[Path]:
-        """The files that collation reads, as far as they exist: all but weights, checkpoints and logs."""
+        """The files that collation and its figures read, as far as they are there: small ones, no weights."""
         facts = (self.config_file, self.status_file, self.environment_file, self.summary_file, self.data_file)
         files = [file for file in (*facts, self.results_file, self.metrics_file) if file.is_file()]
         return files + sorted(self.samples.glob("*/*.png"))
@@ -187,7 +187,7 @@ class Record:
             lock.release()
 
     def queue(self, config: Mapping[str, Any], steps: int) -> None:
-        """Freeze the config and mark the run as queued; results of earlier attempts stay."""
+        """Freeze the config and mark the run as queued; what earlier attempts left stays."""
         if not self.writer:
             return
         self._freeze(config)
