@@ -5,15 +5,15 @@ several. A cell is the mean and the standard deviation (n - 1) of these figures 
 never averaged over.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from daair.metrics import METRICS
-from daair.report.statistics import compare, holm
+from daair.report.statistics import Comparison, compare, holm
 
 AVERAGE = "average"
 AVERAGE_COLUMN, COSTS_COLUMN = -1, -2
@@ -41,9 +41,6 @@ NUMBERS = (
 )  # fmt: skip
 """Columns of `StudyTable.numbers`."""
 
-Cell = dict[str, Any]
-"""A line of `StudyTable.numbers`."""
-
 
 @dataclass(frozen=True)
 class Axis:
@@ -57,10 +54,14 @@ class Axis:
     keys: list[str]
     names: list[tuple[str, ...]]
 
+    @property
+    def places(self) -> dict[tuple[str, ...], int]:
+        """Their positions by name."""
+        return {name: i for i, name in enumerate(self.names)}
+
     def positions(self, table: pd.DataFrame) -> pd.Series:
         """Return which of them each line of a table belongs to; NaN for none."""
-        positions = {name: i for i, name in enumerate(self.names)}
-        return pd.Series(names_of(table, self.keys), index=table.index, dtype=object).map(positions)
+        return pd.Series(names_of(table, self.keys), index=table.index, dtype=object).map(self.places)
 
 
 def names_of(table: pd.DataFrame, keys: Sequence[str]) -> list[tuple[str, ...]]:
@@ -123,51 +124,47 @@ def _mean(groups: Any, metrics: Sequence[str]) -> pd.DataFrame:
 
 def seed_statistics(
     table: pd.DataFrame, rows: Axis, columns: Axis, metrics: Sequence[str], expected: int, average: bool
-) -> Iterator[Cell]:
-    """Yield a cell for each row, column and metric: mean and deviation over the seeds, and the rank.
+) -> pd.DataFrame:
+    """Return a line for each metric, column and row: mean and deviation over the seeds, and the rank.
 
     Args:
         table: Of `run_means`.
-        rows, columns: Of the table.
+        rows, columns: Of the study's table.
         metrics: Names.
         expected: How many seeds a complete cell has.
         average: Whether there is an average column.
     """
-    position = {name: i for i, name in enumerate(columns.names)}
-    table = table.assign(column=table["column"].map(position))
+    table = table.assign(**{name: table[name].map(axis.places) for name, axis in (("row", rows), ("column", columns))})
+    places = list(columns.places.values())
     if average:
         runs = table.groupby(["row", "seed"], sort=False)
-        means = _mean(runs, metrics).assign(images=np.nan, column=AVERAGE_COLUMN)[runs.size() == len(columns.names)]
-        table = pd.concat([table, means.reset_index()])
-    groups = table.groupby(["row", "column"], sort=False)
-    images = groups["images"].first().to_dict()
-    for metric in metrics:
-        means, spreads = groups[metric].mean().to_dict(), groups[metric].std(ddof=1).to_dict()
-        sizes = groups[metric].count().to_dict()  # not of the rows: a run may lack a metric that others have
-        for column in (*range(len(columns.names)), *([AVERAGE_COLUMN] if average else [])):
-            cells = []
-            for i, row in enumerate(rows.names):
-                cell = {"row": i, "column": column, "metric": metric, "seeds": 0, "expected": expected}
-                if sizes.get(place := (row, column)):
-                    values = {"mean": means[place], "sd": spreads[place], "images": images[place]}
-                    cell |= {**values, "seeds": sizes[place]}
-                cells.append(cell)
-            _rank(cells)
-            yield from cells
+        means = _mean(runs, metrics).assign(images=np.nan, column=AVERAGE_COLUMN)[runs.size() == len(places)]
+        table, places = pd.concat([table, means.reset_index()]), [*places, AVERAGE_COLUMN]
+    lines = table.melt(["row", "column", "images"], list(metrics), "metric", "value")
+    groups = lines.groupby(["metric", "column", "row"], sort=False)
+    numbers = groups["value"].agg(mean="mean", sd="std", seeds="count").join(groups["images"].first())
+    wanted = pd.MultiIndex.from_product([metrics, places, rows.places.values()], names=["metric", "column", "row"])
+    numbers = numbers[numbers["seeds"] > 0].reindex(wanted).reset_index()
+    numbers["seeds"] = numbers["seeds"].fillna(0).astype(int)
+    numbers["expected"] = expected
+    numbers["rank"] = _ranks(numbers)
+    return numbers
 
 
-def _rank(cells: list[Cell]) -> None:
-    """Rank the rounded means of complete cells of a metric; equal ones share a rank, the next value is the second."""
-    metric = METRICS[cells[0]["metric"]]
-    complete = {i: cell["mean"] for i, cell in enumerate(cells) if cell["seeds"] == cell["expected"]}
-    rounded = {i: round(mean, metric.digits) for i, mean in complete.items()}
-    ordered = sorted(set(rounded.values()), reverse=metric.higher_is_better)[:2]
-    for i, cell in enumerate(cells):
-        cell["rank"] = ordered.index(rounded[i]) + 1 if rounded.get(i) in ordered else 0
+def _ranks(numbers: pd.DataFrame) -> pd.Series:
+    """Return 1 and 2 for the best and second rounded mean of complete cells, else 0; equal ones share a rank."""
+    places = [METRICS[metric] for metric in numbers["metric"]]
+    rounded = pd.Series([
+        (-1 if metric.higher_is_better else 1) * round(mean, metric.digits)
+        for metric, mean in zip(places, numbers["mean"], strict=True)
+    ])  # fmt: skip
+    complete = rounded.where(numbers["seeds"] == numbers["expected"])
+    ranks = complete.groupby([numbers["metric"], numbers["column"]]).rank("dense")
+    return ranks.where(ranks <= 2, 0).astype(int)
 
 
 def add_comparisons(
-    cells: list[Cell],
+    numbers: pd.DataFrame,
     images: pd.DataFrame,
     runs: pd.DataFrame,
     rows: Axis,
@@ -175,55 +172,45 @@ def add_comparisons(
     reference: int,
     alpha: float,
     resamples: int,
-) -> None:
-    """Add comparisons with the reference row to the cells; Holm's correction is over all of them together.
+) -> pd.DataFrame:
+    """Return the numbers with comparisons with the reference row; Holm's correction is over all of them together.
 
     Args:
-        cells: Of `seed_statistics`; their deltas and tests are filled in.
+        numbers: Of `seed_statistics`.
         images, runs: As in `Collated`.
-        rows, columns: Of the table.
+        rows, columns: Of the study's table.
         reference: Position of the reference among the rows.
         alpha, resamples: See `daair.report.table.TableSpec`.
     """
     facts = _facts(images, runs)
     picture = facts["benchmark"] + "/" + images["image"].astype(str).to_numpy()
-    metrics = list(dict.fromkeys(cell["metric"] for cell in cells))
-    figures = images[metrics].set_index(pd.MultiIndex.from_arrays([picture, facts["seed"]]))
-    places = [axis.positions(facts) for axis in (rows, columns)]
-    groups = {place: figures.iloc[lines] for place, lines in facts.groupby(places).indices.items()}
-    tested = []
-    for cell in cells:
-        own, other = (groups.get((row, cell["column"])) for row in (cell["row"], reference))
-        if cell["row"] != reference and own is not None and other is not None:
-            found = compare(own[cell["metric"]], other[cell["metric"]], alpha=alpha, resamples=resamples)
-            cell |= {
-                "delta": found.delta, "delta_low": found.low, "delta_high": found.high, "p": found.p,
-                "seeds_agreeing": found.seeds_agreeing, "paired_images": found.images, "paired_seeds": found.seeds,
-            }  # fmt: skip
-            tested.append(cell)
-    for cell, p in zip(tested, holm([cell["p"] for cell in tested]), strict=True):
-        cell["p_holm"] = p
+    figures = images[numbers["metric"].unique()].set_index(pd.MultiIndex.from_arrays([picture, facts["seed"]]))
+    groups = facts.groupby([axis.positions(facts) for axis in (rows, columns)]).indices
+    figures_of = {place: figures.iloc[lines] for place, lines in groups.items()}
+    found = {}
+    for i, row, column, metric in numbers[["row", "column", "metric"]].itertuples():
+        own, other = (figures_of.get((place, column)) for place in (row, reference))
+        if row != reference and own is not None and other is not None:
+            found[i] = vars(compare(own[metric], other[metric], alpha=alpha, resamples=resamples))
+    comparisons = pd.DataFrame.from_dict(found, orient="index", columns=[field.name for field in fields(Comparison)])
+    numbers = numbers.join(comparisons)
+    numbers["p_holm"] = holm(numbers["p"])
     # Averages have a difference but no test: their images repeat each other's pictures.
-    deltas: dict[tuple[int, str], list[float | None]] = {}
-    for cell in cells:
-        if cell["column"] >= 0:
-            deltas.setdefault((cell["row"], cell["metric"]), []).append(cell.get("delta"))
-    for cell in cells:
-        parts = deltas[cell["row"], cell["metric"]]
-        if cell["column"] == AVERAGE_COLUMN and cell["seeds"] and None not in parts:
-            cell["delta"] = float(np.mean(parts))
+    parts = numbers[numbers["column"] >= 0].groupby(["metric", "row"])["delta"]
+    means = parts.mean().where(parts.count() == len(columns.names)).rename("average")
+    of_average = (numbers["column"] == AVERAGE_COLUMN) & (numbers["seeds"] > 0)
+    numbers["delta"] = numbers["delta"].mask(of_average, numbers.join(means, on=["metric", "row"])["average"])
+    return numbers
 
 
-def costs(runs: pd.DataFrame, rows: Axis, expected: int) -> Iterator[Cell]:
-    """Yield parameters, MACs and speed of each row, where they are known; speed only if the hardware is the same."""
+def costs(runs: pd.DataFrame, rows: Axis, expected: int) -> pd.DataFrame:
+    """Return parameters, MACs and speed of each row, where they are known; speed only if the hardware is the same."""
     measured = runs[runs["state"] == "done"]
-    positions = rows.positions(measured)
+    tables = []
     for cost in COSTS:
-        if measured[cost].isna().all() or (cost == "images_per_second" and measured["hardware"].nunique() > 1):
-            continue
-        found = measured[cost].groupby(positions).agg(["mean", "std", "count"]).to_dict("index")
-        for i in range(len(rows.names)):
-            cell = {"row": i, "column": COSTS_COLUMN, "metric": cost, "seeds": 0, "expected": expected}
-            if i in found:
-                cell |= {"mean": found[i]["mean"], "sd": found[i]["std"], "seeds": found[i]["count"]}
-            yield cell
+        if measured[cost].notna().any() and (cost != "images_per_second" or measured["hardware"].nunique() <= 1):
+            found = measured[cost].groupby(rows.positions(measured)).agg(mean="mean", sd="std", seeds="count")
+            found = found.reindex(pd.RangeIndex(len(rows.names), name="row")).reset_index()
+            found["seeds"] = found["seeds"].fillna(0).astype(int)
+            tables.append(found.assign(column=COSTS_COLUMN, metric=cost, expected=expected))
+    return pd.concat(tables) if tables else pd.DataFrame(columns=["column"], dtype=int)

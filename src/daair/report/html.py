@@ -11,7 +11,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -97,16 +96,13 @@ def _figure(drawn: Drawn, folder: Path) -> dict[str, Any]:
 
 
 def _sample(sample: Sample) -> dict[str, Any]:
-    names = ("input", "restored", "clean")
-    uris = {name: _jpeg(picture) for name, picture in zip(names, sample.pictures, strict=True)}
     height, width = sample.pictures[0].shape[:2]
-    return {"sample": sample, "width": width, "height": height, **uris}
-
-
-def _jpeg(picture: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="JPEG", quality=QUALITY, subsampling=0)
-    return _uri(buffer.getvalue(), "image/jpeg")
+    shown: dict[str, Any] = {"sample": sample, "width": width, "height": height}
+    for name, picture in zip(("input", "restored", "clean"), sample.pictures, strict=True):
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, format="JPEG", quality=QUALITY, subsampling=0)
+        shown[name] = _uri(buffer.getvalue(), "image/jpeg")
+    return shown
 
 
 def _uri(content: bytes, kind: str) -> str:
@@ -117,24 +113,23 @@ def _link(path: Path, folder: Path) -> str:
     return Path(os.path.relpath(path, folder)).as_posix()
 
 
-def _folder(path: Path, folder: Path) -> str:
+def _folder_link(path: Path, folder: Path) -> str:
     """Return a link to a run's folder; empty where there is none, as for a run that was read from elsewhere."""
     return f"{_link(path, folder)}/" if path.is_dir() else ""
 
 
 def _variants(data: FigureData, folder: Path, commands: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """Yield each variant with the values of its differing keys, its runs and its command."""
-    few_columns = data.runs[["variant", "run", "seed", "state", *data.keys]].sort_values("seed", kind="stable")
-    groups = {str(variant): runs for variant, runs in few_columns.groupby("variant", observed=True, sort=False)}
     for variant, name in data.names.items():
-        runs = groups[variant]
+        whole = data.runs_of(variant)
+        runs = whole[["run", "seed", "state"]]
         yield {
             "name": name,
             "is_reference": variant == data.reference,
-            "values": [_value(runs[key].iloc[0]) for key in data.keys],
+            "values": [_value(whole[key].iloc[0]) for key in data.keys],
             "runs": [
-                {"seed": run.seed, "state": run.state, "href": _folder(data.folder / run.run, folder)}
-                for run in runs[["run", "seed", "state"]].itertuples(index=False)
+                {"seed": run.seed, "state": run.state, "href": _folder_link(data.folder / run.run, folder)}
+                for run in runs.itertuples(index=False)
             ],
             "command": commands.get(variant, ""),
         }

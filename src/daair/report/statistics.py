@@ -26,19 +26,20 @@ class Comparison:
 
     Attributes:
         delta: Mean over images of the mean over seeds of (variant - reference).
-        low, high: Bootstrap confidence interval of `delta` (BCa, images resampled); nan for fewer than two images.
+        delta_low, delta_high: Bootstrap confidence interval of `delta` (BCa, images resampled); nan for fewer than two
+            images.
         p: Two-sided Wilcoxon signed-rank test of the images' differences; 1 if all are 0, nan without images.
-        images, seeds: How many were paired.
         seeds_agreeing: In how many seeds the mean difference has the sign of `delta`.
+        paired_images, paired_seeds: How many were paired.
     """
 
     delta: float
-    low: float
-    high: float
+    delta_low: float
+    delta_high: float
     p: float
-    images: int
-    seeds: int
     seeds_agreeing: int
+    paired_images: int
+    paired_seeds: int
 
 
 def compare(variant: pd.Series, reference: pd.Series, *, alpha: float = 0.05, resamples: int = 10_000) -> Comparison:
@@ -54,13 +55,13 @@ def compare(variant: pd.Series, reference: pd.Series, *, alpha: float = 0.05, re
     with np.errstate(invalid="ignore"):
         difference = (variant - reference).replace([np.inf, -np.inf], np.nan).dropna()
     if difference.empty:
-        return Comparison(*[float("nan")] * 4, images=0, seeds=0, seeds_agreeing=0)
+        return Comparison(*[float("nan")] * 4, seeds_agreeing=0, paired_images=0, paired_seeds=0)
     images = difference.groupby(level=0, observed=True).mean().round(SAME).to_numpy()
     seeds = difference.groupby(level=1, observed=True).mean().to_numpy()
     delta = float(difference.groupby(level=0, observed=True).mean().mean())
     low, high = _interval(images, alpha, resamples)
     agreeing = int((np.sign(seeds) == np.sign(delta)).sum())
-    return Comparison(delta, low, high, _wilcoxon(images), len(images), len(seeds), agreeing)
+    return Comparison(delta, low, high, _wilcoxon(images), agreeing, len(images), len(seeds))
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -69,7 +70,7 @@ def holm(p: Sequence[float]) -> list[float]:
     Source: Holm, *A simple sequentially rejective multiple test procedure*, Scand. J. Statist. 1979. nan stays nan and
     does not count as a test.
     """
-    values = np.asarray(p, np.float64)
+    values = np.array(p, np.float64)
     tested = np.flatnonzero(~np.isnan(values))
     order = tested[np.argsort(values[tested], kind="stable")]
     factors = np.arange(len(order), 0, -1)

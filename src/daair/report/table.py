@@ -124,11 +124,10 @@ def study_table(collated: Collated, spec: TableSpec, name: str = "", question: s
     reference = _reference(spec.reference, rows)
     seeds = runs["seed"].nunique()
     average = len(columns.names) > 1 and set(column_keys) == {"benchmark"} and images["protocol"].nunique() == 1
-    cells = list(aggregate.seed_statistics(means, rows, columns, spec.metrics, seeds, average))
+    numbers = aggregate.seed_statistics(means, rows, columns, spec.metrics, seeds, average)
     if reference is not None:
-        aggregate.add_comparisons(cells, images, runs, rows, columns, reference, spec.alpha, spec.resamples)
-    cells += aggregate.costs(runs, rows, seeds)
-    numbers = pd.DataFrame(cells, columns=list(NUMBERS))
+        numbers = aggregate.add_comparisons(numbers, images, runs, rows, columns, reference, spec.alpha, spec.resamples)
+    numbers = pd.concat([numbers, aggregate.costs(runs, rows, seeds)], ignore_index=True).reindex(columns=list(NUMBERS))
     notes = list(_notes(runs, images, numbers))
     return StudyTable(name, question, spec, rows, columns, reference, numbers, runs, images, notes)
 

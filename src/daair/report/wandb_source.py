@@ -1,12 +1,12 @@
-"""Runs of a Weights & Biases project, put back into folders as their machines had them.
+"""Runs of a Weights & Biases project, put back into folders as they were on their machines.
 
 The mirror sends the small files of a run's folder (`Record.collated`); here they are fetched into
 
     <runs>/.wandb/<project>/<study>/<label>-<config id>/seed<k>/     the run's folder, without weights and checkpoints
 
 so everything that reads folders reads these too. What has not changed is not fetched again. W&B's own config is not
-used: it forgets the order of keys, and empty values. Its offline folders are not read either, since their format is its
-own business: an offline run has its folder beside it, and `wandb sync` brings it to a server.
+used, since it loses the order of keys and empty values. Its offline folders are not read either, since their format is
+internal; an offline run's own folder lies beside them, and `wandb sync` sends it to a server.
 """
 
 import contextlib
@@ -54,9 +54,9 @@ class Listed:
     """A run of the project, and the files in it that are a run folder's.
 
     Attributes:
-        id: W&B's name for the run.
-        heartbeat: when it was last heard of, ISO.
-        state: running, finished, failed, crashed, killed, ...
+        id: W&B's id of the run.
+        heartbeat: When it last sent something, ISO.
+        state: As W&B calls it: running, finished, failed, crashed, killed, ...
         run: `<study>/<label>-<config id>/seed<k>`; empty if the run is none of the lab's.
     """
 
@@ -73,21 +73,22 @@ def gather(
     study: str | None = None,
     progress: ShowProgress = _silent,
 ) -> tuple[Collated, Path]:
-    """Read the runs of a study from folders, from Weights & Biases, or from both; a run that both have counts once,
-    as its folder says.
+    """Read the runs of a study from folders, from Weights & Biases, or from both.
+
+    Of a run that is in both, its folder counts.
 
     Args:
-        source: where from.
+        source: Where to read from.
         project: `entity/name`, or the name of a project of the account's own; not needed for folders.
-        runs: the folder of runs.
-        study: name of the study; None = all.
-        progress: shows what takes time.
+        runs: The folder of runs.
+        study: Name of the study; None = all.
+        progress: Shows what takes time.
 
     Returns:
         The runs, and the folder in which each one's folder is.
 
     Raises:
-        UserError: no runs; or no key, no network, no such project: in one line, within about a minute.
+        UserError: There are no runs, or no key, network or such project. It is raised within about a minute.
     """
     runs = Path(runs)
     if source == "folders":
@@ -99,7 +100,7 @@ def gather(
     if not names and not fetched:
         others = f"; {len(left_out)} left out, such as {left_out[0]}" if left_out else ""
         raise UserError(f"collate.project={project}: no runs of {f'study={study}' if study else 'any study'}{others}")
-    # Of exactly these runs, by links: earlier ones stay in the cache, and the user's own where they are.
+    # A folder of links to exactly these runs: earlier ones stay in the cache, and the user's own where they are.
     view = cache / ".view" / (safe_name(study) if study else ".all")
     shutil.rmtree(view, ignore_errors=True)
     for name, folder in {**{name: cache / name for name in fetched}, **names}.items():
@@ -120,14 +121,14 @@ def fetch(
 
     Args:
         project, study, progress: see `gather`.
-        cache: folder for the runs of this project.
-        known: runs that are not fetched, `<study>/<label>-<config id>/seed<k>`; labels do not matter.
+        cache: Folder for the runs of this project.
+        known: Runs that are not fetched, `<study>/<label>-<config id>/seed<k>`; labels do not matter.
 
     Returns:
         Those runs of the project that are in the cache, without the known ones; and what was left out.
 
     Raises:
-        UserError: no key, no network, no such project.
+        UserError: There is no key, network or such project.
     """
     found = {run.id: run for run in _runs(project, study)}
     listed, failed = _all(lambda id: _listed(found[id], cache), found, "look at", progress)
@@ -151,7 +152,7 @@ def fetch(
 
 
 NOTE = ".wandb.json"
-"""In a fetched folder: which state of which run that was."""
+"""File in a fetched folder with the `Listed` that it was fetched as."""
 
 
 def _runs(project: str, study: str | None) -> Iterator["WandbRun"]:
@@ -179,17 +180,17 @@ def _runs(project: str, study: str | None) -> Iterator["WandbRun"]:
 def _all(
     work: Callable[[str], Any], names: Iterable[str], doing: str, progress: ShowProgress
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return what `work` gives for each name, several at a time; and why it failed for some.
+    """Return what `work` returns for each name, computed several at a time, and the reasons for which it failed.
 
     Raises:
-        UserError: it failed for many in a row, so that the network or the server must be gone.
+        UserError: It failed for many in a row, so that the network or the server must be gone.
     """
     names, done, failed, in_a_row = list(names), {}, {}, 0
 
     def guarded(name: str) -> None:
         try:
             done[name] = work(name)
-        except Exception as error:  # of one run of many: a file that is gone, say
+        except Exception as error:  # one run of many, of which a file is gone for example
             failed[name] = one_line(error)
 
     with ThreadPoolExecutor(THREADS) as pool, progress(doing, len(names)) as bar:
@@ -206,7 +207,7 @@ def _all(
 
 
 def _listed(run: "WandbRun", cache: Path) -> Listed:
-    """Return what the run holds, asked of the server unless it is known from before."""
+    """Return what the run holds; the server is asked only if the run has changed since it was asked before."""
     file = cache / ".listed" / f"{safe_name(run.id)}.json"
     stored = _note(file)
     if stored.get("heartbeat") == run.heartbeat_at and stored.get("state") == run.state:
@@ -217,7 +218,7 @@ def _listed(run: "WandbRun", cache: Path) -> Listed:
 
 
 def _files(run: "WandbRun") -> dict[str, list["File"]]:
-    """The files of the run folder that is in a run, by its place; nothing if there is none with config and status."""
+    """Return the files of a run by the run folder that they belong to, if that has a config and a status."""
     folders: dict[str, list[File]] = {}
     for file in run.files(per_page=PAGE):
         parts = PurePosixPath(file.name).parts
@@ -242,8 +243,8 @@ def _download(run: "WandbRun", listed: Listed, cache: Path) -> None:
         file.download(root=str(part), replace=True).close()
     folder, target = part / listed.run, cache / listed.run
     record = Record(folder)
-    if listed.state != "running" and record.status().state == "running":  # killed: it could not say so any more
-        record.update(state="interrupted", message=f"ended without a word; Weights & Biases: {listed.state}")
+    if listed.state != "running" and record.status().state == "running":  # killed before it could write that
+        record.update(state="interrupted", message=f"ended without a message; Weights & Biases: {listed.state}")
     write_text(folder / NOTE, json.dumps(asdict(listed)))
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)

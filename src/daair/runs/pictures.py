@@ -1,4 +1,4 @@
-"""Pictures that people look at: labelled strips of input | restored | clean."""
+"""Sheets of pictures with captions: input, restored and clean image side by side."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -25,17 +25,17 @@ def comparison(
     """Write a sheet with one row per entry and one captioned image per column, atomically; returns `path`.
 
     Args:
-        path: the PNG or JPEG file.
-        rows: images (H, W, 3), float in [0, 1], one per column, by the row's name.
-        columns: captions.
-        notes: further words per image, e.g. its PSNR, by the row's name.
-        height: to which images are scaled, in pixels; smaller ones are enlarged without smoothing.
-        captions: text that stands above each row behind its name, which then is not repeated at each image.
+        path: The PNG or JPEG file.
+        rows: Images (H, W, 3), float in [0, 1], one per column, by the row's name.
+        columns: Captions of the columns.
+        notes: A further text per image, e.g. its PSNR, by the row's name.
+        height: To which images are scaled, in pixels; smaller ones are enlarged without smoothing.
+        captions: Texts that stand above the rows, below their names, which are then not repeated at each image.
     """
     font, bold = ImageFont.load_default(size=13), ImageFont.load_default(size=15)
     tiles: list[list[tuple[str, Image.Image]]] = []
     for name, images in rows.items():
-        texts = notes.get(name, [""] * len(images)) if notes else [""] * len(images)
+        texts = (notes or {}).get(name, [""] * len(images))
         pairs = zip(columns, texts, images, strict=True)
         prefix = "" if captions else f"{name}: "
         tiles.append([(f"{prefix}{head} {text}".strip(), _scaled(image, height)) for head, text, image in pairs])

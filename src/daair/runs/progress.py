@@ -1,4 +1,4 @@
-"""How far a run is, by the end of its metrics.jsonl: its status.json is only renewed with each checkpoint."""
+"""How far a run is. It is read from the end of metrics.jsonl, since status.json is only renewed with checkpoints."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,13 +11,13 @@ SCORE = "val/psnr"
 
 @dataclass(frozen=True)
 class Progress:
-    """A look at a run.
+    """How far a run is.
 
     Attributes:
-        step: optimizer updates that it is known to have made.
-        psnr: of its newest validation, dB, mean over degradations; None before there is one.
-        left: seconds of training that are left at the latest speed; None if that is not known or it is not running.
-        silent: seconds since the run last wrote anything; None if it never did.
+        step: Optimizer updates that it is known to have made.
+        psnr: Of its newest validation, dB, mean over degradations; None before there is one.
+        left: Seconds of training that are left at the latest speed; None if that is not known or it is not running.
+        silent: Seconds since the run last wrote anything; None if it never did.
     """
 
     step: int
@@ -27,18 +27,18 @@ class Progress:
 
 
 def progress(run: Run, now: datetime) -> Progress:
-    """Look at a run.
+    """Return how far a run is.
 
     Args:
-        run: as `daair.runs.store.read` gives it.
-        now: with a time zone.
+        run: As `daair.runs.store.read` gives it.
+        now: With a time zone.
     """
     status, running = run.status, run.state == "running"
     step, psnr, newest, oldest = status.step, None, None, None
     for row in Record(run.folder).newest():
         psnr = row.get(SCORE) if psnr is None else psnr
         if not running and psnr is not None:
-            break  # the rest would only tell how fast it was
+            break  # older lines only show its speed
         time = _time(row.get("time"))
         if time is None or (running and time < (_time(status.started) or time)):
             continue  # of an earlier attempt

@@ -1,4 +1,4 @@
-"""A run's folder: the one source of truth about a run, and the only place that knows its file names.
+"""A run's folder: the one source of truth about a run. Its file names are known here only.
 
     <paths.runs>/<study>/<label>-<config id>/seed<k>/
         config.yaml          the frozen config
@@ -16,8 +16,8 @@
         samples/             pictures: input | restored | clean; <benchmark>/{largest,smallest}_gain.png, see `samples`
         wandb/               the mirror, when it is on
 
-Every file but metrics.jsonl appears by write-then-rename; metrics.jsonl grows by whole flushed lines, and a reader
-ignores a torn last one.
+Every file but metrics.jsonl is written beside its place and then renamed; metrics.jsonl grows by whole flushed lines,
+and a reader ignores a torn last one.
 """
 
 import contextlib
@@ -51,16 +51,16 @@ class Status:
     """Contents of status.json.
 
     Attributes:
-        state: where the run stands. `done` only after its results are written.
-        attempt: how often it was started, from 1.
-        step, steps: optimizer updates made, and the budget.
-        host, pid: who works or worked on it.
-        queued, started, updated, finished: ISO times, UTC; when it was put in line, when its latest attempt began, when
+        state: Where the run stands. `done` only after its results are written.
+        attempt: How often it was started.
+        step, steps: Optimizer updates made, and the budget.
+        host, pid: The machine and process that work or worked on it.
+        queued, started, updated, finished: ISO times, UTC; when it was queued, when its latest attempt began, when
             this file was written, and when the run was done. Empty for what has not happened.
-        commit: of the source tree of the latest attempt, with a `+` when it had changes; empty outside a checkout.
-        device: what it works on, e.g. `cpu`, `2 x NVIDIA H100`.
-        message: why it failed or stopped; empty otherwise.
-        schema: version of this file.
+        commit: Of the source tree of the latest attempt, with a `+` when it had changes; empty outside a checkout.
+        device: What it works on, e.g. `cpu`, `2 x NVIDIA H100`.
+        message: Why it failed or stopped; empty otherwise.
+        schema: Version of this file.
     """
 
     state: State = "queued"
@@ -84,7 +84,7 @@ TAIL = 1 << 16  # bytes of metrics.jsonl that a quick look reads
 
 
 class DamagedRecord(UserError):
-    """A file of a run's folder is not what its version wrote."""
+    """A file of a run's folder is torn or was changed by something else."""
 
 
 class Busy(UserError):
@@ -92,7 +92,7 @@ class Busy(UserError):
 
 
 class Place:
-    """A file or folder in a run's folder: of a record its path, of the class `Record` only its name."""
+    """A file or folder in a run's folder: its path as an attribute of a record; of the class, only its name."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -109,8 +109,8 @@ class Record:
     """Reads and writes a run's folder. A writer holds `lock()`; readers need nothing.
 
     Args:
-        folder: the run's folder; need not exist yet.
-        writer: false makes everything that writes do nothing: for all processes of a run but the main one.
+        folder: The run's folder; need not exist yet.
+        writer: False makes all methods that write do nothing: for all processes of a run but the main one.
     """
 
     config_file = Place("config.yaml")
@@ -150,16 +150,16 @@ class Record:
         return files + sorted(self.samples.glob("*/*.png"))
 
     def contents(self, place: Place) -> bytes:
-        """Return what a file holds, as in `record.contents(Record.results_file)`; half the work of reading from a path.
+        """Return what a file holds, as in `record.contents(Record.results_file)`; twice as fast as `Path.read_bytes`.
 
         Raises:
-            OSError: it is not there, or cannot be read.
+            OSError: It does not exist, or cannot be read.
         """
         with open(f"{self.folder}/{place.name}", "rb", buffering=0) as file:
             return file.read()
 
     def _object(self, place: Place) -> dict[str, Any]:
-        """Return the JSON object in a file; {} where there is none."""
+        """Return the JSON object in a file; {} if it does not exist."""
         try:
             stored = json.loads(self.contents(place))
         except FileNotFoundError:
@@ -172,10 +172,10 @@ class Record:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder; the operating system lets go of it when the holder dies, however it dies.
+        """Lock the folder; the operating system releases the lock when the process dies, however it dies.
 
         Raises:
-            Busy: another process holds it; the text says which.
+            Busy: Another process holds the lock; the text says which.
         """
         if not self.writer:
             yield
@@ -203,7 +203,7 @@ class Record:
         self.update(state="queued", queued=_now(), steps=steps, message="")
 
     def hand_over(self, job: str) -> None:
-        """Note the number of the Slurm job that is to do this run. Not in status.json: the job may be writing it."""
+        """Note the number of the Slurm job that does this run. Not in status.json, which the job may be writing."""
         write_text(self.job_file, json.dumps({"job": job, "submitted": _now()}) + "\n")
 
     def job(self) -> str | None:
@@ -239,7 +239,7 @@ class Record:
         """Return what status.json says; `queued` where there is none or where it is damaged.
 
         Raises:
-            UserError: a newer version wrote it; its meaning is not known here.
+            UserError: A newer version wrote it, whose meaning is not known here.
         """
         try:
             return self.read_status()
@@ -247,11 +247,11 @@ class Record:
             return Status()
 
     def read_status(self) -> Status:
-        """What status.json says; `queued` where there is none. Fields that it lacks (older versions) have defaults.
+        """Return what status.json says; `queued` where there is none. Fields that older versions lack have defaults.
 
         Raises:
-            DamagedRecord: it is torn or not what we write.
-            UserError: a newer version wrote it.
+            DamagedRecord: It is torn or no status.
+            UserError: A newer version wrote it.
         """
         try:
             stored = json.loads(self.contents(Record.status_file))
@@ -279,7 +279,7 @@ class Record:
         """Return the frozen config.
 
         Raises:
-            UserError: the folder holds none.
+            UserError: The folder holds none.
         """
         if not self.config_file.is_file():
             raise UserError(f"{self.folder} is not a run folder: it has no {self.config_file.name}")
@@ -294,27 +294,27 @@ class Record:
         return stored if isinstance(stored, list) and all(isinstance(item, str) for item in stored) else None
 
     def environment(self) -> dict[str, Any]:
-        """Return what the latest attempt noted of its machine, see `daair.runs.environment`; {} where there is nothing.
+        """Return what the latest attempt noted of its machine, see `daair.runs.environment`; {} if nothing.
 
         Raises:
-            DamagedRecord: the file is torn.
+            DamagedRecord: The file is torn.
         """
         return self._object(Record.environment_file)
 
     def summarise(self, **values: Any) -> None:
-        """Note numbers that tell of the run as a whole, in place of earlier ones of the same names.
+        """Note numbers about the run as a whole, in place of earlier ones of the same names.
 
-        Collation knows `parameters`; `macs`, multiply-accumulates of one 224 x 224 image; `seconds` in the training
+        Collation reads `parameters`; `macs`, multiply-accumulates of one 224 x 224 image; `seconds` in the training
         loop and `images_per_second` there, validations and checkpoints included; `training_data`, a digest.
         """
         if self.writer:
             write_text(self.summary_file, json.dumps(_jsonable({**self.summary(), **values}), indent=2) + "\n")
 
     def summary(self) -> dict[str, Any]:
-        """Return what `summarise` noted; {} where there is nothing.
+        """Return what `summarise` noted; {} if nothing.
 
         Raises:
-            DamagedRecord: the file is torn.
+            DamagedRecord: The file is torn.
         """
         return self._object(Record.summary_file)
 
@@ -324,15 +324,15 @@ class Record:
             write_text(self.data_file, json.dumps(summary, indent=1) + "\n")
 
     def data(self) -> dict[str, Any]:
-        """Return what `note_data` wrote; {} where there is nothing.
+        """Return what `note_data` wrote; {} if nothing.
 
         Raises:
-            DamagedRecord: the file is torn.
+            DamagedRecord: The file is torn.
         """
         return self._object(Record.data_file)
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
-        """Append one line of metrics. Numbers that JSON has no word for (nan, inf) are written as null."""
+        """Append one line of metrics. Numbers that JSON cannot express (nan, inf) are written as null."""
         if not self.writer:
             return
         row = {"step": step, "time": _now(), **values}
@@ -352,7 +352,7 @@ class Record:
         return rows
 
     def newest(self) -> Iterator[dict[str, Any]]:
-        """Yield lines of metrics, the newest first, as far as the end of the file holds them; for a quick look."""
+        """Yield lines of metrics, the newest first, from the last `TAIL` bytes of the file; for a quick look."""
         try:
             with open(self.metrics_file, "rb") as file:
                 size = file.seek(0, os.SEEK_END)
@@ -370,7 +370,7 @@ class Record:
         """Return the per-image rows, or None before there are any.
 
         Raises:
-            UserError: the file holds something else.
+            UserError: The file is damaged.
         """
         from daair.runs import results
 
@@ -381,7 +381,7 @@ class Record:
         return self.samples / safe_name(benchmark) / f"{which}_gain.png"
 
     def rewind(self, step: int) -> None:
-        """Forget metrics of later steps, which a resumed run will log again."""
+        """Delete metrics of later steps, which a resumed run will log again."""
         if not self.writer:
             return
         kept = [row for row in self.metrics() if row["step"] <= step]

@@ -134,6 +134,5 @@ def _to_pandas(tables: list[pa.Table]) -> pd.DataFrame:
 def _wrong_rows(rows: pd.DataFrame) -> list[tuple[str, pd.Series]]:
     """Return reasons to leave out runs, each with the rows that it is about."""
     codes = pd.DataFrame({name: rows[name].cat.codes for name in KEYS} | {"run": rows["run"]})
-    wrong = [(f"results.csv: has a row without {name}", rows[name].isna()) for name in required_columns()]
-    wrong.append(("results.csv: has an image twice in one benchmark and protocol", codes.duplicated()))
-    return [(reason, which) for reason, which in wrong if which.any()]
+    gaps = [(f"results.csv: has a row without {name}", rows[name].isna()) for name in required_columns()]
+    return [*gaps, ("results.csv: has an image twice in one benchmark and protocol", codes.duplicated())]

@@ -1,9 +1,9 @@
-"""Many run folders: finding them, and reading how they stand, fast and without disturbing any.
+"""Many run folders: finding them, and reading how they stand, fast and without changing any.
 
     <runs>/<study>/<label>-<config id>/seed<k>/
 
 Only folders of these names count; whatever else lies in the folder of runs (evaluations, tables, hidden folders, the
-user's own) is passed over. Nothing is locked and nothing is written, so a run never notices that it is looked at.
+user's own) is passed over. Nothing is locked and nothing is written.
 """
 
 import os
@@ -20,7 +20,7 @@ from daair.runs.record import Record, State, Status
 
 VARIANT = re.compile(r"(?P<label>.+)-(?P<id>[0-9a-f]{8})")
 SEED = re.compile(r"seed(0|[1-9][0-9]*)")
-REUSED = 60.0  # seconds by which a process may seem younger than the run that it works on; clocks are set now and then
+CLOCK_TOLERANCE = 60.0  # seconds by which a process may seem younger than its run, because clocks are adjusted
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Run:
     """A run as its folder shows it.
 
     Attributes:
-        folder: the run's folder.
-        study, label, id, seed: from its path; `label` and `id` name the variant, `<label>-<id>`.
-        status: contents of status.json, as they stand there; see `state`.
-        problem: why status.json could not be read, in one line; empty if it could.
+        folder: The run's folder.
+        study, label, id, seed: From its path; `label` and `id` name the variant, `<label>-<id>`.
+        status: Contents of status.json; see `state` for how the run really stands.
+        problem: Why status.json could not be read, in one line; empty if it could.
     """
 
     folder: Path
@@ -54,12 +54,12 @@ class Run:
 
     @property
     def died(self) -> bool:
-        """Whether the process that works on it, by its status, is gone; of other machines nobody here can know."""
+        """Whether its status names a process of this machine that is gone; of other machines this is not known."""
         return self.status.state == "running" and self.status.host == socket.gethostname() and not self._process_lives()
 
     @property
     def state(self) -> State:
-        """Where the run really stands: one whose process is gone was interrupted, whatever its file still says."""
+        """Where the run stands: one whose process is gone was interrupted, whatever its file still says."""
         return "interrupted" if self.died else self.status.state
 
     def _process_lives(self) -> bool:
@@ -67,7 +67,9 @@ class Run:
 
         try:
             born = psutil.Process(self.status.pid).create_time()
-            return born <= datetime.fromisoformat(self.status.started).timestamp() + REUSED  # else: a number used again
+            return (
+                born <= datetime.fromisoformat(self.status.started).timestamp() + CLOCK_TOLERANCE
+            )  # else the number was reused
         except (psutil.NoSuchProcess, ValueError):
             return False
         except psutil.AccessDenied:
@@ -75,7 +77,7 @@ class Run:
 
 
 def identity(run: str) -> tuple[str, ...]:
-    """Return what `<study>/<label>-<config id>/seed<k>` is a run of: study, config id and seed, whatever the label."""
+    """Return study, config id and seed of `<study>/<label>-<config id>/seed<k>`: all that identifies a run."""
     study, variant, seed = run.split("/")
     return study, variant.rpartition("-")[2], seed
 
@@ -88,7 +90,7 @@ def studies(runs: str | Path) -> list[str]:
 def run_folders(runs: str | Path, study: str | None = None) -> Iterator[Path]:
     """Yield folders of all runs, or of those of one study, in natural order (rank4 before rank16).
 
-    Names are looked at, no file is opened. A study that does not exist has none.
+    No file is opened. A study that does not exist has none.
     """
     runs = Path(runs)
     for name in _subfolders(runs) if study is None else [safe_name(study)]:
@@ -103,7 +105,7 @@ def read(folder: str | Path) -> Run:
     """Return how one run stands; never raises because of what its files hold.
 
     Args:
-        folder: a run's folder, as `run_folders` gives it.
+        folder: A run's folder, as `run_folders` gives it.
     """
     folder = Path(folder)
     study, variant, seed = folder.parts[-3:]
@@ -118,7 +120,7 @@ def read(folder: str | Path) -> Run:
 
 
 def find_variant(runs: str | Path, study: str, config_id: str) -> str | None:
-    """Return the folder name `<label>-<config id>` that a study has for this config already, whatever its label."""
+    """Return the folder name `<label>-<config id>` that a study already has for this config, whatever its label."""
     names = _subfolders(Path(runs) / safe_name(study))
     return next((name for name in names if (match := VARIANT.fullmatch(name)) and match["id"] == config_id), None)
 
