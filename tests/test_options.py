@@ -12,6 +12,7 @@ from daair import checkpoint, components
 from daair.config.schema import Config
 from daair.config.validate import TAKES, validate
 from daair.losses import total_loss
+from daair.models import training
 from daair.models.training import Learner, Stage
 from daair.optim import make_schedule
 
@@ -62,7 +63,7 @@ def test_option_takes_a_step(group: str, option: str, photographs: Path) -> None
     optimizer = components.build(cfg.optimizer)(p for p in model.parameters() if p.requires_grad)
     schedule = make_schedule(cfg.schedule, optimizer, cfg.train.steps)
     mix = components.build(cfg.mix)
-    dataset = mix.train_dataset(seed=0)
+    dataset = mix.train_dataset(seed=0, views=training.views(model))
     batch = torch.utils.data.default_collate([dataset[k] for k in range(4)])
     before = [p.clone() for p in model.parameters()]
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 Weight = Annotated[float, Ge(0)]
 
-TERMS: Mapping[str, float] = MappingProxyType({"router": 0.01})
-"""Default weights of the terms that networks add to the image loss; `router` is L_aux of the routers [S]."""
+TERMS: Mapping[str, float] = MappingProxyType({"router": 0.01, "contrast": 0.1})
+"""Default weights of the terms that networks add to the image loss: L_aux of routers [S], AirNet's contrast."""
 
 
 class RestorationLoss(nn.Module):

@@ -50,7 +50,7 @@ def test_checkpoints_of_the_authors_are_loaded(filled: dict[str, Tensor], tmp_pa
     torch.save({"state_dict": {f"net.{name}": tensor for name, tensor in filled.items()}}, tmp_path / "net.ckpt")
     model = checkpoint.build({"_target_": "daair.models.airnet.AirNet", "queue": 1024})
     assert checkpoint.load_weights(model, tmp_path / "net.ckpt") == []
-    assert torch.equal(model.net.out.weight, filled["R.tail.0.weight"])
+    assert torch.equal(model.out.weight, filled["R.tail.0.weight"])
 
 
 def test_contrast_is_the_authors(filled: dict[str, Tensor]) -> None:

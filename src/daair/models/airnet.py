@@ -11,28 +11,22 @@ Shape legend: B images, C channels, D features of an embedding, K keys in the qu
     z = Stem(x) (B, C, H, W)        what the restorer is guided by
     x -> 3x3 -> groups of blocks, each guided by z -> 3x3 -> + -> 3x3
 
-One update of the published training, of which `forward` alone does the restoration:
-
-    encoding = net.encode(query)
-    restored = net.restore(query, encoding.guide)
-    contrast = net.contrast(encoding.embedding, key)      # key: another crop of the same images
-    loss = l1(restored, clean) + 0.1 * contrast.loss      # first stage: contrast.loss alone
-    ...backward, optimizer step...
-    net.enqueue(contrast.keys)
-    net.update_key_encoder()
+Its training has two stages (`stages`): the encoder alone, by contrast; then all of it, by the image loss and the
+contrast (`learn`). After each update the queue and the key encoder follow (`after_update`).
 """
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, NamedTuple
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
+
+from daair.models.training import Learned, Stage, gathered
 
 Positive = Annotated[int, Ge(1)]
 SLOPE = 0.1  # of every leaky ReLU
@@ -196,7 +190,11 @@ class AirNet(nn.Module):
         queue: K, the negatives that each embedding is compared with; the paper keeps those of 256 batches.
         temperature: divides the similarities.
         momentum: share of its old parameters that the key encoder keeps at each update.
+        warmup: the stage that trains the encoder alone, by contrast; with share 0 there is none.
     """
+
+    views = 2
+    terms = ("contrast",)
 
     def __init__(
         self,
@@ -207,9 +205,11 @@ class AirNet(nn.Module):
         queue: Positive = 2048,
         temperature: Annotated[float, Gt(0)] = 0.07,
         momentum: Annotated[float, Ge(0), Lt(1)] = 0.999,
+        warmup: Stage = Stage("encoder", 100 / 1500, ("encoder.*",), 10.0),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
-        self.temperature, self.momentum = temperature, momentum
+        self.temperature, self.momentum, self.warmup = temperature, momentum, warmup
+        self.fresh: list[Tensor] = []  # keys of the update's micro-batches
         self.encoder = DegradationEncoder(channels, features)
         self.key_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
         self.register_buffer("queue", F.normalize(torch.randn(features, queue), dim=0))
@@ -225,6 +225,24 @@ class AirNet(nn.Module):
         Only the stem of the encoder takes part, since nothing else of it guides the restorer.
         """
         return self.restore(x, self.encoder.stem(x))
+
+    def stages(self) -> Sequence[Stage]:
+        """Return the stage of the encoder alone, and that of the whole network."""
+        return self.warmup, Stage("restoration", 1 - self.warmup.share)
+
+    def learn(self, batch: Mapping[str, Tensor], stage: Stage) -> Learned:
+        """Return the contrast of a batch's two views and, after the first stage, the restored images."""
+        encoding = self.encode(batch["input"])
+        contrast = self.contrast(encoding.embedding, batch["input2"])
+        self.fresh.append(contrast.keys)
+        image = None if stage.name == self.warmup.name else self.restore(batch["input"], encoding.guide)
+        return Learned(image, {"contrast": contrast.loss})
+
+    def after_update(self) -> None:
+        """Put the keys of an update into the queue, and let the key encoder follow."""
+        self.enqueue(torch.cat(self.fresh))
+        self.fresh.clear()
+        self.update_key_encoder()
 
     def encode(self, x: Tensor) -> Encoding:
         """Encode the degradations of images (B, 3, H, W); what comes of it can be restored with and contrasted."""
@@ -262,10 +280,7 @@ class AirNet(nn.Module):
         With several processes the keys of all of them enter in the order of their ranks, so that equal queues stay
         equal; all of them must call this with equally many keys.
         """
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            gathered = [torch.empty_like(keys) for _ in range(dist.get_world_size())]
-            dist.all_gather(gathered, keys.contiguous())
-            keys = torch.cat(gathered)
+        keys = gathered(keys)
         size = self.queue.shape[1]
         keys = keys[-size:]
         places = (self.queue_start + torch.arange(len(keys), device=keys.device)) % size
