@@ -1,9 +1,11 @@
-"""A plugin: its configs join ours by name, in help and sweeps too, and its classes are trusted.
+"""A plugin: its configs join ours by name, in help and sweeps too, and a command that names it trusts it.
 
 The package is in tests/plugin. It is not installed: its folder and a hand-written entry point stand on the path.
+`tests/test_own_package.py` trains it.
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +13,14 @@ from pathlib import Path
 import pytest
 from helpers import PLUGIN, ROOT, install_plugin
 
+from daair import cli
 from daair.config import plugins
 from daair.config.jobs import Command, Job
 from daair.config.validate import validate
 from daair.errors import UserError
 from daair.trust import PARTS, named_packages, refuse_untrusted
+
+GUIDE = ROOT / "docs" / "extend.md"
 
 
 @pytest.fixture
@@ -95,3 +100,22 @@ def test_a_stored_config_builds_what_is_ours_and_what_is_trusted(plugin):
 def test_what_a_package_passes_on_is_named_with_who_defines_it(plugin):
     assert named_packages({"model": {"_target_": "mypkg.parts.nn.Conv2d"}}) == {"mypkg", "torch"}
     assert named_packages({"optimizer": {"_target_": "torch.optim.AdamW"}}) == set()
+
+
+def test_the_guide_shows_what_the_package_holds():
+    shown = re.findall(r"`([\w./]+\.(?:py|yaml|toml))`[^`]*\n\n```\w+\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    assert len(shown) == 6
+    for name, snippet in shown:
+        assert snippet in (PLUGIN / name).read_text(), name
+
+
+@pytest.mark.parametrize("line", re.findall(r"^ {4}python run\.py (?!--help)(.*)$", GUIDE.read_text(), re.MULTILINE))
+def test_commands_of_the_guide_compose(plugin, line):
+    command = Command.parse(cli.flags_first([cli.spell_out(word, line.split()) for word in line.split()]))
+    for point in command.points:
+        validate(command.composer.compose_job(point.overrides))
+
+
+def test_links_of_the_guide_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", GUIDE.read_text()):
+        assert (GUIDE.parent / target).exists(), target

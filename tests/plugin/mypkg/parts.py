@@ -11,11 +11,7 @@ from daair.models.router import Routing
 
 
 class Net(nn.Module):
-    """A plain convolutional network that adds a correction to the image.
-
-    Args:
-        width: Channels between the two convolutions.
-    """
+    """Adds a correction to the image; `width` channels lie between its two convolutions."""
 
     def __init__(self, width: Annotated[int, Ge(1)] = 8) -> None:
         super().__init__()
