@@ -15,6 +15,7 @@ from daair.runs.record import Record
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = str(ROOT / "run.py")
+PLUGIN = ROOT / "tests" / "plugin"
 
 # The smallest real training: a second of computing after the imports.
 SMALL = [
@@ -55,6 +56,15 @@ def make_photographs(root: Path, count: int = 4, size: int = 48) -> Path:
             coarse = Image.fromarray(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8))
             coarse.resize((size, size), Image.Resampling.BICUBIC).save(folder / f"{part}{i}.png")
     return root
+
+
+def install_plugin(site: Path, value: str = "mypkg") -> Path:
+    """Write what an installer would note of the plugin in tests/plugin into `site`; returns `site`, for the path."""
+    noted = site / "mypkg-1.0.dist-info"
+    noted.mkdir(parents=True)
+    (noted / "METADATA").write_text("Metadata-Version: 2.1\nName: mypkg\nVersion: 1.0\n")
+    (noted / "entry_points.txt").write_text(f"[daair.plugins]\nmypkg = {value}\n")
+    return site
 
 
 def environment() -> dict[str, str]:

@@ -84,6 +84,7 @@ def _child(arguments: list[str], cwd: str, env: dict[str, str], output: str) -> 
         os.dup2(handle, stream)
     sys.stdout, sys.stderr = (os.fdopen(stream, "w", buffering=1) for stream in (1, 2))
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.path[1:1] = filter(None, env.get("PYTHONPATH", "").split(os.pathsep))  # the server has read its own
     try:
         if arguments[0] == "-m":
             sys.argv, sys.path[0] = arguments[1:], cwd

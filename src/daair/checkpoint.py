@@ -5,7 +5,6 @@ packages that the user trusts, and no pickle is loaded. State dicts of networks 
 `model._target_` may be PyTorch files; they go through `torch.load(weights_only=True)`.
 """
 
-import importlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,10 +17,10 @@ from torch import Tensor, nn
 from daair import components
 from daair.errors import UserError, reason
 from daair.files import replacing, write_text
+from daair.trust import NETWORKS, refuse_untrusted
 from daair.weights import fit, read_state
 
 WEIGHTS = "model.safetensors"
-OURS = "daair.models"
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:
@@ -108,7 +107,7 @@ def load(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[s
         raise UserError(f"{description} is missing: it says which network the weights beside it belong to") from None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{description}: damaged or not written by daair ({error})") from None
-    refuse_other_code(config, description, trust)
+    refuse_untrusted(config, description, NETWORKS, trust)
     try:
         model = build(config)
     except Exception as error:  # a file may say anything
@@ -159,48 +158,3 @@ def load_weights(model: nn.Module, path: Path, strict: bool = True) -> list[str]
     fitting, notes = fit(state, expected, convert, strict)
     model.load_state_dict({**expected, **fitting})
     return [*state.notes, *notes]
-
-
-def refuse_other_code(config: Any, source: Path, trust: Sequence[str] = ()) -> None:
-    """Refuse a stored config that names anything but classes of `daair.models` and of trusted packages.
-
-    Interpolations are refused as well.
-
-    Args:
-        config: the config, or a part of it.
-        source: the file that it stands in.
-        trust: names of packages.
-
-    Raises:
-        UserError: says what is named and how to trust it.
-    """
-    if isinstance(config, Mapping):
-        for key, value in config.items():
-            if key == "_target_" and not may_be_named(value, trust):
-                package = value.partition(".")[0] if isinstance(value, str) else ""
-                foreign = package.isidentifier() and package not in ("daair", *trust)
-                hint = f"; if you trust the code of that package, add it: trust=[{package}]" if foreign else ""
-                among = " or ".join([OURS, *trust])
-                raise UserError(f"{source}: refused, since it names {value!r}, which is not a class of {among}{hint}")
-            refuse_other_code(value, source, trust)
-    elif isinstance(config, list):
-        for value in config:
-            refuse_other_code(value, source, trust)
-    elif isinstance(config, str) and "${" in config:
-        raise UserError(f"{source}: refused, since it holds the interpolation {config!r}")
-
-
-def may_be_named(target: Any, trust: Sequence[str] = ()) -> bool:
-    """Return whether a stored `_target_` is a class that was defined in `daair.models` or in a trusted package.
-
-    The dotted path is resolved here by one import and one attribute, so that `daair.models.x.os.system` finds nothing.
-    """
-    module, _, name = str(target).rpartition(".")
-    packages = (OURS, *trust)
-    if not isinstance(target, str) or not any(f"{module}.".startswith(f"{package}.") for package in packages):
-        return False
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError):
-        return False
-    return isinstance(found, type) and any(f"{found.__module__}.".startswith(f"{package}.") for package in packages)

@@ -56,14 +56,14 @@ class Job:
         trust: Sequence[str] | None = None,
         composer: Composer | None = None,
     ) -> Job:
-        """Return the job with a checked config; `trust` is by default what the config itself names."""
+        """Return the job with a checked config; `trust` is by default what the config names."""
         from daair.config.identity import run_folder
-        from daair.config.trust import trusted_packages
+        from daair.trust import named_packages
 
-        trust = trusted_packages(config) if trust is None else tuple(trust)
+        trust = {*named_packages(config.to_dict()), *config.trust} if trust is None else trust
         folder = Path(config.paths.runs) if config.study is None else run_folder(config)
         label, _, config_id = folder.parent.name.rpartition("-") if config.study is not None else ("", "", "")
-        return cls(config, tuple(overrides), config_id, folder, label, trust, composer)
+        return cls(config, tuple(overrides), config_id, folder, label, tuple(sorted(trust)), composer)
 
     @property
     def name(self) -> str:

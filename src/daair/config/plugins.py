@@ -1,4 +1,4 @@
-"""Installed packages that add parts to the lab: their configs join ours by name, and their classes are trusted.
+"""Installed packages that add parts to the lab: their configs join ours by name.
 
 A package names itself in an entry point of the group `daair.plugins`. In its pyproject.toml:
 
@@ -34,8 +34,3 @@ def conf_folders() -> dict[str, Path]:
         below = package.split(".")[1:]
         folders[package] = Path(next(iter(spec.submodule_search_locations)), *below, "conf")
     return dict(sorted(folders.items()))
-
-
-def packages() -> set[str]:
-    """Return the top-level packages of the installed plugins."""
-    return {package.partition(".")[0] for package in conf_folders()}

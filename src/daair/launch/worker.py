@@ -64,11 +64,11 @@ def _work(record: Record, trust: Sequence[str]) -> int:
     from daair.components import locate
     from daair.config.jobs import Job
     from daair.config.schema import Config
-    from daair.config.trust import refuse_untrusted
+    from daair.trust import PARTS, refuse_untrusted
 
     frozen = record.config()
+    refuse_untrusted(frozen, record.config_file, PARTS, trust, hint="--trust {}")
     job = Job.of(Config.from_dict(frozen), record.overrides() or (), trust)
-    refuse_untrusted(frozen, trust, record.config_file)
     if job.folder.resolve() != record.folder.resolve():
         raise UserError(
             f"{record.folder} holds the config of the run {job.folder}: it was moved, is not started from the "

@@ -4,18 +4,14 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from annotated_types import Ge, Le
+from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
 from daair.models.router import Routing
 
 
-class ToyNet(nn.Module):
-    """Adds a correction by two convolutions to the image.
-
-    Args:
-        width: Channels in between.
-    """
+class Net(nn.Module):
+    """Adds a correction to the image; `width` channels lie between its two convolutions."""
 
     def __init__(self, width: Annotated[int, Ge(1)] = 8) -> None:
         super().__init__()
@@ -27,15 +23,15 @@ class ToyNet(nn.Module):
 
 
 class ByBrightness(nn.Module):
-    """Sends dark images to the first expert and bright ones to the last; it looks at the image, and learns nothing.
+    """A router without parameters: dark images go to the first expert, bright ones to the last.
 
     Args:
-        channels: Channels of the features.
+        channels: Channels of the features, which it does not look at.
         count: Number of experts.
         gamma: Exponent of the mean brightness; below 1 spreads the dark images over more experts.
     """
 
-    def __init__(self, channels: int, count: int, gamma: Annotated[float, Ge(0.1), Le(10)] = 1.0) -> None:
+    def __init__(self, channels: int, count: int, gamma: Annotated[float, Interval(ge=0.1, le=10)] = 1.0) -> None:
         super().__init__()
         self.count, self.gamma = count, gamma
 
@@ -47,12 +43,14 @@ class ByBrightness(nn.Module):
         return Routing(index, gates, gates.new_zeros(()))
 
 
-def stripes(image: np.ndarray, rng: np.random.Generator, *, depth: Annotated[int, Ge(1), Le(255)] = 40) -> np.ndarray:
+def stripes(
+    image: np.ndarray, rng: np.random.Generator, *, depth: Annotated[int, Interval(ge=1, le=255)] = 40
+) -> np.ndarray:
     """Darken every other row.
 
     Args:
         image: Clean image, uint8, (H, W, 3).
-        rng: Source of all randomness; it says whether even or odd rows are darkened.
+        rng: Source of all randomness; it decides whether even or odd rows become darker.
         depth: How much darker the rows become, in grey values.
     """
     out = image.astype(np.int16)

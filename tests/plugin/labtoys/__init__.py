@@ -1,1 +1,0 @@
-"""Parts of somebody else's for the lab."""
