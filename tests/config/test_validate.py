@@ -230,11 +230,11 @@ class Net(nn.Conv2d):
 def plugged(tmp_path, monkeypatch) -> Composer:
     """A further folder of configs: a model with a part group that the lab does not know."""
     files = {
-        "mypkg.py": PACKAGE,
-        "norm/plain.yaml": "_target_: mypkg.Norm\n_partial_: true\neps: 1.0e-5\n",
-        "norm/coarse.yaml": "_target_: mypkg.Norm\n_partial_: true\neps: 1\n",
+        "normpkg.py": PACKAGE,
+        "norm/plain.yaml": "_target_: normpkg.Norm\n_partial_: true\neps: 1.0e-5\n",
+        "norm/coarse.yaml": "_target_: normpkg.Norm\n_partial_: true\neps: 1\n",
         "model/mynet.yaml": "defaults: [/norm@_global_.norm: plain, _self_]\n"
-        "_target_: mypkg.Net\nnorm: ${norm}\nwidth: 3\n",
+        "_target_: normpkg.Net\nnorm: ${norm}\nwidth: 3\n",
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -245,7 +245,7 @@ def plugged(tmp_path, monkeypatch) -> Composer:
 
 def test_a_part_group_is_what_a_model_interpolates(plugged):
     config = compose(plugged, "model=mynet", "norm=coarse")
-    assert config.parts == {"norm": {"_target_": "mypkg.Norm", "_partial_": True, "eps": 1.0}}
+    assert config.parts == {"norm": {"_target_": "normpkg.Norm", "_partial_": True, "eps": 1.0}}
     assert config.part("norm") == config.model["norm"] and config.part("router") is None
     assert config.choices["norm"] == "coarse" and "router" not in config.choices
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
@@ -263,7 +263,7 @@ def test_a_part_group_is_what_a_model_interpolates(plugged):
 
 
 def test_a_class_of_ones_own_is_checked_by_its_signature(plugged):
-    own = ("model=daair_tiny", "router._target_=mypkg.Norm")  # takes channels, but no count
+    own = ("model=daair_tiny", "router._target_=normpkg.Norm")  # takes channels, but no count
     assert complaint(plugged, *own, "++router.eps=x") == 'router.eps: must be a number, got "x"'
     assert "got an unexpected keyword argument 'count'" in complaint(plugged, *own)
 
