@@ -5,8 +5,10 @@ This is cheap: our own networks are built on the meta device, folders are listed
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from daair.components import build, is_foreign, locate, nodes
@@ -48,14 +50,11 @@ def _check_updates(cfg: Config) -> None:
     """Build the network and its loss, then each stage's optimizer and schedule, and let those make a step."""
     import torch
 
-    from daair import checkpoint
     from daair.losses import check_terms
     from daair.models import training
     from daair.optim import make_schedule
 
-    # A class of somebody else may not know the meta device.
-    with torch.device("cpu" if any(map(is_foreign, nodes(cfg.model))) else "meta"):
-        model = _try(cfg, "model", lambda: checkpoint.build(cfg.model))
+    model = _try(cfg, "model", lambda: _network(json.dumps(cfg.model)))
     loss = _try(cfg, "loss", lambda: build(cfg.loss))
     _try(cfg, "model", lambda: training.check(model, cfg.train.freeze, cfg.launch.world_size))
     _try(cfg, "loss", lambda: check_terms(loss, training.terms(model), type(model).__name__))
@@ -69,6 +68,19 @@ def _check_updates(cfg: Config) -> None:
         steps = max(1, round(stage.share * cfg.train.steps))
         schedule = _try(cfg, "schedule", lambda o=optimizer, n=steps: make_schedule(cfg.schedule, o, n))
         _try(cfg, "schedule", lambda made=schedule: made.step_update(1))
+
+
+@lru_cache(maxsize=4)
+def _network(node: str) -> Any:
+    """Build the network of a model's node, given as JSON; jobs of a sweep that differ elsewhere share it."""
+    import torch
+
+    from daair import checkpoint
+
+    model = json.loads(node)
+    # A class of somebody else may not know the meta device.
+    with torch.device("cpu" if any(map(is_foreign, nodes(model))) else "meta"):
+        return checkpoint.build(model)
 
 
 def check_mix(cfg: Config, training: bool = False) -> None:
