@@ -17,8 +17,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from daair.config.compose import Composer, parse_arguments, searches
-from daair.config.problems import ConfigError, Problem
-from daair.errors import UserError, nearest, one_line, with_full_keys
+from daair.config.problems import ConfigError, Problem, did_you_mean
+from daair.errors import UserError, one_line, with_full_keys
 
 if TYPE_CHECKING:
     from daair.config.validate import Config
@@ -289,6 +289,4 @@ def _refuse_network(config: Config, overrides: Sequence[str]) -> None:
 def _check_names(key: str, names: Sequence[str], options: Sequence[str]) -> None:
     for name in names:
         if name not in options:
-            near = nearest(name, options)
-            hint = f"; did you mean {near}?" if near else ""
-            raise ConfigError([Problem(key, f"no {name}{hint} (options: {', '.join(options)})")])
+            raise ConfigError([Problem(key, f"no {name}{did_you_mean(name, options)}")])

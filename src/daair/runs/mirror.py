@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from daair.errors import UserError
+from daair.errors import UserError, first_line
 
 INIT_TIMEOUT = 20  # seconds to reach the server before going on offline; W&B's own default is 90
 TEARDOWN_TIMEOUT = 20  # seconds for W&B's service to let go of a run that did not begin; W&B waits for ever
@@ -84,7 +84,7 @@ class Mirror:
                 self.run = wandb.init(mode=mode, settings=settings, **arguments)
                 return
             except Exception as error:
-                self._say(f"Weights & Biases: {_first_line(error)}; so this run is logged offline")
+                self._say(f"Weights & Biases: {first_line(error)}; so this run is logged offline")
                 # Else the id counts as being in use. In a thread, which may be left behind: it can wait for ever, and
                 # ends with a SystemExit where the service failed.
                 letting_go = threading.Thread(target=wandb.teardown, daemon=True)
@@ -184,7 +184,7 @@ class Mirror:
 
     def _switch_off(self, error: Exception) -> None:
         self.run = None
-        self._say(f"Weights & Biases: switched off for this run ({_first_line(error)}); its folder has everything")
+        self._say(f"Weights & Biases: switched off for this run ({first_line(error)}); its folder has everything")
 
 
 def run_id(study: str, name: str) -> str:
@@ -215,13 +215,9 @@ def sign_in() -> None:
 
 
 def _why(error: Exception) -> str:
-    text = _first_line(error)
+    text = first_line(error)
     if "did not respond" in text or "<no message>" in text:  # what wandb says of a server that it cannot reach
         import wandb
 
         return f"no answer from {wandb.setup().settings.base_url}"
     return text
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
