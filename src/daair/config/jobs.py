@@ -258,14 +258,11 @@ def check(cfg: DictConfig, options: Callable[[str], Sequence[str]], seen: set[st
         # Nobody asked by name for a mix's own benchmarks: those without data are passed over, and a line says so.
         root, reasons = config.mix.get("root"), []
         for benchmark in benchmarks_of(config):
-            if str((benchmark, root)) not in seen:
-                reasons.append(why_missing(benchmark, root))
-                if reasons[-1] is None:
-                    seen.add(str((benchmark, root)))
-            else:
-                reasons.append(None)
-        needed = config.benchmarks is not None or (task == "evaluate" and all(reasons))
-        if needed and any(reasons):
+            name = str((benchmark, root))
+            reasons.append(None if name in seen else why_missing(benchmark, root))
+            if reasons[-1] is None:
+                seen.add(name)
+        if any(reasons) and (config.benchmarks is not None or (task == "evaluate" and all(reasons))):
             raise UserError(with_full_keys(next(filter(None, reasons)), "mix", ("root",)))
     if task == "evaluate":
         check_checkpoint(config)

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 from daair.config.jobs import Job
 from daair.config.schema import Config
-from daair.errors import UserError
+from daair.errors import UserError, one_line
 from daair.launch.pool import THREADS
 from daair.launch.processes import ONE_MACHINE, SOURCE, Attempt
 from daair.runs import squeue as queue
@@ -230,7 +230,7 @@ def _submit_array(cfg: Config, tasks: list[NodeTask]) -> list[str]:
         with contextlib.redirect_stderr(io.StringIO()):  # what sbatch says comes with the exception, too
             return [job.job_id for job in executor.submit_array(tasks)]
     except (FailedJobError, FailedSubmissionError) as error:
-        raise UserError(f"launch.slurm: {' '.join(str(error).split())}{_remedy(str(error))}") from None
+        raise UserError(f"launch.slurm: {one_line(error)}{_remedy(str(error))}") from None
 
 
 def _remedy(refusal: str) -> str:
