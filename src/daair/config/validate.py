@@ -23,7 +23,7 @@ from daair.metrics import PROTOCOLS
 if TYPE_CHECKING:
     from daair.data.benchmarks import Benchmark
 
-__all__ = ["Config", "ConfigError", "benchmarks_of", "validate"]
+__all__ = ["Config", "ConfigError", "benchmarks_of", "choices_of", "validate"]
 
 NEEDS = {"restore": ("checkpoint", "input", "output")}
 """Root keys that a task cannot do without; for task=evaluate see `buildable.check_checkpoint`."""
@@ -46,18 +46,19 @@ READS_RUNS = ("status", "collate")
 _ALIAS = re.compile(r"\$\{([\w.]+)\}")
 
 
-def validate(cfg: DictConfig | Mapping[str, Any]) -> Config:
+def validate(cfg: DictConfig | Mapping[str, Any], choices: Mapping[str, str] | None = None) -> Config:
     """Check a composed config and resolve it.
 
     Args:
-        cfg: The root of the composed config. A `hydra` node in it is read for the options taken from groups and
-            for what the user set, and otherwise left out.
+        cfg: The root of the composed config. A `hydra` node in it is read for `choices` and for what the user set, and
+            otherwise left out.
+        choices: The option taken from each group.
 
     Raises:
         ConfigError: With everything that is wrong.
     """
     cfg = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
-    choices = _choices(cfg)
+    choices = dict(choices_of(cfg) if choices is None else choices)
     data, aliases = _resolve(cfg)
     given = _given(cfg)
     for group in _drop_arguments(data, given):
@@ -123,7 +124,7 @@ def benchmarks_of(cfg: Config) -> list[Benchmark]:
     return benchmarks
 
 
-def _choices(cfg: DictConfig) -> dict[str, str]:
+def choices_of(cfg: DictConfig) -> dict[str, str]:
     """Return the option taken from each group of conf/, from a config that still has its `hydra` node."""
     choices = OmegaConf.select(cfg, "hydra.runtime.choices") or {}
     return {str(k): str(v) for k, v in choices.items() if v is not None and not str(k).startswith("hydra/")}
