@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from daair.errors import nearest
+from daair.errors import suggestion
 
 SPECIAL = frozenset({"_target_", "_partial_", "_convert_", "_recursive_"})
 """Keys of a node that Hydra's `instantiate` reads itself."""
@@ -39,8 +39,7 @@ def locate(path: str) -> Callable[..., Any]:
     found: Any = module
     for used in range(depth, len(parts)):
         if not hasattr(found, parts[used]):
-            near = nearest(parts[used], dir(found))
-            hint = f"; did you mean {near}?" if near else ""
+            hint = suggestion(parts[used], dir(found))
             raise ImportError(f"cannot import {path}: {'.'.join(parts[:used])} has no {parts[used]}{hint}")
         found = getattr(found, parts[used])
     if not callable(found):

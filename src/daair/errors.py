@@ -44,6 +44,17 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     return next(iter(starts + contains), None)
 
 
+def suggestion(word: str, candidates: Iterable[str], otherwise: str = "") -> str:
+    """Return the end of a message about an unknown word: `; did you mean rain?`, or `otherwise`."""
+    near = nearest(word, candidates)
+    return f"; did you mean {near}?" if near else otherwise
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says; the name of its type if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].strip()
+
+
 def similar(word: str, candidates: Iterable[str], cutoff: float = 0.6) -> str | None:
     """Return the candidate that is spelled most like `word`; none if all are less similar than `cutoff`, in [0, 1]."""
     spellings = {candidate.lower(): candidate for candidate in sorted(candidates, reverse=True)}
@@ -54,8 +65,7 @@ def similar(word: str, candidates: Iterable[str], cutoff: float = 0.6) -> str | 
 def unknown_name(word: str, known: Iterable[str]) -> str:
     """Return `'rian' is unknown; did you mean rain?`; where nothing resembles the word, all known ones are listed."""
     known = list(known)
-    near = nearest(word, known)
-    return f"'{word}' is unknown; " + (f"did you mean {near}?" if near else f"known are {', '.join(known)}")
+    return f"'{word}' is unknown" + suggestion(word, known, f"; known are {', '.join(known)}")
 
 
 def with_full_keys(text: str, key: str, arguments: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import NoReturn
 
-from daair.errors import UserError
+from daair.errors import UserError, one_line
 
 SIGNALLED = 128  # exit statuses above it mean: ended by a signal
 
@@ -35,5 +35,5 @@ def refuse(error: UserError | OSError) -> int:
             raise error
         text = f"{error.filename}: {error.strerror}"
     if os.environ.get("RANK", "0") == "0":
-        print("error:", " ".join(text.split()), file=sys.stderr, flush=True)
+        print("error:", one_line(text), file=sys.stderr, flush=True)
     return 1

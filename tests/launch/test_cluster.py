@@ -14,7 +14,7 @@ from daair.config.jobs import Composer, Job
 from daair.config.validate import validate
 from daair.errors import UserError
 from daair.launch import cluster, slurm
-from daair.launch import squeue as queue
+from daair.runs import squeue as queue
 from daair.runs.record import Record
 
 SBATCH = """#!/bin/sh

@@ -12,7 +12,6 @@ from functools import lru_cache
 from typing import Any
 
 from daair.components import build, is_foreign, locate, nodes
-from daair.config.identity import initial_weights
 from daair.config.problems import ConfigError, Problem
 from daair.config.schema import Config
 from daair.config.signatures import takes
@@ -37,13 +36,20 @@ def check_buildable(cfg: Config, seen: set[str] | None = None) -> None:
             lambda: _check_updates(cfg),
         ),
         "mix": (cfg.mix, lambda: check_mix(cfg, training=True)),
-        "init": (cfg.train.init, lambda: _try(cfg, "train.init", lambda: cfg.train.init and initial_weights(cfg))),
+        "init": (cfg.train.init, lambda: _check_init(cfg)),
     }
     seen = set() if seen is None else seen
     for name, (parts, check) in checks.items():
         if (text := f"{name}: {parts}") not in seen:
             check()
             seen.add(text)
+
+
+def _check_init(cfg: Config) -> None:
+    from daair.checkpoint import find_weights
+
+    if cfg.train.init is not None:
+        _try(cfg, "train.init", lambda: find_weights(cfg.train.init, "train.init"))
 
 
 def _check_updates(cfg: Config) -> None:

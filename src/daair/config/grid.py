@@ -17,9 +17,8 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 
 from daair.config import overrides as printed
-from daair.config.problems import ConfigError, Problem
+from daair.config.problems import ConfigError, Problem, did_you_mean
 from daair.config.schema import names_config
-from daair.errors import nearest
 from daair.files import safe_name
 
 Variants = Mapping[str, Mapping[str, Any] | None]
@@ -98,9 +97,6 @@ def _chosen(variants: Variants, only: Sequence[str] | None) -> dict[str, Mapping
     names = list(variants) if only is None else list(only)
     for name in names:
         if name not in variants:
-            near = nearest(name, variants)
-            hint = f"; did you mean {near}?" if near else ""
-            raise ConfigError(
-                [Problem("hydra.sweeper.only", f"no variant {name}{hint} (variants: {', '.join(variants)})")]
-            )
+            text = f"no variant {name}{did_you_mean(name, variants, 'variants')}"
+            raise ConfigError([Problem("hydra.sweeper.only", text)])
     return {name: variants[name] or {} for name in names}

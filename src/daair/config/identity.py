@@ -8,7 +8,6 @@ from typing import Any
 from pydantic import BaseModel
 
 from daair.config.schema import NOT_IDENTITY, Config
-from daair.errors import UserError
 from daair.files import file_digest, safe_name
 from daair.runs.store import find_variant
 
@@ -23,7 +22,9 @@ def identity(cfg: Config) -> dict[str, Any]:
     """
     kept = _identity(cfg)
     if cfg.train.init is not None:
-        kept["train"]["init"] = file_digest(initial_weights(cfg))
+        from daair.checkpoint import find_weights  # imports torch
+
+        kept["train"]["init"] = file_digest(find_weights(cfg.train.init, "train.init"))
     for name, keys in NOT_IDENTITY.items():
         kept[name] = {key: value for key, value in kept[name].items() if key not in keys}
     # Where data lie does not count, what their folder is called does: /data/mine/rainy -> rainy.
@@ -54,22 +55,8 @@ def run_folder(cfg: Config) -> Path:
     first came up in the study, and on `label`; neither makes another run of it.
     """
     study, variant, seed = run_name(cfg).split("/")
-    variant = find_variant(cfg.paths.runs, study, config_id(cfg)) or variant
-    return Path(cfg.paths.runs, study, variant, seed)
-
-
-def initial_weights(cfg: Config) -> Path:
-    """Return the weights file that `train.init` names.
-
-    Raises:
-        UserError: There is none.
-    """
-    from daair.checkpoint import find_weights  # imports torch
-
-    try:
-        return find_weights(cfg.train.init)
-    except UserError as error:
-        raise UserError(f"train.init: {str(error).removeprefix('checkpoint: ')}") from None
+    known = find_variant(cfg.paths.runs, study, variant.rpartition("-")[2])
+    return Path(cfg.paths.runs, study, known or variant, seed)
 
 
 def _identity(section: BaseModel) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from daair.config.compose import Composer, parse_arguments, searches
-from daair.config.problems import ConfigError, Problem
-from daair.errors import UserError, nearest, one_line, with_full_keys
+from daair.config.problems import ConfigError, Problem, did_you_mean
+from daair.errors import UserError, one_line, with_full_keys
 
 if TYPE_CHECKING:
     from daair.config.validate import Config
@@ -258,14 +258,11 @@ def check(cfg: DictConfig, options: Callable[[str], Sequence[str]], seen: set[st
         # Nobody asked by name for a mix's own benchmarks: those without data are passed over, and a line says so.
         root, reasons = config.mix.get("root"), []
         for benchmark in benchmarks_of(config):
-            if str((benchmark, root)) not in seen:
-                reasons.append(why_missing(benchmark, root))
-                if reasons[-1] is None:
-                    seen.add(str((benchmark, root)))
-            else:
-                reasons.append(None)
-        needed = config.benchmarks is not None or (task == "evaluate" and all(reasons))
-        if needed and any(reasons):
+            name = str((benchmark, root))
+            reasons.append(None if name in seen else why_missing(benchmark, root))
+            if reasons[-1] is None:
+                seen.add(name)
+        if any(reasons) and (config.benchmarks is not None or (task == "evaluate" and all(reasons))):
             raise UserError(with_full_keys(next(filter(None, reasons)), "mix", ("root",)))
     if task == "evaluate":
         check_checkpoint(config)
@@ -289,6 +286,4 @@ def _refuse_network(config: Config, overrides: Sequence[str]) -> None:
 def _check_names(key: str, names: Sequence[str], options: Sequence[str]) -> None:
     for name in names:
         if name not in options:
-            near = nearest(name, options)
-            hint = f"; did you mean {near}?" if near else ""
-            raise ConfigError([Problem(key, f"no {name}{hint} (options: {', '.join(options)})")])
+            raise ConfigError([Problem(key, f"no {name}{did_you_mean(name, options)}")])

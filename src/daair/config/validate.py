@@ -17,7 +17,7 @@ from daair.components import SPECIAL, build, is_foreign, is_node, locate
 from daair.config import signatures
 from daair.config.problems import UNKNOWN, ConfigError, Problem, did_you_mean, explain_unknown
 from daair.config.schema import BenchmarkDefinition, Config, known_keys, parse
-from daair.errors import UserError, one_line, with_full_keys
+from daair.errors import UserError, first_line, one_line, with_full_keys
 from daair.metrics import PROTOCOLS
 
 if TYPE_CHECKING:
@@ -184,8 +184,7 @@ def _select(cfg: DictConfig, path: str) -> Any:
         value = OmegaConf.select(cfg, path, throw_on_missing=True)
         return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     except OmegaConfBaseException as error:
-        message = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError([Problem(error.full_key or path, one_line(message))]) from None
+        raise ConfigError([Problem(error.full_key or path, one_line(first_line(error)))]) from None
 
 
 def _at(data: Any, key: str) -> Any:

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from daair.data.catalogue import DATASETS, Dataset, Place, find_dataset
-from daair.data.listing import list_images, short_names, sort_naturally, walk
+from daair.data.listing import check_folder, list_images, short_names, sort_naturally, walk
 from daair.data.pairing import Pairing, best_rule, pair, target_names
 from daair.errors import UserError
 
@@ -151,10 +151,8 @@ def from_folders(name: str, target: str | Path, input: str | Path | None = None,
     Raises:
         UserError: A folder is missing or cannot be listed.
     """
-    folders = {part: Path(folder) for part, folder in (("input", input), ("target", target)) if folder is not None}
-    for part, folder in folders.items():
-        if not folder.is_dir():
-            raise UserError(f"{part}: {folder}: {'is not a folder' if folder.exists() else 'no such folder'}")
+    given = {"input": input, "target": target}
+    folders = {part: check_folder(folder, f"{part}: ") for part, folder in given.items() if folder is not None}
     nested = any(next(walk(folder), None) is None for folder in folders.values())
     inputs = () if input is None else (folders["input"],)
     place = Place("own", (str(target),), tuple(map(str, inputs)), rule=rule, recursive=nested)

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
-from daair.errors import UserError
+from daair.errors import UserError, one_line
 from daair.files import replacing
 
 S, T = TypeVar("S"), TypeVar("T")
@@ -141,7 +141,7 @@ def _read(path: str | Path, decode: Callable[[bytes], T]) -> T:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
     except Exception as error:  # decoders raise nearly anything on damaged files
-        raise UserError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}") from None
+        raise UserError(f"{path}: {one_line(error) or type(error).__name__}") from None
 
 
 def write(path: str | Path, picture: PictureFile, format: str | None = None) -> None:

@@ -29,14 +29,18 @@ def list_images(
     Raises:
         UserError: The folder is missing, is a file, cannot be listed, or holds no picture.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: {'is not a folder' if folder.exists() else 'no such folder'}")
-    files = sort_naturally(walk(folder, recursive=recursive, match=match))
+    files = sort_naturally(walk(check_folder(folder), recursive=recursive, match=match))
     if not files:
         kinds = " ".join(sorted(suffix.lstrip(".") for suffix in images.SUFFIXES))
         raise UserError(f"{folder}: holds no images; put files of these kinds there: {kinds}")
     return files
+
+
+def check_folder(folder: str | Path, key: str = "") -> Path:
+    """Return the path of a folder, or raise a UserError, which begins with `key`, if it is missing or a file."""
+    if not Path(folder).is_dir():
+        raise UserError(f"{key}{folder}: {'is not a folder' if Path(folder).exists() else 'no such folder'}")
+    return Path(folder)
 
 
 def walk(

@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt, Lt, MinLen, MultipleOf
 
 from daair.data.datasets import half_a_pair
 from daair.data.decoded import Decoded
+from daair.data.listing import check_folder
 from daair.data.order import apportion
 from daair.data.samples import TrainDataset, ValDataset
 from daair.data.screening import Screen
@@ -104,8 +105,8 @@ class Mix:
         Raises:
             UserError: Something is not there, or a file has no partner.
         """
-        if self.root is not None and not Path(self.root).is_dir():
-            raise UserError(f"root: {self.root}: no such folder")
+        if self.root is not None:
+            check_folder(self.root, "root: ")
         return {label: self._paired(label) or self._synthetic(label) for label in self.active}
 
     def prepare(self, progress: Callable[[str, int], Any] | None = None) -> None:

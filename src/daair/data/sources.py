@@ -16,7 +16,7 @@ from daair.data.datasets import likely_folders, locate_dataset
 from daair.data.degradations import Image
 from daair.data.leaves import dead_leaves
 from daair.data.listing import list_images
-from daair.errors import UserError, nearest
+from daair.errors import UserError, suggestion
 
 PathOrImage = Path | Image
 """A file, or an image that is there already."""
@@ -112,8 +112,7 @@ class Photographs:
             shipped = {file.stem: file for file in list_images(folder)}
         for name in self.names:
             if name not in shipped:
-                near = nearest(name, shipped)
-                hint = f"; did you mean {near}?" if near else ""
+                hint = suggestion(name, shipped)
                 raise UserError(f"photographs: scikit-image ships no picture '{name}'{hint}")
         return [(name, shipped[name]) for name in self.names]
 

@@ -134,7 +134,6 @@ def keep(record: Record, rows: pd.DataFrame, first: Samples, extremes: Sequence[
         if any(kept):
             columns = dict.fromkeys([*rows.columns, *stored.columns])
             rows = pd.concat([stored[kept], rows], ignore_index=True)[list(columns)]
-            rows["tile"] = rows["tile"].fillna(0).astype(int)  # rows of the time before tiles
     with replacing(record.results_file) as temporary:
         rows.to_csv(temporary, index=False)
     comparison(record.samples / "comparison.png", first, notes=notes, height=256)

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from daair import checkpoint, components
 from daair.config.schema import Config
 from daair.engine.costs import peak_of_allocations
-from daair.errors import UserError, is_out_of_memory
+from daair.errors import UserError, first_line, is_out_of_memory
 from daair.models.training import apply, needs_labels
 
 SIDES = tuple(2**k for k in range(11, 5, -1))
@@ -99,9 +99,8 @@ class Restorer:
         try:
             restored, tile = self._within_memory(image, labels, where)
         except Exception as error:  # a network from elsewhere may fail in any way
-            text = next(iter(str(error).splitlines()), "") or type(error).__name__
             hint = "; try evaluate.tile=auto" if self.say is None and is_out_of_memory(error) else ""
-            raise UserError(f"{where}: the network failed: {text}{hint}") from error
+            raise UserError(f"{where}: the network failed: {first_line(error)}{hint}") from error
         if restored.shape != image.shape:
             shapes = " for ".join(str(tuple(each.shape)) for each in (restored, image))
             raise UserError(f"{where}: the network returned shape {shapes}")

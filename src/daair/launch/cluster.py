@@ -6,7 +6,6 @@ finds what is queued and what runs, submits the rest and waits for all of it.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,11 +16,10 @@ from daair.errors import UserError
 from daair.launch import slurm
 from daair.launch.causes import Ending
 from daair.launch.plan import Selection, missing
-from daair.launch.squeue import jobs as slurm_jobs
-from daair.launch.sweep import queue
-from daair.launch.tables import make_tables
+from daair.launch.sweep import make_tables, queue
 from daair.launch.view import View
 from daair.runs.record import Record
+from daair.runs.squeue import jobs as slurm_jobs
 
 INTERRUPTED = 130  # exit status after Ctrl-C
 
@@ -97,13 +95,6 @@ class Cluster:
         return "Slurm"
 
 
-@dataclass(frozen=True)
-class Running:
-    """A run that a job of Slurm works on."""
-
-    job: Job
-
-
 class Watch:
     """Waits until Slurm has let go of all runs.
 
@@ -145,10 +136,9 @@ class Watch:
             self.left.remove(job)
             self.endings[job.name] = end = ending(job, self.numbers[job.name])
             self.view.ended(job, end, time.monotonic() - begun)
-        running = [Running(job) for job in self.left if states[self.numbers[job.name]].startswith("RUNNING")]
-        busy = {run.job.name for run in running}
-        self.view.pool = replace(self.view.pool, devices=("",) * max(1, len(running)))
-        self.view.update(running, [job for job in self.left if job.name not in busy], self.endings)
+        busy = {job.name: job for job in self.left if states[self.numbers[job.name]].startswith("RUNNING")}
+        self.view.pool = replace(self.view.pool, devices=("",) * max(1, len(busy)))
+        self.view.update([*busy.values()], [job for job in self.left if job.name not in busy], self.endings)
 
 
 def ending(job: Job, number: str) -> Ending:
@@ -160,6 +150,5 @@ def ending(job: Job, number: str) -> Ending:
     if status.state in ("failed", "interrupted"):
         return Ending(status.state, status.message)
     cause = f"Slurm job {number} ended before the run did: cancelled, killed, or out of its time; see {record.log_file}"
-    with contextlib.suppress(UserError, OSError), record.lock():
-        record.update(state="interrupted", message=cause)
+    record.note("interrupted", cause)
     return Ending("interrupted", cause)

@@ -5,14 +5,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from daair.config.jobs import Job
 from daair.errors import UserError
 from daair.launch.pool import Pool, Share
 from daair.runs.record import Status
-
-Rerun = Literal["failed", "all", "none"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ def duration(job: Job) -> float:
     return cost(job) / processes(job)
 
 
-def select(jobs: Sequence[Job], pool: Pool, rerun: Rerun, status: Callable[[Job], Status]) -> Selection:
+def select(jobs: Sequence[Job], pool: Pool, rerun: str, status: Callable[[Job], Status]) -> Selection:
     """Choose and order what is to be done on the devices of `pool`; see `missing`.
 
     Raises:
@@ -61,14 +58,14 @@ def select(jobs: Sequence[Job], pool: Pool, rerun: Rerun, status: Callable[[Job]
 
 
 def missing(
-    jobs: Sequence[Job], rerun: Rerun, status: Callable[[Job], Status]
+    jobs: Sequence[Job], rerun: str, status: Callable[[Job], Status]
 ) -> tuple[list[Job], list[tuple[str, str]]]:
     """Choose what is to be done.
 
     Args:
         jobs: What is asked for; several may ask for the same run.
-        rerun: `failed` does everything that is not done, `none` leaves those alone that failed, `all` does also the
-            finished ones again.
+        rerun: `launch.rerun`: `failed` does everything that is not done, `none` leaves those alone that failed, `all`
+            does also the finished ones again.
         status: Tells how a job's run stands.
 
     Returns:

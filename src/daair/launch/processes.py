@@ -23,6 +23,9 @@ from daair.launch.parents import name_as_parent
 TOKEN = "DAAIR_ATTEMPT"
 """Environment variable that marks the processes of one attempt."""
 
+SOURCE = Path(__file__).resolve().parents[2]
+"""`src/` of a checkout, or `site-packages`."""
+
 TORCH = ("RANK", "LOCAL_", "GROUP_", "ROLE_", "WORLD_SIZE", "MASTER_", "ACCELERATE_", "TORCHELASTIC_")
 MPI = ("PMI_", "PMIX_", "OMPI_", "MV2_")
 FOREIGN = (*TORCH, *MPI)
@@ -73,8 +76,7 @@ def environment(devices: Mapping[str, str], cpu: bool, token: str) -> dict[str, 
         token: Marks them.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
-    source = str(Path(__file__).resolve().parents[2])  # src/ of a checkout, or site-packages
-    path = [source, *filter(None, [kept.get("PYTHONPATH")])]
+    path = [str(SOURCE), *filter(None, [kept.get("PYTHONPATH")])]
     return {
         **kept,
         **devices,

@@ -15,7 +15,7 @@ What happens to a job on its way:
 | its node dies | none | Slurm queues it again; it goes on from its last checkpoint |
 
 Who was given which job number stands in the run's folder, and whether that job still exists is asked of squeue
-(`daair.launch.squeue`).
+(`daair.runs.squeue`).
 """
 
 from __future__ import annotations
@@ -32,13 +32,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import daair
 from daair.config.jobs import Job
 from daair.config.schema import Config
-from daair.errors import UserError
-from daair.launch import squeue as queue
+from daair.errors import UserError, one_line
 from daair.launch.pool import THREADS
-from daair.launch.processes import ONE_MACHINE, Attempt
+from daair.launch.processes import ONE_MACHINE, SOURCE, Attempt
+from daair.runs import squeue as queue
 from daair.runs.record import Record
 
 if TYPE_CHECKING:
@@ -231,7 +230,7 @@ def _submit_array(cfg: Config, tasks: list[NodeTask]) -> list[str]:
         with contextlib.redirect_stderr(io.StringIO()):  # what sbatch says comes with the exception, too
             return [job.job_id for job in executor.submit_array(tasks)]
     except (FailedJobError, FailedSubmissionError) as error:
-        raise UserError(f"launch.slurm: {' '.join(str(error).split())}{_remedy(str(error))}") from None
+        raise UserError(f"launch.slurm: {one_line(error)}{_remedy(str(error))}") from None
 
 
 def _remedy(refusal: str) -> str:
@@ -255,5 +254,4 @@ def _cpus(cfg: Config) -> int:
 
 def _python_path() -> list[str]:
     """Shell lines that make this package importable in the job, where it is not installed."""
-    root = Path(daair.__file__).parents[1]
-    return [] if root.name.endswith("-packages") else [f"export PYTHONPATH={shlex.quote(str(root))}:$PYTHONPATH"]
+    return [] if SOURCE.name.endswith("-packages") else [f"export PYTHONPATH={shlex.quote(str(SOURCE))}:$PYTHONPATH"]

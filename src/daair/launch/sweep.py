@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,6 @@ from daair.launch.causes import Ending, ending, tail
 from daair.launch.plan import Selection, first_fit, processes, select
 from daair.launch.pool import Pool, Share, find_pool
 from daair.launch.processes import Attempt
-from daair.launch.tables import make_tables
 from daair.launch.view import View
 from daair.runs.record import Busy, Record
 
@@ -84,6 +84,22 @@ def queue(selection: Selection, anew: bool = False) -> Selection:
     return Selection(tuple(queued), (*selection.skipped, *skipped))
 
 
+def make_tables(jobs: Sequence[Job]) -> None:
+    """Collate each study of the sweep that has a file (`experiment=NAME`), as `task=collate study=NAME` would.
+
+    A table that cannot be made is one line; it does not change how the sweep ended.
+    """
+    studies = {(job.config.paths.runs, job.config.study): job for job in jobs if "experiment" in job.config.choices}
+    for (_, study), job in studies.items():
+        try:
+            from daair.tasks.collate import collate
+
+            collate(job)
+        except Exception as error:  # a bug of ours must not make a sweep fail that did not
+            hint = "" if isinstance(error, UserError) else f"; task=collate study={study} tells more"
+            print(f"no table of {study}: {reason(error)}{hint}", file=sys.stderr, flush=True)
+
+
 @dataclass
 class Running:
     """A run at work."""
@@ -119,7 +135,7 @@ class Scheduler:
                     self._obey()
                     self._start()
                     self._reap()
-                    self.view.update(self.running, self.waiting, self.endings)
+                    self.view.update([run.job for run in self.running], self.waiting, self.endings)
                     time.sleep(TICK)
             except BaseException:  # a bug of ours: nothing goes on unseen, and nothing is lost
                 self._abandon()
@@ -189,12 +205,7 @@ class Scheduler:
     def _again(self, job: Job, end: Ending) -> None:
         if end.out_of_memory:
             self.alone.add(job.name)
-        record = Record(job.folder)
-        with (
-            contextlib.suppress(UserError, OSError),
-            record.lock(),
-        ):  # else the next attempt's end might be told by this
-            record.update(state="queued", message="")
+        Record(job.folder).note("queued", "")  # else the next attempt's end might be told by this
         self.waiting.insert(0, job)
         self.view.again(job, end)
 
@@ -207,8 +218,7 @@ class Scheduler:
         status = record.status()
         unknown = status.state in ("queued", "running")
         if unknown or (end.state == "failed" and (status.state, status.message) != (end.state, end.cause)):
-            with contextlib.suppress(UserError, OSError), record.lock():
-                record.update(state=end.state, message=end.cause)
+            record.note(end.state, end.cause)
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[None]:

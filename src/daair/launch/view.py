@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -25,9 +24,6 @@ from daair.launch.pool import Pool, Share
 from daair.runs import store
 from daair.runs.progress import Progress, progress
 from daair.runs.record import Record
-
-if TYPE_CHECKING:
-    from daair.launch.sweep import Running
 
 LINE_EVERY = 30.0  # seconds between plain lines about the runs at work
 LOOK_EVERY = 1.0  # seconds between two looks into the folders
@@ -115,23 +111,23 @@ class View:
         """Say that a signal came."""
         self.say("stopping: runs write their checkpoints (once more to kill them)" if first else "killing all runs")
 
-    def update(self, running: Sequence[Running], waiting: Sequence[Job], endings: Mapping[str, Ending]) -> None:
+    def update(self, running: Sequence[Job], waiting: Sequence[Job], endings: Mapping[str, Ending]) -> None:
         """Look and show how it goes, now and then; this is called all the time."""
         now = time.monotonic()
         if now < self._look_at or (self._live is None and now < self._line_at):
             return
         self._look_at, self._line_at = now + LOOK_EVERY, now + LINE_EVERY
-        seen = [(run, progress(store.read(run.job.folder), datetime.now(UTC))) for run in running]
+        seen = [(job, progress(store.read(job.folder), datetime.now(UTC))) for job in running]
         counts = self._counts(seen, waiting, endings)
         if self._live is None:
             self.say(counts)
-            for run, look in seen:
-                self.say(f"  {run.job.name}  {_numbers(run.job, look)}")
+            for job, look in seen:
+                self.say(f"  {job.name}  {_numbers(job, look)}")
             return
         table = Table.grid(padding=(0, 2))
-        for run, look in seen:
-            bar = "━" * round(24 * look.step / run.job.config.train.steps)
-            table.add_row(Text(run.job.name), f"{bar:<24}", _numbers(run.job, look))
+        for job, look in seen:
+            bar = "━" * round(24 * look.step / job.config.train.steps)
+            table.add_row(Text(job.name), f"{bar:<24}", _numbers(job, look))
         self._live.update(Group(table, Text(counts)))
 
     def _counts(self, seen: Sequence, waiting: Sequence[Job], endings: Mapping[str, Ending]) -> str:
@@ -141,14 +137,14 @@ class View:
         text = f"running {len(seen)}, queued {len(waiting)}, done {states['done']}, failed {others}"
         return text if left is None else f"{text}, about {stdout.duration(left)} left"
 
-    def _left(self, seen: Sequence[tuple[Running, Progress]], waiting: Sequence[Job]) -> float | None:
+    def _left(self, seen: Sequence[tuple[Job, Progress]], waiting: Sequence[Job]) -> float | None:
         """Return seconds until all is done, by the speed of the runs of this sweep; None before that can be told."""
         lefts = [look.left for _, look in seen if look.left is not None]
-        rests = [duration(run.job) * (1 - look.step / run.job.config.train.steps) for run, look in seen]
+        rests = [duration(job) * (1 - look.step / job.config.train.steps) for job, look in seen]
         speeds = self._speeds or [left / rest for left, rest in zip(lefts, rests, strict=False) if rest > 0]
         if len(lefts) < len(seen) or (waiting and not speeds):
             return None
-        work = sum(left * processes(run.job) for (run, _), left in zip(seen, lefts, strict=True))
+        work = sum(left * processes(job) for (job, _), left in zip(seen, lefts, strict=True))
         work += sum(cost(job) for job in waiting) * (sum(speeds) / len(speeds) if speeds else 0.0)
         return max([*lefts, work / (len(self.pool.devices) * self.pool.room)], default=0.0)
 

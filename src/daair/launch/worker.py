@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
         traceback.print_exc()
         message, state, status = reason(error), "failed", 1
     if record.config_file.is_file() and record.status() == before:  # it ended before it began to record
-        _note(record, state, message)
+        record.note(state, message)
     return status
 
 
@@ -75,14 +75,6 @@ def _work(record: Record, trust: Sequence[str]) -> int:
             "directory of its launcher, or was frozen by another version; give the command that made it again"
         )
     return locate(job.config.task["_target_"])(job) or 0
-
-
-def _note(record: Record, state: str, message: str) -> None:
-    try:
-        with record.lock():
-            record.update(state=state, message=message)
-    except (UserError, OSError):
-        pass  # another process holds it, or the disk is full: what can be said has been said
 
 
 def _stop(number: int, frame: object) -> None:

@@ -31,7 +31,7 @@ import torch
 from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
-from daair.errors import UserError, nearest
+from daair.errors import UserError, suggestion
 
 
 class Learned(NamedTuple):
@@ -178,8 +178,7 @@ def check(network: nn.Module, freeze: Sequence[str] = (), processes: int = 1) ->
 
 
 def _meant(pattern: str, names: Collection[str]) -> str:
-    near = nearest(pattern, [*names, *{f"{name.partition('.')[0]}.*" for name in names if "." in name}])
-    return f"; did you mean {near}?" if near else ""
+    return suggestion(pattern, [*names, *{f"{name.partition('.')[0]}.*" for name in names if "." in name}])
 
 
 def gathered(x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from daair.errors import one_line
 from daair.files import natural_key
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -47,7 +48,7 @@ def read_config(text: str) -> tuple[Piece, ...]:
         text = text if text.endswith("\n") else text + "\n"
         return tuple(_read_piece(piece, "") for piece in _cut(text) or [text])
     except yaml.YAMLError as error:
-        raise ValueError(" ".join(str(error).split())) from None
+        raise ValueError(one_line(error)) from None
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

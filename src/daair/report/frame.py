@@ -41,7 +41,6 @@ from daair.errors import UserError, nearest, one_line
 from daair.files import natural_key, safe_name
 from daair.report.config_columns import Piece, column, config_columns, read_config
 from daair.runs import results, store
-from daair.runs.environment import commit_name
 from daair.runs.record import Place, Record, Status
 
 SUMMARY = ("parameters", "macs", "images_per_second", "seconds", "training_data")
@@ -233,19 +232,14 @@ def _facts(one: RunContents) -> dict[str, Any]:
         "run": one.run, "study": study, "variant": variant, "label": label, "id": config_id,
         "seed": int(seed.removeprefix("seed")), "state": status.state, "attempt": status.attempt,
         "steps": status.steps, "started": status.started or None, "finished": status.finished or None,
-        "commit": status.commit or commit_name(environment.get("git")) or None,
+        "commit": status.commit or None,
         "hardware": _hardware(status, environment), "torch": (environment.get("packages") or {}).get("torch"),
         **{name: one.summary.get(name) for name in SUMMARY},
     }  # fmt: skip
 
 
 def _hardware(status: Status, environment: Mapping[str, Any]) -> str | None:
-    gpus = environment.get("gpus") or []
-    if status.device and status.device != "cpu":
-        return status.device
-    if gpus and not status.device:
-        return gpus[0] if len(gpus) == 1 else f"{len(gpus)} x {gpus[0]}"
-    return environment.get("processor")
+    return environment.get("processor") if status.device in ("", "cpu") else status.device
 
 
 def _strangers(runs: Path, study: str) -> Iterator[LeftOut]:

@@ -19,6 +19,7 @@ from PIL import Image
 from daair.files import write_text
 from daair.report.figures import Drawn, FigureData
 from daair.report.figures.before_after import choose_run
+from daair.runs.pictures import COLUMNS
 from daair.runs.samples import Sample
 
 NAME = "report.html"
@@ -98,7 +99,7 @@ def _figure(drawn: Drawn, folder: Path) -> dict[str, Any]:
 def _sample(sample: Sample) -> dict[str, Any]:
     height, width = sample.pictures[0].shape[:2]
     shown: dict[str, Any] = {"sample": sample, "width": width, "height": height}
-    for name, picture in zip(("input", "restored", "clean"), sample.pictures, strict=True):
+    for name, picture in zip(COLUMNS, sample.pictures, strict=True):
         buffer = io.BytesIO()
         Image.fromarray(picture).save(buffer, format="JPEG", quality=QUALITY, subsampling=0)
         shown[name] = _uri(buffer.getvalue(), "image/jpeg")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from daair.errors import UserError, nearest
+from daair.errors import UserError, suggestion
 from daair.metrics import METRICS
 from daair.report.aggregate import AVERAGE, AVERAGE_COLUMN
 from daair.report.table import StudyTable
@@ -137,5 +137,4 @@ def _few(names: Sequence[str], most: int = 4) -> list[str]:
 
 
 def _hint(name: str, known: Mapping[str, object]) -> str:
-    near = nearest(name, known)
-    return f"; did you mean {near}?" if near else f" (there are: {', '.join(known)})"
+    return suggestion(name, known, f" (there are: {', '.join(known)})")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from daair.errors import UserError, nearest
+from daair.errors import UserError, suggestion
 from daair.files import natural_key
 from daair.report import aggregate, comparable
 from daair.report.aggregate import AVERAGE_COLUMN, COSTS_COLUMN, NUMBERS, Axis, names_of, text
@@ -209,8 +209,8 @@ def _with_protocol(images: pd.DataFrame, columns: list[str]) -> list[str]:
 
 def _check_key(key: str, runs: pd.DataFrame) -> None:
     if key not in runs and key not in ("benchmark", "protocol"):
-        near = nearest(key, [*runs.columns, "benchmark", "protocol"])
-        hint = f"; did you mean {near}?" if near else "; give config keys, groups or columns of runs.csv"
+        known = [*runs.columns, "benchmark", "protocol"]
+        hint = suggestion(key, known, "; give config keys, groups or columns of runs.csv")
         raise UserError(f"collate.rows, collate.columns: no run has {key}{hint}")
 
 

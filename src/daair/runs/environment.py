@@ -32,9 +32,9 @@ def environment() -> dict:
     }
 
 
-def git_state(folder: Path | None = None) -> dict | None:
+def git_state() -> dict | None:
     """Return `{"commit": sha, "dirty": bool}` of the source tree, or None outside a git checkout."""
-    folder = folder or Path(__file__).resolve().parent
+    folder = Path(__file__).resolve().parent
     commit = _git(folder, "rev-parse", "HEAD")
     # An installed package may lie inside somebody else's repository (.venv/lib/...): only our own tree counts.
     if commit is None or _git(folder, "ls-files", "--error-unmatch", __file__) is None:

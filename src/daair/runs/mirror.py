@@ -5,6 +5,7 @@ The files that collation reads of a run (`Record.collated`) are sent as files of
 again. An account is used if there is one; nobody is asked for one.
 """
 
+import functools
 import hashlib
 import os
 import threading
@@ -12,11 +13,25 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from daair.errors import UserError
+from daair.errors import UserError, first_line
 
 INIT_TIMEOUT = 20  # seconds to reach the server before going on offline; W&B's own default is 90
 TEARDOWN_TIMEOUT = 20  # seconds for W&B's service to let go of a run that did not begin; W&B waits for ever
 FINISH_TIMEOUT = 120  # seconds for what is still to be sent when a run ends; W&B's own default is to wait for ever
+
+
+def _guarded(method: Callable) -> Callable:
+    """Let a method do nothing while the mirror is off, and switch it off when something goes wrong."""
+
+    @functools.wraps(method)
+    def guarded(self: "Mirror", *args: Any, **keys: Any) -> None:
+        if self.run is not None:
+            try:
+                method(self, *args, **keys)
+            except Exception as error:  # a mirror must never take the run along: BrokenPipe, CommError, UsageError, ...
+                self._switch_off(error)
+
+    return guarded
 
 
 class Mirror:
@@ -59,14 +74,13 @@ class Mirror:
             "config": dict(config),
             "resume": "allow",
         }
-        os.environ.setdefault("WANDB_SILENT", "true")
-        self._guarded(lambda: self._start(mode, arguments))
+        try:
+            self._start(mode, arguments)
+        except Exception as error:
+            self._switch_off(error)
 
     def _start(self, mode: str, arguments: dict[str, Any]) -> None:
-        import wandb
-
-        if not hasattr(wandb, "init"):  # a folder named wandb that Python takes for the package
-            raise ImportError("the package wandb is not installed")
+        wandb = _quiet_wandb()
         settings = wandb.Settings(
             init_timeout=INIT_TIMEOUT,
             finish_timeout=FINISH_TIMEOUT,
@@ -84,7 +98,7 @@ class Mirror:
                 self.run = wandb.init(mode=mode, settings=settings, **arguments)
                 return
             except Exception as error:
-                self._say(f"Weights & Biases: {_first_line(error)}; so this run is logged offline")
+                self._say(f"Weights & Biases: {first_line(error)}; so this run is logged offline")
                 # Else the id counts as being in use. In a thread, which may be left behind: it can wait for ever, and
                 # ends with a SystemExit where the service failed.
                 letting_go = threading.Thread(target=wandb.teardown, daemon=True)
@@ -92,99 +106,72 @@ class Mirror:
                 letting_go.join(TEARDOWN_TIMEOUT)
         self.run = wandb.init(mode="offline", settings=settings, **arguments)
 
+    @_guarded
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Send numbers of a step."""
-        if self.run is not None:
-            self._guarded(lambda: self.run.log(dict(values), step=step))
+        self.run.log(dict(values), step=step)
 
+    @_guarded
     def catch_up(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Send the numbers that an earlier attempt had recorded but not sent when it was killed.
 
         Args:
             rows: Lines of metrics, oldest first (`Record.metrics`).
         """
-        if self.run is None:
+        if self.run.offline:  # each attempt has a complete file of its own
             return
+        first = self.run.step
+        for row in rows:
+            if row["step"] >= first:
+                numbers = {k: v for k, v in row.items() if k != "step" and isinstance(v, int | float)}
+                self.run.log(numbers, step=row["step"])
 
-        def send() -> None:
-            if self.run.offline:  # each attempt has a complete file of its own
-                return
-            first = self.run.step
-            for row in rows:
-                if row["step"] >= first:
-                    numbers = {k: v for k, v in row.items() if k != "step" and isinstance(v, int | float)}
-                    self.run.log(numbers, step=row["step"])
-
-        self._guarded(send)
-
+    @_guarded
     def log_images(self, step: int, pictures: Mapping[str, Path]) -> None:
         """Send pictures, by name."""
-        if self.run is None or not self.images:
-            return
+        import wandb
 
-        def send() -> None:
-            import wandb
-
+        if self.images:
             self.run.log({name: wandb.Image(str(path)) for name, path in pictures.items()}, step=step)
 
-        self._guarded(send)
-
+    @_guarded
     def log_routing(self, step: int, utilisation: Mapping[str, Any], labels: list[str]) -> None:
         """Send the mean utilisation matrix: one row per expert, one column per degradation.
 
         It is sent as a page: for W&B's own tables, which are artifacts, training would wait for the server, and without
         a network the rest of the run would not be mirrored.
         """
-        if self.run is None or not self.images:
-            return
+        import pandas as pd
+        import wandb
 
-        def send() -> None:
-            import pandas as pd
-            import wandb
-
+        if self.images:
             matrix = pd.DataFrame(utilisation["mean"], columns=labels).rename_axis("expert")
             self.run.log({"routing/utilisation": wandb.Html(matrix.to_html(float_format="%.2f"))}, step=step)
 
-        self._guarded(send)
-
+    @_guarded
     def summarise(self, values: Mapping[str, Any]) -> None:
         """Set summary numbers, such as the final scores."""
-        if self.run is not None:
-            self._guarded(lambda: self.run.summary.update(dict(values)))
+        self.run.summary.update(dict(values))
 
+    @_guarded
     def keep(self, files: Iterable[Path], root: Path) -> None:
         """Send files as they are now, named by their path below `root`; a file sent before is replaced."""
-        if self.run is None:
-            return
+        for file in files if self.images else (file for file in files if file.suffix != ".png"):
+            self.run.save(str(file), base_path=str(root), policy="now", glob=False)
 
-        def send() -> None:
-            for file in files if self.images else (file for file in files if file.suffix != ".png"):
-                self.run.save(str(file), base_path=str(root), policy="now", glob=False)
-
-        self._guarded(send)
-
+    @_guarded
     def finish(self, exit_code: int) -> None:
         """Close the run; a code other than 0 marks it as failed."""
-        if self.run is None:
-            return
         try:
             self.run.finish(exit_code=exit_code)
         except TimeoutError:
             command = f"wandb sync --include-online {self.run.settings.sync_dir}"
             self._say(f"Weights & Biases: no answer for {FINISH_TIMEOUT} s; to send the rest later: {command}")
-        except Exception as error:
-            self._switch_off(error)
         self.run = None
-
-    def _guarded(self, action: Callable[[], None]) -> None:
-        try:
-            action()
-        except Exception as error:  # a mirror must never take the run along: BrokenPipe, CommError, UsageError, ...
-            self._switch_off(error)
 
     def _switch_off(self, error: Exception) -> None:
         self.run = None
-        self._say(f"Weights & Biases: switched off for this run ({_first_line(error)}); its folder has everything")
+        self._say(f"Weights & Biases: switched off for this run ({first_line(error)}); its folder has everything")
 
 
 def run_id(study: str, name: str) -> str:
@@ -198,11 +185,7 @@ def sign_in() -> None:
     Raises:
         UserError: There is none, or no server; the reason is a few words that fit into a sentence.
     """
-    import wandb
-
-    if not hasattr(wandb, "init"):  # a folder named wandb that Python takes for the package
-        raise UserError("the package wandb is not installed")
-    os.environ.setdefault("WANDB_SILENT", "true")  # else it prints who is logged in
+    wandb = _quiet_wandb()
     mode = os.environ.get("WANDB_MODE", "online")
     if mode != "online":
         raise UserError(f"WANDB_MODE={mode} is set")
@@ -214,14 +197,20 @@ def sign_in() -> None:
         raise UserError("no API key found (wandb login, or WANDB_API_KEY)")
 
 
+def _quiet_wandb() -> Any:
+    """Return W&B's package, told not to print who is logged in."""
+    import wandb
+
+    if not hasattr(wandb, "init"):  # a folder named wandb that Python takes for the package
+        raise UserError("the package wandb is not installed")
+    os.environ.setdefault("WANDB_SILENT", "true")
+    return wandb
+
+
 def _why(error: Exception) -> str:
-    text = _first_line(error)
+    text = first_line(error)
     if "did not respond" in text or "<no message>" in text:  # what wandb says of a server that it cannot reach
         import wandb
 
         return f"no answer from {wandb.setup().settings.base_url}"
     return text
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,8 +1,7 @@
 """A run's folder: the one source of truth about a run. Its file names are known here only.
 
     <paths.runs>/<study>/<label>-<config id>/seed<k>/
-        config.yaml          the frozen config
-        overrides.yaml       the overrides that it was composed from, as they were given
+        config.yaml          the frozen config; overrides.yaml the overrides that it was composed from, as given
         status.json          state, attempt, who works on it, since when (see `Status`)
         slurm.json           the job that the run was handed over to, when it went to Slurm
         output.log           what its processes printed, all attempts, when a launcher started it
@@ -25,7 +24,7 @@ import json
 import math
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,6 +119,7 @@ class Record:
     summary_file = Place("summary.json")
     data_file = Place("data.json")
     job_file = Place("slurm.json")
+    changes_file = Place("changes.patch")
     log_file = Place("output.log")
     metrics_file = Place("metrics.jsonl")
     results_file = Place("results.csv")
@@ -138,16 +138,9 @@ class Record:
     @property
     def collated(self) -> list[Path]:
         """The files that collation and its figures read, as far as they are there: small ones, no weights."""
-        facts = (
-            self.config_file,
-            self.overrides_file,
-            self.status_file,
-            self.environment_file,
-            self.summary_file,
-            self.data_file,
-        )
-        files = [file for file in (*facts, self.results_file, self.metrics_file) if file.is_file()]
-        return files + sorted(self.samples.glob("*/*.png"))
+        facts = (self.config_file, self.overrides_file, self.status_file, self.environment_file, self.summary_file)
+        files = (*facts, self.data_file, self.results_file, self.metrics_file)
+        return [file for file in files if file.is_file()] + sorted(self.samples.glob("*/*.png"))
 
     def contents(self, place: Place) -> bytes:
         """Return what a file holds, as in `record.contents(Record.results_file)`; twice as fast as `Path.read_bytes`.
@@ -158,7 +151,7 @@ class Record:
         with open(f"{self.folder}/{place.name}", "rb", buffering=0) as file:
             return file.read()
 
-    def _object(self, place: Place) -> dict[str, Any]:
+    def _object(self, place: Place, otherwise: str = "is not a JSON object") -> dict[str, Any]:
         """Return the JSON object in a file; {} if it does not exist."""
         try:
             stored = json.loads(self.contents(place))
@@ -167,8 +160,12 @@ class Record:
         except (OSError, ValueError) as error:
             raise DamagedRecord(f"{self.folder / place.name}: cannot be read ({error})") from error
         if not isinstance(stored, dict):
-            raise DamagedRecord(f"{self.folder / place.name}: is not a JSON object")
+            raise DamagedRecord(f"{self.folder / place.name}: {otherwise}")
         return stored
+
+    def _write(self, place: Place, text: str) -> None:
+        if self.writer:
+            write_text(self.folder / place.name, text)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -197,20 +194,18 @@ class Record:
 
     def queue(self, config: Mapping[str, Any], steps: int, overrides: Sequence[str] | None = None) -> None:
         """Freeze the config and its overrides and mark the run as queued; what earlier attempts left stays."""
-        if not self.writer:
-            return
         self._freeze(config, overrides)
         self.update(state="queued", queued=_now(), steps=steps, message="")
 
     def hand_over(self, job: str) -> None:
         """Note the number of the Slurm job that does this run. Not in status.json, which the job may be writing."""
-        write_text(self.job_file, json.dumps({"job": job, "submitted": _now()}) + "\n")
+        self._write(Record.job_file, json.dumps({"job": job, "submitted": _now()}) + "\n")
 
     def job(self) -> str | None:
         """Return the number of the Slurm job that the run was handed over to last, None if there was none."""
         try:
-            return str(json.loads(self.job_file.read_text())["job"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return self._object(Record.job_file).get("job")
+        except DamagedRecord:
             return None
 
     def start(
@@ -223,14 +218,12 @@ class Record:
         overrides: Sequence[str] | None = None,
     ) -> None:
         """Freeze the config and mark the run as running, one attempt more than before."""
-        if not self.writer:
-            return
         self._freeze(config, overrides)
-        write_text(self.environment_file, json.dumps(environment, indent=2))
+        self._write(Record.environment_file, json.dumps(environment, indent=2))
         if changes:
-            write_text(self.folder / "changes.patch", changes + "\n")
-        else:
-            (self.folder / "changes.patch").unlink(missing_ok=True)
+            self._write(Record.changes_file, changes + "\n")
+        elif self.writer:
+            self.changes_file.unlink(missing_ok=True)
         attempt = {"state": "running", "attempt": self.status().attempt + 1, "started": _now(), "finished": ""}
         worker = {"host": socket.gethostname(), "pid": os.getpid(), "device": device}
         self.update(**attempt, **worker, commit=commit_name(environment.get("git")), steps=steps, message="")
@@ -253,27 +246,25 @@ class Record:
             DamagedRecord: It is torn or no status.
             UserError: A newer version wrote it.
         """
-        try:
-            stored = json.loads(self.contents(Record.status_file))
-        except FileNotFoundError:
-            return Status()
-        except (OSError, ValueError) as error:
-            raise DamagedRecord(f"{self.status_file}: cannot be read ({error})") from error
-        return _parse_status(stored, self.status_file)
+        stored = self._object(Record.status_file, "holds no status")
+        return _parse_status(stored, self.status_file) if stored or self.status_file.exists() else Status()
 
     def update(self, **fields: Any) -> None:
         """Change fields of status.json."""
-        if not self.writer:
-            return
         if fields.get("state") == "done":
             fields = {"finished": _now(), **fields}
         status = replace(self.status(), updated=_now(), schema=SCHEMA, **fields)
-        write_text(self.status_file, json.dumps(asdict(status), indent=2) + "\n")
+        self._write(Record.status_file, json.dumps(asdict(status), indent=2) + "\n")
+
+    def note(self, state: State, message: str) -> None:
+        """Note how a run ended that could not note it itself, unless another process holds it or the disk is full."""
+        with contextlib.suppress(UserError, OSError), self.lock():
+            self.update(state=state, message=message)
 
     def _freeze(self, config: Mapping[str, Any], overrides: Sequence[str] | None) -> None:
-        write_text(self.config_file, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        self._write(Record.config_file, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
         if overrides is not None:
-            write_text(self.overrides_file, yaml.safe_dump(list(overrides), allow_unicode=True))
+            self._write(Record.overrides_file, yaml.safe_dump(list(overrides), allow_unicode=True))
 
     def config(self) -> dict[str, Any]:
         """Return the frozen config.
@@ -307,8 +298,7 @@ class Record:
         Collation reads `parameters`; `macs`, multiply-accumulates of one 224 x 224 image; `seconds` in the training
         loop and `images_per_second` there, validations and checkpoints included; `training_data`, a digest.
         """
-        if self.writer:
-            write_text(self.summary_file, json.dumps(_jsonable({**self.summary(), **values}), indent=2) + "\n")
+        self._write(Record.summary_file, json.dumps(_jsonable({**self.summary(), **values}), indent=2) + "\n")
 
     def summary(self) -> dict[str, Any]:
         """Return what `summarise` noted; {} if nothing.
@@ -320,8 +310,7 @@ class Record:
 
     def note_data(self, summary: Mapping[str, Any]) -> None:
         """Write what is trained on, see `daair.data.mix.Mix.summary`."""
-        if self.writer:
-            write_text(self.data_file, json.dumps(summary, indent=1) + "\n")
+        self._write(Record.data_file, json.dumps(summary, indent=1) + "\n")
 
     def data(self) -> dict[str, Any]:
         """Return what `note_data` wrote; {} if nothing.
@@ -341,15 +330,7 @@ class Record:
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return all complete lines of metrics, oldest first."""
-        if not self.metrics_file.is_file():
-            return []
-        rows = []
-        for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(json.JSONDecodeError):  # torn by a kill in the middle of a write
-                row = json.loads(line)
-                if isinstance(row, dict) and "step" in row:
-                    rows.append(row)
-        return rows
+        return list(_rows(self.metrics_file.read_bytes().splitlines())) if self.metrics_file.is_file() else []
 
     def newest(self) -> Iterator[dict[str, Any]]:
         """Yield lines of metrics, the newest first, from the last `TAIL` bytes of the file; for a quick look."""
@@ -360,11 +341,7 @@ class Record:
                 lines = file.read().split(b"\n")
         except FileNotFoundError:
             return
-        for line in reversed(lines if size <= TAIL else lines[1:]):
-            with contextlib.suppress(ValueError):  # torn, or empty
-                row = json.loads(line)
-                if isinstance(row, dict):
-                    yield row
+        yield from _rows(reversed(lines if size <= TAIL else lines[1:]))
 
     def results(self) -> "pd.DataFrame | None":
         """Return the per-image rows, or None before there are any.
@@ -382,15 +359,11 @@ class Record:
 
     def rewind(self, step: int) -> None:
         """Delete metrics of later steps, which a resumed run will log again."""
-        if not self.writer:
-            return
         kept = [row for row in self.metrics() if row["step"] <= step]
-        write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in kept))
+        self._write(Record.metrics_file, "".join(json.dumps(row) + "\n" for row in kept))
 
 
-def _parse_status(stored: Any, file: Path) -> Status:
-    if not isinstance(stored, dict):
-        raise DamagedRecord(f"{file}: holds no status")
+def _parse_status(stored: Mapping[str, Any], file: Path) -> Status:
     schema = stored.get("schema", SCHEMA)
     if not isinstance(schema, int):
         raise DamagedRecord(f"{file}: schema: {schema!r} is not a number")
@@ -403,6 +376,14 @@ def _parse_status(stored: Any, file: Path) -> Status:
     if known.get("state") not in STATES:
         raise DamagedRecord(f"{file}: state: {known.get('state')!r} is not one of {', '.join(STATES)}")
     return Status(**known)
+
+
+def _rows(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        with contextlib.suppress(ValueError):  # empty, or torn by a kill in the middle of a write
+            row = json.loads(line)
+            if isinstance(row, dict) and "step" in row:
+                yield row
 
 
 def _now() -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv
 
-from daair.errors import UserError
+from daair.errors import UserError, one_line
 from daair.metrics import derived, optional_columns, required_columns
 
 KEYS = ("benchmark", "protocol", "image")
@@ -61,7 +61,7 @@ def load(file: Path) -> pd.DataFrame:
     try:
         rows = None if wrong else pd.read_csv(io.BytesIO(text))
     except ValueError as error:  # what pandas raises on lines of unequal length and on bytes that are no text
-        wrong = f"{file.name}: {' '.join(str(error).split())}"
+        wrong = f"{file.name}: {one_line(error)}"
     if wrong:
         raise UserError(f"{file.parent}/{wrong}; remove it to measure again")
     return rows
@@ -72,7 +72,7 @@ def _torn(text: bytes) -> str | None:
     if not text.endswith(b"\n"):
         return "results.csv: ends within a line" if text.strip() else "results.csv: is empty"
     header = text[: text.index(b"\n")].decode(errors="replace").split(",")
-    missing = [name for name in (*KEYS, *required_columns()) if name not in header]
+    missing = [name for name in (*KEYS, "tile", *required_columns()) if name not in header]
     return f"results.csv: has no column {missing[0]}" if missing else None
 
 
@@ -102,7 +102,7 @@ def _parse_group(header: bytes, texts: Mapping[int, bytes], damaged: dict[int, s
             parts = list(texts.items())
             halves = (dict(parts[:half]), dict(parts[half:]))
             return [table for part in halves for table in _parse_group(header, part, damaged)]
-        damaged[next(iter(texts))] = f"results.csv: {' '.join(str(error).split())}"
+        damaged[next(iter(texts))] = f"results.csv: {one_line(error)}"
         return []
     return [table.append_column("run", pa.array(np.repeat(list(texts), counts), pa.int64()))]
 
@@ -121,7 +121,6 @@ def _to_pandas(tables: list[pa.Table]) -> pd.DataFrame:
         tables = [empty.empty_table()]
     rows = pa.concat_tables(tables, promote_options="default").to_pandas()
     rows = rows.sort_values("run", kind="stable", ignore_index=True)
-    rows["tile"] = rows["tile"].fillna(0.0) if "tile" in rows else 0.0  # rows of the time before tiles
     for metric in derived():
         rows[metric.name] = metric.derive(rows)
     for name in WHOLE:

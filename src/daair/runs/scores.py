@@ -36,15 +36,14 @@ def tiles(rows: pd.DataFrame) -> dict[tuple[str, str], str]:
     Returns:
         `whole`, in tiles of `512` pixels, or both: `whole+512`.
     """
-    sides = rows["tile"].fillna(0).astype(int) if "tile" in rows else pd.Series(0, index=rows.index)
-    groups = sides.groupby([rows[key] for key in KEYS], sort=False)
+    groups = rows.groupby(KEYS, sort=False)["tile"]
     return {pair: "+".join(str(side or WHOLE) for side in sorted(set(group))) for pair, group in groups}
 
 
 def texts(means: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """Return what a reader sees of `per_benchmark`: a heading per column, and the rows."""
     names = [*KEYS, "images"]
-    if "tile" in means and (means["tile"] != WHOLE).any():
+    if (means["tile"] != WHOLE).any():
         names.append("tile")
     headings = {name: name for name in names} | {name: _heading(name) for name in _columns() if name in means}
     rows = [[_text(name, row[name]) for name in headings] for _, row in means.iterrows()]

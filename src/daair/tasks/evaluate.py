@@ -58,8 +58,6 @@ def load_network(cfg: Config) -> tuple[nn.Module, Path]:
     """
     if cfg.checkpoint is None:
         model = checkpoint.build(cfg.model)
-        if model.state_dict():
-            raise UserError("checkpoint: missing; task=evaluate needs checkpoint=...")
         name = str(cfg.model["_target_"]).rpartition(".")[2].lower()
         if arguments := {key: value for key, value in cfg.model.items() if key != "_target_" and value}:
             name += f"-{hashlib.sha256(repr(arguments).encode()).hexdigest()[:8]}"

@@ -48,10 +48,6 @@ def profile(job: "Job") -> int:
         UserError: No model is named, or the CSV cannot be written.
     """
     cfg = job.config
-    if not cfg.profile.models:
-        raise UserError(
-            "profile.models: names no model; give options of conf/model, e.g. profile.models=[daair,daair_tiny]"
-        )
     device = resolve_device(cfg.device)
     models, failures = {}, []
     for name in dict.fromkeys(cfg.profile.models):

@@ -49,17 +49,11 @@ def restore(job: Job) -> int:
         UserError: nothing can be started, e.g. no input, or a result would overwrite an input.
     """
     cfg = job.config
-    for key in ("checkpoint", "input", "output"):
-        if getattr(cfg, key) is None:
-            raise UserError(f"{key}: task=restore needs it: checkpoint=RUN_OR_FILE input=IMAGE_OR_DIR output=DIR")
-    tile, overlap = cfg.restore.tile, cfg.restore.overlap
-    if tile is not None and overlap >= tile:
-        raise UserError(f"restore.overlap: must be less than restore.tile ({tile}), got {overlap}")
     output, reporter = Path(cfg.output), Reporter()
     pictures, skipped = find_pictures(Path(cfg.input), output)
     network = load_model(cfg)
     label = label_index(network, cfg.restore.degradation)
-    restorer = Restorer(network, resolve_device(cfg.device), tile, overlap, reporter.say)
+    restorer = Restorer(network, resolve_device(cfg.device), cfg.restore.tile, cfg.restore.overlap, reporter.say)
     failed = []
     with reporter.progress("restoring", len(pictures)) as bar:
         for picture in pictures:

@@ -14,7 +14,7 @@ from daair.config.jobs import Job
 from daair.engine.progress import Reporter
 from daair.errors import UserError, nearest
 from daair.files import safe_name
-from daair.launch import squeue as queue
+from daair.runs import squeue as queue
 from daair.runs.progress import progress
 from daair.runs.record import STATES, Record
 from daair.runs.store import Run, read, run_folders, studies

@@ -20,7 +20,7 @@ from daair.data.audit.leaks import clean_pools, shared_scenes
 from daair.data.audit.pair_measurements import measure_pairs
 from daair.data.catalogue import DATASETS
 from daair.data.datasets import LocatedDataset, locate_all
-from daair.data.listing import walk
+from daair.data.listing import check_folder, walk
 from daair.errors import UserError
 from daair.files import natural_key
 
@@ -44,9 +44,7 @@ def audit_root(root: str | Path, progress: Callable[[str, int], Any], cache: Pat
     Raises:
         UserError: `root` is no folder, or holds no data set that is known here.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise UserError(f"root: {root}: {'is not a folder' if root.exists() else 'no such folder'}")
+    root = check_folder(root, "root: ")
     audits = [DatasetAudit(root, located) for located in locate_all(root)]
     if not audits:
         raise UserError(f"root: {root}: no known data set in it; the folders that are looked for: {LAYOUTS_IN_WORDS}")

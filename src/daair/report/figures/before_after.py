@@ -9,12 +9,11 @@ from daair.report.figures import style
 from daair.report.figures.data import FigureData
 from daair.report.figures.style import Drawn
 from daair.runs import samples
+from daair.runs.pictures import COLUMNS
 from daair.runs.samples import WHICH, Sample
 
 PIXELS = 260
 """Longest side of a picture in the figure: about 230 dots per inch, so that the PDF stays small."""
-
-COLUMNS = ("input", "restored", "clean")
 
 
 def draw_before_after(data: FigureData, folder: Path) -> Drawn:

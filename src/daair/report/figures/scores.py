@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
 from daair.metrics import METRICS
-from daair.report.aggregate import AVERAGE
+from daair.report.aggregate import AVERAGE, text
 from daair.report.figures import style
 from daair.report.figures.data import FigureData
 from daair.report.figures.style import COLOURS, LINES, MARKERS, SEVERAL, Drawn
@@ -109,7 +109,7 @@ def _lines(data: FigureData, column: str, values: pd.Series) -> dict[str, list[s
     first = data.runs.drop_duplicates("variant").set_index(data.runs["variant"].drop_duplicates().astype(str))
     lines: dict[str, list[str]] = {}
     for variant in values.index:
-        parts = [f"{key.rpartition('.')[2]} {_text(first.loc[variant, key])}" for key in others]
+        parts = [f"{key.rpartition('.')[2]} {text(first.loc[variant, key])}" for key in others]
         lines.setdefault(", ".join(parts) or METRICS["psnr"].header, []).append(variant)
     return lines if len(lines) <= SEVERAL else {}
 
@@ -117,10 +117,6 @@ def _lines(data: FigureData, column: str, values: pd.Series) -> dict[str, list[s
 def _points(data: FigureData, values: pd.Series) -> dict[str, list[str]]:
     shown = [variant for variant in data.few() if variant in values]
     return {data.names[variant]: [variant] for variant in shown}
-
-
-def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _draw_lines(axis: Axes, scores: pd.Series, values: pd.Series, lines: dict[str, list[str]], joined: bool) -> None:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from daair.errors import UserError
-from daair.launch.tables import make_tables
+from daair.launch.sweep import make_tables
 from daair.tasks import collate as task
 
 
