@@ -15,6 +15,7 @@ TESTS = [
     "tests/test_checkpoint.py",
     "tests/test_readme.py",
 ]
+SLOW = "by_hand or two_processes or as_hydra_composes"  # and about no path
 
 
 def test_the_tests_pass_in_a_folder_of_any_name(tmp_path: Path) -> None:
@@ -23,7 +24,7 @@ def test_the_tests_pass_in_a_folder_of_any_name(tmp_path: Path) -> None:
         target = checkout / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target, follow_symlinks=False)
-    options = ["-x", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'of the tests'}"]
+    options = ["-x", "-q", "-k", f"not ({SLOW})", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'of the tests'}"]
     env = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     env |= {"PYTHONPATH": str(checkout / "src"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pytest", *options, *TESTS]
