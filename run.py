@@ -3,6 +3,7 @@
     python run.py                                      train model=daair on mix=demo with the defaults
     python run.py model=daair_tiny mix=aio3 mix.root=DIR experts.rank=8 experts.count=4 router=top1 loss=l1_fft seed=1
     python run.py -m experts.rank=4,8,16 seed=0,1,2 study=rank       every combination, one after the other
+    python run.py model=daair_tiny train.init=RUN_OR_FILE mix=derain    start from weights: fine-tuning
     python run.py task=evaluate checkpoint=RUN_OR_FILE benchmarks=[cbsd68_sigma25,rain100l] mix.root=DIR
     python run.py task=restore checkpoint=RUN_OR_FILE input=IMAGE_OR_DIR output=DIR
     python run.py task=verify mix.root=DIR             is the data there what the papers mean by these names?

@@ -1,4 +1,4 @@
-"""README.md: its commands compose, its tables are those of committed result files, its links lead somewhere."""
+"""README.md and those of the studies: commands compose, tables are those of result files, links lead somewhere."""
 
 import re
 import shlex
@@ -18,8 +18,9 @@ from daair.runs import scores
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [
-    " ".join(line.split("  ")[0].split())
-    for line in re.findall(r"^ {4}(python run\.py\b.*(?:\\\n.*)*)$", README, re.MULTILINE)
+    re.split("  +", re.sub(r"\s*\\\n\s*", " ", line))[0].strip()
+    for page in (ROOT / "README.md", *sorted(ROOT.glob("experiments/*/README.md")))
+    for line in re.findall(r"^ {4}(python run\.py\b(?:.*\\\n)*.*)$", page.read_text(), re.MULTILINE)
 ]
 MEASURED = sorted(file.parent.name for file in (ROOT / "experiments").glob("*/results.csv"))
 STUDIES = sorted(file.parent.name for file in (ROOT / "experiments").glob("*/table.csv"))
@@ -34,7 +35,7 @@ def test_there_are_commands_and_tables() -> None:
     assert len(COMMANDS) > 10 and len(MEASURED) >= 2 and "demo" in STUDIES
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if "--help" not in command])
+@pytest.mark.parametrize("command", [command for command in dict.fromkeys(COMMANDS) if "--help" not in command])
 def test_commands_compose(command: str, photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
     words = shlex.split(re.sub(r"\[(restore\.tile=512)\]", r"\1", command))[2:]

@@ -68,7 +68,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def telling_full_disk(path: Path) -> Iterator[None]:
-    """Whatever a writer of `path` raises for want of space becomes one line that says so.
+    """Turn what a writer of `path` raises for want of space into one line that says so.
 
     Raises:
         UserError: the disk is full.

@@ -104,3 +104,49 @@ def test_a_list_of_benchmarks_with_keys_below_it_is_refused(composer):
         ConfigError, match=r"^benchmarks: is a list here, and cannot have keys too \(benchmarks.NAME=...\)"
     ):
         composer.compose(["benchmarks=[rain100l]", "benchmarks.mine.target=DIR"])
+
+
+@pytest.mark.parametrize(
+    ("override", "refusal"),
+    [
+        ("mix.weights.rain=1.5", "mix.weights.rain: unknown; it is mix.tasks.rain.weight now"),
+        ("mix.weights.rain=1,2", "mix.weights.rain: unknown; it is mix.tasks.rain.weight now"),
+        (
+            "mix.degradations.noise15.sigma=10",
+            "mix.degradations.noise15.sigma: unknown; it is mix.tasks.noise15.degrade.sigma now",
+        ),
+        ("~mix.degradations.noise50", "mix.degradations.noise50: unknown; it is mix.tasks.noise50.degrade now"),
+        ("mix.repeats.clean=2", "mix.repeats.clean: unknown; it is mix.synthetic_repeats now"),
+        ("mix.source.rain=paired", "mix.source.rain: unknown; it is mix.tasks.rain.source now"),
+        ("loss.router=0.1", "loss.router: unknown; it is loss.terms.router now"),
+        (
+            "degradation@mix.degradations.rain=snow",
+            "degradation@mix.degradations.rain: unknown; it is degradation@mix.tasks.rain.degrade now",
+        ),
+        (
+            "degradation@mix.tasks.rian.degrade=snow",
+            "degradation@mix.tasks.rian.degrade: not in the config; did you mean degradation@mix.tasks.rain.degrade?",
+        ),
+        ("mix.tasks.rian.weight=2", "mix.tasks.rian.weight: unknown; did you mean mix.tasks.rain.weight?"),
+        ("~mix.tasks.noise5", "mix.tasks.noise5: unknown; did you mean mix.tasks.noise50?"),
+        ("~mix.nothing_alike", "mix.nothing_alike: not in the config"),
+        (
+            "schedule._target_=daair.engine.optim.cosine",
+            "schedule._target_: cannot import daair.engine.optim.cosine: daair.engine has no optim; "
+            "it is daair.optim.cosine now",
+        ),
+    ],
+)
+@pytest.mark.parametrize("multirun", [False, True])
+def test_what_is_not_in_the_config_is_refused_with_what_is(composer, monkeypatch, override, refusal, multirun):
+    if "," in override and not multirun:
+        pytest.skip("a list of values is for sweeps")
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(ConfigError) as raised:
+        list(Command(composer, ["mix=aio3", override], multirun=multirun).jobs)
+    assert str(raised.value).partition(" (in the sweep's job")[0] == refusal
+
+
+def test_a_key_of_the_network_is_not_looked_for_deep_in_the_mix(composer):
+    with pytest.raises(ConfigError, match=r"^model.width: unknown; (?!did you mean mix)"):
+        composer.compose(["model.width=32"])

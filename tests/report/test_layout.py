@@ -18,6 +18,7 @@ from synthetic import make_run, rows
 from daair.errors import UserError
 from daair.report import layout, published, writers
 from daair.report.frame import frame
+from daair.report.layout import shortest_paths
 from daair.report.table import StudyTable, TableSpec, study_table
 from daair.report.writers import Block, Cell
 
@@ -214,3 +215,11 @@ def test_published_averages_are_the_means_of_their_columns(file: str) -> None:
         if "average" in method.lines:
             off[method.name] = abs(sum(figures) / len(figures) - float(method.lines["average"]["psnr_db"]))
     assert len(off) >= 12 and sorted(off.values())[len(off) // 2] < 0.011, off
+
+
+def test_weights_are_named_by_as_much_of_their_path_as_tells_them_apart():
+    one, two, other = "/a/runs/base/x-1/seed0", "/a/runs/base/x-1/seed1", "/b/runs/more/x-1/seed0"
+    assert shortest_paths(["none", one, two]) == {"none": "none", one: "x-1/seed0", two: "x-1/seed1"}
+    assert shortest_paths([one, other]) == {one: "base/x-1/seed0", other: "more/x-1/seed0"}
+    assert shortest_paths(["a/w.pth", "w.pth"]) == {"a/w.pth": "a/w.pth", "w.pth": "w.pth"}
+    assert shortest_paths(["/x", "x"]) == {"/x": "/x", "x": "x"} and shortest_paths([]) == {}

@@ -31,7 +31,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from yaml import YAMLError
 
-from daair.config.problems import UNKNOWN, ConfigError, Problem, explain_key, unknown_option
+from daair.config.problems import UNKNOWN, ConfigError, Problem, explain_key, explain_moved, unknown_option
 from daair.config.schema import Config
 from daair.errors import UserError, nearest, one_line
 
@@ -185,11 +185,13 @@ class Composer:
         if isinstance(error, OverrideParseException):
             return [Problem(error.override, f"not valid as an override ({_first_line(error)})")]
         parsed = OverridesParser.create().parse_overrides(overrides)
+        if earlier := [problem for override in parsed if (problem := _of_earlier_version(override))]:
+            return earlier
         groups, values = [], []
         for override in parsed:
             (groups if self._is_group(override) else values).append(override)
         problems = [p for override in groups for p in self._wrong_option(override)]
-        problems = problems or self._unused_parts(parsed)
+        problems = problems or self._wrong_packages(groups) or self._unused_parts(parsed)
         if mode == RunMode.RUN:
             problems += [_not_a_sweep(override) for override in parsed if override.is_sweep_override()]
         # Hydra wraps errors of OmegaConf in an empty one.
@@ -209,12 +211,25 @@ class Composer:
         value = "null" if value is None else str(value)
         options = self.options(group)
         if not options:
-            near = nearest(group, [g for g in self._groups(group) if g])
+            near = nearest(group, [g for g in self._groups(group) if g != group])
             return [Problem(group, "unknown config group" + (f"; did you mean {near}?" if near else ""))]
         return [] if value in options else [unknown_option(group, value, options)]
 
+    def _wrong_packages(self, groups: list[Override]) -> list[Problem]:
+        """Find the overrides of options at places that have none, such as `degradation@mix.tasks.rian.degrade`."""
+        placed = [o for o in groups if o.package is not None and not o.is_add()]
+        try:
+            choices = self._load(
+                [o.input_line for o in groups if o not in placed], RunMode.MULTIRUN
+            ).hydra.runtime.choices
+        except REFUSALS:
+            return []
+        wrong = [key for o in placed if (key := f"{o.key_or_group}@{o.package}") not in choices]
+        return [Problem(key, f"not in the config{_near_place(key, choices)}") for key in wrong]
+
     def _unused_parts(self, overrides: list[Override]) -> list[Problem]:
         """Find what is set of parts that the chosen model does not have, such as `experts.rank` of `model=identity`."""
+        overrides = [o for o in overrides if o.package is None]
         names = {o.key_or_group.partition(".")[0] for o in overrides} - Config.model_fields.keys()
         names = {name for name in names if self.loader.repository.group_exists(name)}
         others = [o for o in overrides if self._is_group(o) and o.key_or_group not in names]
@@ -249,6 +264,7 @@ class Composer:
             for o in plain
             if o.is_add() and not o.is_force_add() and _exists(base, o.key_or_group)
         ]
+        problems += [_absent(base, o) for o in values if o.is_delete() and not _exists(base, o.key_or_group)]
         if problems:
             return problems
         forced = [f"++{o.key_or_group}={o.get_value_element_as_str()}" for o in plain]
@@ -259,7 +275,7 @@ class Composer:
         except REFUSALS:
             return []
         return [
-            _absent(base, o.key_or_group)
+            _absent(base, o)
             for o in plain
             if not o.is_add() and not o.is_force_add() and not _exists(base, o.key_or_group)
         ]
@@ -303,14 +319,37 @@ def _exists(cfg: DictConfig, key: str) -> bool:
     return isinstance(node, DictConfig) and node._get_node(leaf, validate_access=False) is not None
 
 
-def _absent(cfg: DictConfig, key: str) -> Problem:
-    """Return what to say of a key that no schema knows: a slip among Hydra's own keys, or one to be added."""
-    parent, _, leaf = key.rpartition(".")
-    node = OmegaConf.select(cfg, parent) if parent else cfg
-    near = nearest(leaf, [str(name) for name in node]) if isinstance(node, DictConfig) else None
-    if near:
-        return Problem(key, f"unknown; did you mean {parent}.{near}?" if parent else f"unknown; did you mean {near}?")
-    return Problem(key, f"not in the config; if it is to be added, write +{key}=...")
+def _absent(cfg: DictConfig, override: Override) -> Problem:
+    """Return what to say of a key that is not there though the schema allows it: a slip, or one to be added."""
+    key, node = override.key_or_group, cfg
+    parts = key.split(".")
+    for i, part in enumerate(parts):
+        if not isinstance(node, DictConfig):
+            break
+        if part not in node:
+            if near := nearest(part, map(str, node)):
+                return Problem(key, f"unknown; did you mean {'.'.join([*parts[:i], near, *parts[i + 1 :]])}?")
+            break
+        node = node._get_node(part)
+    return Problem(
+        key, "not in the config" if override.is_delete() else f"not in the config; to add it, write +{key}=..."
+    )
+
+
+def _of_earlier_version(override: Override) -> Problem | None:
+    """Return the problem of a key, or of the place of an option, that earlier versions had."""
+    if override.package is None:
+        return explain_moved(override.key_or_group)
+    if problem := explain_moved(override.package):
+        group = override.key_or_group
+        return Problem(f"{group}@{problem.key}", problem.text.replace("it is ", f"it is {group}@"))
+    return None
+
+
+def _near_place(key: str, choices: DictConfig) -> str:
+    """Return the hint about `group@place`, which is not in the config: the nearest that is, or how to add it."""
+    near = nearest(key, [choice for choice in map(str, choices) if choice.startswith(key.partition("@")[0] + "@")])
+    return f"; did you mean {near}?" if near else f"; to add it, write +{key}=..."
 
 
 def _not_a_sweep(override: Override) -> Problem:

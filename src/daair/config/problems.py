@@ -18,10 +18,13 @@ MOVED = {
     "mix.pairs": "mix.tasks.NAME.pairs",
     "mix.repeats.clean": "mix.synthetic_repeats",
     "mix.repeats": "mix.tasks.NAME.repeats",
-    "mix.source": "mix.tasks.NAME.source",
+    "mix.source.NAME": "mix.tasks.NAME.source",  # `mix.source` itself is still there
     "mix.weights": "mix.tasks.NAME.weight",
 }
 """Keys of earlier versions and what they are called now; NAME is the next part of the old key."""
+
+MOVED_TARGETS = {"daair.engine.optim": "daair.optim"}
+"""Modules of earlier versions that a `_target_` may name, and where their classes and functions are now."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,9 @@ def did_you_mean(word: str, candidates: Collection[str], kind: str = "options") 
 def moved(key: str, known: Collection[str] = ()) -> str | None:
     """Return the key that replaces `key`, which an earlier version had; none if there was no such key."""
     for old, new in MOVED.items():
+        old, only_below, _ = old.partition(".NAME")
         name, _, rest = key[len(old) + 1 :].partition(".")
-        if (key == old or key.startswith(f"{old}.")) and f"{old}.{name}" not in known:
+        if (key.startswith(f"{old}.") or key == old and not only_below) and key not in known:
             new = new.replace("NAME", name or "NAME")
             return f"{new}.{rest}" if rest else new
     return None
@@ -78,7 +82,11 @@ def nearest_key(key: str, known: Collection[str]) -> str | None:
     if close := similar(leaf, siblings, 0.8):
         return siblings[close]
     leaves: dict[str, str] = {}
+    # Of another section only what is easily mixed up, as `train.lr` for `optimizer.lr`; not what lies deep inside.
+    root = key.partition(".")[0]
     for other in sorted(known, key=lambda k: (k.count("."), k)):
+        if other.count(".") > 1 and other.partition(".")[0] != root:
+            continue
         leaves.setdefault(other.rpartition(".")[2], other)
     if leaf in leaves and leaves[leaf] != key:
         return leaves[leaf]
@@ -97,12 +105,26 @@ def unknown_option(group: str, option: str, options: Sequence[str]) -> Problem:
     return Problem(f"{group}={option}", f"unknown{hint} (options: {', '.join(options)})")
 
 
+def explain_moved(key: str, known: Collection[str] = ()) -> Problem | None:
+    """Return the problem of a key that an earlier version had; none if there was no such key."""
+    new = moved(key, known)
+    return Problem(key, f"unknown; it is {new} now") if new else None
+
+
+def explain_moved_target(path: str) -> str:
+    """Return what to add to the error about a `_target_` that an earlier version had, else nothing."""
+    for old, new in MOVED_TARGETS.items():
+        if path.startswith(f"{old}."):
+            return f"; it is {new}{path[len(old) :]} now"
+    return ""
+
+
 def explain_key(key: str, known: Collection[str]) -> Problem:
     """Return the problem of an unknown key: what it is called now, the nearest valid key, or all valid ones."""
     parent = key.rpartition(".")[0]
     siblings = sorted({k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == parent and k != key})
-    if new := moved(key, known):
-        return Problem(key, f"unknown; it is {new} now")
+    if problem := explain_moved(key, known):
+        return problem
     if near := nearest_key(key, known):
         return Problem(key, f"unknown; did you mean {near}?")
     if siblings:

@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError, SchemaError
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from daair.components import SPECIAL, is_foreign, is_node, locate
-from daair.config.problems import UNKNOWN, Problem, from_pydantic
+from daair.config.problems import UNKNOWN, Problem, explain_moved_target, from_pydantic
 from daair.errors import one_line
 
 KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
@@ -183,7 +183,9 @@ def _checked_node(node: Mapping[str, Any], valid: Valid) -> dict[str, Any]:
     try:
         target = locate(node["_target_"])
     except ImportError as error:
-        problem = PydanticCustomError("import", "{text}", {"text": one_line(error)})
+        problem = PydanticCustomError(
+            "import", "{text}", {"text": one_line(error) + explain_moved_target(str(node["_target_"]))}
+        )
         line = {"type": problem, "loc": ("_target_",), "input": node["_target_"]}
         raise ValidationError.from_exception_data("node", [line]) from None
     arguments, valid[id(node)] = _arguments(target, bool(node.get("_partial_")), not is_foreign(node))

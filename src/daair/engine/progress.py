@@ -12,7 +12,7 @@ LINE_EVERY = 10.0  # seconds between plain lines
 
 
 class Reporter:
-    """Says lines and shows the progress of one task at a time; silent on all processes but the main one.
+    """Print lines and show the progress of one task at a time; silent on all processes but the main one.
 
     Args:
         active: whether this process speaks.

@@ -1,7 +1,7 @@
 """A study's table for readers: its numbers as the texts of cells, and the sentences below it."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import pandas as pd
 
@@ -11,6 +11,9 @@ from daair.report.comparable import BUDGET
 from daair.report.published import PublishedRow
 from daair.report.table import StudyTable
 from daair.report.writers import Block, Cell
+
+WEIGHTS = "train.init"
+"""The key whose values are paths, to weights or to the run that made them."""
 
 
 def blocks(table: StudyTable, published: Sequence[PublishedRow] = ()) -> list[Block]:
@@ -33,7 +36,7 @@ def blocks(table: StudyTable, published: Sequence[PublishedRow] = ()) -> list[Bl
         header += [f"Δ {AVERAGE}" if table.has_average else "Δ"] * has_delta
         header += [COSTS[name].heading for name in shown]
         rows = []
-        for row, names in enumerate(table.rows.names):
+        for row, names in enumerate(_row_names(table)):
             line = [Cell(name) for name in names]
             line += [_figure(cells[row, column, metric], table) for column in columns]
             line += [_delta(cells[row, columns[-1], metric], table)] * has_delta
@@ -53,6 +56,25 @@ def blocks(table: StudyTable, published: Sequence[PublishedRow] = ()) -> list[Bl
         title = "as published" if below else ""
         made.append(Block(_title(metric), header, rows, len(table.rows.keys), below, title))
     return made
+
+
+def _row_names(table: StudyTable) -> list[tuple[str, ...]]:
+    """Return the names of the rows, those of weights without the folders that all of them have in common."""
+    names = table.rows.names
+    for at in (i for i, key in enumerate(table.rows.keys) if key == WEIGHTS):
+        short = shortest_paths([name[at] for name in names])
+        names = [(*name[:at], short[name[at]], *name[at + 1 :]) for name in names]
+    return list(names)
+
+
+def shortest_paths(paths: Collection[str]) -> dict[str, str]:
+    """Return for each path its last parts: as many, and at least two, as tell all paths apart."""
+    parts = {path: [part for part in path.split("/") if part] for path in paths}
+    for count in range(2, max(map(len, parts.values()), default=0)):
+        short = {path: "/".join(of_path[-count:]) or path for path, of_path in parts.items()}
+        if len(set(short.values())) == len(short):
+            return short
+    return {path: path for path in paths}
 
 
 def notes(table: StudyTable) -> Iterator[str]:
