@@ -27,16 +27,15 @@ Piece = tuple[tuple[str, Any], ...]
 AS_TEXT = ("benchmarks", "collate.reference")
 """Mappings whose keys are names of the user's; they stay one value, as JSON."""
 
-REPEATED = ("model.experts.", "model.router.", "model.control.")
-"""Parts of the network that a frozen config has a second time, under keys that nobody sets."""
-
 _KEY = re.compile(r"^[A-Za-z_][\w.@/-]*:(?= |$)", re.MULTILINE)
 _NESTED = re.compile(r"([A-Za-z_][\w.@/-]*):\n((?:  .*\n|\n)+)")
 _ANCHOR = re.compile(r"[:-] [&*]")
 
 
 def read_config(text: str) -> tuple[Piece, ...]:
-    """Return what `flatten` makes of a frozen config, without `REPEATED`, in pieces; equal texts give the same object.
+    """Return what `flatten` makes of a frozen config, in pieces; equal texts give the same object.
+
+    The parts of the network, such as `model.router`, are left out where the config has them as `router` too.
 
     Raises:
         ValueError: `text` is not the YAML of a mapping.
@@ -44,9 +43,11 @@ def read_config(text: str) -> tuple[Piece, ...]:
     try:
         # An anchor may be needed in another piece; our own files have none. Looking for the signs first saves time.
         if ("&" in text or "*" in text) and _ANCHOR.search(text):
-            return (_parse(text),)
+            return (_parse(text, "", frozenset()),)
         text = text if text.endswith("\n") else text + "\n"
-        return tuple(_read_piece(piece, "") for piece in _cut(text) or [text])
+        pieces = _cut(text) or [text]
+        roots = frozenset(piece.partition(":")[0] for piece in pieces)
+        return tuple(_read_piece(piece, "", roots) for piece in pieces)
     except yaml.YAMLError as error:
         raise ValueError(one_line(error)) from None
 
@@ -72,26 +73,32 @@ def _cut(text: str) -> list[str]:
 
 
 @lru_cache(maxsize=1 << 16)
-def _read_piece(text: str, prefix: str) -> Piece:
+def _read_piece(text: str, prefix: str, roots: frozenset[str]) -> Piece:
     """Return dotted keys and values of YAML text, in which each piece is looked up among those seen before."""
     pieces = _cut(text)
     if not pieces:
-        return _parse(text, prefix)
+        return _parse(text, prefix, roots)
     if len(pieces) > 1:
-        return tuple(pair for piece in pieces for pair in _read_piece(piece, prefix))
+        return tuple(pair for piece in pieces for pair in _read_piece(piece, prefix, roots))
     nested = _NESTED.fullmatch(text)
     if nested is None or prefix + nested[1] in AS_TEXT:
-        return _parse(text, prefix)
-    if f"{prefix}{nested[1]}." in REPEATED:
-        return ()
-    return _read_piece(re.sub(r"^  ", "", nested[2], flags=re.MULTILINE), f"{prefix}{nested[1]}.")
+        return _parse(text, prefix, roots)
+    return _read_piece(re.sub(r"^  ", "", nested[2], flags=re.MULTILINE), f"{prefix}{nested[1]}.", roots)
 
 
-def _parse(text: str, prefix: str = "") -> Piece:
+def _parse(text: str, prefix: str, roots: frozenset[str]) -> Piece:
     config = yaml.load(text, Loader)
     if not isinstance(config, dict):
         raise ValueError("not a mapping")
-    return tuple(pair for pair in flatten(config, prefix) if not pair[0].startswith(REPEATED))
+    roots = roots if prefix else frozenset(config) | roots
+    return tuple(pair for pair in flatten(config, prefix) if not _is_repeated(pair[0], roots))
+
+
+def _is_repeated(key: str, roots: frozenset[str]) -> bool:
+    """Return whether a key of the network's config stands below a part that is a root key of its own as well."""
+    parent, _, below = key.partition(".")
+    part, _, leaf = below.partition(".")
+    return parent == "model" and bool(leaf) and part in roots
 
 
 def column(values: Sequence[Any]) -> pd.Series:
