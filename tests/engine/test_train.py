@@ -137,6 +137,16 @@ def test_network_without_routing_trains(photographs: Path, tmp_path: Path) -> No
     assert code == 0 and "demo_noise25" in output, output
 
 
+def test_peers_train(photographs: Path, tmp_path: Path) -> None:
+    names = [f"{name}_tiny" for name in ("restormer", "promptir", "adair", "moceir", "airnet", "nafnet", "swinir")]
+    chosen = [o for o in command(photographs, tmp_path, "train.steps=2") if not o.startswith(("model", "experts"))]
+    code, output = run(["-m", *chosen, f"model={','.join(names)}"])
+    assert code == 0, output
+    assert sorted(folder.parent.name.rpartition("-")[0] for folder in tmp_path.glob("*/*/seed0")) == sorted(
+        f"model_{name}" for name in names
+    )
+
+
 def test_second_writer_is_told_who_holds_the_run(photographs: Path, tmp_path: Path) -> None:
     holder = start(command(photographs, tmp_path, "train.steps=100000"))
     wait_for_step(holder, tmp_path, 1)

@@ -107,7 +107,9 @@ class Trainer:
             self.start_from(model, cfg.train.init)
         self.model = model.to(self.accelerator.device)
         if cfg.train.channels_last:
-            self.model = self.model.to(memory_format=torch.channels_last)
+            for tensor in (*self.model.parameters(), *self.model.buffers()):
+                if tensor.dim() == 4:  # `Module.to` tries five dimensions too, such as PromptIR's prompts, and fails
+                    tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
         self.ema = ModelEmaV3(self.model, decay=cfg.train.ema_decay, use_warmup=True)
         self.criterion = components.build(cfg.loss).to(self.accelerator.device)
         self.spans = spans(model, cfg.train)
