@@ -139,6 +139,12 @@ def find_weights(path: str | Path, key: str = "checkpoint") -> Path:
     return path
 
 
+def describes_network(path: str | Path) -> bool:
+    """Return whether a checkpoint brings its own network: a run's folder does, and a file beside its model.json."""
+    path = Path(path)
+    return not path.is_file() or (path.suffix == ".safetensors" and (path.parent / "model.json").is_file())
+
+
 def load_weights(model: nn.Module, path: Path, strict: bool = True) -> list[str]:
     """Load a state dict into `model`, under the names used here or those of the network's authors.
 

@@ -132,7 +132,7 @@ def test_files_of_one_name_and_different_weights_do_not_share_a_folder(tmp_path:
         config = SimpleNamespace(
             checkpoint=str(file), trust=(), output=None, model=MODEL, paths=SimpleNamespace(runs="runs")
         )
-        return load_network(config)[1]
+        return load_network(config, print)[1]
 
     assert place(tmp_path / "a") == place(tmp_path / "b") != place(tmp_path / "c", weight=1.0)
 

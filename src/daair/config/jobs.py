@@ -273,9 +273,10 @@ def check(cfg: DictConfig, options: Callable[[str], Sequence[str]], seen: set[st
 
 def _refuse_network(config: Config, overrides: Sequence[str]) -> None:
     """A checkpoint of ours brings its own network: what the command says of one would be ignored."""
+    from daair import checkpoint
     from daair.components import is_foreign
 
-    if config.checkpoint is None or is_foreign(config.model):
+    if config.checkpoint is None or is_foreign(config.model) or not checkpoint.describes_network(config.checkpoint):
         return
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]

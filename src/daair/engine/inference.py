@@ -34,18 +34,30 @@ PROBE = 128
 """Side of the square image, in pixels, whose forward pass is measured; memory grows in proportion to the pixels."""
 
 
-def load_model(cfg: Config) -> nn.Module:
+def load_model(cfg: Config, say: Callable[[str], None]) -> nn.Module:
     """Return the network of `cfg.checkpoint`, in evaluation mode.
 
-    With `model._target_=my.module.Net` that is a network of this class with these weights, whatever they lie beside.
+    A run's folder brings its own network. Weights alone are those of the network that `model` names, and so are all
+    weights if `model._target_` names a class of another package.
+
+    Args:
+        cfg: The config of the task.
+        say: Is called with what the user may want to know of the weights.
 
     Raises:
-        UserError: there are no weights, or not those of this network, or they name a class that is not trusted.
+        UserError: There are no weights, or not those of this network, or they name a class that is not trusted.
     """
-    if not components.is_foreign(cfg.model):
+    if not components.is_foreign(cfg.model) and checkpoint.describes_network(cfg.checkpoint):
         return checkpoint.load(cfg.checkpoint, trust=cfg.trust)
-    model = checkpoint.build(cfg.model)
-    checkpoint.load_weights(model, checkpoint.find_weights(cfg.checkpoint))
+    model, weights = checkpoint.build(cfg.model), checkpoint.find_weights(cfg.checkpoint)
+    try:
+        notes = checkpoint.load_weights(model, weights)
+    except UserError as error:
+        hint = "name their network: model=promptir, or model._target_=my.module.Net for one of your own"
+        raise UserError(f"{error}; {hint}") from None
+    for note in notes:
+        say(note)
+    model.labels, model.step = [], None
     return model.eval()
 
 

@@ -1,6 +1,7 @@
 """`task=evaluate`: measures a network on benchmarks; see `daair.engine.evaluate` for its rows."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import nn
@@ -40,7 +41,7 @@ def evaluate(job: Job) -> int:
     if cfg.benchmarks is None:
         benchmarks = with_data(benchmarks, root, reporter)
     items = [item for benchmark in benchmarks for item in load_benchmark(benchmark, root)]
-    model, folder = load_network(cfg)
+    model, folder = load_network(cfg, reporter.say)
     record = Record(folder, writer=accelerator.is_main_process)
     with record.lock():
         rows = measure_and_keep(model, items, Session(cfg, record, accelerator, reporter))
@@ -50,7 +51,7 @@ def evaluate(job: Job) -> int:
     return 0
 
 
-def load_network(cfg: Config) -> tuple[nn.Module, Path]:
+def load_network(cfg: Config, say: Callable[[str], None]) -> tuple[nn.Module, Path]:
     """Return the network to evaluate, and the folder for its rows.
 
     Raises:
@@ -63,7 +64,7 @@ def load_network(cfg: Config) -> tuple[nn.Module, Path]:
             name += f"-{hashlib.sha256(repr(arguments).encode()).hexdigest()[:8]}"
         return model.eval(), Path(cfg.output or f"{cfg.paths.runs}/evaluate/{name}")
     source = Path(cfg.checkpoint)
-    model = load_model(cfg)
+    model = load_model(cfg, say)
     if source.is_dir():
         return model, Path(cfg.output or source)
     name = safe_name(f"{source.stem}-{file_digest(source)[:8]}")

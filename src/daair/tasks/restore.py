@@ -51,7 +51,7 @@ def restore(job: Job) -> int:
     cfg = job.config
     output, reporter = Path(cfg.output), Reporter()
     pictures, skipped = find_pictures(Path(cfg.input), output)
-    network = load_model(cfg)
+    network = load_model(cfg, reporter.say)
     label = label_index(network, cfg.restore.degradation)
     restorer = Restorer(network, resolve_device(cfg.device), cfg.restore.tile, cfg.restore.overlap, reporter.say)
     failed = []
