@@ -478,7 +478,7 @@ def test_id_is_the_same_in_another_process(composer, tmp_path):
         "from daair.config.identity import config_id; "
         "from daair.config.jobs import Composer; print(config_id(validate(Composer(conf_dir()).compose(sys.argv[1:]))))"
     )
-    changed = {"PYTHONPATH": str(ROOT / "src"), "PYTHONHASHSEED": "7", "LC_ALL": "C", "TZ": "Asia/Tokyo"}
+    changed = {"PYTHONPATH": str(ROOT / "src"), "PYTHONHASHSEED": "7", "LC_ALL": "C.UTF-8", "TZ": "Asia/Tokyo"}
     done = subprocess.run(
         [sys.executable, "-c", code, "paths.runs=elsewhere", *reversed(overrides)], cwd=tmp_path, text=True,
         capture_output=True, timeout=120, env={**os.environ, **changed},

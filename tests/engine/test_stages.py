@@ -114,7 +114,7 @@ def test_two_processes_train_like_one(place: Path, tmp_path: Path) -> None:
 
 
 def test_a_network_of_ones_own_is_loaded_by_who_trusts_its_package(place: Path, whole: Record, monkeypatch) -> None:
-    with pytest.raises(UserError, match=r"names 'momentum.Momentum', which is not a class of .*: trust=\[momentum\]$"):
+    with pytest.raises(UserError, match=r"names 'momentum.Momentum', which is not trusted; .* trust=\[momentum\]$"):
         daair.load(whole.folder)
     monkeypatch.syspath_prepend(place)
     network = daair.load(whole.folder, trust=["momentum"])
