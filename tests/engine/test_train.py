@@ -1,13 +1,16 @@
 """Real trainings in processes of their own: killed, stopped, doubled, diverging."""
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
+import torch
 from helpers import SMALL, kill_tree, make_photographs, run, run_ranks, start, wait_for_step
+from safetensors.torch import load_file
 
 from daair.engine import train
 from daair.runs.record import Record
@@ -145,6 +148,44 @@ def test_peers_train(photographs: Path, tmp_path: Path) -> None:
     assert sorted(folder.parent.name.rpartition("-")[0] for folder in tmp_path.glob("*/*/seed0")) == sorted(
         f"model_{name}" for name in names
     )
+
+
+def test_fine_tuning_starts_from_the_weights_and_keeps_what_is_frozen(photographs: Path, tmp_path: Path) -> None:
+    source = command(photographs, tmp_path / "first", "train.steps=2", "optimizer.lr=1e-2")
+    assert run(source)[0] == 0
+    first = only_run(tmp_path / "first")
+    tuning = ["train.steps=2", f"train.init={first.folder}", "train.checkpoint_every=1", "train.keep=9"]
+    frozen = ["train.freeze=[embed.*,decoder.*]"]  # also what the parameter update moves without a gradient
+    code, output = run(command(photographs, tmp_path / "tuned", *tuning, *frozen))
+    assert code == 0 and f"starting from {first.weights_file}" in output, output
+    tuned = only_run(tmp_path / "tuned")
+    assert tuned.summary()["init"] == str(first.weights_file) and len(tuned.summary()["init_digest"]) == 16
+    before, after = load_file(first.weights_file), load_file(tuned.weights_file)
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"encoder", "down", "up", "skip", "out"}
+    state = torch.load(tuned.checkpoints / "step-00000002" / "optimizer.bin", weights_only=True)["state"]
+    assert len(state) == sum(not name.startswith(("embed", "decoder")) for name in before)
+
+    shutil.rmtree(tuned.checkpoints / "step-00000002")
+    tuned.update(state="interrupted")
+    code, output = run(command(photographs, tmp_path / "tuned", *tuning, *frozen))
+    assert code == 0 and "resuming at step 1 of 2" in output and "starting from" not in output, output
+    assert all(torch.equal(after[name], value) for name, value in load_file(tuned.weights_file).items())
+
+
+def test_weights_that_do_not_fit_are_named(photographs: Path, tmp_path: Path) -> None:
+    assert run(command(photographs, tmp_path / "first", "train.steps=1"))[0] == 0
+    first = only_run(tmp_path / "first").folder
+    other = ["train.steps=1", f"train.init={first}", "experts.rank=4"]
+    code, output = run(command(photographs, tmp_path / "other", *other))
+    last = output.splitlines()[-1]
+    assert code == 1 and "differ in encoder.0.0.dale.agnostic.project, encoder" in last, output
+    assert last.startswith("error: train.init: ") and last.endswith("; train.init_strict=false takes what fits")
+    code, output = run(command(photographs, tmp_path / "other", *other, "train.init_strict=false"))
+    assert code == 0, output
+    assert "does not fit: decoder.0.0.controller.expert.bias, decoder" in output and " and 92 more" in output
+    code, output = run(command(photographs, tmp_path / "other", "train.init=nowhere"))
+    assert code == 1 and "train.init: nowhere does not exist; give a run folder" in output.splitlines()[-1]
 
 
 def test_second_writer_is_told_who_holds_the_run(photographs: Path, tmp_path: Path) -> None:

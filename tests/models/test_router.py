@@ -2,8 +2,12 @@
 
 import pytest
 import torch
+from torch import Tensor, nn
 
-from daair.models.router import Oracle, Soft, Top1, Uniform
+from daair.models.daair import DaAIR
+from daair.models.experts import ExpertLayout
+from daair.models.router import Oracle, Routing, Soft, Top1, Uniform
+from daair.models.training import Learner, Stage, routed
 
 
 @pytest.mark.parametrize("router", [Top1, Soft, Uniform, Oracle])
@@ -78,3 +82,34 @@ def test_float32_under_autocast(router: type) -> None:
 def test_oracle_without_labels_is_refused() -> None:
     with pytest.raises(ValueError, match="router=oracle needs the degradation label"):
         Oracle(channels=4, count=3)(torch.randn(2, 4, 2, 2))
+
+
+class ByBrightness(nn.Module):
+    """A router of somebody else, which looks at the image: dark ones go to the first expert, bright ones to the last.
+
+    The normalised features do not show brightness.
+    """
+
+    def __init__(self, channels: int, count: int) -> None:
+        super().__init__()
+        self.count, self.seen = count, []
+
+    def forward(self, features: Tensor, image: Tensor, labels: Tensor | None) -> Routing:
+        self.seen.append((features.shape, image.shape, labels))
+        index = (image.mean(dim=(1, 2, 3)) * self.count).long().clamp(max=self.count - 1)
+        gates = torch.zeros(len(image), self.count).scatter(1, index[:, None], 1.0)
+        return Routing(index, gates, gates.new_zeros(()))
+
+
+def test_a_router_is_given_the_features_the_image_and_in_training_the_labels() -> None:
+    sizes = {"channels": 8, "encoder_blocks": (1, 1, 1, 1), "decoder_blocks": (1, 1, 1), "heads": (1, 1, 2, 2)}
+    model = DaAIR(**sizes, experts=ExpertLayout(count=3, rank=2), router=ByBrightness)
+    x = torch.tensor([0.05, 0.5, 0.95])[:, None, None, None].expand(3, 3, 20, 28) + 0.01 * torch.rand(3, 3, 20, 28)
+    batch = {"input": x, "label": torch.tensor([2, 0, 1])}
+    learned = Learner(model.train(), Stage())(batch)
+    assert learned.gates.argmax(dim=-1).eq(torch.arange(3)).all(), "in every learner"
+    router = model.encoder[1][0].dale.router
+    features, image, labels = router.seen[-1]
+    assert (features, image) == ((3, 16, 12, 16), x.shape) and labels.tolist() == [2, 0, 1]
+    assert routed(model.eval(), x, batch["label"]).gates.argmax(dim=-1).eq(torch.arange(3)).all()
+    assert router.seen[-1][2] is None, "nobody tells the label in use"
