@@ -3,6 +3,7 @@
 Hydra executes this file before it is a module, and for `--help` too, so nothing heavy is imported above.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -74,9 +75,9 @@ class LabLauncher(Launcher):
         return [JobReturn(o, status=JobStatus.COMPLETED, _return_value=v) for o, v in zip(jobs, values, strict=True)]
 
     @staticmethod
+    @abstractmethod
     def start(jobs: "Sequence[Job]") -> int:
         """Do the jobs and return one exit status."""
-        raise NotImplementedError
 
 
 class AccelerateLauncher(LabLauncher):

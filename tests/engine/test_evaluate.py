@@ -29,6 +29,7 @@ MODEL = {
     "router": {"_target_": "daair.models.router.Top1", "_partial_": True},
     "control": {"_target_": "daair.models.dale.Control", "update": "ema"},
 }
+BLOCKS = {"encoder_blocks": [1, 1], "middle_blocks": 1, "decoder_blocks": [1, 1]}
 FOREIGN = """
 from torch import nn
 
@@ -187,3 +188,15 @@ def test_model_config_of_a_checkpoint_is_frozen(tmp_path: Path) -> None:
     stored = json.loads((folder / "model.json").read_text())
     assert stored["model"] == MODEL and stored["step"] == 5
     assert not mentions(stored, str(ROOT))
+
+
+def test_weights_alone_are_those_of_the_network_that_the_command_names(tmp_path: Path) -> None:
+    network = checkpoint.build({"_target_": "daair.models.nafnet.NAFNet", "channels": 4, **BLOCKS})
+    held = {f"net.{name}": tensor for name, tensor in network.state_dict().items()}
+    torch.save({"params": {}, "params_ema": held}, tmp_path / "net.pth")
+    task = ["task=evaluate", f"checkpoint={tmp_path / 'net.pth'}", "benchmarks=[demo_noise25]", "device=cpu"]
+    named = ["model=nafnet", "model.channels=4", *(f"model.{key}={value}" for key, value in BLOCKS.items())]
+    code, output = run([*task, *named, f"paths.runs={tmp_path}"])
+    assert code == 0 and "demo_noise25" in output and "params_ema, the averaged weights, are taken" in output, output
+    code, output = run([*task, f"paths.runs={tmp_path}"])
+    assert code == 1 and "name their network: model=promptir" in output.splitlines()[-1]
