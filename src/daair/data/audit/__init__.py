@@ -1,1 +1,1 @@
-"""Is the data what its names promise? What `task=verify` looks at."""
+"""Checks of the data sets under a folder, which `task=verify` reports."""

@@ -1,4 +1,4 @@
-"""The audit of one data set: counts, pairs, each file, sizes, colours, duplicates, input PSNR."""
+"""The audit of one data set: its counts, pairs, files, sizes, colours, duplicates and input PSNR."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -15,20 +15,21 @@ from daair.data.pairing import Pair, Pairing, pair
 from daair.errors import UserError
 
 SMALLEST = {"train": 128, "val": 16, "test": 16}
-"""Shortest side in pixels that a picture may have: the papers' training crops, and the unit of test crops."""
+"""Shortest side in pixels that an image may have, by split: the papers' training crops have 128 pixels, and test images
+are cropped to multiples of 16."""
 
 TRAINING_PAIRS = 200
-"""Pairs of a training set that are measured, evenly spread; test sets are measured completely."""
+"""Number of evenly spread pairs of a training set that are measured; all pairs of a test set are measured."""
 
 TOLERANCE_DB = 0.05
-"""Difference from a published input PSNR, which has two decimals, that is still the same data."""
+"""Largest difference in dB from a published input PSNR, which has two decimals, at which the data count as the same."""
 
 CHANCE = 4.0
 """Number of standard errors by which the mean of a subset may differ from that of the complete set."""
 
 UNLIKE = 0.25
-"""Similarity of the fingerprints of an input and its target below which they show different things. Rain, haze and low
-light leave at least 0.67 of it in the data at hand; different scenes rarely have so much."""
+"""Similarity of the fingerprints of an input and its target below which they count as different scenes. It was at least
+0.67 for all tested pairs with rain, haze or low light, and is rarely above 0.25 for different scenes."""
 
 _BSD = {"481x321", "321x481"}
 _SIZES: dict[str, dict[str, set[str]]] = {
@@ -48,23 +49,23 @@ _SIZES: dict[str, dict[str, set[str]]] = {
     "lolv1/train": {"LOL": {"600x400"}},
     "lolv1/test": {"LOL": {"600x400"}},
 }
-"""Sizes of the clean pictures, by data set and version. Two Kodak24 are in circulation (Restormer's issue 48)."""
+"""Sizes of the clean images, by data set and version. Two versions of Kodak24 are in use (Restormer's issue 48)."""
 
 _KNOWN = {
     "rain100l/test": "nine backgrounds occur twice in the complete benchmark, with different rain: leave it as it is",
     "lolv1/train": "LOL took several exposures of its scenes: leave it as it is",
 }
-"""What is known of duplicates within published sets."""
+"""Known duplicates within published sets."""
 
 
 class DatasetAudit:
     """The audit of one data set; construction lists its files.
 
     Attributes:
-        findings: What was found.
-        summary: What the data set holds.
-        facts: What is known of its files (and of others); to be set after construction.
-        measurements: Measurements of the pairs that `pairs_to_measure` returns; to be filled in before `run`.
+        findings: The findings so far.
+        summary: The summary of the data set.
+        facts: Facts by file, for at least the files of the data set; the caller sets them after construction.
+        measurements: Measurements of the pairs that `pairs_to_measure` returns; the caller adds them before `run`.
     """
 
     def __init__(self, root: Path, located: LocatedDataset) -> None:
@@ -99,14 +100,14 @@ class DatasetAudit:
         return self.inputs + self.targets
 
     def pairs_to_measure(self) -> list[Pair]:
-        """Return the readable pairs of equal size; of a large training set, a part of them."""
+        """Return the readable pairs of equal size, at most `TRAINING_PAIRS` of a training set."""
         pairs = self.pairing.pairs
         if self.split == "train" and len(pairs) > TRAINING_PAIRS:
             pairs = [pairs[i] for i in np.linspace(0, len(pairs) - 1, TRAINING_PAIRS).astype(int)]
         return [pair for pair in pairs if self._readable_pair(pair) and self._fits(pair)]
 
     def run(self) -> None:
-        """Check everything within the set."""
+        """Run all checks of the set, and add their findings."""
         readable = [file for file in self.targets if not self.facts[file].error]
         self.summary.sizes = dict(Counter(self.facts[file].size for file in readable).most_common())
         if not self.targets:
@@ -160,7 +161,7 @@ class DatasetAudit:
         return not (self.facts[pair.input].error or self.facts[pair.target].error)
 
     def _fits(self, pair: Pair) -> bool:
-        """Return whether input and target have one size, or the target the margin that it has as published."""
+        """Return whether input and target are equal in size, or differ by the margin of the published targets."""
         one, other, border = self.facts[pair.input], self.facts[pair.target], 2 * self.located.dataset.margin
         return (other.width - one.width, other.height - one.height) in {(0, 0), (border, border)}
 
@@ -211,7 +212,7 @@ class DatasetAudit:
                 twin = relative_to_root(next(group[0] for group in same.values() if twice[0] in group), self.root)
                 self._add("warning", f"the very same file as {twin}", f"{len(twice)} {what} more than once", twice)
         if self.located.dataset.label == "blur":
-            return  # frames of a few videos, which all resemble their neighbours
+            return  # deblurring sets hold frames of a few videos, and neighbouring frames are alike
         prints = [self.facts[file].fingerprint for file in readable]
         contents = [self.facts[file].digest for file in readable]
         near = [match for match in matches(prints) if contents[match.first] != contents[match.second]]
@@ -224,7 +225,7 @@ class DatasetAudit:
             self._add("warning", what, f"{remedy}{known}", files)
 
     def _quality(self) -> None:
-        """Check the input PSNR, and whether folders are swapped or inputs are clean."""
+        """Check the input PSNR, and whether the folders are swapped or inputs equal their targets."""
         if not self.measurements:
             return
         mean = {

@@ -1,4 +1,4 @@
-"""What an audit of data sets finds: single findings, a summary of each data set, a report on all of them."""
+"""The results of an audit: single findings, a summary of each data set, and a report on all of them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +13,8 @@ class Finding:
     Attributes:
         level: One of `LEVELS`.
         dataset: Name of the data set.
-        what: What is wrong or worth knowing.
-        remedy: What to do about it.
+        what: The problem, or the fact worth knowing.
+        remedy: Advice on what to do about it.
         files: All files concerned, relative to the root.
     """
 
@@ -32,20 +32,21 @@ class Finding:
 
 @dataclass
 class DatasetSummary:
-    """What one data set was found to hold.
+    """A summary of one data set.
 
     Attributes:
         name: Name of the data set.
         layout: Layout in which it was found.
         folders: Its folders, relative to the root.
-        images: Number of clean pictures.
-        pairs: Number of inputs with a target; None for a set of clean pictures.
-        official: Number of images or pairs that it should have, if there is such a number.
-        sizes: How many clean pictures have each size, the most frequent first.
-        input_psnr: Mean over the pairs measured, in dB: `rgb`, `y` (MATLAB's luma), whole pictures, 8 bits.
-        measured: Number of pairs behind it.
-        published: Published input PSNR by metric protocol.
-        level: Worst finding; empty if there is none.
+        images: Number of clean images.
+        pairs: Number of inputs with a target; None for a set of clean images.
+        official: Official number of images or pairs; None if no number is known.
+        sizes: Number of clean images of each size (`481x321`), the most frequent size first.
+        input_psnr: Mean input PSNR in dB over the measured pairs, for whole 8-bit images: `rgb`, and `y` (MATLAB's
+            luma).
+        measured: Number of measured pairs.
+        published: Published input PSNR in dB by metric protocol.
+        level: The most severe level among the findings; empty if there are none.
     """
 
     name: str
@@ -62,12 +63,12 @@ class DatasetSummary:
 
     @property
     def count(self) -> int:
-        """The number that `official` is about."""
+        """The number of pairs, or of images if the set has no pairs; comparable with `official`."""
         return self.images if self.pairs is None else self.pairs
 
     @property
     def status(self) -> str:
-        """`complete` or `n of N`, and the worst finding."""
+        """`complete` or `n of N`, followed by the most severe level above `note`."""
         share = "" if self.official is None else f"{self.count} of {self.official}"
         share = "complete" if self.count == self.official else share
         return ", ".join(part for part in (share, self.level if self.level != "note" else "") if part) or "ok"
@@ -75,15 +76,15 @@ class DatasetSummary:
 
 @dataclass
 class AuditReport:
-    """Everything that `daair.data.audit.root.audit_root` found.
+    """The report of `daair.data.audit.root.audit_root`.
 
     Attributes:
-        root: The folder.
+        root: The folder that was checked.
         sets: A summary of each data set found.
-        findings: All findings, set by set.
-        absent: Names of the known data sets that are not there.
-        without_pairs: Degradations of which there is no data set to train on.
-        others: Number of pictures that belong to none of the data sets, by folder.
+        findings: All findings, ordered by data set.
+        absent: Names of the known data sets that were not found.
+        without_pairs: Degradations for which no paired training set was found.
+        others: Number of images that belong to no known data set, by folder.
     """
 
     root: Path
@@ -99,5 +100,5 @@ class AuditReport:
 
 
 def relative_to_root(path: Path, root: Path) -> str:
-    """Return a path as users know it: relative to the root if it lies under it."""
+    """Return a path relative to the root if it lies under the root, else the path as it is."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

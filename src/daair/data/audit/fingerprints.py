@@ -1,14 +1,14 @@
-"""Fingerprints: does a picture show the same scene as another one, whatever happened to its file?
+"""Fingerprints of images, which tell whether two files show the same scene despite re-encoding or resizing.
 
-A fingerprint is the low-frequency part of a picture's discrete cosine transform, as in the perceptual hash "pHash"
+A fingerprint is the low-frequency part of an image's discrete cosine transform, as in the perceptual hash "pHash"
 (Zauner, *Implementation and benchmarking of perceptual image hash functions*, 2010), with two differences. Coefficients
-are multiplied by their frequency, since the amplitudes of natural images fall as 1/f (Field, JOSA A 1987) and would
-otherwise let "bright above, dark below" look like one scene. And they stay real numbers: sets of some thousand images
-are compared completely by one matrix product, so nothing is gained by rounding each to a bit. Mirrored and turned
-pictures need only other signs and a transposition.
+are multiplied by their frequency, because the amplitudes of natural images fall as 1/f (Field, JOSA A 1987), and all
+images that are bright above and dark below would otherwise look like one scene. The coefficients are not rounded to
+bits, because one matrix product compares all pairs of some thousand images anyway. The fingerprint of a mirrored or
+rotated image follows by changing signs and transposing.
 
-The similarity of two pictures is the cosine of their fingerprints. Measured on photographs (BSDS500, Kodak, McMaster,
-LOL; 534 clean pictures):
+The similarity of two images is the cosine of their fingerprints. It was measured on 534 clean photographs (BSDS500,
+Kodak, McMaster, LOL):
 
 =================================================================  ===========
 pairs                                                              similarity
@@ -23,8 +23,8 @@ borders of 2 % cut off on each side                                at least 0.88
 synthetic haze                                                     at least 0.789
 =================================================================  ===========
 
-Not recognised for certain: heavy rain (Rain100H: 0.67), and crops that keep less than about 90 % of each side (0.42);
-so clean targets are compared and never degraded inputs.
+Images with heavy rain (Rain100H: 0.67) and crops that keep less than about 90 % of each side (0.42) are not reliably
+recognised, so only clean targets are compared, never degraded inputs.
 """
 
 from collections.abc import Sequence
@@ -36,19 +36,19 @@ from PIL import Image
 from scipy.fft import dctn
 
 SAME_SCENE = 0.75
-"""Smallest cosine at which two pictures count as the same scene; see the table above."""
+"""Smallest cosine at which two images count as the same scene; see the table above."""
 
 LENGTH = 256
-"""Length of a fingerprint."""
+"""Number of coefficients of a fingerprint."""
 
 _SIDE = int(LENGTH**0.5)
 _THUMBNAIL = 64
 _SIGNS = np.where(np.arange(_SIDE) % 2, -1, 1).astype(np.float32)
-_BLOCK = 1024  # rows of the similarity matrix at a time; bounds the memory
+_BLOCK = 1024  # rows of the similarity matrix that are computed at a time, which bounds the memory
 
 
 def _weights() -> NDArray[np.float32]:
-    """Return each coefficient's frequency in half cycles per picture; 0 for mean, plainest gradients and corner."""
+    """Return each coefficient's frequency in half cycles per image; 0 for the mean, linear gradients and the corner."""
     v, u = np.mgrid[:_SIDE, :_SIDE]
     frequency = np.hypot(v, u)
     return np.where((u + v < 2) | (frequency >= _SIDE), 0, frequency).astype(np.float32)
@@ -59,12 +59,12 @@ _WEIGHTS = _weights()
 
 @dataclass(frozen=True)
 class Match:
-    """Two pictures of one scene.
+    """Two images of one scene.
 
     Attributes:
         first: Position in the first sequence.
         second: Position in the second sequence.
-        similarity: Cosine, `SAME_SCENE` to 1.
+        similarity: Cosine of the fingerprints, from `SAME_SCENE` to 1.
     """
 
     first: int
@@ -73,14 +73,14 @@ class Match:
 
 
 def thumbnail(picture: Image.Image) -> NDArray[np.uint8]:
-    """Shrink a picture of any kind to (64, 64, 3), averaging over areas; the shape of the frame is not kept."""
+    """Shrink an image of any mode to (64, 64, 3) by averaging over areas; the aspect ratio is not kept."""
     return np.asarray(picture.convert("RGB").resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX))
 
 
 def fingerprint(small: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the fingerprint of a `thumbnail`: 256 numbers of norm 1, or all 0 for a picture without content."""
+    """Return the fingerprint of a `thumbnail`: 256 numbers of norm 1, or zeros for an image without content."""
     grey = small.astype(np.float32).mean(axis=2)
-    if np.ptp(grey) < 2:  # one flat colour is nobody's scene
+    if np.ptp(grey) < 2:  # an image of one flat colour shows no scene
         return np.zeros(LENGTH, np.float32)
     coefficients = dctn(grey, norm="ortho")[:_SIDE, :_SIDE] * _WEIGHTS
     norm = float(np.linalg.norm(coefficients))
@@ -88,11 +88,11 @@ def fingerprint(small: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def matches(first: Sequence[NDArray[np.float32]], second: Sequence[NDArray[np.float32]] | None = None) -> list[Match]:
-    """Find pictures of the same scene, upright, mirrored or turned by quarters.
+    """Find images of the same scene, also if one is mirrored or rotated by a multiple of 90 degrees.
 
     Args:
         first: Fingerprints.
-        second: Other fingerprints to compare them with; None compares `first` with itself, each pair once.
+        second: Fingerprints to compare with; None compares `first` with itself, each pair once.
 
     Returns:
         All pairs that reach `SAME_SCENE`, in the order of `first`, then `second`.
@@ -115,9 +115,9 @@ def matches(first: Sequence[NDArray[np.float32]], second: Sequence[NDArray[np.fl
 
 
 def _poses(prints: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Return the fingerprints of the eight mirrored and turned versions of each picture, identity first.
+    """Return the fingerprints of the eight mirrored and rotated versions of each image, the identity first.
 
-    Mirroring changes the signs of the odd coefficients along one axis; transposing the picture transposes them.
+    Mirroring changes the signs of the odd coefficients along one axis; transposing the image transposes them.
     """
     square = prints.reshape(-1, _SIDE, _SIDE)
     poses = []

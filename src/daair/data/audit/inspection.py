@@ -1,7 +1,7 @@
-"""What each image file of a data set is: readable or not, how large, grey, with which contents, of which scene.
+"""Inspection of single image files: readability, size, colour, a hash of the contents and a fingerprint of the scene.
 
-A file is read and decoded once, and what was learned is kept in a small database beside the runs, under the path, size
-and time of change of the file. So the second audit of RESIDE's 72,135 pictures costs a `stat` each.
+Each file is read and decoded once. The results are kept in a small database beside the runs, keyed by the path, size
+and modification time of the file, so the second audit of RESIDE's 72,135 images costs one `stat` per file.
 """
 
 import contextlib
@@ -22,23 +22,23 @@ from daair.data.listing import batches
 from daair.errors import UserError
 
 VERSION = 1
-"""Version of the table; what another version stored is not read."""
+"""Version of the table; tables of other versions are not read."""
 
-_BATCH = 512  # files between two transactions
-_GREY = 2  # difference of the channels of a thumbnail, of 255, up to which a picture is grey
+_BATCH = 512  # files per transaction
+_GREY = 2  # largest difference between the channels of a grey image's thumbnail, in grey levels of 255
 
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What is known of an image file.
+    """The properties of one image file.
 
     Attributes:
-        width: In pixels as shown (EXIF rotation applied); 0 if unreadable.
-        height: The same.
-        grey: Whether it has no colour, in one channel or in three equal ones.
+        width: Width in pixels after EXIF rotation; 0 if the file is unreadable.
+        height: Height in pixels after EXIF rotation; 0 if the file is unreadable.
+        grey: Whether the image has no colour, with one channel or with three equal ones.
         digest: Hash of the file's bytes.
-        error: Why it cannot be read and what to do, in one line without its name; empty if it can.
-        fingerprint_bytes: Its fingerprint as float16 bytes; empty if unreadable.
+        error: One line that says why the file is unreadable and what to do, without its name; empty if it is readable.
+        fingerprint_bytes: The fingerprint as float16 bytes; empty if the file is unreadable.
     """
 
     width: int
@@ -55,14 +55,14 @@ class FileFacts:
 
     @property
     def fingerprint(self) -> NDArray[np.float32]:
-        """Its fingerprint, (256,); zeros if unreadable."""
+        """The fingerprint, (256,); zeros if the file is unreadable."""
         if not self.fingerprint_bytes:
             return np.zeros(LENGTH, np.float32)
         return np.frombuffer(self.fingerprint_bytes, np.float16).astype(np.float32)
 
 
 def inspect_file(path: Path) -> FileFacts:
-    """Read and decode one file completely, as training would; never raise for what is wrong with the file."""
+    """Read and decode one file as training does; a faulty file is reported in `error` instead of raising."""
     try:
         digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
         rgb = read_rgb(path)
@@ -81,16 +81,16 @@ def inspect_files(
     advance: Callable[[], None] = lambda: None,
     most_new: int | None = None,
 ) -> dict[Path, FileFacts]:
-    """Inspect files, several at a time.
+    """Inspect files in several threads.
 
     Args:
-        files: May repeat; each is read once.
-        cache: Database of what was learned before, made if missing; None reads everything anew.
+        files: Files to inspect; repeated ones are inspected once.
+        cache: Database of earlier results, created if missing; None reads every file again.
         advance: Called once for each different file.
-        most_new: Read no more than so many files that the cache does not know, the first ones; None reads all.
+        most_new: Largest number of files to read that are not in the cache; None reads all of them.
 
     Returns:
-        Facts by path, in the order of `files`; without those that were not read.
+        Facts by path in the order of `files`, without the files beyond `most_new`.
     """
     found: dict[Path, FileFacts] = {}
     with _Cache(cache) as store:
@@ -111,7 +111,7 @@ def inspect_files(
 
 
 def _key(path: Path) -> str:
-    """Return a text that changes whenever the file does."""
+    """Return a text that changes whenever the file does; empty if the file is missing."""
     try:
         status = path.stat()
         return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
@@ -120,9 +120,9 @@ def _key(path: Path) -> str:
 
 
 class _Cache:
-    """Facts by path and key in an SQLite file; without a file, or where it cannot be used, the cache stays empty.
+    """Facts by path and key in an SQLite file; the cache stays empty without a path or if the file is unusable.
 
-    A cache that cannot be used costs time and nothing else, so its errors are not reported.
+    An unusable cache only costs time, so its errors are not reported.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -145,7 +145,7 @@ class _Cache:
             self._connection.close()
 
     def get(self, path: Path, key: str) -> FileFacts | None:
-        """Return what is known of the file as it is now."""
+        """Return the stored facts of the file; None if there are none or the file has changed since."""
         if self._connection is None or not key:
             return None
         with contextlib.suppress(sqlite3.Error):
@@ -158,7 +158,7 @@ class _Cache:
         return None
 
     def put(self, rows: Sequence[tuple[Path, str, FileFacts]]) -> None:
-        """Keep what was learned, in one transaction."""
+        """Store facts in one transaction."""
         if self._connection is None or not rows:
             return
         values = [(os.path.abspath(path), key, *astuple(facts)) for path, key, facts in rows if key]

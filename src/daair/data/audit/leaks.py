@@ -1,8 +1,8 @@
-"""Scenes that training shares with validation or test, found by content: a figure measured on them says nothing.
+"""Detection of scenes that are in the training data and in the validation or test data.
 
-The classic case: all clean pictures of Rain100L come from BSDS500, and 67 of them lie in BSD400, which everybody trains
-on. Clean pictures are compared (see `daair.data.audit.fingerprints`), so it does not matter which rain or haze lies
-over them, nor how a file is named or encoded.
+A known case is Rain100L: its clean images come from BSDS500, and 67 of them are also in BSD400, the usual training set
+for denoising. Clean images are compared by content (see `daair.data.audit.fingerprints`), so neither the degradation
+nor the name or encoding of a file matters.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,10 +14,10 @@ from daair.data.audit.inspection import FileFacts, inspect_files
 from daair.data.datasets import LocatedDataset, locate_all
 
 CACHE = ".cache/images.sqlite"
-"""Database, below the folder of all runs, of what image files were found to be; see `daair.data.audit.inspection`."""
+"""Path of the inspection cache below the folder of all runs; see `daair.data.audit.inspection`."""
 
 MOST_NEW = 1000
-"""Most pictures that the start of a training reads for this; the next start goes on where this one stopped."""
+"""Largest number of images that the start of a training reads for this check; the next start reads further ones."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class SharedScenes:
     """Scenes that two sets have in common.
 
     Attributes:
-        first: Name of the one set, usually trained on.
-        second: Name of the other.
-        pairs: File of the first, file of the second; a scene may occur more than once.
+        first: Name of the first set, usually a training set.
+        second: Name of the second set.
+        pairs: Files of the first and the second set that show the same scene; a file may occur more than once.
     """
 
     first: str
@@ -36,25 +36,25 @@ class SharedScenes:
 
     @property
     def files(self) -> list[Path]:
-        """Files of the first set, each once."""
+        """The files of the first set, each listed once."""
         return list(dict.fromkeys(a for a, _ in self.pairs))
 
     @property
     def scenes(self) -> int:
-        """Number of different files of the second set that occur in the first."""
+        """The number of different files of the second set whose scene is in the first."""
         return len({b for _, b in self.pairs})
 
 
 def clean_pools(sets: Iterable[LocatedDataset]) -> dict[str, list[Path]]:
-    """List the clean pictures of data sets, each folder once.
+    """Return the clean files of data sets by name, without the sets whose files are all in other sets.
 
-    Several data sets may share their clean pictures (CDD-11's eleven degradations), or one may be the union of others
-    (`clean/train` in the papers' layouts, of BSD400 and WED); such sets are left out.
+    CDD-11's eleven degradations share their clean images, for example, and `clean/train` in the papers' layouts is the
+    union of BSD400 and WED.
     """
     files = {located.dataset.name: located.files() for located in sets}
     pools: dict[str, list[Path]] = {}
     covered: set[Path] = set()
-    # Unions last: named parts say more.
+    # Unions come last, because the names of their parts are more informative.
     for name in sorted(files, key=lambda name: (name.startswith("clean/"), list(files).index(name))):
         if not covered.issuperset(files[name]):
             pools[name] = files[name]
@@ -65,12 +65,12 @@ def clean_pools(sets: Iterable[LocatedDataset]) -> dict[str, list[Path]]:
 def shared_scenes(
     first: Mapping[str, Sequence[Path]], second: Mapping[str, Sequence[Path]], facts: Mapping[Path, FileFacts]
 ) -> list[SharedScenes]:
-    """Compare every set of `first` with every set of `second`; sets without a shared scene are left out.
+    """Return the scenes that the sets of `first` share with those of `second`, for each two sets that share any.
 
     Args:
-        first: Clean files by name of their set.
-        second: The same; a file that is in both sets is a shared scene too.
-        facts: What is known of all the files; see `daair.data.audit.inspection.inspect_files`.
+        first: Clean files by the name of their set.
+        second: Clean files by the name of their set; a file that is also in `first` counts as a shared scene.
+        facts: Facts of all the files; see `daair.data.audit.inspection.inspect_files`.
     """
     found = []
     for a, files in first.items():
@@ -84,18 +84,18 @@ def shared_scenes(
 def training_leaks(
     root: str | Path, cache: Path | None = None, used: Iterable[Path] | None = None, most_new: int | None = None
 ) -> tuple[list[SharedScenes], int]:
-    """Compare the clean pictures to train on with those to validate and test on.
+    """Compare the clean training images with the validation and test images under a root folder.
 
-    The smallest sets come first, so that a first look at a folder with RESIDE in it still finds the classic leak.
+    The smallest sets are read first, so that overlaps between small sets are found even if `most_new` is reached.
 
     Args:
         root: Folder with the data sets.
-        cache: File that remembers what pictures were found to be; see `daair.data.audit.inspection.inspect_files`.
-        used: The clean pictures that are trained on; None stands for all training sets under the root.
-        most_new: Pictures to read at most, beyond what the cache knows; None reads all.
+        cache: Database of earlier results; see `daair.data.audit.inspection.inspect_files`.
+        used: The clean images that are trained on; None means all training sets under the root.
+        most_new: Largest number of images to read that are not in the cache; None reads all of them.
 
     Returns:
-        What is shared, and how many pictures were not compared.
+        The shared scenes, and the number of images that were not compared.
 
     Raises:
         UserError: A folder cannot be listed.

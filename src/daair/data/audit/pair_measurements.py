@@ -1,4 +1,4 @@
-"""Measurements of a degraded picture against its clean one: input PSNR, and signs of swapped folders."""
+"""Measurements of degraded images against their clean ones: the input PSNR, and signs of swapped folders."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,14 +14,15 @@ from daair.metrics.protocols import RGB_TO_Y
 
 @dataclass(frozen=True)
 class PairMeasurement:
-    """Measurements of one pair, over whole pictures.
+    """Measurements of one pair over the whole images.
 
     Attributes:
         pair: The two files.
-        rgb: PSNR of the input in dB over all channels; infinite if the two are equal.
-        y: PSNR of the input in dB on MATLAB's luma, unrounded; a difference does not see its offset.
-        veil: Mean of the darkest channel, input minus target, of 255: what rain, snow and haze add and low light takes.
-        sharpness: Mean absolute Laplacian, input minus target, of 255: what blur takes.
+        rgb: PSNR of the input in dB over all channels; infinite if the images are equal.
+        y: PSNR of the input in dB on MATLAB's luma without rounding; infinite if the images are equal.
+        veil: Mean of the darkest channel, input minus target, in grey levels of 255. Rain, snow and haze raise it; low
+            light lowers it.
+        sharpness: Mean absolute Laplacian, input minus target, in grey levels of 255. Blur lowers it.
     """
 
     pair: Pair
@@ -31,9 +32,9 @@ class PairMeasurement:
     sharpness: float
 
     def swapped(self, label: str | None) -> bool | None:
-        """Return whether the "input" looks cleaner than its target; None for a degradation that may not show it.
+        """Return whether the input looks cleaner than its target; None if this degradation gives no clear sign.
 
-        On the Rain100L, Rain100H, SOTS and LOL pairs at hand the sign is right for every single pair.
+        The sign is right for each of the Rain100L, Rain100H, SOTS and LOL pairs on which it was tested.
         """
         match label:
             case "rain" | "snow" | "haze" | "haze_rain" | "haze_snow":
@@ -46,9 +47,9 @@ class PairMeasurement:
 
 
 def measure_pairs(pairs: Sequence[Pair], advance: Callable[[], None] = lambda: None) -> list[PairMeasurement]:
-    """Read and measure pairs of readable files, several at a time, in the given order.
+    """Read and measure pairs of readable files in several threads; return the results in the given order.
 
-    A clean picture that is larger than its degraded one is cut centrally to that size.
+    A clean image that is larger than its degraded one is cropped centrally to that size.
     """
     measured = []
     for measurement in in_threads(_measure, pairs):

@@ -1,9 +1,9 @@
-"""Is the data under a folder what the papers mean by these names?
+"""The audit of all data sets under a folder: whether they are the data that papers report results on.
 
-`audit_root` looks for every known data set in every layout and checks each file, each pair and each set, then the sets
-against each other. A finding has one of three levels: an *error* makes figures wrong or stops a run, a *warning* makes
-them incomparable or is a reason to look, a *note* says which of several honest versions this is. What is missing, and
-what is there but belongs to no data set, is listed too.
+`audit_root` looks for every known data set in every layout, checks each file, pair and set, and compares the sets with
+each other. A finding has one of three levels. An *error* makes results wrong or stops a run. A *warning* may make
+results incomparable. A *note* says which of several published versions was found. The report also lists the known data
+sets that were not found, and the images that belong to no known data set.
 """
 
 import functools
@@ -30,7 +30,7 @@ LAYOUTS_IN_WORDS = (
     "denoising/BSD400, deraining/RainTrainL/{rainy,gt}, dehazing/RESIDE/part1, deblurring/GoPro, llie/LOLv1, ... "
     "(MoCE-IR)"
 )
-"""The three layouts, for users whose folder has none of them."""
+"""Examples of the three layouts, for the message to users whose folder has none of them."""
 
 
 def audit_root(root: str | Path, progress: Callable[[str, int], Any], cache: Path | None = None) -> AuditReport:
@@ -38,11 +38,11 @@ def audit_root(root: str | Path, progress: Callable[[str, int], Any], cache: Pat
 
     Args:
         root: Folder with the data sets.
-        progress: Makes a context manager from a name and a total, whose `advance()` is called that often.
-        cache: File that remembers what pictures were found to be; None reads all of them anew.
+        progress: Returns a context manager, given a name and a total; its `advance()` is called `total` times.
+        cache: Database of earlier results; see `daair.data.audit.inspection.inspect_files`.
 
     Raises:
-        UserError: `root` is no folder, or holds no data set that is known here.
+        UserError: `root` is not a folder, or holds no known data set.
     """
     root = check_folder(root, "root: ")
     audits = [DatasetAudit(root, located) for located in locate_all(root)]
@@ -66,7 +66,7 @@ def audit_root(root: str | Path, progress: Callable[[str, int], Any], cache: Pat
         audit.summary.level = LEVELS[max(levels)] if levels else ""
     here = [audit.located.dataset for audit in audits if audit.targets]
     trained = {dataset.label for dataset in here if dataset.name.endswith("/train")}
-    # CDD-11 mixes degradations of its own kind; its "haze" is no substitute for RESIDE's.
+    # CDD-11 has synthetic degradations of its own; its "haze" cannot replace that of RESIDE.
     single = [dataset for dataset in DATASETS.values() if not dataset.name.startswith("cdd11")]
     paired = [dataset for dataset in single if dataset.paired and dataset.name.endswith("/train")]
     return AuditReport(
@@ -80,8 +80,8 @@ def audit_root(root: str | Path, progress: Callable[[str, int], Any], cache: Pat
 
 
 def _others(root: Path, known: Iterable[Path]) -> dict[str, int]:
-    """Count the pictures under a root that are none of `known`, by folder, in natural order."""
-    real = functools.cache(os.path.realpath)  # of folders: links may lead to one from several sides
+    """Count the images under a root that are not in `known`, by folder in natural order."""
+    real = functools.cache(os.path.realpath)  # called for folders only, to which several links may lead
     known = {(real(file.parent), file.name) for file in known}
     left = (file for file in walk(root, recursive=True) if (real(file.parent), file.name) not in known)
     counts = Counter(relative_to_root(file.parent, root) for file in left)
@@ -89,7 +89,7 @@ def _others(root: Path, known: Iterable[Path]) -> dict[str, int]:
 
 
 def _leaks(root: Path, sets: Sequence[LocatedDataset], facts: Mapping[Path, FileFacts]) -> list[Finding]:
-    """Return scenes shared between training, validation and test."""
+    """Return a finding for each two sets of different splits that share scenes."""
     pools = clean_pools(sets)
     parts = {split: {name: pools[name] for name in pools if name.split("/")[1] == split} for split in SMALLEST}
     findings = []
