@@ -1,9 +1,8 @@
-"""Weights files as they are found in the wild: `.safetensors`, and what `torch.save` writes. No pickled code ever runs.
+"""Read weights from `.safetensors` files and from files written by `torch.save`, without running pickled code.
 
-Pickles are read by `torch.load(weights_only=True)`. Checkpoints of trainers hold more than weights: their arguments,
-hyper-parameters, callbacks. Nothing of that is needed, so nothing of it is imported: each class that a file names comes
-out as an empty placeholder, each container of some library as a plain dictionary or list. A file that wants to call a
-function is refused.
+Pickles are read by `torch.load(weights_only=True)`. Many checkpoints also hold arguments, hyper-parameters or
+callbacks. The classes of these objects are not imported: each object becomes an empty placeholder, each container class
+of another library a plain dictionary or list. A file that calls any other function is refused.
 """
 
 import difflib
@@ -22,16 +21,16 @@ from torch import Tensor
 from daair.errors import UserError, reason
 
 NESTED = ("params_ema", "state_dict", "params", "model", "net", "weights")
-"""Under what names files hold their state dict; the first of them that is there is taken."""
+"""Keys under which checkpoints store their state dict; the first key found is used."""
 
 
 class State(NamedTuple):
-    """What a weights file holds.
+    """The state dict of a weights file.
 
     Attributes:
-        tensors: the entries by the names that the file gives them.
-        notes: sentences about choices that the user may want to know of.
-        path: the file, for messages.
+        tensors: The tensors by their names in the file.
+        notes: Sentences for the user about choices made while reading.
+        path: The file, for messages.
     """
 
     tensors: dict[str, Tensor]
@@ -40,20 +39,20 @@ class State(NamedTuple):
 
 
 def read_state(path: str | Path) -> State:
-    """Read the state dict of a weights file, whatever it is nested in.
+    """Read the state dict of a weights file, also where it is nested under the keys of `NESTED`.
 
     Raises:
-        UserError: it cannot be read, is damaged, holds no state dict, or would have to run code.
+        UserError: The file cannot be read, is damaged, holds no state dict, or would need code to run.
     """
     path = Path(path)
     try:
-        path.open("rb").close()  # safetensors takes a file without permission for one that is not there
+        path.open("rb").close()  # safetensors reports a file without read permission as missing
         held = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
     except PermissionError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (SafetensorError, RuntimeError, OSError, EOFError) as error:
         raise UserError(f"{path}: damaged or not a weights file ({reason(error)})") from None
-    except Exception as error:  # torch raises its pickle errors under several types
+    except Exception as error:  # torch raises errors of several types for a bad pickle
         raise UserError(
             f"{path}: refused, since it is not a plain state dict ({_cause(error)}); {_advice(path)}"
         ) from None
@@ -85,19 +84,19 @@ def fit(
     convert: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict,
     strict: bool = True,
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Give the entries of a file the names of a network, or say why they do not fit.
+    """Match the tensors of a file with the parameters of a network by name and shape.
 
     Args:
-        state: what the file holds.
-        expected: the state dict of the network.
-        convert: renames entries of the authors' checkpoints, and returns others as they are.
-        strict: whether all names and shapes must fit; else those that fit are taken.
+        state: The content of the file.
+        expected: The state dict of the network.
+        convert: A function that translates the names of the authors' checkpoints and leaves other names unchanged.
+        strict: Whether all names and shapes must match; otherwise the matching tensors are returned.
 
     Returns:
-        The entries that fit, and sentences about those that do not.
+        The matching tensors under the network's names, and sentences about the others.
 
     Raises:
-        UserError: names or shapes that differ (any, or all of them), with what the file has and the network wants.
+        UserError: With `strict` a name or shape differs, without it none matches; the message shows the first.
     """
     attempts = []
     for tensors in _unwrapped(state.tensors):
@@ -117,10 +116,10 @@ def fit(
 
 
 class Placeholder:
-    """Stands for an object of a class that a file names; takes whatever it is made of and keeps nothing."""
+    """An empty object in place of one whose class is not imported; arguments and attributes are ignored."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Placeholder":
-        """Make an empty object."""
+        """Return an empty object."""
         return super().__new__(cls)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -163,25 +162,25 @@ _KNOWN = [
     *(f"omegaconf.{name}" for name in ("dictconfig.DictConfig", "listconfig.ListConfig", "nodes.AnyNode")),
     *("omegaconf.base.Metadata", "omegaconf.base.ContainerMetadata", "typing.Any", "uuid.UUID"),
 ]
-"""Classes, and functions that make plain values, for which a placeholder stands in files of the old format too."""
+"""Classes, and functions that make plain values, that become placeholders also in files of torch's old format."""
 
 _DICTIONARIES = {"AttributeDict", "AttrDict", "CfgNode", "ConfigDict", "DotDict", "EasyDict", "Munch"}
-"""Names of classes that libraries derive from dict."""
+"""Names of classes that other libraries derive from dict."""
 
 
 def _unpickle(path: Path) -> Any:
-    """Load what `torch.save` wrote, with placeholders for all classes that are not torch's own."""
+    """Load a file written by `torch.save`, with placeholders for all classes that are not torch's own."""
     allowed: dict[str, Any] = {name: _placeholder(name) for name in _KNOWN}
     allowed |= {"collections.defaultdict": _dictionary, "collections.deque": _list}
     try:
         named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # torch's old format, or no file of torch at all: `torch.load` says which
+    except Exception:  # torch's old format, or not a file of torch; `torch.load` reports the latter
         named = []
     for name in named:
         last = name.rpartition(".")[2]
         if last in _DICTIONARIES:
             allowed[name] = OrderedDict
-        elif last[:1].isupper():  # a class; what begins with a small letter is a function and stays refused
+        elif last[:1].isupper():  # a class; a name in lower case is a function, which stays refused
             allowed.setdefault(name, _placeholder(name))
     with warnings.catch_warnings(), torch.serialization.safe_globals([(kind, name) for name, kind in allowed.items()]):
         warnings.simplefilter("ignore")  # about pickle protocols
@@ -189,7 +188,7 @@ def _unpickle(path: Path) -> Any:
 
 
 def _cause(error: Exception) -> str:
-    """Return what of a file was refused, from torch's long message."""
+    """Return the refused name, taken from torch's long message."""
     for sign in ("GLOBAL ", "Unsupported class "):
         if sign in str(error):
             return f"it names {str(error).split(sign)[1].split()[0]}"
@@ -197,7 +196,7 @@ def _cause(error: Exception) -> str:
 
 
 def _advice(path: Path) -> str:
-    """Return how to make a plain file of one that cannot be read."""
+    """Return advice on how to save the weights of a refused file alone."""
     return (
         "where you trust it, save its weights alone: "
         f"torch.save(torch.load('{path.name}', weights_only=False)['state_dict'], 'plain.pth'), "
@@ -206,9 +205,9 @@ def _advice(path: Path) -> str:
 
 
 def _unwrapped(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """Yield the entries as they are, then without one wrapper after the other before all of their names.
+    """Yield the tensors as they are, then repeatedly without the first prefix that all names share.
 
-    Wrappers are DataParallel (`module.`), torch.compile (`_orig_mod.`), classes of trainers (`net.`, `model.`, ...).
+    Such prefixes come from DataParallel (`module.`), torch.compile (`_orig_mod.`) and trainers (`net.`, `model.`).
     """
     yield tensors
     tensors = {name.replace("_orig_mod.", ""): value for name, value in tensors.items() if name != "n_averaged"}
@@ -221,7 +220,7 @@ def _unwrapped(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
 
 
 def _difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], reshaped: list[str]) -> str:
-    """Describe the first difference: a missing name, a shape, or a name too many."""
+    """Describe the first difference: a missing name, a wrong shape, or an unexpected name."""
     missing = [name for name in expected if name not in found]
     if missing and found:
         return f"the network wants {missing[0]}; the nearest names in the file are {_nearest(missing[0], found)}"

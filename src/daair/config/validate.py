@@ -1,7 +1,7 @@
-"""From a composed Hydra config to a checked `Config`.
+"""Check a composed Hydra config and turn it into a `Config`.
 
-`validate` looks at every key: at fixed ones by the schema, at components by the signatures of their targets, then at
-combinations. It builds nothing; `daair.config.buildable` asks the constructors as well.
+`validate` checks fixed keys against the schema, components against the signatures of their targets, and then the
+combination of keys. It constructs nothing; `daair.config.buildable` calls the constructors.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Config", "ConfigError", "benchmarks_of", "choices_of", "validate"]
 
 NEEDS = {"restore": ("checkpoint", "input", "output")}
-"""Root keys that a task cannot do without; for task=evaluate see `buildable.check_checkpoint`."""
+"""Root keys that a task requires; for task=evaluate see `buildable.check_checkpoint`."""
 
 TAKES = {
     "train": (),
@@ -38,10 +38,10 @@ TAKES = {
     "collate": (),
     "status": (),
 }
-"""Which of the root keys checkpoint, input and output a task reads; it refuses the others rather than ignore them."""
+"""Which of the root keys checkpoint, input and output each task reads; the others are refused, not ignored."""
 
 READS_RUNS = ("status", "collate")
-"""Tasks that look at recorded runs and at nothing else of the config: its components are not even imported for them."""
+"""Tasks that only read recorded runs; the config's components are neither imported nor checked for them."""
 
 _ALIAS = re.compile(r"\$\{([\w.]+)\}")
 
@@ -50,19 +50,18 @@ def validate(cfg: DictConfig | Mapping[str, Any], choices: Mapping[str, str] | N
     """Check a composed config and resolve it.
 
     Args:
-        cfg: The root of the composed config. A `hydra` node in it is read for `choices` and for what the user set, and
-            otherwise left out.
-        choices: The option taken from each group.
+        cfg: The root of the composed config. Its `hydra` node, if any, gives `choices` and the user's overrides.
+        choices: The option chosen from each config group; by default read from the `hydra` node.
 
     Raises:
-        ConfigError: With everything that is wrong.
+        ConfigError: The config has problems; the error holds all of them.
     """
     cfg = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
     choices = dict(choices_of(cfg) if choices is None else choices)
     data, aliases = _resolve(cfg)
     given = _given(cfg)
     for group in _drop_arguments(data, given):
-        if choices.get(group, "custom") != "custom":  # another class than that of the option
+        if choices.get(group, "custom") != "custom":  # the user replaced the option's class
             choices[group] = str(data[group]["_target_"]).rpartition(".")[2]
     present = set(_all_keys(data))
     aliases = {alias: source for alias, source in aliases.items() if alias in present}
@@ -86,7 +85,7 @@ def validate(cfg: DictConfig | Mapping[str, Any], choices: Mapping[str, str] | N
         told = {problem.key for problem in problems}
         problems += [problem for problem in _combinations(config) if problem.key not in told]
     if problems:
-        # A key is right if the schema or a signature names it, whatever else stands in this config.
+        # Suggest only keys that the schema or a signature declares, not the wrong ones of this config.
         wrong = {problem.key for problem in problems if problem.text == UNKNOWN} | set(aliases)
         known = {key for key in known if not any(key.startswith(f"{other}.") for other in wrong)} - wrong
         known |= signed - wrong | set(aliases)
@@ -98,10 +97,10 @@ def validate(cfg: DictConfig | Mapping[str, Any], choices: Mapping[str, str] | N
 
 
 def benchmarks_of(cfg: Config) -> list[Benchmark]:
-    """Return what a config measures on: the entries of `benchmarks`, or those of its mix when that is null.
+    """Return the benchmarks of a config: the entries of `benchmarks`, or those of its mix when the key is null.
 
     Raises:
-        UserError: an unknown name, or a definition that makes no benchmark.
+        UserError: A name is unknown, or a definition is invalid.
     """
     from daair.data.benchmarks import define, find_benchmark
 
@@ -125,13 +124,13 @@ def benchmarks_of(cfg: Config) -> list[Benchmark]:
 
 
 def choices_of(cfg: DictConfig) -> dict[str, str]:
-    """Return the option taken from each group of conf/, from a config that still has its `hydra` node."""
+    """Return the option chosen from each group of conf/, read from the config's `hydra` node."""
     choices = OmegaConf.select(cfg, "hydra.runtime.choices") or {}
     return {str(k): str(v) for k, v in choices.items() if v is not None and not str(k).startswith("hydra/")}
 
 
 def _given(cfg: DictConfig) -> set[str]:
-    """Return the keys that the user set, from a config that still has its `hydra` node."""
+    """Return the keys of the user's overrides, read from the config's `hydra` node."""
     overrides = OmegaConf.select(cfg, "hydra.overrides.task") or ()
     return {override.lstrip("+~").partition("=")[0] for override in overrides}
 
@@ -141,12 +140,13 @@ def _is_given(key: str, given: Collection[str]) -> bool:
 
 
 def _resolve(cfg: DictConfig) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the config as plain containers without its `hydra` node, and where a key only repeats another.
+    """Return the resolved config as plain containers without its `hydra` node, and its aliases.
 
-    A mapping that repeats another is that one itself, so that they change together.
+    An alias is a key whose value is the interpolation of one other key. An alias of a mapping is the same object as its
+    source, so that both change together.
 
     Raises:
-        ConfigError: Something is missing, or refers to nothing.
+        ConfigError: A mandatory value is missing, or an interpolation names no key.
     """
     missing: list[str] = []
     references: list[tuple[Any, Any, str, str]] = []
@@ -179,7 +179,7 @@ def _resolve(cfg: DictConfig) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _select(cfg: DictConfig, path: str) -> Any:
-    """Return the value of an interpolation."""
+    """Return the value of the interpolation at `path`."""
     try:
         value = OmegaConf.select(cfg, path, throw_on_missing=True)
         return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
@@ -188,16 +188,14 @@ def _select(cfg: DictConfig, path: str) -> Any:
 
 
 def _at(data: Any, key: str) -> Any:
-    """Return what stands at a dotted key; None if nothing does."""
+    """Return the value at a dotted key, or None."""
     for part in key.split("."):
         data = data.get(part) if isinstance(data, Mapping) else None
     return data
 
 
 def _drop_arguments(data: dict[str, Any], given: Collection[str]) -> list[str]:
-    """Leave out what an option says about another class than the one that the user put in its place.
-
-    What stands in the `args` of a foreign model becomes the same as what stands beside its `_target_`.
+    """Remove the option's arguments that the class set by the user does not take, and unpack a foreign model's `args`.
 
     Returns:
         The keys of the nodes whose class the user set.
@@ -207,7 +205,7 @@ def _drop_arguments(data: dict[str, Any], given: Collection[str]) -> list[str]:
         if is_node(node := _at(data, key)):
             try:
                 names = {*signatures.takes(locate(node["_target_"])), *SPECIAL, "args"}
-            except ImportError:  # `signatures.check` will say so
+            except ImportError:  # `signatures.check` reports it
                 names = SPECIAL
             for name in [n for n in node if n not in names and not _is_given(f"{key}.{n}", given)]:
                 del node[name]
@@ -218,7 +216,7 @@ def _drop_arguments(data: dict[str, Any], given: Collection[str]) -> list[str]:
 
 
 def _parts(data: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, str]:
-    """Return what the model interpolates: root keys, and the arguments of the model that they are."""
+    """Return the root keys that the model interpolates, each with the name of the model's argument."""
     arguments = {
         source: alias.removeprefix("model.") for alias, source in aliases.items() if alias.startswith("model.")
     }
@@ -228,7 +226,7 @@ def _parts(data: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, str
 def _drop_parts(
     data: dict[str, Any], parts: Collection[str], choices: dict[str, str], given: Collection[str]
 ) -> list[Problem]:
-    """Leave out the parts that the model does not have; one that the user set is a problem."""
+    """Remove the parts that the model does not have; return a problem for each of them that the user set."""
     problems = []
     for name in [n for n in data if n in choices and n not in Config.model_fields and n not in parts]:
         if _is_given(name, given):
@@ -240,7 +238,7 @@ def _drop_parts(
 
 
 def _in_source(problems: list[Problem], aliases: Mapping[str, str]) -> list[Problem]:
-    """Return the same problems, told once and where the user set the value."""
+    """Return the problems without repetitions, with the key of the source in place of an alias."""
     moved = []
     for problem in problems:
         key = problem.key
@@ -252,14 +250,14 @@ def _in_source(problems: list[Problem], aliases: Mapping[str, str]) -> list[Prob
 
 
 def _degradations(benchmarks: Any) -> dict[str, dict[str, Any]]:
-    """Return the nodes among the benchmarks' degradations, by their keys; the code supplies their images."""
+    """Return the nodes `benchmarks.NAME.degrade` by key, as partials since the code supplies their images."""
     definitions = benchmarks.items() if isinstance(benchmarks, Mapping) else ()
     nodes = {f"benchmarks.{name}.degrade": d.get("degrade") for name, d in definitions if isinstance(d, Mapping)}
     return {key: {**node, "_partial_": True} for key, node in nodes.items() if isinstance(node, Mapping)}
 
 
 def _all_keys(data: Any, prefix: str = "") -> Iterator[str]:
-    """Yield the dotted keys of a config, and those that the definition of a benchmark may have."""
+    """Yield the dotted keys of a config, and all keys that the definition of a benchmark may have."""
     for key, value in data.items() if isinstance(data, Mapping) else ():
         yield f"{prefix}{key}"
         yield from _all_keys(value, f"{prefix}{key}.")
@@ -268,7 +266,7 @@ def _all_keys(data: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _combinations(cfg: Config) -> Iterator[Problem]:
-    """Yield what each key allows but not all of them together."""
+    """Yield problems of values that are valid alone but not in combination."""
     task = cfg.task.get("name")
     if cfg.study is None and task != "status":
         yield Problem("study", f"missing; task={task} needs study=...")
@@ -301,7 +299,7 @@ def _combinations(cfg: Config) -> Iterator[Problem]:
 
 
 def _inputs(cfg: Config, task: str | None) -> Iterator[Problem]:
-    """Yield which of the keys checkpoint, input and output are missing, or would be ignored."""
+    """Yield problems of the keys checkpoint, input and output: missing, or set but not read by the task."""
     for key in NEEDS.get(task, ()):
         if getattr(cfg, key) is None:
             yield Problem(key, f"missing; task={task} needs {key}=...")

@@ -1,4 +1,4 @@
-"""Why an attempt ended: from what the run recorded, how its process ended, and what its log says."""
+"""The reason why an attempt ended, found in the run's record, its exit status and its log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from daair.runs.record import State, Status
 PORT_IN_USE = re.compile(r"address already in use|EADDRINUSE", re.IGNORECASE)
 NOISE = re.compile(r"^\s*$|^[-=]+|elastic|torch/distributed|^\s+[\^~]+$|^[WEI]\d{4} ")
 SIGNALS = frozenset(signal.Signals)
-TAIL = 64 * 1024  # bytes at the end of a log that are looked at
+TAIL = 64 * 1024  # bytes at the end of a log that are searched
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,10 @@ class Ending:
     """How an attempt ended.
 
     Attributes:
-        state: where the run stands now.
-        cause: in one line; empty if it is done.
-        transient: whether another attempt may go better; `out_of_memory` in particular.
+        state: The run's state now.
+        cause: The reason in one line; empty for a finished run.
+        transient: Whether another attempt may succeed.
+        out_of_memory: Whether the attempt ran out of memory.
     """
 
     state: State
@@ -34,26 +35,26 @@ class Ending:
 
 
 def ending(status: Status, code: int, log: str, *, timeout: float | None = None, stopped: bool = False) -> Ending:
-    """Return what to think of an attempt.
+    """Return how an attempt ended and why.
 
     Args:
-        status: what the run recorded last.
-        code: exit status of its first process; -n if signal n ended it.
-        log: what the attempt printed.
-        timeout: its limit in seconds, if it was stopped for taking longer.
-        stopped: whether the sweep itself is being stopped.
+        status: The last status that the run recorded.
+        code: The exit status of the attempt's first process; -n if signal n ended it.
+        log: The output of the attempt.
+        timeout: The time limit in seconds if the attempt was stopped for exceeding it, else None.
+        stopped: Whether the user is stopping the sweep.
     """
-    if status.state == "done":  # whatever happened to its processes afterwards
+    if status.state == "done":  # a failure after the last step does not change the result
         return Ending("done")
     if timeout is not None:
         return Ending("failed", f"took longer than launch.timeout, {timeout:g} s; stopped after step {status.step}")
     if stopped:
         return Ending("interrupted", "stopped with the sweep")
-    if killed := re.findall(r"Signal \d+ \((SIG\w+)\) received by PID", log):  # the front end of several ranks says so
+    if killed := re.findall(r"Signal \d+ \((SIG\w+)\) received by PID", log):  # torch's message about a killed rank
         state, cause = "failed", f"a process was {_killed(killed[0])}"
     elif status.state in ("failed", "interrupted"):
         state, cause = status.state, status.message or status.state
-    elif code < 0 or code - 128 in SIGNALS:  # other statuses above 128 are what a program chose: sys.exit(-1) is 255
+    elif code < 0 or code - 128 in SIGNALS:  # a chosen status is not a signal: sys.exit(-1) is 255
         number = -code if code < 0 else code - 128
         state, cause = "failed", _killed(signal.Signals(number).name if number in SIGNALS else f"signal {number}")
     else:
@@ -68,13 +69,13 @@ def _killed(name: str) -> str:
 
 
 def last_error(log: str) -> str:
-    """Return the last line of a log that looks like an error's."""
+    """Return the last line of a log that looks like an error message; empty if there is none."""
     lines = [line.strip() for line in log.splitlines() if re.match(r"^(\w+\.)*\w*(Error|Exception|error)\b.*: ", line)]
     return lines[-1] if lines else ""
 
 
 def tail(file: Path, begin: int = 0, size: int = TAIL) -> str:
-    """Return the end of a log, from byte `begin` at the earliest."""
+    """Return the last `size` bytes of a log as text, but nothing before byte `begin`; empty if it cannot be read."""
     try:
         with open(file, "rb") as stream:
             stream.seek(max(begin, stream.seek(0, os.SEEK_END) - size))
@@ -84,6 +85,6 @@ def tail(file: Path, begin: int = 0, size: int = TAIL) -> str:
 
 
 def last_lines(log: str, cause: str = "", count: int = 4) -> list[str]:
-    """Return the last lines of a log that say something, and more than `cause`."""
+    """Return the last `count` informative lines of a log, without those that repeat `cause`."""
     lines = [line.rstrip()[:160] for line in log.splitlines() if not NOISE.search(line)]
     return [line for line in lines if not cause or cause[:140] not in line][-count:]

@@ -1,8 +1,8 @@
-"""A process that does not outlive the one that started it.
+"""Processes that end with the process that started them.
 
-The launcher names itself in the environment of what it starts; a process that finds itself named there asks the
-kernel for SIGTERM at its parent's death, however that dies. SIGKILL of a launcher so reaches every rank: the front end
-of several ranks stops them in good order, a single one writes its checkpoint.
+A launcher puts its process id into the environment of its child processes. A child that finds it there asks the kernel
+to send it SIGTERM when the launcher dies. So even after SIGKILL of the launcher, every rank writes its checkpoint and
+ends.
 """
 
 import contextlib
@@ -12,21 +12,21 @@ import signal
 import sys
 
 PARENT = "DAAIR_PARENT"
-"""Environment variable with the process id of the parent that a child must not outlive."""
+"""Name of the environment variable with the process id of the parent."""
 
 _PR_SET_PDEATHSIG = 1
 
 
 def name_as_parent() -> dict[str, str]:
-    """Return environment variables for processes that this one starts and that must end with it."""
+    """Return the environment variables for child processes that must end with this process."""
     return {PARENT: str(os.getpid())}
 
 
 def die_with_parent() -> None:
-    """Get SIGTERM when the parent dies, if the parent has asked for it; Linux only, elsewhere nothing.
+    """Ask for SIGTERM at the parent's death if the environment names a parent; does nothing except on Linux.
 
     Raises:
-        SystemExit: it is dead already.
+        SystemExit: The parent is dead already.
     """
     parent = os.environ.get(PARENT)
     if parent is None:
@@ -34,5 +34,5 @@ def die_with_parent() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(parent):  # it died before the line above
+    if os.getppid() != int(parent):  # the parent died before the call above
         raise SystemExit(128 + signal.SIGTERM)
