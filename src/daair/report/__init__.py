@@ -1,1 +1,1 @@
-"""What becomes of many runs: frames, tables, statistics, figures, pages."""
+"""Reports on many runs: frames, tables, statistics, figures, pages."""

@@ -1,8 +1,8 @@
-"""The numbers of a table: means and deviations over seeds, ranks, comparisons with the reference, costs.
+"""The numbers of a table: means and standard deviations over seeds, ranks, comparisons with the reference, costs.
 
-A run's figure in a column is the mean over the images of each benchmark, and the mean over benchmarks if a column holds
-several. A cell is the mean and the standard deviation (n - 1) of these figures over seeds. What a run lacks is counted,
-never averaged over.
+A run's value in a column is the mean over the images of each benchmark, then over the benchmarks if the column holds
+several. A cell has the mean and standard deviation (n - 1) of these values over the seeds. Missing runs are counted
+and never averaged over.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from daair.report.statistics import Comparison, compare, holm
 
 AVERAGE = "average"
 AVERAGE_COLUMN, COSTS_COLUMN = -1, -2
-"""In place of a column's position."""
+"""Values of `column` for lines that belong to no column of the table."""
 
 
 class Cost(NamedTuple):
-    """How a cost is shown."""
+    """The heading, decimals and unit of a cost in a table."""
 
     heading: str
     digits: int
@@ -47,8 +47,8 @@ class Axis:
     """The rows of a table, or its columns.
 
     Attributes:
-        keys: Columns of the frame whose values name them.
-        names: Their values of `keys` as texts, in order.
+        keys: Columns of the frame whose values name the rows.
+        names: The values of `keys` as texts, in order.
     """
 
     keys: list[str]
@@ -56,11 +56,11 @@ class Axis:
 
     @property
     def places(self) -> dict[tuple[str, ...], int]:
-        """Their positions by name."""
+        """Return the position of each name."""
         return {name: i for i, name in enumerate(self.names)}
 
     def positions(self, table: pd.DataFrame) -> pd.Series:
-        """Return which of them each line of a table belongs to; NaN for none."""
+        """Return the position that each line of `table` belongs to; NaN if there is none."""
         return pd.Series(names_of(table, self.keys), index=table.index, dtype=object).map(self.places)
 
 
@@ -89,9 +89,9 @@ def run_means(
     """Return a line per run and column: `row` and `column` as texts, `seed`, the number of images, and the metrics.
 
     Args:
-        images, runs: As in `Collated`.
-        rows, columns: Keys that name them.
-        metrics: Names.
+        images, runs: The tables of `Collated`.
+        rows, columns: Keys that name the table's rows and columns.
+        metrics: Names of metrics.
     """
     groups = images.groupby(["run", "benchmark", "protocol"], observed=True, sort=False)
     means = _mean(groups, metrics)
@@ -118,7 +118,7 @@ def _facts(lines: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mean(groups: Any, metrics: Sequence[str]) -> pd.DataFrame:
-    """Return the mean of each metric over each group's lines; empty where a line lacks it, instead of over fewer."""
+    """Return the mean of each metric over each group; NaN if any line of the group lacks the metric."""
     return groups[list(metrics)].mean().where(groups[list(metrics)].count().eq(groups.size(), axis=0))
 
 
@@ -128,10 +128,10 @@ def seed_statistics(
     """Return a line for each metric, column and row: mean and deviation over the seeds, and the rank.
 
     Args:
-        table: Of `run_means`.
-        rows, columns: Of the study's table.
-        metrics: Names.
-        expected: How many seeds a complete cell has.
+        table: The result of `run_means`.
+        rows, columns: The axes of the study's table.
+        metrics: Names of metrics.
+        expected: Number of seeds in a complete cell.
         average: Whether there is an average column.
     """
     table = table.assign(**{name: table[name].map(axis.places) for name, axis in (("row", rows), ("column", columns))})
@@ -152,7 +152,7 @@ def seed_statistics(
 
 
 def _ranks(numbers: pd.DataFrame) -> pd.Series:
-    """Return 1 and 2 for the best and second rounded mean of complete cells, else 0; equal ones share a rank."""
+    """Return 1 and 2 for the best and second rounded mean of complete cells, else 0; equal means share a rank."""
     places = [METRICS[metric] for metric in numbers["metric"]]
     rounded = pd.Series([
         (-1 if metric.higher_is_better else 1) * round(mean, metric.digits)
@@ -173,12 +173,12 @@ def add_comparisons(
     alpha: float,
     resamples: int,
 ) -> pd.DataFrame:
-    """Return the numbers with comparisons with the reference row; Holm's correction is over all of them together.
+    """Return the numbers with comparisons to the reference row; Holm's correction covers all of them together.
 
     Args:
-        numbers: Of `seed_statistics`.
-        images, runs: As in `Collated`.
-        rows, columns: Of the study's table.
+        numbers: The result of `seed_statistics`.
+        images, runs: The tables of `Collated`.
+        rows, columns: The axes of the study's table.
         reference: Position of the reference among the rows.
         alpha, resamples: See `daair.report.table.TableSpec`.
     """
@@ -195,7 +195,7 @@ def add_comparisons(
     comparisons = pd.DataFrame.from_dict(found, orient="index", columns=[field.name for field in fields(Comparison)])
     numbers = numbers.join(comparisons)
     numbers["p_holm"] = holm(numbers["p"])
-    # Averages have a difference but no test: their images repeat each other's pictures.
+    # Averages have a difference but no test, because one photograph may occur in several benchmarks.
     parts = numbers[numbers["column"] >= 0].groupby(["metric", "row"])["delta"]
     means = parts.mean().where(parts.count() == len(columns.names)).rename("average")
     of_average = (numbers["column"] == AVERAGE_COLUMN) & (numbers["seeds"] > 0)
@@ -204,7 +204,7 @@ def add_comparisons(
 
 
 def costs(runs: pd.DataFrame, rows: Axis, expected: int) -> pd.DataFrame:
-    """Return parameters, MACs and speed of each row, where they are known; speed only if the hardware is the same."""
+    """Return known parameters, MACs and speed of each row; speed only if all runs used the same hardware."""
     measured = runs[runs["state"] == "done"]
     tables = []
     for cost in COSTS:

@@ -1,6 +1,6 @@
-"""Checks that figures in one column compare: same protocol, tiling, data and budget.
+"""Checks that the values in one column are comparable: same protocol, tiling, data and training budget.
 
-Each refusal names two runs that differ, and what to do.
+Each error names two runs that differ, and a remedy.
 """
 
 from collections.abc import Sequence
@@ -11,18 +11,18 @@ import pandas as pd
 from daair.errors import UserError
 
 BUDGET = ("train.steps", "train.batch_size", "train.accumulation", "mix.patch")
-"""Config keys that say how much a run may learn from; they may only differ where they name rows or columns."""
+"""Config keys that define the training budget; they may differ only where they name rows or columns."""
 
 SAME_INPUT = 1e-4
-"""dB by which the PSNR of the same degraded image may differ between machines."""
+"""Tolerance in dB for the PSNR of the same degraded image on different machines."""
 
 
 def check_budgets(runs: pd.DataFrame, keys: Sequence[str]) -> None:
-    """Refuse runs that trained for different budgets or on other pictures, unless the table is about that.
+    """Check that all runs had the same training budget and training images, unless the table compares these.
 
     Args:
-        runs: The measured ones, as in `Collated.runs`.
-        keys: Those that name the table's rows and columns.
+        runs: The measured runs, as in `Collated.runs`.
+        keys: Keys that name the table's rows and columns.
 
     Raises:
         UserError: Two runs differ.
@@ -31,7 +31,7 @@ def check_budgets(runs: pd.DataFrame, keys: Sequence[str]) -> None:
         if name in runs and name not in keys:
             _refuse_difference(runs, name, f"budgets differ; if that is the question, add {name} to collate.rows")
     if {"mix", "mix.root", "training_data"}.isdisjoint(keys) and "training_data" in runs:
-        # Runs of one mix only: another mix has other pictures anyway.
+        # Only runs of the same mix are compared, because different mixes always have different images.
         for _, group in runs.groupby("mix", observed=True) if "mix" in runs else [("", runs)]:
             _refuse_difference(
                 group, "training_data", "they were trained on different pictures; train them again on the same"
@@ -39,14 +39,14 @@ def check_budgets(runs: pd.DataFrame, keys: Sequence[str]) -> None:
 
 
 def check_columns(images: pd.DataFrame, steps: pd.Series) -> None:
-    """Refuse figures of one benchmark that were measured differently.
+    """Check that the values of each benchmark were measured in the same way.
 
     Args:
-        images: Rows of measured runs, as in `Collated.images`.
-        steps: The budget of each run, by its name.
+        images: Lines of measured runs, as in `Collated.images`.
+        steps: The budget of each run in updates, by the run's name.
 
     Raises:
-        UserError: Two runs differ in protocol, tiling, images or inputs, or one was measured before its end.
+        UserError: Two runs differ in protocol, tiling, images or inputs, or one was measured before its training ended.
     """
     for (benchmark, protocol), rows in images.groupby(["benchmark", "protocol"], observed=True, sort=False):
         where = f"{benchmark}, {protocol}"
@@ -67,7 +67,7 @@ def check_columns(images: pd.DataFrame, steps: pd.Series) -> None:
 
 
 def _check_images(rows: pd.DataFrame, where: str) -> None:
-    """Refuse other images, sizes or inputs under the same names, which come from another version of the data."""
+    """Raise if runs differ in images, image sizes or degraded inputs, as with different versions of the data."""
     remedy = "they were measured on different data; measure one of them again"
     counts = rows.groupby("run", observed=True).size()
     _refuse(counts, where, "{} images", remedy)
@@ -91,12 +91,11 @@ def _check_images(rows: pd.DataFrame, where: str) -> None:
 
 
 def _refuse_difference(runs: pd.DataFrame, name: str, remedy: str) -> None:
-    """Refuse runs that differ in a column."""
     _refuse(runs.set_index("run")[name].dropna(), name, "{}", remedy)
 
 
 def _refuse(values: pd.Series, where: str, what: str, remedy: str) -> None:
-    """Refuse unless all values are the same; `values` has the runs' names as index."""
+    """Raise if the values differ; the index of `values` holds the runs' names."""
     if values.nunique() > 1:
         one = values.index[0]
         other = (values != values.iloc[0]).idxmax()

@@ -1,8 +1,8 @@
-"""The configs of many runs as columns: dotted keys and plain values, quickly for thousands of frozen configs.
+"""Configs of many runs as columns of dotted keys, read quickly for thousands of frozen configs.
 
-The runs of a study share nearly all lines of their configs. So a frozen config is cut into its keys, and each distinct
-piece is parsed and put into columns once, then spread over the runs. 10,000 configs cost about what a few hundred
-pieces cost, where a YAML parser, even libyaml's, needs 7 ms for each whole file.
+The runs of a study share nearly all lines of their configs. Each frozen config is therefore cut into its keys, and each
+distinct piece is parsed and put into columns only once. 10,000 configs then cost about as much as a few hundred pieces;
+a YAML parser, even libyaml, needs 7 ms for each whole file.
 """
 
 import json
@@ -25,7 +25,7 @@ Piece = tuple[tuple[str, Any], ...]
 """Dotted keys and values that stand together in a config."""
 
 AS_TEXT = ("benchmarks", "collate.reference")
-"""Mappings whose keys are names of the user's; they stay one value, as JSON."""
+"""Mappings whose keys the user chooses; each stays one value, as JSON."""
 
 _KEY = re.compile(r"^[A-Za-z_][\w.@/-]*:(?= |$)", re.MULTILINE)
 _NESTED = re.compile(r"([A-Za-z_][\w.@/-]*):\n((?:  .*\n|\n)+)")
@@ -33,15 +33,15 @@ _ANCHOR = re.compile(r"[:-] [&*]")
 
 
 def read_config(text: str) -> tuple[Piece, ...]:
-    """Return what `flatten` makes of a frozen config, in pieces; equal texts give the same object.
+    """Return the dotted keys and values of a frozen config in pieces; equal texts give the same objects.
 
-    The parts of the network, such as `model.router`, are left out where the config has them as `router` too.
+    Parts of the network, such as `model.router`, are left out if the config also has them at its root (`router`).
 
     Raises:
         ValueError: `text` is not the YAML of a mapping.
     """
     try:
-        # An anchor may be needed in another piece; our own files have none. Looking for the signs first saves time.
+        # An anchor may be used in another piece; our own files have none. The test for the characters saves time.
         if ("&" in text or "*" in text) and _ANCHOR.search(text):
             return (_parse(text, "", frozenset()),)
         text = text if text.endswith("\n") else text + "\n"
@@ -65,7 +65,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _cut(text: str) -> list[str]:
-    """Return the text of each key of a mapping; nothing if it begins with something else."""
+    """Return the text of each key of a mapping; [] if the text begins with anything but a key."""
     starts = [match.start() for match in _KEY.finditer(text)]
     if not starts or text[: starts[0]].strip():
         return []
@@ -74,7 +74,7 @@ def _cut(text: str) -> list[str]:
 
 @lru_cache(maxsize=1 << 16)
 def _read_piece(text: str, prefix: str, roots: frozenset[str]) -> Piece:
-    """Return dotted keys and values of YAML text, in which each piece is looked up among those seen before."""
+    """Return the dotted keys and values of YAML text; results are cached for each distinct piece."""
     pieces = _cut(text)
     if not pieces:
         return _parse(text, prefix, roots)
@@ -95,14 +95,14 @@ def _parse(text: str, prefix: str, roots: frozenset[str]) -> Piece:
 
 
 def _is_repeated(key: str, roots: frozenset[str]) -> bool:
-    """Return whether a key of the network's config stands below a part that is a root key of its own as well."""
+    """Return whether a key below `model` belongs to a part that is also a root key of the config."""
     parent, _, below = key.partition(".")
     part, _, leaf = below.partition(".")
     return parent == "model" and bool(leaf) and part in roots
 
 
 def column(values: Sequence[Any]) -> pd.Series:
-    """Return a column of the narrowest type that holds all values; None is an empty cell, texts are categories."""
+    """Return a column of the narrowest type for all values; None is an empty cell, texts become categories."""
     kinds = set(map(type, values))
     empty = type(None) in kinds
     kinds.discard(type(None))
@@ -118,18 +118,18 @@ def column(values: Sequence[Any]) -> pd.Series:
 
 
 def config_columns(configs: Sequence[tuple[Piece, ...]]) -> dict[str, pd.Series]:
-    """Return a column for every key of any config; group choices first, by the group's name.
+    """Return a column for every key of any config; group choices come first and have the group's name.
 
     Args:
-        configs: In pieces, one after the other; a key is in one piece of a config at most.
+        configs: The configs as pieces; a key is in at most one piece of each config.
     """
-    rows: dict[int, list[int]] = defaultdict(list)  # of the configs that have a piece, by its identity
+    rows: dict[int, list[int]] = defaultdict(list)  # the configs that have a piece, by the piece's identity
     for row, pieces in enumerate(configs):
         for piece in pieces:
             rows[id(piece)].append(row)
     distinct = {id(piece): piece for pieces in configs for piece in pieces}
     values: dict[str, list[Any]] = defaultdict(list)
-    places: dict[str, np.ndarray] = {}  # of each config's value in `values`; -1 where it has none
+    places: dict[str, np.ndarray] = {}  # the position in `values` for each config; -1 if it lacks the key
     for identity, piece in distinct.items():
         owners = np.array(rows[identity])
         for key, value in piece:
@@ -143,12 +143,12 @@ def config_columns(configs: Sequence[tuple[Piece, ...]]) -> dict[str, pd.Series]
 def _spread(values: list[Any], places: np.ndarray) -> pd.Series:
     """Return a column of `values[place]` for each place; -1 is an empty cell."""
     if (places < 0).any():
-        values = [*values, None]  # index -1 is this one
+        values = [*values, None]  # place -1 takes this last value
     return column(values).take(places).reset_index(drop=True)
 
 
 def _column_names(keys: Iterable[str]) -> dict[str, str]:
-    """Return the config's key of each column; a group's column is its choice, also where the group itself is empty."""
+    """Return the config key of each column; a group's column holds its choice, even if the group itself is empty."""
     keys = list(keys)
     choices = [key for key in keys if key.startswith("choices.") and "@" not in key and key != "choices.experiment"]
     columns = {key.removeprefix("choices."): key for key in choices}

@@ -1,31 +1,31 @@
-"""Many runs as one tidy frame, read from their folders and nothing else; no folder is locked or changed.
+"""Many runs as one tidy frame, read from their folders only; no folder is locked or changed.
 
-The frame has a row per run, benchmark, protocol and image. A run without results has one row, in which those three are
+The frame has a row per run, benchmark, protocol and image. A run without results has one row in which those three are
 empty, so that missing runs can be counted. Columns, in this order:
 
 | column | meaning |
 | --- | --- |
 | run | `<study>/<label>-<config id>/seed<k>`: the run's folder below the folder of runs |
-| study, variant, label, id | of the run; `variant` is `<label>-<id>`, the same for all seeds of a config |
+| study, variant, label, id | names of the run; `variant` is `<label>-<id>`, the same for all seeds of a config |
 | seed | integer |
 | state | queued, running, done, failed, interrupted |
-| attempt | how often it was started |
-| steps | its budget, in optimizer updates |
-| started, finished | ISO times, UTC; empty for what has not happened |
-| commit | of the source tree, with a `+` when it had changes |
+| attempt | number of times the run was started |
+| steps | training budget in optimizer updates |
+| started, finished | ISO times, UTC; empty if it has not happened |
+| commit | commit of the source tree, with a `+` if it had changes |
 | hardware | the GPUs, else the processor |
-| torch | version |
-| parameters, macs | of the network: numbers, multiply-accumulates of one 224 x 224 image |
-| images_per_second | training crops, in the training loop with its validations and checkpoints |
-| seconds | in the training loop, all attempts together |
-| training_data | digest of the pictures that it was trained on |
+| torch | version of PyTorch |
+| parameters, macs | size of the network; multiply-accumulates for one 224 x 224 image |
+| images_per_second | training crops per second in the training loop, including validations and checkpoints |
+| seconds | time in the training loop, all attempts together |
+| training_data | digest of the training images |
 | benchmark, protocol, image, ... | as in results.csv, see `daair.engine.evaluate`; `step` = updates when measured |
 | gain, ... | metrics that are computed from others, see `daair.metrics.METRICS` |
-| router, model, mix, ... | the option taken from each config group |
+| router, model, mix, ... | the chosen option of each config group |
 | experts.rank, train.steps, ... | every other key of the frozen config, by its dotted name |
 
-Text columns are categories. Numbers are integers or floats, truth values booleans; a key that some config lacks, or
-where it is null, is empty there. A key that has texts and numbers is text.
+Text columns are categories. Numbers are integers or floats, truth values booleans. A cell is empty if the config lacks
+the key or its value is null. A key that has texts and numbers is text.
 """
 
 import os
@@ -48,10 +48,10 @@ FACTS = (
     "run", "study", "variant", "label", "id", "seed", "state", "attempt", "steps", "started", "finished", "commit",
     "hardware", "torch", *SUMMARY,
 )  # fmt: skip
-"""Columns that describe the whole run, besides its config."""
+"""Columns that describe the whole run, apart from its config."""
 
 OUTPUTS = ("runs.parquet", "runs.csv", "report.html", "figures", "table.md", "table.tex", "table.csv", "table.html")
-"""What collating writes into a study's folder; nothing else but runs belongs there."""
+"""Files and folders that collating writes into a study's folder; besides these, only runs belong there."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class LeftOut:
     """A folder or file that is not in the frame.
 
     Attributes:
-        path: Relative to the folder of runs.
-        reason: In one line.
+        path: The path relative to the folder of runs.
+        reason: The reason, in one line.
     """
 
     path: str
@@ -72,15 +72,15 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class RunContents:
-    """What the files of one run hold, before it is put into a frame.
+    """The contents of one run's files, before they are put into a frame.
 
     Attributes:
         run: `<study>/<label>-<config id>/seed<k>`.
-        status: How it stands.
-        config: Its frozen config in pieces (`daair.report.config_columns.read_config`), with `choices.<group>`.
+        status: Contents of status.json.
+        config: The frozen config in pieces (`daair.report.config_columns.read_config`), with `choices.<group>`.
         environment: Contents of environment.json, or {}.
         summary: Contents of summary.json (`Record.summarise`), or {}.
-        results: Text of results.csv, or None if it has none.
+        results: Text of results.csv, or None if there is none.
     """
 
     run: str
@@ -93,12 +93,12 @@ class RunContents:
 
 @dataclass(frozen=True)
 class Collated:
-    """Runs that have been read.
+    """The runs that were read.
 
     Attributes:
         runs: A row per run: `FACTS`, group choices, config keys.
         images: A row per run, benchmark, protocol and image: the columns of results.csv, and `run`.
-        left_out: What could not be read, or does not belong there.
+        left_out: Folders and files that could not be read or do not belong to the runs.
     """
 
     runs: pd.DataFrame
@@ -107,13 +107,13 @@ class Collated:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """All of it as one tidy frame, see the module's text."""
+        """Return everything as one tidy frame; the module's docstring lists its columns."""
         return self.part(self.runs.index)
 
     def part(self, rows: pd.Index) -> pd.DataFrame:
         """Return the tidy frame of some rows of `runs`."""
         some = self.runs.loc[rows]
-        # Both tables are sorted by run, and `run` has the same categories: a merge by position, without a hash table.
+        # Both tables are sorted by run and their `run` has the same categories, so positions suffice for the merge.
         codes = self.images["run"].cat.codes.to_numpy()
         chosen = np.isin(codes, rows.to_numpy())
         images, codes = self.images[chosen].drop(columns="run"), codes[chosen]
@@ -135,7 +135,7 @@ def frame(runs: str | Path, study: str | None = None) -> Collated:
         study: Name of one study; None = all.
 
     Raises:
-        UserError: There is no run; the text says what there is instead.
+        UserError: There is no run; the message lists what there is instead.
     """
     runs, left_out, found = Path(runs), [], []
     for name in [study] if study is not None else store.studies(runs):
@@ -153,10 +153,10 @@ def frame(runs: str | Path, study: str | None = None) -> Collated:
 
 
 def read_path(path: str | Path) -> Collated:
-    """Read the folder of a study, or the folder of all studies.
+    """Read a study's folder, or the folder of all studies.
 
     Raises:
-        UserError: There is no run in either sense.
+        UserError: `path` holds no run as either of them.
     """
     path = Path(path).resolve()
     if next(store.run_folders(path.parent, path.name), None) is not None:
@@ -186,11 +186,11 @@ def read(folder: Path) -> RunContents:
 
 
 def assemble(found: Iterable[RunContents], left_out: Iterable[LeftOut] = ()) -> Collated:
-    """Put runs into tables. A run whose results cannot be read is left out as a whole.
+    """Put runs into tables; a run whose results cannot be read is left out as a whole.
 
     Args:
         found: The runs.
-        left_out: What was left out before.
+        left_out: Folders and files that were left out before.
     """
     found = sorted(found, key=lambda one: [natural_key(part) for part in one.run.split("/")])
     found, copies = _without_copies(found)
@@ -203,14 +203,14 @@ def assemble(found: Iterable[RunContents], left_out: Iterable[LeftOut] = ()) -> 
     facts = [_facts(one) for one in found]
     columns = {name: column([row[name] for row in facts]) for name in FACTS}
     for name, series in config_columns([one.config for one in found]).items():
-        columns.setdefault(name, series)  # `study`, `label` and `seed` are facts: as the folder says
+        columns.setdefault(name, series)  # `study`, `label` and `seed` are taken from the folder's name
     runs = pd.DataFrame(columns)
     runs["run"] = pd.Categorical(order, categories=order)
     return Collated(runs, rows, left_out)
 
 
 def _without_copies(found: list[RunContents]) -> tuple[list[RunContents], list[LeftOut]]:
-    """Keep one of the runs with the same study, config and seed: a finished one before others, then the latest."""
+    """Keep one of the runs with the same study, config and seed: a finished one if there is one, then the latest."""
     best: dict[tuple[str, ...], RunContents] = {}
     for one in sorted(found, key=lambda one: (one.status.state == "done", one.status.finished or "")):
         best[store.identity(one.run)] = one
@@ -243,7 +243,7 @@ def _hardware(status: Status, environment: Mapping[str, Any]) -> str | None:
 
 
 def _strangers(runs: Path, study: str) -> Iterator[LeftOut]:
-    """Yield what lies in a study's folder and is neither a run nor an output."""
+    """Yield everything in a study's folder that is neither a run nor an output."""
     top = runs / safe_name(study)
     if not top.is_dir():
         return

@@ -1,6 +1,6 @@
-"""Make `report.html`: all about a study on one page that needs no other file.
+"""Write `report.html`: a study on one page.
 
-The page stands in the study's folder and links to the folders of its runs; everything that it shows is inside.
+All contents are embedded in the page; only its links to the PDF figures and the runs' folders need other files.
 """
 
 import base64
@@ -23,8 +23,8 @@ from daair.runs.pictures import COLUMNS
 from daair.runs.samples import Sample
 
 NAME = "report.html"
-SHOWN_BY_SLIDERS = "before_after"  # the figure that shows the same pictures is for papers
-QUALITY = 90  # of JPEG pictures; those in the runs' folders are without loss
+SHOWN_BY_SLIDERS = "before_after"  # the page has sliders with the same images in place of this figure
+QUALITY = 90  # JPEG quality of the embedded images; the files in the runs' folders are lossless
 
 
 def write(
@@ -36,16 +36,15 @@ def write(
     notes: Sequence[str] = (),
     commands: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write `<folder>/report.html`, atomically; returns its path.
+    """Write `<folder>/report.html` atomically and return its path.
 
     Args:
-        data: The data. The pictures of its reference are shown, else those of its best variant.
-        folder: Where the page goes.
-        table: The table as HTML, such as `daair.report.writers.to_html` makes it; cells may have a `data-value` to sort
-            by.
+        data: The study. Sample images are those of its reference, else of its best variant.
+        folder: The folder for the page.
+        table: The table as HTML, made by `daair.report.writers.to_html`; a cell's `data-value` is its sort key.
         drawn: Figures, see `daair.report.figures.draw`.
         notes: Sentences below the table.
-        commands: For each variant, the command that makes its runs again.
+        commands: The command that reproduces the runs of each variant.
     """
     folder = Path(folder)
     run, samples = choose_run(data) if len(data.images) else ({}, [])
@@ -71,7 +70,7 @@ def write(
 
 
 def _only(column: pd.Series) -> str:
-    """Return the values of a column as a text, usually one."""
+    """Return the distinct values of a column as one text."""
     return ", ".join(dict.fromkeys(str(value) for value in column.dropna()))
 
 
@@ -88,7 +87,7 @@ def _number(count: int, thing: str) -> str:
 
 
 def _figure(drawn: Drawn, folder: Path) -> dict[str, Any]:
-    """Return a drawn figure for the page: the PNG file within, a link to the PDF file."""
+    """Return a drawn figure for the page: the PNG file embedded, a link to the PDF file."""
     pdf, png = (next(file for file in drawn.files if file.suffix == suffix) for suffix in (".pdf", ".png"))
     with Image.open(png) as picture:
         size = picture.size
@@ -115,7 +114,7 @@ def _link(path: Path, folder: Path) -> str:
 
 
 def _folder_link(path: Path, folder: Path) -> str:
-    """Return a link to a run's folder; empty where there is none, as for a run that was read from elsewhere."""
+    """Return a link to a run's folder; empty if the folder does not exist, as for a run that was read from W&B."""
     return f"{_link(path, folder)}/" if path.is_dir() else ""
 
 
@@ -143,7 +142,7 @@ def _value(value: Any) -> str:
 
 
 def _facts(runs: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return where the runs come from; what is empty is left out."""
+    """Return the origin of the runs as names and values, without empty ones."""
     times = [str(time) for name in ("started", "finished") for time in runs[name].dropna()]
     dates = sorted({time[:10] for time in times})
     minutes = pd.to_numeric(runs["seconds"], errors="coerce").median() / 60
