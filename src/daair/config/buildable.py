@@ -1,4 +1,4 @@
-"""Ask the constructors whether what a config describes can be built, before anything starts.
+"""Check that the constructors accept a config, before anything starts.
 
 This is cheap: our own networks are built on the meta device, folders are listed, and no image is read.
 """
@@ -21,14 +21,14 @@ __all__ = ["check_buildable", "check_checkpoint", "check_mix"]
 
 
 def check_buildable(cfg: Config, seen: set[str] | None = None) -> None:
-    """Let the constructors of all that a training builds refuse what does not go together.
+    """Check everything that a training builds by building it.
 
     Args:
         cfg: The config.
-        seen: What was found right before, of other jobs of the same sweep; added to.
+        seen: The checks that earlier jobs of the same sweep have passed; new ones are added.
 
     Raises:
-        ConfigError: With the constructor's message, e.g. `experts.rank: ...`.
+        ConfigError: A constructor refuses its arguments; the error holds its message, e.g. `experts.rank: ...`.
     """
     checks: dict[str, tuple[Any, Callable[[], Any]]] = {
         "updates": (
@@ -53,7 +53,7 @@ def _check_init(cfg: Config) -> None:
 
 
 def _check_updates(cfg: Config) -> None:
-    """Build the network and its loss, then each stage's optimizer and schedule, and let those make a step."""
+    """Build the network and its loss, then the optimizer and schedule of each stage, and step the latter two once."""
     import torch
 
     from daair.losses import check_terms
@@ -67,7 +67,7 @@ def _check_updates(cfg: Config) -> None:
     for stage in training.stages(model):
         names = training.trainable(model, stage, cfg.train.freeze)
         shapes = [(p.shape, p.dtype) for name, p in model.named_parameters() if name in names]
-        # Fused kernels want parameters on a real device; memory that is not written to costs nothing.
+        # Fused kernels need parameters on a real device; `empty` does not touch the memory, so it costs nothing.
         parameters = [torch.nn.Parameter(torch.empty(shape, dtype=dtype)) for shape, dtype in shapes]
         optimizer = _try(cfg, "optimizer", lambda made=parameters: build(cfg.optimizer)(made))
         _try(cfg, "optimizer", optimizer.step)
@@ -78,26 +78,26 @@ def _check_updates(cfg: Config) -> None:
 
 @lru_cache(maxsize=4)
 def _network(node: str) -> Any:
-    """Build the network of a model's node, given as JSON; jobs of a sweep that differ elsewhere share it."""
+    """Build the network of a model's node, given as JSON; jobs of a sweep with the same node share the network."""
     import torch
 
     from daair import checkpoint
 
     model = json.loads(node)
-    # A class of somebody else may not know the meta device.
+    # A class from another package may not support the meta device.
     with torch.device("cpu" if any(map(is_foreign, nodes(model))) else "meta"):
         return checkpoint.build(model)
 
 
 def check_mix(cfg: Config, training: bool = False) -> None:
-    """Let the constructors of the mix and its parts refuse what does not go together; no image is read.
+    """Check the mix and its parts by building them; no image is read.
 
     Args:
         cfg: The config.
-        training: Look for the training images under `mix.root` as well.
+        training: Whether to look for the training images under `mix.root` as well.
 
     Raises:
-        ConfigError: With the constructor's message, or saying what is not there.
+        ConfigError: A constructor refuses its arguments, or images are missing.
     """
     mix = _try(cfg, "mix", lambda: build(cfg.mix), cfg.mix)
     if training and mix.root is not None:
@@ -105,32 +105,34 @@ def check_mix(cfg: Config, training: bool = False) -> None:
 
 
 def check_checkpoint(cfg: Config) -> None:
-    """Ask for `checkpoint` unless the network that is to be evaluated has no weights; builds it if none is given.
+    """Check that `checkpoint` is given exactly if the network to evaluate has weights; builds it if none is given.
 
     Raises:
-        ConfigError: The checkpoint is missing, or is given to a method without weights.
+        ConfigError: The checkpoint is missing, or is given for a method without weights.
     """
     from daair import checkpoint
 
     if cfg.checkpoint is None and checkpoint.needs_weights(cfg.model):
         raise ConfigError([Problem("checkpoint", "missing; task=evaluate needs checkpoint=...")])
-    baseline = str(cfg.model["_target_"]).startswith("daair.models.baselines.")  # else the checkpoint names the network
+    baseline = str(cfg.model["_target_"]).startswith(
+        "daair.models.baselines."
+    )  # other networks may come from the checkpoint
     if cfg.checkpoint is not None and baseline and not checkpoint.needs_weights(cfg.model):
         method = cfg.choices.get("model", "this model")
         raise ConfigError([Problem("checkpoint", f"{method} has no weights; leave out checkpoint=... or model=...")])
 
 
 def _try(cfg: Config, name: str, construct: Callable[[], Any], node: Mapping[str, Any] | None = None) -> Any:
-    """Return what `construct` returns; what it raises is a problem of the key that it names, else of `name`.
+    """Return what `construct` returns, with its errors turned into a problem of the key that they name, else of `name`.
 
-    With `node`, the node at `name`, errors may name arguments of it; see `daair.errors.with_full_keys`.
+    With `node`, the node at `name`, errors may name its arguments; see `daair.errors.with_full_keys`.
 
     Raises:
-        ConfigError: It raised something.
+        ConfigError: `construct` raised an error.
     """
     try:
         return construct()
-    except Exception as error:  # a class of somebody else may fail in any way
+    except Exception as error:  # a class from another package may raise any error
         cause: BaseException = error
         while not isinstance(cause, UserError | ValueError | TypeError) and cause.__cause__ is not None:
             cause = cause.__cause__  # of Hydra's InstantiationException

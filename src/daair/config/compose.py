@@ -1,12 +1,10 @@
 """Compose configs as `hydra.main` does: one, or all jobs of a sweep.
 
-Hydra's own composition is asked. Its complaints become one line that names the full key and the nearest valid one.
+Hydra composes; its errors become one line that names the full key and the nearest valid one. This module alone uses
+private names of Hydra, because the public `compose` reads the search path from global state and takes 0.3 s per job:
 
-These private names of Hydra are used, here and nowhere else, because its public `compose` reads the search path from
-global state and takes 0.3 s for each job:
-
-- `get_args_parser` knows Hydra's command line (`-m`, `--cfg`, `--config-dir`, ...);
-- `create_config_search_path` is the search path of `hydra.main`, with what search path plugins add;
+- `get_args_parser` parses Hydra's command line (`-m`, `--cfg`, `--config-dir`, ...);
+- `create_config_search_path` returns the search path of `hydra.main`, including the folders of search path plugins;
 - `ConfigLoaderImpl` composes; its `_apply_overrides_to_config` sets the values of a job in a composed config.
 """
 
@@ -35,17 +33,17 @@ from daair.config.problems import UNKNOWN, ConfigError, Problem, explain_key, ex
 from daair.config.schema import Config
 from daair.errors import UserError, nearest, one_line
 
-VERSION_BASE = "1.3"  # of Hydra's behaviour
+VERSION_BASE = "1.3"  # the version of Hydra whose behaviour is used
 REFUSALS = (HydraException, ValueError, TypeError, YAMLError)
-"""What Hydra raises on a config that it cannot compose; ValueError for a group override that is no text,
-TypeError for a key below what another override made a list."""
+"""Errors that Hydra raises for a config that it cannot compose: ValueError for a group override that is not a string,
+TypeError for a key below a value that another override made a list."""
 
 
 def conf_dir() -> str:
-    """Return the folder of config files: that of the checkout, else the one shipped in the wheel.
+    """Return the folder of the config files, in the checkout or else in the installed package.
 
     Raises:
-        UserError: There is neither.
+        UserError: There is no such folder.
     """
     package = Path(__file__).resolve().parents[1]
     for folder in (package.parents[1] / "conf", package / "conf"):
@@ -55,27 +53,27 @@ def conf_dir() -> str:
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """Return the flags and overrides of a command line, as Hydra names them.
+    """Return the flags and overrides of a command line under Hydra's names.
 
     Raises:
-        SystemExit: There is no such flag.
+        SystemExit: A flag is unknown.
     """
     return get_args_parser().parse_args(list(arguments))
 
 
 def searches(master: DictConfig) -> bool:
-    """Return whether a command's sweeper chooses its next jobs by the results so far, unlike ours and Hydra's basic."""
+    """Return whether a command's sweeper chooses jobs by the results of earlier ones, as Optuna's does."""
     return not str(master.hydra.sweeper._target_).endswith((".StudySweeper", ".BasicSweeper"))
 
 
 class Composer:
-    """Composes configs as `hydra.main` does, without touching Hydra's global state.
+    """A composer of configs that works like `hydra.main` but does not use Hydra's global state.
 
-    The configs come from `conf/`, then from the installed plugins, then from `config_dir`.
+    It searches `conf/` first, then the installed plugins, then `config_dir`.
 
     Args:
-        folder: Folder of the root config; None = `conf_dir()`.
-        config_name: Name of the root config.
+        folder: The folder of the root config; None = `conf_dir()`.
+        config_name: The name of the root config.
         config_dir: A further folder, searched last (Hydra's `--config-dir`).
     """
 
@@ -112,10 +110,10 @@ class Composer:
             raise ConfigError(self._explain(list(overrides), error, mode)) from None
 
     def compose_job(self, overrides: Sequence[str]) -> DictConfig:
-        """Return what `compose` gives, but of its `hydra` node only choices and overrides; for one of many jobs.
+        """Return the composed config of one of many jobs; its `hydra` node holds only the choices and overrides.
 
-        Composing takes Hydra long, most of it for the defaults lists. These depend on the options of groups alone, so
-        jobs that share all options share that work, and each only sets its values, in Hydra's own way.
+        Hydra spends most of its time on the defaults lists, which depend only on the options of groups. So jobs with
+        the same options share one composed config, in which Hydra then sets the values of each job.
 
         Raises:
             ConfigError: Hydra cannot compose it.
@@ -131,19 +129,19 @@ class Composer:
             self.loader.validate_sweep_overrides_legal(values, RunMode.RUN, from_shell=True)
             ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
         except REFUSALS:
-            return self.compose(overrides)  # which explains it
+            return self.compose(overrides)  # fails again and explains the error
         with open_dict(cfg):
             cfg.hydra.overrides = {"task": list(overrides)}
         return cfg
 
     def grid(self, master: DictConfig) -> list[list[str]]:
-        """Return the overrides of each job of a sweep; of one that cannot be listed beforehand, what is fixed in it.
+        """Return the overrides of each job of a sweep; for a searching sweeper, without the keys that it chooses.
 
         Args:
             master: The composed config of the command itself.
 
         Raises:
-            ConfigError: The sweep contradicts itself, or its values cannot be parsed.
+            ConfigError: The sweep sets a key twice, or its values cannot be parsed.
         """
         from daair.config.grid import points
 
@@ -169,17 +167,17 @@ class Composer:
         )
 
     def parse(self, overrides: Sequence[str]) -> list[Override]:
-        """Return overrides parsed, each text once: the jobs of a sweep repeat them."""
+        """Return parsed overrides; texts that were parsed before are taken from a cache."""
         new = list(dict.fromkeys(text for text in overrides if text not in self._parsed))
         self._parsed |= zip(new, OverridesParser.create(config_loader=self.loader).parse_overrides(new), strict=True)
         return [self._parsed[text] for text in overrides]
 
     def _picks_option(self, override: Override) -> bool:
-        """Return whether it takes part in the defaults list, as Hydra sees it."""
+        """Return whether Hydra takes the override as the choice of a group's option."""
         return not isinstance(override.value(), dict) and self.loader.repository.group_exists(override.key_or_group)
 
     def _explain(self, overrides: list[str], error: Exception, mode: RunMode) -> list[Problem]:
-        """Find what is wrong with `overrides`, which Hydra refused with `error`."""
+        """Return the problems of `overrides`, which Hydra refused with `error`."""
         if isinstance(error, TypeError) and (key := _list_with_keys(overrides)):
             return [Problem(key, f"is a list here, and cannot have keys too ({key}.NAME=...); name all in one way")]
         if isinstance(error, OverrideParseException):
@@ -216,7 +214,7 @@ class Composer:
         return [] if value in options else [unknown_option(group, value, options)]
 
     def _wrong_packages(self, groups: list[Override]) -> list[Problem]:
-        """Find the overrides of options at places that have none, such as `degradation@mix.tasks.rian.degrade`."""
+        """Return problems of options for places that do not exist, such as `degradation@mix.tasks.rian.degrade`."""
         placed = [o for o in groups if o.package is not None and not o.is_add()]
         try:
             choices = self._load(
@@ -228,7 +226,7 @@ class Composer:
         return [Problem(key, f"not in the config{_near_place(key, choices)}") for key in wrong]
 
     def _unused_parts(self, overrides: list[Override]) -> list[Problem]:
-        """Find what is set of parts that the chosen model does not have, such as `experts.rank` of `model=identity`."""
+        """Return problems of parts that the model does not have, such as `experts.rank` with `model=identity`."""
         overrides = [o for o in overrides if o.package is None]
         names = {o.key_or_group.partition(".")[0] for o in overrides} - Config.model_fields.keys()
         names = {name for name in names if self.loader.repository.group_exists(name)}
@@ -241,7 +239,7 @@ class Composer:
         return [Problem(key, f"unused by model={choices.get('model')}") for key in unused]
 
     def _groups(self, group: str) -> list[str]:
-        """Return groups beside `group`: those of conf/, or Hydra's own below `hydra/`."""
+        """Return the groups with the same parent as `group`."""
         from hydra.core.object_type import ObjectType
 
         parent, _, _ = group.rpartition("/")
@@ -249,7 +247,7 @@ class Composer:
         return [f"{parent}/{name}" if parent else name for name in names]
 
     def _wrong_keys(self, groups: list[Override], values: list[Override]) -> list[Problem]:
-        """Unknown keys among the overrides: they are forced into the config, then the schema is asked."""
+        """Return problems of unknown keys: they are forced into the config, which is then validated."""
         from daair.config.validate import validate
 
         plain = [o for o in values if not o.is_delete() and not o.is_sweep_override()]
@@ -282,7 +280,7 @@ class Composer:
 
 
 def _without_hydra(cfg: DictConfig) -> DictConfig:
-    """Return the config with nothing below `hydra` but the options taken."""
+    """Return the config with only the chosen options below `hydra`."""
     choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
     with open_dict(cfg):
         del cfg["hydra"]
@@ -291,7 +289,7 @@ def _without_hydra(cfg: DictConfig) -> DictConfig:
 
 
 def _behind_alias(cfg: DictConfig, key: str) -> str | None:
-    """The key to set in place of `key` when that lies behind an interpolation: model.experts.rank -> experts.rank."""
+    """Return the key to set in place of one behind an interpolation: `model.experts.rank` -> `experts.rank`."""
     parts = key.split(".")
     node: Any = cfg
     for used, part in enumerate(parts[:-1], start=1):
@@ -305,7 +303,7 @@ def _behind_alias(cfg: DictConfig, key: str) -> str | None:
 
 
 def _whole(problem: Problem, overrides: list[Override], known: frozenset[str]) -> Problem:
-    """The problem told of the whole key that was typed: `expert.rank`, where the schema only knows of no `expert`."""
+    """Return the problem with the whole key that the user typed, such as `expert.rank` where `expert` is unknown."""
     key = next((o.key_or_group for o in overrides if o.key_or_group.startswith(problem.key + ".")), None)
     if key is None or not problem.text.startswith(UNKNOWN):
         return problem
@@ -320,7 +318,7 @@ def _exists(cfg: DictConfig, key: str) -> bool:
 
 
 def _absent(cfg: DictConfig, override: Override) -> Problem:
-    """Return what to say of a key that is not there though the schema allows it: a slip, or one to be added."""
+    """Return the problem of a key that the schema allows but the config lacks: a misspelled key, or one to add."""
     key, node = override.key_or_group, cfg
     parts = key.split(".")
     for i, part in enumerate(parts):
@@ -337,7 +335,7 @@ def _absent(cfg: DictConfig, override: Override) -> Problem:
 
 
 def _of_earlier_version(override: Override) -> Problem | None:
-    """Return the problem of a key, or of the place of an option, that earlier versions had."""
+    """Return the problem of a key, or of an option's place, that an earlier version had; None for others."""
     if override.package is None:
         return explain_moved(override.key_or_group)
     if problem := explain_moved(override.package):
@@ -347,7 +345,7 @@ def _of_earlier_version(override: Override) -> Problem | None:
 
 
 def _near_place(key: str, choices: DictConfig) -> str:
-    """Return the hint about `group@place`, which is not in the config: the nearest that is, or how to add it."""
+    """Return a hint for `group@place`, which is not in the config: the nearest valid one, or how to add it."""
     near = nearest(key, [choice for choice in map(str, choices) if choice.startswith(key.partition("@")[0] + "@")])
     return f"; did you mean {near}?" if near else f"; to add it, write +{key}=..."
 
@@ -359,7 +357,7 @@ def _not_a_sweep(override: Override) -> Problem:
 
 
 def _list_with_keys(overrides: Sequence[str]) -> str | None:
-    """Return the key that one override makes a list, and another one gives keys."""
+    """Return the key that one override sets to a list and another one treats as a mapping; None if there is none."""
     lists = [text.partition("=")[0] for text in overrides if "=[" in text]
     return next((key for key in lists if any(text.startswith(f"{key}.") for text in overrides)), None)
 

@@ -1,10 +1,8 @@
-"""The points of a sweep: every variant of a study, times the grid of comma-separated values.
+"""List the points of a sweep: every variant of a study, times the grid of comma-separated values.
 
-Hydra's own sweeper knows only the grid. A *variant* is a named set of values that belong together (`rank 4 with 10
-experts`, `no router`): so zipped and conditional combinations are written out, one line each.
-
-Each point gets a `label`, the readable part of its runs' names: the variant's name and what the grid varies,
-`rank8-router_top1`.
+Hydra's own sweeper knows only the grid. A variant is a named set of values that belong together (rank 4 with 10
+experts), so that a study can list any combinations, one line each. Each point gets a `label`, the readable part of its
+runs' names: the name of the variant and the values of the grid, such as `rank8-router_top1`.
 """
 
 from __future__ import annotations
@@ -25,15 +23,15 @@ Variants = Mapping[str, Mapping[str, Any] | None]
 
 
 def points(overrides: Sequence[Override], variants: Variants | None, only: Sequence[str] | None) -> list[list[str]]:
-    """Return every job of a sweep, as override texts.
+    """Return the overrides of every job of a sweep, as texts.
 
     Args:
-        overrides: parsed; sweeps among them are expanded, of two for the same key the last holds.
-        variants: name -> {key: value}; none at all sweeps the grid alone.
-        only: names of the variants to take, in this order; None = all.
+        overrides: Parsed overrides; sweeps are expanded, and the last override of a key counts.
+        variants: The variants as name -> {key: value}; without any, the sweep is the grid alone.
+        only: Names of the variants to use, in this order; None = all.
 
     Raises:
-        ConfigError: `only` names no variant, or an override sets what a variant sets.
+        ConfigError: `only` names an unknown variant, or an override and a variant set the same key.
     """
     values = {override.get_key_element(): _values(override) for override in overrides}
     grid = [list(point) for point in itertools.product(*values.values())]
@@ -57,14 +55,14 @@ def points(overrides: Sequence[Override], variants: Variants | None, only: Seque
 
 
 def label_of(point: Sequence[str], swept: Collection[str]) -> str:
-    """Return what tells a point of a grid from the others, for people: `rank8-router_top1`; empty if nothing does.
+    """Return a readable label of a grid point, such as `rank8-router_top1`; empty if no swept key needs one.
 
-    It says the values of the swept keys, by the shortest names that tell those apart, without what makes no other
-    config (seed, paths, processes, ...). So it is the same for a point whatever other values the sweep has.
+    The label holds the values of the swept keys under their shortest unique names. Keys that cannot change a trained
+    network (seed, paths, processes, ...) are left out. The other values of the sweep do not change the label.
 
     Args:
-        point: overrides, `key=value`.
-        swept: keys that the sweep varies, as they stand in `point`.
+        point: The overrides of the point, as `key=value`.
+        swept: The keys that the sweep varies, spelled as in `point`.
     """
     values = dict(override.split("=", 1) for override in point)
     paths = {key: key.lstrip("+~").rpartition("@")[2] for key in sorted(values) if key in swept}
@@ -77,7 +75,7 @@ def label_of(point: Sequence[str], swept: Collection[str]) -> str:
 
 
 def _values(override: Override) -> list[str]:
-    """Return an override once for each value that it is swept over."""
+    """Return one override text for each value of a sweep."""
     key = override.get_key_element()
     if not override.is_sweep_override():
         return [f"{key}={override.get_value_element_as_str()}"]
@@ -85,7 +83,7 @@ def _values(override: Override) -> list[str]:
 
 
 def _readable(value: str) -> str:
-    """Return a value behind its key's name: `8`, `0.002`, `_top1`, `_1-2-4`; equal numbers read equal."""
+    """Return a value as it follows its key in a label: `8`, `0.002`, `_top1`, `_1-2-4`; equal numbers look equal."""
     try:
         return f"{float(value):.12g}".replace("e+", "e")
     except ValueError:

@@ -1,4 +1,4 @@
-"""Which run a config is: what of it makes a trained network what it is, and the folder that follows from it."""
+"""The identity of a run: the values of a config that determine the trained network, its id and its folder."""
 
 import hashlib
 import json
@@ -13,12 +13,13 @@ from daair.runs.store import find_variant
 
 
 def identity(cfg: Config) -> dict[str, Any]:
-    """Return what makes a trained network what it is, apart from the seed: the config without everything else.
+    """Return the values of a config that determine the trained network, apart from the seed.
 
-    The network's parts, such as its router, count as arguments of `model`. Weights to start from count by their digest.
+    Parts of the network, such as its router, are included as arguments of `model`, and the weights to start from as
+    their digest.
 
     Raises:
-        UserError: The weights of `train.init` are not there.
+        UserError: The weights of `train.init` do not exist.
     """
     kept = _identity(cfg)
     if cfg.train.init is not None:
@@ -27,32 +28,32 @@ def identity(cfg: Config) -> dict[str, Any]:
         kept["train"]["init"] = file_digest(find_weights(cfg.train.init, "train.init"))
     for name, keys in NOT_IDENTITY.items():
         kept[name] = {key: value for key, value in kept[name].items() if key not in keys}
-    # Where data lie does not count, what their folder is called does: /data/mine/rainy -> rainy.
+    # Of the place of data only the folder's name counts: /data/mine/rainy -> rainy.
     for part in ("train", "tasks"):
         if part in kept["mix"]:
             kept["mix"][part] = _without_places(kept["mix"][part])
-    if isinstance(tasks := kept["mix"].get("tasks"), dict):  # their order numbers the labels: sorting must not lose it
+    if isinstance(tasks := kept["mix"].get("tasks"), dict):  # a list keeps their order, which numbers the labels
         kept["mix"]["tasks"] = [[name, task] for name, task in tasks.items()]
     return kept
 
 
 def config_id(cfg: Config) -> str:
-    """Eight hexadecimal digits that name the config: equal for equal `identity`."""
+    """Return the config id: eight hexadecimal digits, a hash of `identity`."""
     text = json.dumps(identity(cfg), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def run_name(cfg: Config) -> str:
-    """`<study>/<label>-<config id>/seed<k>`: the folder of a new run, below `paths.runs`; see `run_folder`."""
+    """Return the folder of a new run below `paths.runs`, `<study>/<label>-<config id>/seed<k>`; see `run_folder`."""
     label = cfg.label or "-".join(cfg.choices.get(group, "custom") for group in ("model", "mix"))
     return f"{safe_name(cfg.study)}/{safe_name(label)}-{config_id(cfg)}/seed{cfg.seed}"
 
 
 def run_folder(cfg: Config) -> Path:
-    """Return the run's folder: where the study has its config already, under whatever label, else by `run_name`.
+    """Return the run's folder: the study's existing folder of this config id, whatever its label, else `run_name`.
 
-    The id alone says which run it is. The label is for reading: it depends on what else a sweep varied when the config
-    first came up in the study, and on `label`; neither makes another run of it.
+    Only the id and the seed identify a run. The label is for readers: it depends on the key `label` and on the keys
+    that the study's first sweep of this config varied.
     """
     study, variant, seed = run_name(cfg).split("/")
     known = find_variant(cfg.paths.runs, study, variant.rpartition("-")[2])
@@ -69,7 +70,7 @@ def _identity(section: BaseModel) -> dict[str, Any]:
 
 
 def _without_places(value: Any) -> Any:
-    """`value` with the last part of each absolute path in it."""
+    """Return `value` with each absolute path reduced to its last part."""
     if isinstance(value, dict):
         return {key: _without_places(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
