@@ -1,1 +1,1 @@
-"""From a command line to checked jobs."""
+"""Compose, check and name the jobs of a command line."""

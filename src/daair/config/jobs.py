@@ -1,7 +1,6 @@
-"""Jobs: what a command line asks for, each composed, checked and named once before anything starts.
+"""The jobs of a command line, each composed, checked and named once before anything starts.
 
-Hydra's own composition is asked, point for point of a sweep. Its complaints become one line that names the full key
-and the nearest valid one. From here on a job is passed on as it is: to its task, and to what launches it.
+A job is then passed on unchanged to its launcher and its task.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ __all__ = ["Command", "Composer", "Job", "Point", "check"]
 
 @dataclass(frozen=True)
 class Job:
-    """One thing to do: a checked config, and what follows from it.
+    """A checked config together with its id, its folder and the command that gave it.
 
     Attributes:
         config: The checked config.
-        overrides: The overrides that it was composed from, as they were given, flags included.
+        overrides: The overrides and flags of the command, as the user gave them.
         id: The config id; empty for a task that belongs to no study.
-        folder: The folder of the run that the config names.
+        folder: The run's folder.
         label: The readable part of the folder's name.
         trust: Packages, besides `daair`, whose classes this command may build.
-        composer: Composes further configs as this one was; None in a worker, which composes nothing.
+        composer: The composer of the config, for tasks that compose others; None in a worker.
     """
 
     config: Config
@@ -56,7 +55,7 @@ class Job:
         trust: Sequence[str] | None = None,
         composer: Composer | None = None,
     ) -> Job:
-        """Return the job with a checked config; `trust` is by default what the config names."""
+        """Return the job of a checked config; `trust` defaults to the packages that the config names."""
         from daair.config.identity import run_folder
         from daair.trust import named_packages
 
@@ -67,24 +66,24 @@ class Job:
 
     @property
     def name(self) -> str:
-        """`<study>/<label>-<config id>/seed<k>`."""
+        """The name `<study>/<label>-<config id>/seed<k>`."""
         return "/".join(self.folder.parts[-3:])
 
     @property
     def run(self) -> tuple[Path, str, int]:
-        """What makes the run the one that it is: study, config id and seed; the label does not."""
+        """The study's folder, the config id and the seed, which together identify the run."""
         return self.folder.parents[1], self.id, self.config.seed
 
 
 @dataclass(frozen=True)
 class Point:
-    """One job of a command, before it is composed.
+    """One job of a command before it is composed.
 
     Attributes:
-        overrides: Everything that it is composed from.
-        own: Those of them that a launcher is handed for it.
-        given: What a user would type for this job alone.
-        text: What tells it from the other jobs of its sweep; empty without a sweep.
+        overrides: All overrides that the job is composed from.
+        own: Those of them that Hydra's sweeper passes to a launcher.
+        given: The overrides that a user would type for this job alone.
+        text: The overrides that distinguish it from the other jobs of the sweep; empty without a sweep.
     """
 
     overrides: tuple[str, ...]
@@ -94,23 +93,23 @@ class Point:
 
 
 class Command:
-    """A command line, and its jobs.
+    """A command line and its jobs.
 
     Args:
-        composer: Composes its configs.
+        composer: The composer of its configs.
         overrides: The overrides on the command line.
-        multirun: Whether it says `-m`.
-        run: Whether it says `--run`.
-        flags: Further flags without which the overrides do not compose, such as `--config-dir=DIR`.
+        multirun: Whether the command has the flag `-m`.
+        run: Whether the command has the flag `--run`.
+        flags: Further flags that composing the overrides needs, such as `--config-dir=DIR`.
 
     Attributes:
         master: The composed config of the command itself, with its `hydra` node.
-        sweep: Whether there may be several jobs.
-        points: What to compose, one for each job.
+        sweep: Whether the command is a sweep.
+        points: The points to compose, one per job.
 
     Raises:
         ConfigError: The command cannot be composed.
-        UserError: It is a sweep within one process of a launched run, or a sweep over nothing.
+        UserError: The sweep has no points, or was started in one process of a launched run.
     """
 
     def __init__(
@@ -131,10 +130,10 @@ class Command:
 
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> Command:
-        """Return the command with these arguments of the program.
+        """Return the command of the program's arguments.
 
         Raises:
-            UserError: See above.
+            UserError: As for the class.
         """
         args = parse_arguments(arguments)
         composer = Composer(None, args.config_name or "config", args.config_dir)
@@ -146,17 +145,17 @@ class Command:
         """The jobs, each composed, checked and named.
 
         Raises:
-            UserError: One of them cannot be done; the text says which and why.
+            UserError: A job cannot be done; the text says which and why.
         """
         return list(self._jobs.values())
 
     def job(self, own: Sequence[str]) -> Job:
-        """Return the job with these overrides, as Hydra's sweepers hand them to a launcher.
+        """Return the job with the overrides that Hydra's sweeper passes to a launcher.
 
-        A job that could not be foreseen, of a sweeper that searches, is composed and checked now.
+        A job of a searching sweeper, which was not known before, is composed and checked now.
 
         Raises:
-            UserError: It cannot be done.
+            UserError: The job cannot be done.
         """
         if (key := frozenset(own)) not in self._jobs:
             fixed = tuple(self.master.hydra.overrides.hydra)
@@ -168,7 +167,7 @@ class Command:
         return {frozenset(point.own): self._job(point) for point in self.points}
 
     def batches(self) -> list[list[tuple[str, ...]]]:
-        """Return the own overrides of all jobs, in batches of at most `hydra.sweeper.max_batch_size`."""
+        """Return the own overrides of all jobs in batches of at most `hydra.sweeper.max_batch_size` jobs."""
         own = list({frozenset(point.own): point.own for point in self.points}.values())
         size = self.master.hydra.sweeper.get("max_batch_size") or len(own)
         return [own[start : start + size] for start in range(0, len(own), size)]
@@ -184,9 +183,9 @@ class Command:
         if not grid:
             raise UserError("--multirun: the sweep has no points (an empty range, glob or hydra.sweeper.only)")
         fixed = tuple(self.master.hydra.overrides.hydra)
-        # The overrides of a job hold what its variant sets, so given alone it must not meet the variants again.
+        # A job's overrides include those of its variant, so the command of the job alone must drop the variants.
         alone = ("~hydra.sweeper.variants",) if self.master.hydra.sweeper.get("variants") else ()
-        if searches(self.master):  # a sweeper that searches hands out its jobs without a label of ours
+        if searches(self.master):  # a searching sweeper passes on no label
             typed = set(self.master.hydra.overrides.task)
             grid = [[o for o in own if not o.startswith("label=") or o in typed] for own in grid]
         common = set(grid[0]).intersection(*grid)
@@ -197,7 +196,7 @@ class Command:
         return points
 
     def _job(self, point: Point) -> Job:
-        """Compose, check and name one job; a problem is told with what makes it differ from the others."""
+        """Compose, check and name one job; its errors name the overrides that distinguish it from other jobs."""
         from daair.config.validate import READS_RUNS
 
         try:
@@ -215,7 +214,7 @@ class Command:
         job = Job.of(config, (*self.flags, *point.given), composer=self.composer)
         if not job.id:
             return job
-        # Jobs of one config share a folder, though the first of them has not made it yet and their labels may differ.
+        # Jobs of one config share a folder, even if their labels differ and the folder does not exist yet.
         variant = self._variants.setdefault((job.folder.parents[1], job.id), job.folder.parent)
         return replace(job, folder=variant / job.folder.name, label=variant.name.rpartition("-")[0])
 
@@ -223,16 +222,20 @@ class Command:
         if self.sweep:
             return self.composer.compose_job(point.overrides)
         swept = any(override.is_sweep_override() for override in self.composer.parse(point.overrides))
-        return self.composer.compose(point.overrides) if swept else self.master  # the former refuses and says why
+        return self.composer.compose(point.overrides) if swept else self.master  # `compose` refuses a sweep
 
 
 def check(cfg: DictConfig, options: Callable[[str], Sequence[str]], seen: set[str]) -> Config:
     """Check one composed config as far as its task needs it.
 
     Args:
-        cfg: with its `hydra` node.
-        options: those of a config group.
-        seen: what earlier checks of the command have found right already, added to.
+        cfg: The composed config with its `hydra` node.
+        options: A function that returns the options of a config group.
+        seen: The checks that earlier jobs of the command have passed; new ones are added.
+
+    Raises:
+        ConfigError: The config has problems.
+        UserError: The data of a benchmark are missing.
     """
     from daair.components import locate
     from daair.config.buildable import check_buildable, check_checkpoint, check_mix
@@ -255,7 +258,7 @@ def check(cfg: DictConfig, options: Callable[[str], Sequence[str]], seen: set[st
     if task in ("train", "evaluate"):
         from daair.data.benchmarks import why_missing
 
-        # Nobody asked by name for a mix's own benchmarks: those without data are passed over, and a line says so.
+        # Benchmarks of the mix that have no data are skipped with a message; those that the user names must have data.
         root, reasons = config.mix.get("root"), []
         for benchmark in benchmarks_of(config):
             name = str((benchmark, root))
@@ -272,7 +275,7 @@ def check(cfg: DictConfig, options: Callable[[str], Sequence[str]], seen: set[st
 
 
 def _refuse_network(config: Config, overrides: Sequence[str]) -> None:
-    """A checkpoint of ours brings its own network: what the command says of one would be ignored."""
+    """Refuse overrides of the network together with a checkpoint that describes its own, as they would be ignored."""
     from daair import checkpoint
     from daair.components import is_foreign
 

@@ -1,4 +1,4 @@
-"""Overrides as text: values as Hydra's grammar reads them back, and the command line that gives a set of them."""
+"""Write overrides as text: values in Hydra's grammar, and the command line that reproduces runs."""
 
 import re
 import shlex
@@ -9,7 +9,7 @@ _PLAIN = re.compile(r"[A-Za-z_/][\w./:-]*", re.ASCII)
 
 
 def text(value: Any) -> str:
-    """Return a value as it stands behind `key=`."""
+    """Return a value in Hydra's grammar, as it is written after `key=`."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -29,11 +29,11 @@ def text(value: Any) -> str:
 
 
 def command(overrides: Sequence[str], seeds: Sequence[int]) -> str:
-    """Return the line for a shell that makes the runs with these overrides again, one for each seed.
+    """Return the shell command that repeats the runs with these overrides, one per seed.
 
     Args:
-        overrides: The overrides of one run as they were given (`Record.overrides`).
-        seeds: The seeds of all runs of that config; several of them become a sweep.
+        overrides: The overrides of one run as the user gave them (`Record.overrides`).
+        seeds: The seeds of all runs of that config; several seeds become a sweep.
     """
     others = [override for override in overrides if override.partition("=")[0].lstrip("+") != "seed"]
     flags = ["-m"] if len(seeds) > 1 else []

@@ -1,11 +1,11 @@
-"""Installed packages that add parts to the lab: their configs join ours by name.
+"""Find installed packages that add options to the config groups.
 
-A package names itself in an entry point of the group `daair.plugins`. In its pyproject.toml:
+A package declares itself by an entry point of the group `daair.plugins` in its pyproject.toml:
 
     [project.entry-points."daair.plugins"]
     mypkg = "mypkg"
 
-Its folder `conf/`, laid out like ours, then adds options: `mypkg/conf/model/mynet.yaml` makes `model=mynet`.
+Its folder `conf/`, laid out like ours, then adds options: `mypkg/conf/model/mynet.yaml` adds `model=mynet`.
 """
 
 import importlib.util
@@ -20,7 +20,7 @@ GROUP = "daair.plugins"
 
 @cache
 def conf_folders() -> dict[str, Path]:
-    """Return the folder `conf/` of each installed plugin, by the plugin's package. No plugin is imported.
+    """Return the folder `conf/` of each installed plugin, by the plugin's package, without importing any plugin.
 
     Raises:
         UserError: A plugin names a package that cannot be found.

@@ -1,4 +1,4 @@
-"""What is wrong with a config, in words: one key, one short statement, and the nearest key that would be right."""
+"""Describe problems of a config: each is one key, one short statement, and the nearest valid key."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ MOVED = {
     "mix.source.NAME": "mix.tasks.NAME.source",  # `mix.source` itself is still there
     "mix.weights": "mix.tasks.NAME.weight",
 }
-"""Keys of earlier versions and what they are called now; NAME is the next part of the old key."""
+"""Keys of earlier versions and their new names; NAME is the next part of the old key."""
 
 MOVED_TARGETS = {"daair.engine.optim": "daair.optim"}
-"""Modules of earlier versions that a `_target_` may name, and where their classes and functions are now."""
+"""Modules of earlier versions that a `_target_` may name, and the modules that replaced them."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong.
+    """A problem of one key.
 
     Attributes:
         key: The full dotted key.
-        text: What is wrong with it.
+        text: The statement about it, such as `must be at least 1, got 0`.
     """
 
     key: str
@@ -44,12 +44,12 @@ class Problem:
 
 
 class ConfigError(UserError):
-    """A config that cannot be run; all its problems in one line.
+    """An error with all problems of a config in one line.
 
     Args:
-        problems: Everything that was found, in the order of the config.
-        where: Which point of a sweep, if any.
-        known: The dotted keys that would have been right.
+        problems: The problems, in the order of the config.
+        where: The overrides of the sweep's job; empty without a sweep.
+        known: The valid dotted keys.
     """
 
     def __init__(self, problems: Sequence[Problem], where: str = "", known: Collection[str] = ()) -> None:
@@ -59,13 +59,13 @@ class ConfigError(UserError):
 
 
 def did_you_mean(word: str, candidates: Collection[str], kind: str = "options") -> str:
-    """Return the end of a message about an unknown name: the nearest candidate, and all of them."""
+    """Return the end of a message about an unknown name: the nearest candidate and the list of all."""
     near = nearest(word, candidates)
     return f"{f'; did you mean {near}?' if near else ''} ({kind}: {', '.join(candidates)})"
 
 
 def moved(key: str, known: Collection[str] = ()) -> str | None:
-    """Return the key that replaces `key`, which an earlier version had; none if there was no such key."""
+    """Return the key that replaced `key` of an earlier version; None if there was no such key."""
     for old, new in MOVED.items():
         old, only_below, _ = old.partition(".NAME")
         name, _, rest = key[len(old) + 1 :].partition(".")
@@ -76,13 +76,16 @@ def moved(key: str, known: Collection[str] = ()) -> str | None:
 
 
 def nearest_key(key: str, known: Collection[str]) -> str | None:
-    """Return the known dotted key nearest to `key`: a sibling much like it, the same name elsewhere, any like it."""
+    """Return the known dotted key nearest to `key`, or None.
+
+    A very similar sibling comes first, then the same name in another section, then any similar key.
+    """
     parent, _, leaf = key.rpartition(".")
     siblings = {k.rpartition(".")[2]: k for k in known if k.rpartition(".")[0] == parent and k != key}
     if close := similar(leaf, siblings, 0.8):
         return siblings[close]
     leaves: dict[str, str] = {}
-    # Of another section only what is easily mixed up, as `train.lr` for `optimizer.lr`; not what lies deep inside.
+    # From other sections take only shallow keys that are easily confused, as `train.lr` for `optimizer.lr`.
     root = key.partition(".")[0]
     for other in sorted(known, key=lambda k: (k.count("."), k)):
         if other.count(".") > 1 and other.partition(".")[0] != root:
@@ -94,25 +97,25 @@ def nearest_key(key: str, known: Collection[str]) -> str | None:
         return siblings[found]
     if close := similar(leaf, leaves, 0.75):
         return leaves[close]
-    # All of it, as in `expert.rank` -> `experts.rank`; but no key that it is below.
+    # Compare whole keys, as in `expert.rank` -> `experts.rank`, but suggest no parent of the key.
     return similar(key, [other for other in known if not key.startswith(f"{other}.")], 0.75)
 
 
 def unknown_option(group: str, option: str, options: Sequence[str]) -> Problem:
-    """Return the problem of an option that its config group does not have."""
+    """Return the problem of an unknown option of a config group."""
     near = nearest(option, options) or (nearest(option.split("_")[0], options) if "_" in option else None)
     hint = f"; did you mean {group}={near}?" if near else ""
     return Problem(f"{group}={option}", f"unknown{hint} (options: {', '.join(options)})")
 
 
 def explain_moved(key: str, known: Collection[str] = ()) -> Problem | None:
-    """Return the problem of a key that an earlier version had; none if there was no such key."""
+    """Return the problem of a key that an earlier version had; None if there was no such key."""
     new = moved(key, known)
     return Problem(key, f"unknown; it is {new} now") if new else None
 
 
 def explain_moved_target(path: str) -> str:
-    """Return what to add to the error about a `_target_` that an earlier version had, else nothing."""
+    """Return the end of a message about a `_target_` that moved since an earlier version; empty for others."""
     for old, new in MOVED_TARGETS.items():
         if path.startswith(f"{old}."):
             return f"; it is {new}{path[len(old) :]} now"
@@ -120,7 +123,7 @@ def explain_moved_target(path: str) -> str:
 
 
 def explain_key(key: str, known: Collection[str]) -> Problem:
-    """Return the problem of an unknown key: what it is called now, the nearest valid key, or all valid ones."""
+    """Return the problem of an unknown key, with its new name, the nearest valid key, or all valid siblings."""
     parent = key.rpartition(".")[0]
     siblings = sorted({k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == parent and k != key})
     if problem := explain_moved(key, known):
@@ -133,21 +136,21 @@ def explain_key(key: str, known: Collection[str]) -> Problem:
 
 
 def explain_unknown(problems: Iterable[Problem], known: Collection[str]) -> list[Problem]:
-    """Explain the problems that only say `unknown`, and drop repetitions."""
+    """Return the problems without repetitions, with those that only say `unknown` explained."""
     return list(dict.fromkeys(explain_key(p.key, known) if p.text == UNKNOWN else p for p in problems))
 
 
 def from_pydantic(errors: Sequence[Any], value: Any, key: str = "") -> list[Problem]:
-    """Return problems from the errors of a pydantic validation of `value`, which stands at `key`.
+    """Return the problems that pydantic found in `value`, the value of `key`.
 
-    Errors of the members of a union share a place; they become one statement.
+    The errors of all members of a union become one problem.
     """
     places: dict[str, list[dict]] = {}
     for error in errors:
         if error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]:
-            continue  # pydantic does not count the values that it refused, and tells of these as well
+            continue  # a consequence of refused items, which have errors of their own
         places.setdefault(_place(error, value, key), []).append(error)
-    # A number or a range: of a range with a wrong end, "must be a number" is no help.
+    # For `number or range`, a range with a wrong end must not be reported as "must be a number".
     for place, found in list(places.items()):
         inner = any(other.startswith((f"{place}.", f"{place}[")) for other in places)
         if place and inner and all(error["type"].endswith(("_type", "_instance_of")) for error in found):
@@ -156,7 +159,7 @@ def from_pydantic(errors: Sequence[Any], value: Any, key: str = "") -> list[Prob
 
 
 def _place(error: dict, value: Any, key: str) -> str:
-    """Return the dotted key that the error is about; the names of union members in its location are left out."""
+    """Return the dotted key of an error, without the names of union members in its location."""
     place, last = key, len(error["loc"]) - 1
     for i, part in enumerate(error["loc"]):
         if isinstance(value, dict) and (part in value or (error["type"] == "missing" and i == last)):
@@ -181,21 +184,23 @@ _SHORTER = (
     (r"(a valid dictionary|an object).*", "a mapping"),
     (r"^Value error, ", ""),
 )
-"""What is shorter, or closer to YAML, than pydantic's English."""
+"""Patterns of pydantic's messages, and words that are shorter or closer to YAML."""
 
 
 def _statement(errors: list[dict]) -> str:
-    """Return what is wrong at one place; a broken bound says more than a type that did not match either."""
+    """Return one statement for the errors of one key; a violated bound takes precedence over a wrong type."""
     broken = [error for error in errors if not error["type"].endswith(("_type", "_instance_of"))]
     error, value = (broken or errors)[0], json.dumps(errors[0]["input"], default=repr)
     if error["type"] == "extra_forbidden":
         return UNKNOWN
     if error["type"] == "missing":
         return f"needs more values, got {value}" if isinstance(error["loc"][-1], int) else "missing"
-    if error["type"] in ("import", "supplied"):  # of daair.config.signatures
+    if error["type"] in ("import", "supplied"):  # raised by daair.config.signatures
         return error["msg"]
     if error["type"] == "predicate_failed":
-        name = re.sub(r"Predicate (?:test )?'?([\w.<>]+)'?.*", r"\1", error["msg"])  # of a function: low_to_high
+        name = re.sub(
+            r"Predicate (?:test )?'?([\w.<>]+)'?.*", r"\1", error["msg"]
+        )  # a function's name, such as low_to_high
         return f"must be {name.replace('_', ' ')}, got {value}"
     if error["type"] == "literal_error":
         choices = re.findall(r"'([^']*)'", error["ctx"]["expected"])
