@@ -116,7 +116,7 @@ def test_missing_seeds_are_counted_and_not_ranked(tmp_path: Path) -> None:
     assert lacking["mean"] == pytest.approx(32.5 + 5.1)
     assert [cell(study, row, 0)["rank"] for row in (0, 2)] == [2, 1]
     assert lacking["delta"] == pytest.approx(5.0) and lacking["paired_seeds"] == 2  # seeds 0 and 2 of both
-    assert "Cells that lack seeds say how many (2/3), and are not ranked." in study.notes
+    assert "Cells with missing seeds show how many there are (2/3) and are not ranked." in study.notes
 
 
 def test_unfinished_runs_and_missing_benchmarks_are_gaps(tmp_path: Path) -> None:
@@ -178,7 +178,10 @@ def test_unknown_keys_and_references(tmp_path: Path) -> None:
             {"rows": ("experts.rnk",)},
             "collate.rows, collate.columns: no run has experts.rnk; did you mean experts.rank?",
         ),
-        ({"reference": {"experts.rank": 5}}, "collate.reference: experts.rank=5 names no rows, one is needed"),
+        (
+            {"reference": {"experts.rank": 5}},
+            "collate.reference: experts.rank=5 matches no rows; it must match one of: ",
+        ),
         ({"reference": {"experts.count": 5}}, "collate.reference: experts.count is not one of the table's rows"),
     ):
         with pytest.raises(UserError) as caught:

@@ -1,4 +1,4 @@
-"""A study's table for readers: its numbers as the texts of cells, and the sentences below it."""
+"""A study's table for readers: its numbers as texts of cells, and the notes below it."""
 
 import math
 from collections.abc import Collection, Iterator, Sequence
@@ -17,17 +17,17 @@ WEIGHTS = "train.init"
 
 
 def blocks(table: StudyTable, published: Sequence[PublishedRow] = ()) -> list[Block]:
-    """Return a block of cells per metric; the first block has the costs as well.
+    """Return a block of cells per metric; the first block also has the costs.
 
     Args:
         table: The study's table.
-        published: Rows that stand below it.
+        published: Rows from papers, shown below the table's own.
     """
     cells = {(line.row, line.column, line.metric): line for line in table.numbers.itertuples()}
     costs = [name for name in COSTS if name in set(table.numbers["metric"])]
     columns = [*range(len(table.columns.names)), *([AVERAGE_COLUMN] if table.has_average else [])]
     headings = [" ".join(table.columns.names[column]) if column >= 0 else AVERAGE for column in columns]
-    # One difference to the reference, in the last column: that of the average or that of the only column.
+    # The last column shows the difference to the reference: that of the average, or of the only column.
     has_delta = table.reference is not None and (table.has_average or len(columns) == 1)
     made = []
     for i, metric in enumerate(table.spec.metrics):
@@ -59,7 +59,7 @@ def blocks(table: StudyTable, published: Sequence[PublishedRow] = ()) -> list[Bl
 
 
 def _row_names(table: StudyTable) -> list[tuple[str, ...]]:
-    """Return the names of the rows, those of weights without the folders that all of them have in common."""
+    """Return the names of the rows; paths of weights are shortened."""
     names = table.rows.names
     for at in (i for i, key in enumerate(table.rows.keys) if key == WEIGHTS):
         short = shortest_paths([name[at] for name in names])
@@ -68,7 +68,7 @@ def _row_names(table: StudyTable) -> list[tuple[str, ...]]:
 
 
 def shortest_paths(paths: Collection[str]) -> dict[str, str]:
-    """Return for each path its last parts: as many, and at least two, as tell all paths apart."""
+    """Return the shortest ends of the paths that tell all of them apart, at least two parts each."""
     parts = {path: [part for part in path.split("/") if part] for path in paths}
     for count in range(2, max(map(len, parts.values()), default=0)):
         short = {path: "/".join(of_path[-count:]) or path for path, of_path in parts.items()}
@@ -78,7 +78,7 @@ def shortest_paths(paths: Collection[str]) -> dict[str, str]:
 
 
 def notes(table: StudyTable) -> Iterator[str]:
-    """Yield what a reader must know to read the table, in sentences."""
+    """Yield the sentences that a reader needs to understand the table."""
     images, runs = table.images, table.runs
     measured = runs[runs["run"].isin(images["run"])]
     counts = images.groupby(["benchmark", "protocol"], observed=True, sort=False)["image"].nunique()
@@ -102,7 +102,7 @@ def notes(table: StudyTable) -> Iterator[str]:
 
 
 def numbers_csv(table: StudyTable) -> str:
-    """Return `StudyTable.numbers` with names in place of positions, a line per row, column and metric."""
+    """Return `StudyTable.numbers` as CSV with names in place of positions: a line per row, column and metric."""
     lines = table.numbers.copy()
     for k, key in enumerate(table.rows.keys):
         lines.insert(k, key, [table.rows.names[row][k] for row in lines["row"]])
@@ -143,7 +143,7 @@ def _cost(line, name: str) -> Cell:
 
 
 def _about_inputs(table: StudyTable) -> Iterator[str]:
-    """Yield the figures of the degraded images, with which every figure of the table is to be compared."""
+    """Yield a sentence with the metrics of the degraded inputs, as a baseline for the table's values."""
     once = table.images.drop_duplicates(["benchmark", "protocol", "image"])
     parts = []
     for name, metric in METRICS.items():
@@ -166,13 +166,13 @@ def _about_tests(table: StudyTable) -> Iterator[str]:
         f"paired over images after averaging over seeds, Holm's correction over all {tests} tests, p < {alpha:g}. "
         "Δ: difference to it."
     )
-    enough = 2 + math.floor(math.log2(1 / alpha))  # the smallest p of n images is 2 / 2^n
+    enough = 2 + math.floor(math.log2(1 / alpha))  # the smallest p for n images is 2 / 2^n
     if table.numbers["paired_images"].min() < enough:
         yield f"Fewer than {enough} images cannot reach p < {alpha:g}, whatever they show."
 
 
 def _budget(runs: pd.DataFrame) -> str:
-    """Return updates and crops, as far as they are the same for all."""
+    """Return the updates and crops that all runs have in common; empty if their updates differ."""
     steps, batch, accumulation, patch = (runs[key].dropna().unique() if key in runs else () for key in BUDGET)
     if len(steps) != 1:
         return ""

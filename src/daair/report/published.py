@@ -1,4 +1,4 @@
-"""Rows from papers below own ones: only figures of the same benchmark, all its images, and the same protocol."""
+"""Rows from papers for a study's table: only values for the same benchmark, all its images and the same protocol."""
 
 import csv
 from collections import defaultdict
@@ -14,13 +14,13 @@ from daair.report.table import StudyTable
 
 @dataclass(frozen=True)
 class Method:
-    """A method as published.
+    """A published method.
 
     Attributes:
         source: Name of the file, e.g. `aio3`.
-        name: As printed.
-        parameters: In millions, as printed; may be empty.
-        lines: Its lines of the file, by benchmark; `average` among them.
+        name: The name as printed.
+        parameters: Parameters in millions, as printed; may be empty.
+        lines: The method's lines of the file, by benchmark, including `average`.
     """
 
     source: str
@@ -31,7 +31,7 @@ class Method:
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """A method's figures that can stand in a study's table.
+    """The values of a method that can stand in a study's table.
 
     Attributes:
         method: The method.
@@ -47,7 +47,7 @@ def load(names: Sequence[str], folder: Path) -> list[Method]:
 
     Args:
         names: Files (`aio3`), or single methods in them (`aio3/PromptIR`).
-        folder: conf/reference.
+        folder: The folder `conf/reference`.
 
     Raises:
         UserError: There is no such file or method.
@@ -67,9 +67,9 @@ def load(names: Sequence[str], folder: Path) -> list[Method]:
 
 
 def published_rows(table: StudyTable, methods: Sequence[Method]) -> tuple[list[PublishedRow], list[str]]:
-    """Return the rows of methods that can stand in a study's table, and sentences on what cannot and why.
+    """Return the rows for a study's table, and sentences that say which values were left out and why.
 
-    The average is the paper's own; it is shown if the study has exactly the benchmarks of which it is the mean.
+    The average is the paper's own; it is shown if the study has exactly the benchmarks that it averages.
     """
     if list(table.columns.keys) != ["benchmark"]:
         return [], ["Published rows are left out: they need a table whose columns are benchmarks."] if methods else []
@@ -107,7 +107,7 @@ def _column(metric: str) -> str:
 
 
 def _why_not(method: Method, metric: str, benchmark: str, protocol: str, images: int) -> str | None:
-    """Return why a published figure cannot stand in the column of a benchmark; None if it can."""
+    """Return why a published value cannot stand in the column of a benchmark; None if it can."""
     line = method.lines.get(benchmark)
     if line is None or not line[_column(metric)]:
         return f"{benchmark} is not published"

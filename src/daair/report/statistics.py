@@ -1,13 +1,12 @@
-"""Paired comparison of two variants over images, and the correction for many tests.
+"""Paired comparison of two variants over images, and the correction for multiple tests.
 
-The unit is the *image*. Restoring the same image, with the same seed, two variants differ by d(image, seed); images
-differ from each other by far more than variants do, so nothing is ever compared unpaired. Seeds of one image are not
-independent of each other: d is averaged over the seeds that both variants have, and each image counts once, however
-many seeds there are. So n is the number of images.
+The unit is the *image*. Images differ from each other by far more than variants do, so variants are compared by their
+difference d(image, seed) on the same image with the same seed. Seeds of one image are not independent, so d is averaged
+over the seeds that both variants have. Each image then counts once, and n is the number of images.
 
-A small p then means that the networks which were trained here differ on images like these. How much *other* seeds might
-move a mean is another question. No test can answer it with three seeds; the standard deviation over seeds and
-`Comparison.seeds_agreeing` give an impression.
+A small p means that the trained networks differ on images like these. It does not say how much *other* seeds would move
+a mean; no test can with three seeds. The standard deviation over seeds and `Comparison.seeds_agreeing` give an
+impression.
 """
 
 from collections.abc import Sequence
@@ -17,20 +16,20 @@ import numpy as np
 import pandas as pd
 
 SAME = 9
-"""Decimals of a difference that count; beyond them there is only rounding noise."""
+"""Decimals to which differences are rounded; further decimals are only rounding noise."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A variant against the reference, in one metric on one benchmark.
+    """A comparison of a variant with the reference, in one metric on one benchmark.
 
     Attributes:
         delta: Mean over images of the mean over seeds of (variant - reference).
         delta_low, delta_high: Bootstrap confidence interval of `delta` (BCa, images resampled); nan for fewer than two
             images.
         p: Two-sided Wilcoxon signed-rank test of the images' differences; 1 if all are 0, nan without images.
-        seeds_agreeing: In how many seeds the mean difference has the sign of `delta`.
-        paired_images, paired_seeds: How many were paired.
+        seeds_agreeing: Number of seeds whose mean difference has the sign of `delta`.
+        paired_images, paired_seeds: Numbers of paired images and seeds.
     """
 
     delta: float
@@ -46,12 +45,12 @@ def compare(variant: pd.Series, reference: pd.Series, *, alpha: float = 0.05, re
     """Compare two variants.
 
     Args:
-        variant, reference: Values of a metric with an index (image, seed), each pair once. Pairs that only one of them
-            has, and those without a finite difference (infinite PSNR), do not count.
-        alpha: The interval has the confidence 1 - alpha.
-        resamples: Of the bootstrap; its random numbers are fixed.
+        variant, reference: Values of a metric with an index (image, seed), each pair once. Pairs that only one variant
+            has and differences that are not finite (infinite PSNR) are ignored.
+        alpha: The interval has the confidence level 1 - alpha.
+        resamples: Number of bootstrap resamples; they are drawn with a fixed seed.
     """
-    # Equal images have infinite PSNR, between which there is no difference, not even zero.
+    # Equal images have infinite PSNR, and the difference of two infinities is undefined.
     with np.errstate(invalid="ignore"):
         difference = (variant - reference).replace([np.inf, -np.inf], np.nan).dropna()
     if difference.empty:
@@ -67,8 +66,8 @@ def compare(variant: pd.Series, reference: pd.Series, *, alpha: float = 0.05, re
 def holm(p: Sequence[float]) -> list[float]:
     """Return p-values after Holm's step-down correction: the k-th smallest of m is multiplied by m - k + 1.
 
-    Source: Holm, *A simple sequentially rejective multiple test procedure*, Scand. J. Statist. 1979. nan stays nan and
-    does not count as a test.
+    nan stays nan and does not count as a test. Source: Holm, *A simple sequentially rejective multiple test procedure*,
+    Scand. J. Statist. 1979.
     """
     values = np.array(p, np.float64)
     tested = np.flatnonzero(~np.isnan(values))

@@ -1,10 +1,8 @@
-"""From runs to a study's table: which rows, columns and runs it has, in what order, and what is missing.
+"""A study's table: its rows, columns and runs, their order, and what is missing.
 
-The numbers are those of `daair.report.aggregate`. Nothing is averaged over anything but images, benchmarks of one
-column and seeds: rows and columns that do not tell two variants apart are refused.
-
-The average column is that of the papers: the mean over the columns, each benchmark (each noise level) with the same
-weight.
+The numbers come from `daair.report.aggregate`. Averages are only taken over images, over the benchmarks of one column
+and over seeds; a table whose rows and columns do not tell all variants apart is refused. The average column is the mean
+over the columns, with equal weight for each benchmark (each noise level), as in the papers.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,21 +22,21 @@ NO_NAMES = (
     "collate", "logger", "paths", "launch", "device", "question", "task", "profile", "restore", "preview", "scale",
     "evaluate", "benchmarks", "protocols", "metrics", "checkpoint", "input", "output",
 )  # fmt: skip
-"""Parts of a config that cannot change a network, and so do not name a variant."""
+"""Parts of a config that cannot change a network and therefore do not name a variant."""
 
 
 @dataclass(frozen=True)
 class TableSpec:
-    """What a table shows.
+    """The contents of a table.
 
     Attributes:
         rows: Columns of the frame whose values name a row; empty = the config keys that differ between runs.
-        columns: The same for columns.
+        columns: Columns of the frame whose values name a column.
         metrics: Names in `daair.metrics.METRICS`.
         reference: Values of `rows` that name the row to compare with; None = no comparison.
-        benchmarks, protocols: Those to show; None = all.
-        alpha: Level of the tests.
-        resamples: Of the bootstrap.
+        benchmarks, protocols: The benchmarks and protocols to show; None = all.
+        alpha: Significance level of the tests.
+        resamples: Number of bootstrap resamples.
     """
 
     rows: Sequence[str] = ()
@@ -56,17 +54,17 @@ class StudyTable:
     """A study's table in numbers.
 
     Attributes:
-        name, question: Of the study.
-        spec: What was asked for.
+        name, question: The study's name and question.
+        spec: The contents that were asked for.
         rows: The rows in order.
         columns: The columns in order, without the average.
         reference: Position of the reference among the rows.
-        numbers: `NUMBERS`, a line per row, column and metric, in order; and per row and cost. `row` and `column` are
-            positions (or `AVERAGE_COLUMN`, `COSTS_COLUMN`). `rank` is 1 for the best rounded mean, 2 for the second,
-            0 for others and for cells that lack seeds. Averages are not tested.
-        runs: The runs that it is made of, in all states, as in `Collated.runs`.
-        images: The figures that it is made of, as in `Collated.images`.
-        notes: What a reader would not expect, in sentences.
+        numbers: A line per row, column and metric, then per row and cost, with the columns `NUMBERS`. `row` and
+            `column` are positions (or `AVERAGE_COLUMN`, `COSTS_COLUMN`). `rank` is 1 for the best rounded mean, 2 for
+            the second, 0 for others and for cells with missing seeds. Averages are not tested.
+        runs: The table's runs in all states, as in `Collated.runs`.
+        images: The table's results, as in `Collated.images`.
+        notes: Sentences on missing runs and other exceptions.
     """
 
     name: str
@@ -82,12 +80,12 @@ class StudyTable:
 
     @property
     def has_average(self) -> bool:
-        """Whether there is an average column."""
+        """Return whether there is an average column."""
         return bool((self.numbers["column"] == AVERAGE_COLUMN).any())
 
     @property
     def reference_variant(self) -> str | None:
-        """The reference's `variant`, if it is one: a row of a table with config keys as columns has several."""
+        """Return the reference's `variant`; None if its row has several, as in a table with config keys as columns."""
         if self.reference is None:
             return None
         found = self.runs["variant"][self.rows.positions(self.runs) == self.reference].unique()
@@ -95,15 +93,15 @@ class StudyTable:
 
 
 def study_table(collated: Collated, spec: TableSpec, name: str = "", question: str = "") -> StudyTable:
-    """Make the table of a study.
+    """Return the table of a study.
 
     Args:
-        collated: Its runs.
-        spec: What to show.
-        name, question: Of the study.
+        collated: The study's runs.
+        spec: The contents of the table.
+        name, question: The study's name and question.
 
     Raises:
-        UserError: Figures do not compare; the text names two runs and the remedy.
+        UserError: Results are not comparable; the message names two runs and a remedy.
     """
     runs = collated.runs
     row_keys = list(spec.rows) or _naming_keys(runs)
@@ -133,13 +131,13 @@ def study_table(collated: Collated, spec: TableSpec, name: str = "", question: s
 
 
 def differing_keys(runs: pd.DataFrame, keys: Iterable[str]) -> list[str]:
-    """Return those of `keys` that all seeds of a variant share, and not all variants.
+    """Return those of `keys` whose values differ between variants but not between seeds of one variant.
 
-    A group whose option differs stands for the keys below it: `router` for `router.noise`.
+    If the option of a group differs, the group stands for the keys below it: `router` for `router.noise`.
 
     Args:
-        runs: As in `Collated`.
-        keys: Columns of it.
+        runs: The runs, as in `Collated.runs`.
+        keys: Columns of `runs`.
     """
     texts = runs[list(keys)].astype("string").fillna("null")
     texts = texts.loc[:, texts.nunique() > 1]
@@ -150,7 +148,7 @@ def differing_keys(runs: pd.DataFrame, keys: Iterable[str]) -> list[str]:
 
 
 def _naming_keys(runs: pd.DataFrame) -> list[str]:
-    """Return config keys that tell the variants apart; of those that differ together only the first."""
+    """Return config keys that tell the variants apart; of keys that differ together, only the first."""
     names = [name for name in runs.columns[len(FACTS) :] if name.partition(".")[0] not in NO_NAMES]
     first = runs.drop_duplicates("variant")
     kept: dict[tuple[int, ...], str] = {}
@@ -160,10 +158,10 @@ def _naming_keys(runs: pd.DataFrame) -> list[str]:
 
 
 def _chosen_images(images: pd.DataFrame, runs: pd.DataFrame, spec: TableSpec) -> pd.DataFrame:
-    """Return figures of finished runs on the chosen benchmarks.
+    """Return the results of finished runs on the chosen benchmarks.
 
     Raises:
-        UserError: There are none; the text says what there is instead.
+        UserError: There are none; the message says what there is instead.
     """
     done = runs.loc[runs["state"] == "done", "run"]
     chosen = measured = images[images["run"].isin(done)]
@@ -181,7 +179,7 @@ def _chosen_images(images: pd.DataFrame, runs: pd.DataFrame, spec: TableSpec) ->
 
 
 def _with_protocol(images: pd.DataFrame, columns: list[str]) -> list[str]:
-    """Return the column keys, with the protocol among them where runs were measured by several.
+    """Return the column keys, with `protocol` added if runs were measured by several protocols.
 
     Raises:
         UserError: Runs have no protocol in common.
@@ -192,7 +190,7 @@ def _with_protocol(images: pd.DataFrame, columns: list[str]) -> list[str]:
     several = False
     for benchmark, group in pairs.groupby("benchmark", observed=True):
         several |= bool(group["run"].duplicated().any())
-        if group["protocol"].value_counts().max() < group["run"].nunique():  # no protocol that all have
+        if group["protocol"].value_counts().max() < group["run"].nunique():  # no protocol is common to all runs
             sets = group.groupby("run", observed=True)["protocol"].agg(frozenset)
             first, other = sets.index[0], next(run for run in sets.index if sets[run] != sets.iloc[0])
             texts = [f"{', '.join(sorted(sets[run]))} in {run}" for run in (first, other)]
@@ -223,9 +221,9 @@ def _check_metrics(images: pd.DataFrame, metrics: Sequence[str]) -> None:
 
 
 def _check_distinct(runs: pd.DataFrame, keys: Sequence[str]) -> None:
-    """Refuse rows and columns in which two configs would fall into one cell."""
+    """Raise if two configs would fall into one cell."""
     first = runs.drop_duplicates("id")
-    texts = pd.Series(["\0".join(name) for name in names_of(first, keys)], index=first.index)  # as the table shows them
+    texts = pd.Series(["\0".join(name) for name in names_of(first, keys)], index=first.index)  # as in the table
     if texts.duplicated().any():
         other = first[texts.duplicated()].iloc[0]
         one = first[texts == texts[other.name]].iloc[0]
@@ -249,7 +247,7 @@ def _column_order(means: pd.DataFrame, columns: Sequence[str]) -> list[tuple[str
 
 
 def _reference(wanted: Mapping[str, Any] | None, rows: Axis) -> int | None:
-    """Return the position of the row to compare with; None if none is wanted."""
+    """Return the position of the reference row; None if none is wanted."""
     if wanted is None:
         return None
     wanted = {key: text(value) for key, value in wanted.items()}
@@ -261,12 +259,12 @@ def _reference(wanted: Mapping[str, Any] | None, rows: Axis) -> int | None:
     if len(found) != 1:
         said = ", ".join(f"{key}={value}" for key, value in wanted.items())
         has = "; ".join(" ".join(name) for name in rows.names)
-        raise UserError(f"collate.reference: {said} names {len(found) or 'no'} rows, one is needed (rows: {has})")
+        raise UserError(f"collate.reference: {said} matches {len(found) or 'no'} rows; it must match one of: {has}")
     return found[0]
 
 
 def _notes(runs: pd.DataFrame, images: pd.DataFrame, numbers: pd.DataFrame) -> Iterator[str]:
-    """Yield what a reader would not expect."""
+    """Yield sentences on missing runs, missing seeds and different hardware."""
     left = runs[~runs["run"].isin(images["run"])]
     if len(left):
         listed = [f"{run} ({state})" for run, state in zip(left["run"], left["state"], strict=True)]
@@ -275,7 +273,8 @@ def _notes(runs: pd.DataFrame, images: pd.DataFrame, numbers: pd.DataFrame) -> I
     incomplete = numbers[(numbers["column"] != COSTS_COLUMN) & (numbers["seeds"] < numbers["expected"])]
     if len(incomplete):
         first = incomplete.iloc[0]
-        yield f"Cells that lack seeds say how many ({first['seeds']}/{first['expected']}), and are not ranked."
+        count = f"{first['seeds']}/{first['expected']}"
+        yield f"Cells with missing seeds show how many there are ({count}) and are not ranked."
     measured_on = sorted(set(runs.loc[runs["state"] == "done", "hardware"].dropna()))
     if len(measured_on) > 1:
         yield f"Trained on different hardware ({'; '.join(measured_on)}): no images/s."

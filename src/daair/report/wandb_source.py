@@ -1,12 +1,12 @@
-"""Runs of a Weights & Biases project, put back into folders as they were on their machines.
+"""Read the runs of a Weights & Biases project by restoring their folders.
 
-The mirror sends the small files of a run's folder (`Record.collated`); here they are fetched into
+The mirror uploads the small files of a run's folder (`Record.collated`). This module downloads them into
 
     <runs>/.wandb/<project>/<study>/<label>-<config id>/seed<k>/     the run's folder, without weights and checkpoints
 
-so everything that reads folders reads these too. What has not changed is not fetched again. W&B's own config is not
-used, since it loses the order of keys and empty values. Its offline folders are not read either, since their format is
-internal; an offline run's own folder lies beside them, and `wandb sync` sends it to a server.
+so that every reader of folders can read these too. Unchanged runs are not downloaded again. W&B's own config is not
+used, because it loses the order of keys and empty values. W&B's offline folders are not read, because their format is
+internal; the run's own folder stands beside them, and `wandb sync` uploads them to a server.
 """
 
 import contextlib
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from wandb.apis.public import File
     from wandb.apis.public import Run as WandbRun
 
-TIMEOUT = 60  # seconds for one answer of the server, its repetitions after "too many requests" included
-PAGE = 200  # runs or files for which the server is asked at once
-THREADS = 8  # runs that are looked at or fetched side by side
+TIMEOUT = 60  # seconds for one answer of the server, including retries after "too many requests"
+PAGE = 200  # runs or files per request
+THREADS = 8  # runs that are inspected or downloaded at the same time
 
 
 ShowProgress = Callable[[str, int], AbstractContextManager[Any]]
-"""Begins to show work of that name and of so many parts; the context's `advance()` is called after each part."""
+"""Start to show work with a name and a number of parts; `advance()` of the context is called after each part."""
 
 
 class _Silent:
@@ -51,13 +51,13 @@ def _silent(name: str, total: int) -> AbstractContextManager[_Silent]:
 
 @dataclass(frozen=True)
 class Listed:
-    """A run of the project, and the files in it that are a run folder's.
+    """A run of the project and the run folder among its files.
 
     Attributes:
         id: W&B's id of the run.
-        heartbeat: When it last sent something, ISO.
-        state: As W&B calls it: running, finished, failed, crashed, killed, ...
-        run: `<study>/<label>-<config id>/seed<k>`; empty if the run is none of the lab's.
+        heartbeat: ISO time of its last message.
+        state: W&B's name of its state: running, finished, failed, crashed, killed, ...
+        run: `<study>/<label>-<config id>/seed<k>`; empty if it is not a run of this lab.
     """
 
     id: str
@@ -75,17 +75,17 @@ def gather(
 ) -> tuple[Collated, Path]:
     """Read the runs of a study from folders, from Weights & Biases, or from both.
 
-    Of a run that is in both, its folder counts.
+    A run that is in both is read from its folder.
 
     Args:
-        source: Where to read from.
+        source: The place to read from.
         project: `entity/name`, or the name of a project of the account's own; not needed for folders.
         runs: The folder of runs.
         study: Name of the study; None = all.
-        progress: Shows what takes time.
+        progress: Shows the progress.
 
     Returns:
-        The runs, and the folder in which each one's folder is.
+        The runs, and the folder below which their folders are.
 
     Raises:
         UserError: There are no runs, or no key, network or such project. It is raised within about a minute.
@@ -100,7 +100,7 @@ def gather(
     if not names and not fetched:
         others = f"; {len(left_out)} left out, such as {left_out[0]}" if left_out else ""
         raise UserError(f"collate.project={project}: no runs of {f'study={study}' if study else 'any study'}{others}")
-    # A folder of links to exactly these runs: earlier ones stay in the cache, and the user's own where they are.
+    # A folder of links to exactly these runs, because the cache may hold others and the user's own must not move.
     view = cache / ".view" / (safe_name(study) if study else ".all")
     shutil.rmtree(view, ignore_errors=True)
     for name, folder in {**{name: cache / name for name in fetched}, **names}.items():
@@ -117,15 +117,15 @@ def fetch(
     known: Collection[str] = (),
     progress: ShowProgress = _silent,
 ) -> tuple[list[str], list[LeftOut]]:
-    """Bring the cache up to date.
+    """Update the cache.
 
     Args:
-        project, study, progress: see `gather`.
+        project, study, progress: See `gather`.
         cache: Folder for the runs of this project.
-        known: Runs that are not fetched, `<study>/<label>-<config id>/seed<k>`; labels do not matter.
+        known: Runs not to download, `<study>/<label>-<config id>/seed<k>`; labels are ignored.
 
     Returns:
-        Those runs of the project that are in the cache, without the known ones; and what was left out.
+        The runs of the project that are in the cache, without the known ones; and what was left out.
 
     Raises:
         UserError: There is no key, network or such project.
@@ -136,7 +136,7 @@ def fetch(
     newest: dict[tuple[str, ...], Listed] = {}
     for one in sorted(listed.values(), key=lambda one: one.heartbeat):
         if not one.run:
-            left_out.append(LeftOut(f"{project}/{one.id}", "not a run of DaAIR Lab's: it holds no config and status"))
+            left_out.append(LeftOut(f"{project}/{one.id}", "not a run of DaAIR Lab: it has no config and status"))
             continue
         same = store.identity(one.run)
         if same in newest:
@@ -152,11 +152,11 @@ def fetch(
 
 
 NOTE = ".wandb.json"
-"""File in a fetched folder with the `Listed` that it was fetched as."""
+"""File in a downloaded folder that holds its `Listed`, to detect changes."""
 
 
 def _runs(project: str, study: str | None) -> Iterator["WandbRun"]:
-    """Yield all runs of the project, or those of one group, page by page."""
+    """Yield all runs of the project, or those of one study, page by page."""
     try:
         sign_in()
     except UserError as error:
@@ -164,7 +164,7 @@ def _runs(project: str, study: str | None) -> Iterator["WandbRun"]:
     import wandb
     from wandb.errors import Error
 
-    # A file is tried again three times; W&B's own default would hold a broken network for many minutes, file by file.
+    # A file is retried three times; with W&B's default a broken network would cost many minutes for each file.
     patience = wandb.Settings(x_file_transfer_retry_max=3, x_file_transfer_timeout_seconds=TIMEOUT)
     wandb.setup(settings=patience)
     try:
@@ -180,17 +180,17 @@ def _runs(project: str, study: str | None) -> Iterator["WandbRun"]:
 def _all(
     work: Callable[[str], Any], names: Iterable[str], doing: str, progress: ShowProgress
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return what `work` returns for each name, computed several at a time, and the reasons for which it failed.
+    """Return the results of `work` for the names, computed in parallel, and the reasons of failures, both by name.
 
     Raises:
-        UserError: It failed for many in a row, so that the network or the server must be gone.
+        UserError: It failed for many names in a row, so the network or the server must be down.
     """
     names, done, failed, in_a_row = list(names), {}, {}, 0
 
     def guarded(name: str) -> None:
         try:
             done[name] = work(name)
-        except Exception as error:  # one run of many, of which a file is gone for example
+        except Exception as error:  # a single run may fail, for example because one of its files was deleted
             failed[name] = one_line(error)
 
     with ThreadPoolExecutor(THREADS) as pool, progress(doing, len(names)) as bar:
@@ -199,7 +199,9 @@ def _all(
                 bar.advance()
                 in_a_row = in_a_row + 1 if name in failed else 0
                 if in_a_row == 2 * THREADS:
-                    raise UserError(f"Weights & Biases: {in_a_row} runs in a row cannot be read, then: {failed[name]}")
+                    raise UserError(
+                        f"Weights & Biases: {in_a_row} runs in a row cannot be read; the last error: {failed[name]}"
+                    )
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -207,7 +209,7 @@ def _all(
 
 
 def _listed(run: "WandbRun", cache: Path) -> Listed:
-    """Return what the run holds; the server is asked only if the run has changed since it was asked before."""
+    """Return the run's `Listed`; the server is asked for its files only if the run has changed since the last time."""
     file = cache / ".listed" / f"{safe_name(run.id)}.json"
     stored = _note(file)
     if stored.get("heartbeat") == run.heartbeat_at and stored.get("state") == run.state:
@@ -218,7 +220,7 @@ def _listed(run: "WandbRun", cache: Path) -> Listed:
 
 
 def _files(run: "WandbRun") -> dict[str, list["File"]]:
-    """Return the files of a run by the run folder that they belong to, if that has a config and a status."""
+    """Return the files of a run by run folder; folders without a config and a status are left out."""
     folders: dict[str, list[File]] = {}
     for file in run.files(per_page=PAGE):
         parts = PurePosixPath(file.name).parts
@@ -243,7 +245,7 @@ def _download(run: "WandbRun", listed: Listed, cache: Path) -> None:
         file.download(root=str(part), replace=True).close()
     folder, target = part / listed.run, cache / listed.run
     record = Record(folder)
-    if listed.state != "running" and record.status().state == "running":  # killed before it could write that
+    if listed.state != "running" and record.status().state == "running":  # it was killed before it could write this
         record.update(state="interrupted", message=f"ended without a message; Weights & Biases: {listed.state}")
     write_text(folder / NOTE, json.dumps(asdict(listed)))
     shutil.rmtree(target, ignore_errors=True)

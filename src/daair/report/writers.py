@@ -1,6 +1,6 @@
-"""One table in several formats: Markdown, LaTeX (booktabs), HTML, and on the terminal.
+"""Write a table as Markdown, LaTeX (booktabs), HTML, or to the terminal.
 
-A `Block` holds texts with plain Unicode signs (± ↑ ↓ Δ –); each writer escapes what its format needs.
+A `Block` holds texts with plain Unicode signs (± ↑ ↓ Δ –); each writer escapes them for its format.
 """
 
 import html
@@ -36,12 +36,12 @@ class Block:
     """A table.
 
     Attributes:
-        title: May be empty.
+        title: Title, may be empty.
         header: A heading per column.
         rows: Cells, one per column.
-        names: How many columns, from the left, name the row; these are left-aligned.
-        below: Further rows, set apart below the others.
-        below_title: Their title.
+        names: Number of columns, from the left, that name the row; these are left-aligned.
+        below: Further rows in a section below the others.
+        below_title: Title of that section.
     """
 
     title: str
@@ -65,7 +65,7 @@ def show(block: Block, console: Console) -> None:
 
 
 def to_markdown(blocks: Iterable[Block], notes: Sequence[str] = (), title: str = "") -> str:
-    """Return blocks one below the other; bold and underlined as `**` and `<u>`."""
+    """Return the blocks as Markdown; bold and underlined are `**` and `<u>`."""
     parts = [f"# {_md(title)}\n"] if title else []
     for block in blocks:
         lines = [f"**{_md(block.title)}**", ""] if block.title else []
@@ -82,7 +82,7 @@ def to_markdown(blocks: Iterable[Block], notes: Sequence[str] = (), title: str =
 
 
 def to_latex(blocks: Sequence[Block], notes: Sequence[str] = (), title: str = "", label: str = "study") -> str:
-    """Return a `table*` for booktabs and graphicx: a `tabular` per block, shrunk to fit the page, and notes."""
+    """Return a `table*` for booktabs and graphicx: a `tabular` per block, shrunk to fit the page, and the notes."""
     lines = [r"% \usepackage{booktabs,graphicx}", r"\begin{table*}", r"\centering", r"\small"]
     if title:
         lines += [rf"\caption{{{_tex(title)}}}", rf"\label{{tab:{label}}}"]
@@ -105,7 +105,7 @@ def to_latex(blocks: Sequence[Block], notes: Sequence[str] = (), title: str = ""
 def to_html(blocks: Iterable[Block], notes: Sequence[str] = ()) -> str:
     """Return a `<table class="results">` for each block, and the notes; cells have `data-value` to sort by.
 
-    The rows below are in a `<tbody class="published">` of their own. The style is left to the page.
+    The rows below are in a `<tbody class="published">`. The style is left to the page.
     """
     lines = []
     for block in blocks:
@@ -138,7 +138,7 @@ p.notes { max-width: 60em; color: #444; }
 
 
 def html_page(title: str, body: str) -> str:
-    """Return a whole page with `body` below its title."""
+    """Return an HTML page with `body` below its title."""
     head = f'<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n<style>\n{STYLE}</style>'
     page = f"<h1>{html.escape(title)}</h1>\n{body}"
     return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{page}</body>\n</html>\n'

@@ -1,7 +1,4 @@
-"""Figures of a study for a paper: vector PDF and PNG, from collated runs and what their folders hold.
-
-Only what the data can support is drawn; of everything else `draw` says why it is not.
-"""
+"""Figures of a study for a paper, as vector PDF and PNG, from collated runs and their folders."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,15 +15,15 @@ __all__ = ["Drawn", "FigureData", "draw", "figure_data"]
 
 
 def draw(data: FigureData, folder: str | Path, metrics: Sequence[str] = ("psnr",)) -> list[Drawn]:
-    """Draw all figures of a study that its data supports, as `<folder>/<name>.pdf` and `.png`.
+    """Draw all figures that a study's data supports, as `<folder>/<name>.pdf` and `.png`.
 
     Args:
         data: The study.
-        folder: For the files; made when missing. Files of other names in it are left alone.
-        metrics: Names of those to draw against rank, experts, parameters and MACs.
+        folder: Folder for the files; it is created if missing, and other files in it are kept.
+        metrics: Metrics to draw against rank, experts, parameters and MACs.
 
     Returns:
-        Every figure, drawn or not, in the order in which a report shows them.
+        Every figure in the order of the report; one that was not drawn has the reason.
     """
     with style.styled():
         return list(_all(data, Path(folder), metrics))

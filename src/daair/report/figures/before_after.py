@@ -1,4 +1,4 @@
-"""Before and after: of each benchmark, the image that gained most and the one that gained least."""
+"""Draw, for each benchmark, the images with the largest and smallest gain before and after restoration."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ from daair.runs.pictures import COLUMNS
 from daair.runs.samples import WHICH, Sample
 
 PIXELS = 260
-"""Longest side of a picture in the figure: about 230 dots per inch, so that the PDF stays small."""
+"""Longest side of an image in the figure: about 230 dots per inch, so that the PDF stays small."""
 
 
 def draw_before_after(data: FigureData, folder: Path) -> Drawn:
-    """Draw input, restored and clean of the reference variant, else of the best; a row per benchmark."""
+    """Draw input, restored and clean images of the reference variant, else of the best; a row per benchmark."""
     name = "before_after"
     run, found = choose_run(data)
     if not found:
@@ -44,11 +44,11 @@ def draw_before_after(data: FigureData, folder: Path) -> Drawn:
 
 
 def choose_run(data: FigureData) -> tuple[dict, list[Sample]]:
-    """Choose a run with sample pictures: of the reference, else of the best variant, else of another.
+    """Return a run with sample images: one of the reference, else of the best variant, else of any other.
 
     Returns:
-        The run's row with its variant's `name`, and samples in the order of the study's benchmarks; ({}, []) if no run
-        has any.
+        The run's row with its variant's `name`, and its samples in the order of the study's benchmarks; ({}, []) if no
+        run has samples.
     """
     order = {name: i for i, name in enumerate(data.benchmarks)}
     first = [variant for variant in (data.reference, data.best()) if variant in data.names]

@@ -1,4 +1,4 @@
-"""Training curves: loss and validation PSNR against updates, with bands over seeds."""
+"""Draw training curves: loss and validation PSNR against updates, with bands over seeds."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from daair.report.figures.data import FigureData
 from daair.report.figures.style import COLOURS, LINES, Drawn
 
 POINTS = 60
-"""Points of a curve at most; of a longer one, means of as many parts are drawn."""
+"""Most points of a curve; a longer one is averaged over this many intervals."""
 
 PANELS = {"train/loss": "training loss", "val/psnr": "validation PSNR / dB"}
 
@@ -21,7 +21,7 @@ def draw_curves(data: FigureData, folder: Path) -> Drawn:
     name, shown = "curves", data.few()
     wanted = dict(PANELS)
     if any(key.partition(".")[0] == "loss" for key in data.keys):
-        del wanted["train/loss"]  # different losses have different units
+        del wanted["train/loss"]  # the variants' losses have different units
     drawn = {
         value: {variant: band for variant in shown if (band := _band(data, variant, value)) is not None}
         for value in wanted
@@ -55,12 +55,12 @@ def draw_curves(data: FigureData, folder: Path) -> Drawn:
 
 
 def _band(data: FigureData, variant: str, value: str) -> pd.DataFrame | None:
-    """Return mean, low and high over the seeds by step; None if there are not two steps."""
+    """Return mean, low and high over the seeds by step; None if there are fewer than two steps."""
     columns = {}
     for run in data.runs_of(variant)["run"].astype(str):
         points = {line["step"]: line[value] for line in data.metrics(run) if line.get(value) is not None}
         columns[run] = pd.Series(points, dtype=float).sort_index()
-    table = pd.DataFrame(columns).dropna()  # steps that all seeds have reached
+    table = pd.DataFrame(columns).dropna()  # only steps that all seeds have reached
     if len(table) > POINTS:
         parts = pd.Series(range(len(table))) * POINTS // len(table)
         table = table.reset_index().groupby(parts).mean().set_index("index")

@@ -18,12 +18,12 @@ from daair.runs.record import Record
 
 @dataclass(frozen=True)
 class FigureData:
-    """A study, as figures and the report need it.
+    """The data of a study for figures and the report.
 
     Attributes:
         runs: A row per run, see `daair.report.frame`.
-        images: A row per run, benchmark, protocol and image; of each benchmark one protocol.
-        folder: The folder of all runs (`paths.runs`); a run's folder lies below it.
+        images: A row per run, benchmark and image, with one protocol for each benchmark.
+        folder: The folder of all runs (`paths.runs`).
         keys: Config keys in which the variants differ.
         rows: Columns that name a variant.
         reference: The variant that others are compared with, or None.
@@ -40,27 +40,27 @@ class FigureData:
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """The name of each variant, in order."""
+        """Return the name of each variant, in order."""
         return variant_names(self.runs, self.rows)
 
     @cached_property
     def benchmarks(self) -> list[str]:
-        """Names, in the order of the results."""
+        """Return the names of the benchmarks, in the order of the results."""
         return [str(name) for name in self.images["benchmark"].unique()]
 
     @cached_property
     def protocols(self) -> list[str]:
-        """Names of the metric protocols."""
+        """Return the names of the metric protocols."""
         return [str(name) for name in self.images["protocol"].unique()]
 
     @cached_property
     def means(self) -> pd.DataFrame:
-        """A row per run and benchmark, a column per metric: means over the images."""
+        """Return the means over the images: a row per run and benchmark, a column per metric."""
         keys = [name for name in METRICS if name in self.images]
         return self.images.groupby(["run", "benchmark"], observed=True, sort=False)[keys].mean()
 
     def scores(self, metric: str) -> pd.DataFrame:
-        """Return means over the images by variant and seed, a column per benchmark; NaN where a run has none."""
+        """Return means over the images by variant and seed, a column per benchmark; NaN where a run has no results."""
         scores = self.means[metric].unstack("benchmark")
         scores.columns = scores.columns.astype(str)
         owners = self.runs.set_index("run").loc[scores.index]
@@ -68,7 +68,7 @@ class FigureData:
         return scores[self.benchmarks]
 
     def averages(self, metric: str) -> pd.Series:
-        """Return the mean over all benchmarks by variant and seed; only of runs that were measured on all of them."""
+        """Return the mean over all benchmarks by variant and seed, for runs that were measured on all of them."""
         return self.scores(metric).mean(axis=1, skipna=False).dropna()
 
     def best(self, metric: str = "psnr") -> str | None:
@@ -87,7 +87,7 @@ class FigureData:
         return [variant for variant in ordered if variant in chosen]
 
     def few_note(self) -> str:
-        """Return a sentence for a caption that shows `few` of the variants; empty if it shows all."""
+        """Return a sentence for a caption if `few` leaves variants out, else an empty text."""
         if len(self.names) <= SEVERAL:
             return ""
         reference = "the reference and " if self.reference in self.names else ""
@@ -95,16 +95,16 @@ class FigureData:
 
     @cached_property
     def _places(self) -> dict[str, np.ndarray]:
-        """Positions in `runs` of each variant's runs."""
+        """Return the positions in `runs` of each variant's runs."""
         groups = self.runs.groupby("variant", observed=True, sort=False).indices
         return {str(variant): places for variant, places in groups.items()}
 
     def runs_of(self, variant: str) -> pd.DataFrame:
-        """Return the rows of a variant's runs, by seed."""
+        """Return the rows of a variant's runs, sorted by seed."""
         return self.runs.iloc[self._places[variant]].sort_values("seed")
 
     def record(self, run: str) -> Record:
-        """Return the folder of a run."""
+        """Return the record of a run."""
         return Record(self.folder / run)
 
     @cached_property
@@ -112,7 +112,7 @@ class FigureData:
         return {}
 
     def metrics(self, run: str) -> list[dict]:
-        """Return the lines of a run's metrics.jsonl; read once, and only of runs that are shown."""
+        """Return the lines of a run's metrics.jsonl; each file is read only once, and only if needed."""
         if run not in self._metrics:
             self._metrics[run] = self.record(run).metrics()
         return self._metrics[run]
@@ -134,14 +134,14 @@ def figure_data(
     reference: str | None = None,
     protocols: Sequence[str] | None = None,
 ) -> FigureData:
-    """Return what figures and the report need of a study.
+    """Return the data of a study for figures and the report.
 
     Args:
-        collated: Its runs.
-        runs: The folder of all runs (`paths.runs`), for training curves, routing and pictures.
-        rows: Columns of the frame that name a variant; none = those in which the variants differ.
-        reference: `variant` of the frame that others are compared with, if there is one.
-        protocols: Names; None = of each benchmark the one with the most rows.
+        collated: The study's runs.
+        runs: The folder of all runs (`paths.runs`), for training curves, routing and sample images.
+        rows: Columns of the frame that name a variant; empty = those in which the variants differ.
+        reference: `variant` that others are compared with, or None.
+        protocols: Names of protocols; None = for each benchmark the one with the most rows.
     """
     table = collated.runs
     keys = differing_keys(table, [name for name in table.columns if name not in FACTS])
@@ -150,7 +150,7 @@ def figure_data(
 
 
 def one_protocol(images: pd.DataFrame, wanted: Sequence[str] | None = None) -> pd.DataFrame:
-    """Return the rows of `wanted` protocols; of None, of the one with the most rows per benchmark, first of equals."""
+    """Return the rows of the `wanted` protocols; if None, of the protocol with the most rows for each benchmark."""
     if wanted:
         return images[images["protocol"].isin(list(wanted))]
     counts = images.groupby(["benchmark", "protocol"], observed=True, sort=False).size()
@@ -163,9 +163,9 @@ def variant_names(runs: pd.DataFrame, rows: Sequence[str]) -> dict[str, str]:
     """Return the name of each variant in figures, in the order of `runs`: `count 5, rank 8`.
 
     Args:
-        runs: As in `Collated`.
-        rows: The columns that tell the variants apart. Where they do not suffice, the id is added; without any, a
-            variant goes by its label.
+        runs: The runs, as in `Collated.runs`.
+        rows: Columns that tell the variants apart. The id is added if they do not suffice; if empty, the label is the
+            name.
     """
     short, names, ids = _short(rows), {}, {}
     for row in runs.drop_duplicates("variant").to_dict("records"):
@@ -177,7 +177,7 @@ def variant_names(runs: pd.DataFrame, rows: Sequence[str]) -> dict[str, str]:
 
 
 def _key_and_value(key: str, value: object) -> str:
-    """Return `rank 8`; of texts the value alone, `top1`, since they need no explanation."""
+    """Return `rank 8`; for texts only the value (`top1`), which needs no explanation."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -186,7 +186,7 @@ def _key_and_value(key: str, value: object) -> str:
 
 
 def _short(keys: Sequence[str]) -> dict[str, str]:
-    """Return the last parts of dotted keys, as many as it takes to tell them apart."""
+    """Return the shortest ends of dotted keys that tell them apart."""
     short = {key: key.rpartition(".")[2] for key in keys}
     ends = list(short.values())
     return {key: end if ends.count(end) == 1 else key for key, end in short.items()}

@@ -1,4 +1,4 @@
-"""Which expert took which degradation: a heat map for each learner of a network."""
+"""Draw which expert took which degradation: a heat map for each learner of a network."""
 
 import json
 import math
@@ -19,7 +19,7 @@ DECODER = (2, 1, 0)
 
 
 def draw_routing(data: FigureData, folder: Path) -> Iterator[Drawn]:
-    """Draw a figure per variant, of its lowest seed with routing."""
+    """Draw a figure per variant, for its lowest seed with routing."""
     drawn = False
     for variant in data.few():
         for row in data.runs_of(variant).to_dict("records"):
@@ -33,9 +33,9 @@ def draw_routing(data: FigureData, folder: Path) -> Iterator[Drawn]:
 
 
 def last_routing(lines: list[dict]) -> tuple[int, list[str], np.ndarray] | None:
-    """Return the newest routing of a run's metrics: its step, the D degradations, and (L, N, D) shares; None without.
+    """Return the last routing in a run's metrics: step, D degradations, (L, N, D) shares; None if there is none.
 
-    A share is the part of the degradation's images that the expert took, so columns sum to 1.
+    A share is the fraction of a degradation's images that an expert took, so the shares of each degradation sum to 1.
     """
     for line in reversed(lines):
         learners = (line.get("routing/utilisation") or {}).get("learners")
@@ -48,13 +48,13 @@ def last_routing(lines: list[dict]) -> tuple[int, list[str], np.ndarray] | None:
 
 
 def learner_names(encoder_blocks: str, decoder_blocks: str, count: int) -> list[str]:
-    """Return `encoder 1`, ..., `decoder 1`, or `encoder 2.3` where a level has several blocks.
+    """Return `encoder 1`, ..., `decoder 1`, or `encoder 2.3` if a level has several blocks.
 
     Level 1 has full resolution.
 
     Args:
-        encoder_blocks, decoder_blocks: Blocks of each level as JSON lists, as they stand in the collated frame.
-        count: Number of learners, for networks that are built in another way.
+        encoder_blocks, decoder_blocks: Blocks of each level as JSON lists, as in the collated frame.
+        count: Number of learners; if the blocks do not account for it, the names are `learner 1`, ...
     """
     try:
         encoder, decoder = json.loads(encoder_blocks), json.loads(decoder_blocks)
@@ -104,7 +104,7 @@ def _draw(
 
 
 def _over_seeds(data: FigureData, variant: str) -> str:
-    """Return the logged mutual information over the seeds: `0.41 ± 0.03 (3 seeds)`."""
+    """Return the last logged mutual information over the seeds: `0.41 ± 0.03 (3 seeds)`."""
     values = []
     for run in data.runs_of(variant)["run"].astype(str):
         logged = [line.get("routing/mutual_information") for line in data.metrics(run)]

@@ -1,4 +1,4 @@
-"""A metric against what a study varies, and the gain per benchmark."""
+"""Draw a metric against what a study varies, and the gain per benchmark."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ KEYS = {
     "parameters": ("parameters", "parameters / M", 1e-6),
     "macs": ("macs", "MACs of a 224 x 224 image / G", 1e-9),
 }
-"""What a metric is drawn against: the column, the label of its axis, and the factor to the axis' unit."""
+"""The column that a metric is drawn against, the label of its axis, and the factor that converts to the axis' unit."""
 
 COSTS = ("parameters", "macs")
 
@@ -33,7 +33,7 @@ def axis_label(name: str) -> str:
 def draw_against(data: FigureData, what: str, metric: str, folder: Path) -> Drawn:
     """Draw a metric against rank, experts, parameters or MACs: one panel per benchmark, and their average.
 
-    Variants that differ in something else as well are different lines; against costs each variant is a point.
+    Variants that also differ in other keys are separate lines; against parameters or MACs each variant is a point.
     """
     name, (column, label, factor) = f"{metric}_against_{what}", KEYS[what]
     if metric not in data.images or data.images[metric].isna().all():
@@ -104,7 +104,7 @@ def _caption(data: FigureData, what: str) -> str:
 
 
 def _lines(data: FigureData, column: str, values: pd.Series) -> dict[str, list[str]]:
-    """Return variants by line: those that differ in `column` alone; {} if they are too many."""
+    """Return the variants of each line, which differ in `column` alone; {} if there are too many lines."""
     others = [key for key in data.keys if key != column and key != "label"]
     first = data.runs.drop_duplicates("variant").set_index(data.runs["variant"].drop_duplicates().astype(str))
     lines: dict[str, list[str]] = {}
@@ -131,7 +131,7 @@ def _draw_lines(axis: Axes, scores: pd.Series, values: pd.Series, lines: dict[st
 
 
 def _ticks(axis: Axes, values: pd.Series, whole: bool) -> None:
-    """Set the ticks; the axis is logarithmic where the largest value is at least four times the smallest."""
+    """Set the ticks; the axis is logarithmic if the largest value is at least four times the smallest."""
     places = sorted(set(values))
     if places[0] > 0 and places[-1] / places[0] >= 4:
         axis.set_xscale("log", base=2)

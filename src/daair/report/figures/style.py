@@ -1,4 +1,4 @@
-"""How all figures look: sizes of a two-column paper, colours that colour-blind readers can tell apart, files."""
+"""The look of all figures: sizes for a two-column paper, colours for colour-blind readers, file formats."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -13,20 +13,20 @@ from matplotlib.figure import Figure
 from daair.files import replacing
 
 COLUMN, PAGE = 3.5, 7.16
-"""Widths in inches of one column and of the text block (IEEE)."""
+"""Widths in inches of one column and of the full page (IEEE)."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito, "Color Universal Design" (2008), without the yellow, which is lost on white paper."""
+"""Colours of Okabe and Ito, "Color Universal Design" (2008), without yellow, which is hard to see on white paper."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
-"""Markers and lines distinguish the same things as the colours, for print without any."""
+"""Line styles; like the markers, they distinguish the same things as the colours, for print in black and white."""
 
 SEVERAL = len(COLOURS)
-"""The most lines in one figure that a reader can distinguish."""
+"""Most lines in one figure that a reader can distinguish."""
 
 SHARES = "Blues"
-"""Colours of a share in [0, 1], from white to dark."""
+"""Colour map of shares in [0, 1], from white to dark."""
 
 RC = {
     "font.family": "DejaVu Sans",  # comes with Matplotlib, so figures are the same everywhere
@@ -48,20 +48,20 @@ RC = {
     "lines.markersize": 4,
     "errorbar.capsize": 2,
     "savefig.dpi": 300,
-    "pdf.fonttype": 42,  # text stays text, as publishers ask
+    "pdf.fonttype": 42,  # keeps text as text, as publishers require
     "text.parse_math": False,  # names of variants are not formulas
 }
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure, or why there is none.
+    """A figure, or the reason why it was not drawn.
 
     Attributes:
-        name: Of its files, without suffix.
-        caption: What it shows, how spread and means were computed; empty if there is none.
-        files: PDF and PNG; empty if there is none.
-        reason: Why there is none; empty if there is one.
+        name: Name of its files, without suffix.
+        caption: Caption, including how spread and means were computed; empty if it was not drawn.
+        files: PDF and PNG; empty if it was not drawn.
+        reason: Reason why it was not drawn; empty if it was.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Drawn:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Give this look to the figures that are made inside."""
+    """Apply the common look to figures that are made inside the `with` block."""
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it logs every font that goes into a PDF
     with matplotlib.rc_context(RC):
         yield
@@ -85,7 +85,7 @@ def panels(count: int, *, per_row: int, height: float, width: float | None = Non
     """Return a figure with `count` axes in rows of at most `per_row`, each `height` inches high.
 
     Args:
-        width: Of the figure, in inches; None = a column for one or two axes, else the page.
+        width: Width of the figure in inches; None = one column for one or two axes, else the page.
     """
     columns = min(count, per_row)
     rows = -(-count // columns)
@@ -108,9 +108,12 @@ def legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
 
 
 def save(figure: Figure, folder: Path, name: str, caption: str) -> Drawn:
-    """Write `<name>.pdf` and `<name>.png`, atomically."""
+    """Write `<name>.pdf` and `<name>.png` atomically."""
     files = []
-    for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", None)):  # same data, same bytes
+    for suffix, metadata in (
+        (".pdf", {"CreationDate": None}),
+        (".png", None),
+    ):  # no date: same data, same bytes
         with replacing(Path(folder) / f"{name}{suffix}") as temporary:
             figure.savefig(temporary, metadata=metadata)
         figure.set_layout_engine("none")  # the first file has laid it out
