@@ -6,17 +6,17 @@
     python run.py model=daair_tiny train.init=RUN_OR_FILE mix=derain    start from weights: fine-tuning
     python run.py task=evaluate checkpoint=RUN_OR_FILE benchmarks=[cbsd68_sigma25,rain100l] mix.root=DIR
     python run.py task=restore checkpoint=RUN_OR_FILE input=IMAGE_OR_DIR output=DIR
-    python run.py task=verify mix.root=DIR             is the data there what the papers mean by these names?
+    python run.py task=verify mix.root=DIR             check the data sets there against those of the papers
     python run.py task=preview mix=aio3 mix.root=DIR   a picture of every degradation: clean, weak, medium, strong
-    python run.py task=status study=rank               how its runs stand; without study=, all studies
-    python run.py task=collate study=rank              its table in four formats, figures and report, beside the runs
+    python run.py task=status study=rank               progress of the study's runs; without study=, of all studies
+    python run.py task=collate study=rank              the study's table in four formats, figures and a report
     python run.py task=profile profile.models=[daair,daair_small]    parameters, MACs, latency, peak memory
 
     python run.py --help                               options of every config group
     python run.py --cfg job                            the whole configuration as composed (checked when it is used)
-    python run.py --info defaults                      which files it is composed of
+    python run.py --info defaults                      the files that it is composed of
 
-A training that was stopped goes on with the same command. `python -m daair` and `daair` are the same program.
+The same command resumes a training that was stopped. `python -m daair` and `daair` are the same program.
 """
 
 import sys

@@ -1,6 +1,6 @@
-"""Hydra's faces of the lab: the sweeper of studies, our two launchers, and the configs of installed plugins.
+"""Hydra plugins of the lab: the sweeper of studies, the two launchers, and the configs of installed plugins.
 
-Hydra executes this file before it is a module, and for `--help` too, so nothing heavy is imported above.
+Hydra executes this file at every start, also for `--help`, so it imports nothing slow at the top.
 """
 
 from abc import abstractmethod
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class PluginConfigs(SearchPathPlugin):
-    """Adds the folder `conf/` of each installed plugin to the search path, behind our own."""
+    """A search path plugin that appends the folder `conf/` of each installed package to our own."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append the folders."""
@@ -32,24 +32,24 @@ class PluginConfigs(SearchPathPlugin):
 
 
 class StudySweeper(Sweeper):
-    """The sweeper of studies (`hydra/sweeper=study`, the default), for launchers of Hydra's.
+    """The sweeper of studies (`hydra/sweeper=study`, the default) for launchers from other packages.
 
-    The command's jobs are listed already, see `daair.config.grid`; the keys are explained in
-    conf/hydra/sweeper/study.yaml.
+    The jobs come from the command, which listed them before (`daair.config.grid`). The comments in
+    conf/hydra/sweeper/study.yaml explain the keys.
     """
 
     def __init__(self, **keys: Any) -> None:
-        """Take the keys of the sweeper's config, which the command has read."""
+        """Accept the keys of the sweeper's config, which the command has read already."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep the task, a `daair.launch.start.HydraTask`, and make the launcher."""
+        """Store the task, a `daair.launch.start.HydraTask`, and create the launcher."""
         self.task = task_function
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run the jobs; the status of each counts for that of the command, also where it ran in another process."""
+        """Run the jobs and append their exit statuses to those of the task, also of jobs in other processes."""
         begun = 0
         for batch in self.task.command.batches():
             for job in self.launcher.launch([list(own) for own in batch], initial_job_idx=begun):
@@ -58,17 +58,17 @@ class StudySweeper(Sweeper):
 
 
 class LabLauncher(Launcher):
-    """Gives the jobs of a batch to one of our launchers, where a sweeper of Hydra's chose them."""
+    """A launcher that passes the jobs of one of Hydra's sweepers to our own sweep."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep the task, a `daair.launch.start.HydraTask`."""
+        """Store the task, a `daair.launch.start.HydraTask`."""
         self.task = task_function
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the jobs with these overrides and return one result each, in their order.
+        """Run the jobs with these overrides and return their results in the same order.
 
         Raises:
-            SystemExit: A signal stopped the sweep, or it was refused.
+            SystemExit: A signal stopped the sweep, or the sweep was refused.
         """
         jobs = [list(overrides) for overrides in job_overrides]
         values = self.task.batch(jobs, self.start)
@@ -77,26 +77,26 @@ class LabLauncher(Launcher):
     @staticmethod
     @abstractmethod
     def start(jobs: "Sequence[Job]") -> int:
-        """Do the jobs and return one exit status."""
+        """Run the jobs and return one exit status."""
 
 
 class AccelerateLauncher(LabLauncher):
-    """Sweeps on this machine (`hydra/launcher=accelerate`); the options are the keys `launch.*`."""
+    """The launcher of sweeps on this machine (`hydra/launcher=accelerate`); its options are the keys `launch.*`."""
 
     @staticmethod
     def start(jobs: "Sequence[Job]") -> int:
-        """Run what is missing of these jobs on this machine's devices and return the exit status."""
+        """Run the unfinished jobs on this machine's devices and return the exit status."""
         from daair.launch.sweep import sweep
 
         return sweep(jobs)
 
 
 class SlurmLauncher(LabLauncher):
-    """Sweeps on a Slurm cluster (`hydra/launcher=slurm`); the options are `launch.*` and `launch.slurm.*`."""
+    """The launcher of sweeps on Slurm (`hydra/launcher=slurm`); its options are `launch.*` and `launch.slurm.*`."""
 
     @staticmethod
     def start(jobs: "Sequence[Job]") -> int:
-        """Have Slurm run what is missing of these jobs and return the exit status."""
+        """Submit the unfinished jobs to Slurm and return the exit status."""
         from daair.launch.cluster import sweep
 
         return sweep(jobs)

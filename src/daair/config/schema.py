@@ -1,8 +1,8 @@
-"""The schema of everything in a config that is not a component, and the checked config itself.
+"""The schema of all fixed keys of a config, and the checked config itself.
 
-A component is a node with `_target_`; its schema is the target's signature (`daair.config.signatures`), so it appears
-here as a plain dictionary. The meaning of the keys is told where they are set, in conf/; types and ranges are here.
-`not_identity` marks what cannot change a trained network and therefore stays out of the config id.
+A component is a node with `_target_`. It is a plain dictionary here, since its schema is the signature of its target
+(`daair.config.signatures`). This module gives types and ranges; the comments in conf/ explain the keys. `not_identity`
+marks keys that cannot change a trained network and are therefore left out of the config id.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from daair.metrics import METRICS
 
 
 def not_identity(default: Any = ...) -> Any:
-    """Return a field that cannot change a trained network."""
+    """Return a field whose value cannot change a trained network."""
     return Field(default, json_schema_extra={"identity": False})
 
 
 NOT_IDENTITY = {
     "mix": ("name", "root", "benchmarks", "val", "val_patch", "val_crops", "cache", "cache_gb", "on_bad_file")
 }
-"""Keys of components that cannot change a trained network: names, where images lie, what it is measured on."""
+"""Keys of components that cannot change a trained network: names, folders, caches, validation and test images."""
 
 
 def _text(value: Any) -> Any:
-    """`study=2024` is a name, though YAML reads a number."""
+    """Return a number as text: `study=2024` is a name, but YAML reads a number."""
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _no(value: Any) -> Any:
-    """YAML 1.1 reads an unquoted `no` as false."""
+    """Return false as "no", since YAML 1.1 reads an unquoted `no` as false."""
     return "no" if value is False else value
 
 
 def _by_name(value: Any) -> Any:
-    """Benchmarks as a mapping, however they were written; `true` takes one by its name, `false` leaves it out."""
+    """Return benchmarks, a list or a mapping, as a mapping; `true` selects one by name, `false` leaves it out."""
     if isinstance(value, list | tuple) and all(isinstance(name, str | int) for name in value):
         return {str(name): {} for name in value}
     if isinstance(value, dict):
@@ -60,20 +60,20 @@ MeasuredMetric = Literal[tuple(name for name, metric in METRICS.items() if not m
 
 
 class Component(TypedDict):
-    """A node that is built by its `_target_`; the other keys are checked by `daair.config.signatures`."""
+    """A node with `_target_`; `daair.config.signatures` checks its other keys."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
     _target_: str
 
 
 class Section(BaseModel):
-    """A part of the config with fixed keys; no key more, no conversion between types, no change afterwards."""
+    """A part of the config with fixed keys: strictly typed, immutable, without further keys."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Train(Section):
-    """conf/train: the loop's budget and habits."""
+    """Options of the training loop (conf/train)."""
 
     steps: Positive
     batch_size: Positive
@@ -95,7 +95,7 @@ class Train(Section):
 
 
 class Logger(Section):
-    """conf/logger: the mirror of a run's folder at Weights & Biases."""
+    """Options of the copy of a run's record at Weights & Biases (conf/logger)."""
 
     mode: Literal["online", "offline", "disabled"]
     project: Text
@@ -104,13 +104,13 @@ class Logger(Section):
 
 
 class Paths(Section):
-    """Where things go."""
+    """Folders for results."""
 
     runs: Text
 
 
 class Slurm(Section):
-    """What is asked of Slurm for each run."""
+    """Resources that each run requests from Slurm, and how the sweep waits for it."""
 
     partition: Text | None
     account: Text | None
@@ -128,7 +128,7 @@ class Slurm(Section):
 
 
 class Launch(Section):
-    """How runs are started."""
+    """Options of the launchers."""
 
     nodes: Positive
     num_processes: Positive
@@ -146,7 +146,7 @@ class Launch(Section):
 
     @property
     def world_size(self) -> int:
-        """Processes of a run on all its machines together."""
+        """The number of processes of a run on all its machines."""
         return self.nodes * self.num_processes
 
 
@@ -165,7 +165,7 @@ class StatusView(Section):
 
 
 class Evaluate(Section):
-    """How evaluations go about it; protocols and metrics are root keys."""
+    """Options of evaluations; protocols and metrics are root keys."""
 
     tile: Literal["auto"] | Annotated[int, Ge(32), MultipleOf(8)] | None
     overlap: Annotated[int, Ge(0)]
@@ -183,7 +183,7 @@ class Preview(Section):
 
 
 class Collate(Section):
-    """Options of task=collate; what a study's file says of them is frozen into its runs."""
+    """Options of task=collate; their values in a study's file are frozen into its runs."""
 
     source: Literal["folders", "wandb", "both"]
     project: Text | None
@@ -208,7 +208,7 @@ class Profile(Section):
 
 
 class BenchmarkDefinition(Section):
-    """One entry of `benchmarks`: nothing in it means the benchmark of that name, else it is one of the user's own."""
+    """One entry of `benchmarks`: empty for the built-in benchmark of that name, else a definition by the user."""
 
     input: Text | None = None
     target: Text | None = None
@@ -219,9 +219,9 @@ class BenchmarkDefinition(Section):
 
 
 class Config(Section):
-    """A checked, fully resolved config; components are plain dictionaries, `model` is the one to build.
+    """A checked, fully resolved config; components are plain dictionaries.
 
-    Its parts are further root keys: each root key that the model's config interpolates, as `router: ${router}` does.
+    The network's parts are extra root keys, those that the model's config interpolates, as in `router: ${router}`.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -256,11 +256,11 @@ class Config(Section):
     status: StatusView = not_identity()
     collate: Collate = not_identity()
     choices: dict[str, str] = Field(default_factory=dict, json_schema_extra={"identity": False})
-    """The option taken from each config group, e.g. {"model": "daair_tiny"}; composed, not a key of conf/."""
+    """The option chosen from each config group, e.g. {"model": "daair_tiny"}; not a key of conf/."""
 
     @property
     def parts(self) -> dict[str, Node]:
-        """The parts of the network by their root keys, such as `router`; they are arguments of `model`, too."""
+        """The parts of the network by root key, such as `router`; they are also arguments of `model`."""
         return dict(self.model_extra or {})
 
     def part(self, name: str) -> Node | None:
@@ -268,15 +268,15 @@ class Config(Section):
         return self.parts.get(name)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain dictionaries, lists, numbers and texts; equal for configs that were spelled differently.
+        """Return the config as JSON types; equal values that were written differently give equal results.
 
-        The order of `mix.tasks` means something (it numbers the labels): write it without sorting keys.
+        Do not sort its keys when writing it: the order of `mix.tasks` numbers the labels.
         """
         return self.model_dump(mode="json")
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Config:
-        """Return the config that `to_dict` described, e.g. a run's frozen config.
+        """Return the config from the output of `to_dict`, e.g. a run's frozen config.
 
         Raises:
             ConfigError: `data` does not describe a config of this version.
@@ -285,10 +285,10 @@ class Config(Section):
 
 
 def parse(schema: type[Config], data: dict[str, Any]) -> Config:
-    """Check `data` against the schema, as JSON: a list may be a tuple, an integer a float, and nothing else.
+    """Check `data` against the schema; of types, only lists become tuples and integers floats.
 
     Raises:
-        ConfigError: with every problem that was found.
+        ConfigError: `data` does not fit the schema; the error holds all problems.
     """
     model = data.get("model")
     parts = [value for value in model.values() if isinstance(value, Mapping)] if isinstance(model, Mapping) else []
@@ -304,7 +304,7 @@ def parse(schema: type[Config], data: dict[str, Any]) -> Config:
 
 
 def names_config(key: str) -> bool:
-    """Return whether a value of this dotted key can make another config of a config, by what the schema says of it."""
+    """Return whether a dotted key is part of a config's identity: whether its value can change a trained network."""
     first, *rest = key.split(".")
     if rest and rest[0] in NOT_IDENTITY.get(first, ()):
         return False
@@ -324,7 +324,7 @@ def _is_section(annotation: Any) -> bool:
 
 
 def known_keys(schema: type[BaseModel] = Config, prefix: str = "") -> set[str]:
-    """Return all dotted keys that the schema names."""
+    """Return all dotted keys of the schema."""
     keys: set[str] = set()
     for name, field in schema.model_fields.items():
         if name == "choices":

@@ -1,8 +1,8 @@
-"""Checks nodes with `_target_` against the signatures of what they name.
+"""Check nodes with `_target_` against the signatures of their targets.
 
-The signature is the schema: pydantic checks the arguments of a node as it checks a typed dictionary, which is made once
-from the target's signature. A parameter's annotation gives the type, `Annotated[float, Ge(0)]` the range. Nothing is
-declared twice, and a class from elsewhere is checked like our own, as far as it is annotated.
+Each signature becomes a typed dictionary once, against which pydantic checks the arguments of a node. The annotation of
+a parameter gives its type, and `Annotated[float, Ge(0)]` its range. A class from another package is checked in the same
+way, as far as it is annotated.
 """
 
 from __future__ import annotations
@@ -29,15 +29,14 @@ CONFIG = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
 SCALARS = (int, float, bool, str)
 
 Valid = dict[int, Collection[str]]
-"""The arguments that may be given in each mapping that was checked, by the mapping's `id`."""
+"""The valid arguments of each checked mapping, by the `id` of the mapping."""
 
 
 def check(node: Mapping[str, Any], key: str) -> tuple[dict[str, Any], list[Problem], set[str]]:
-    """Check the node at `key`, and the nodes within.
+    """Check the node at `key` and all nodes within it.
 
     Returns:
-        The node in canonical form (2 -> 2.0 where a float is wanted), what is wrong, and the dotted keys that the
-        signatures name.
+        The node in canonical form (2 -> 2.0 for a float), the problems, and, if there are any, the valid dotted keys.
     """
     if not is_node(node):
         return dict(node), [Problem(f"{key}._target_", "missing")], set()
@@ -46,17 +45,17 @@ def check(node: Mapping[str, Any], key: str) -> tuple[dict[str, Any], list[Probl
         checked, problems = _LOOSE.validate_python(node, context=valid), []
     except ValidationError as error:
         checked, problems = node, from_pydantic(error.errors(include_url=False), node, key)
-        problems.sort(key=lambda problem: problem.text != UNKNOWN)  # what is missing may be a slip of theirs
+        problems.sort(key=lambda problem: problem.text != UNKNOWN)  # a misspelled key explains a missing one
     return _canonical(node, checked), problems, set(_known(node, key, valid)) if problems else set()
 
 
 def takes(target: Callable[..., Any]) -> set[str]:
-    """Return the names of the parameters that can be given by name."""
+    """Return the names of the parameters that can be passed by name."""
     return set(_parameters(target)[0])
 
 
 def _parameters(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, Any], bool]:
-    """Return the parameters that can be given by name, their annotations, and whether others are accepted as well."""
+    """Return the parameters that can be passed by name, their annotations, and whether the target takes `**kwargs`."""
     try:
         parameters = inspect.signature(target).parameters
     except (ValueError, TypeError):  # some built-ins have none
@@ -73,12 +72,13 @@ def _parameters(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter
 
 @cache
 def _arguments(target: Callable[..., Any], partial: bool, own: bool) -> tuple[TypeAdapter[dict], Collection[str]]:
-    """Return the checker of a target's arguments, and the names that may be given.
+    """Return the checker of a target's arguments, and the names of the valid ones.
 
     Args:
-        target: what is called.
-        partial: the code supplies further arguments.
-        own: the target is of this package, where all arguments that the code supplies are positional without a default.
+        target: The class or function.
+        partial: Whether the code supplies further arguments.
+        own: Whether the target is of this package, where the code supplies exactly the positional arguments without a
+            default.
     """
     parameters, hints, open_ended = _parameters(target)
     fields: dict[str, Any] = dict.fromkeys(SPECIAL, NotRequired[Any])
@@ -99,14 +99,14 @@ def _typed_dict(name: str, fields: Mapping[str, Any], extra: str) -> type:
 
 
 def _accepting_nodes(hint: Any) -> Any:
-    """Return the annotation `hint` with every value but numbers, texts and flags allowed to be a node."""
+    """Return the annotation `hint` extended to accept a node as well, except for numbers, texts and flags."""
     if hint is Any or hint is inspect.Parameter.empty:
         return _Loose
     return _exact(hint) if hint in SCALARS else Annotated[_exact(hint), WrapValidator(_node_or)]
 
 
 def _exact(hint: Any) -> Any:
-    """Return `hint` for what YAML can say: numbers, texts and flags as they are, a list for any sequence."""
+    """Return `hint` for values from YAML: without conversion of numbers, texts and flags, and lists as sequences."""
     origin, args = get_origin(hint), get_args(hint)
     if hint in SCALARS:
         return Annotated[hint, Strict()]
@@ -133,7 +133,7 @@ _STANDARD = ("builtins", "collections.abc", "typing")
 
 
 def _is_understood(hint: Any) -> bool:
-    """Return whether pydantic can check the annotation: not a protocol that exists for type checkers only."""
+    """Return whether pydantic can check the annotation; it cannot check a protocol for type checkers, for example."""
     try:
         TypeAdapter(hint, config=CONFIG)
     except (PydanticUserError, SchemaError, TypeError, NameError, AttributeError):
@@ -166,7 +166,7 @@ def _node_or(value: Any, handler: Callable[[Any], Any], info: ValidationInfo) ->
 
 
 def _loose(value: Any, _: Callable[[Any], Any], info: ValidationInfo) -> Any:
-    """Check the nodes within a value of which no annotation says more."""
+    """Check the nodes within a value that has no annotation."""
     if is_node(value):
         return _checked_node(value, info.context)
     if isinstance(value, list | dict):
@@ -193,7 +193,7 @@ def _checked_node(node: Mapping[str, Any], valid: Valid) -> dict[str, Any]:
 
 
 def _known(value: Any, key: str, valid: Valid) -> Iterator[str]:
-    """Yield the dotted keys that may be given in the mappings that were checked."""
+    """Yield the valid dotted keys of the checked mappings."""
     for name in valid.get(id(value), ()):
         yield f"{key}.{name}"
     for name, item in value.items() if isinstance(value, Mapping) else ():
@@ -203,7 +203,7 @@ def _known(value: Any, key: str, valid: Valid) -> Iterator[str]:
 
 
 def _canonical(value: Any, checked: Any) -> Any:
-    """Return `value` with integers written as floats where the annotation asked for a float."""
+    """Return `value` with integers converted to floats where the annotation is a float."""
     if isinstance(checked, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(checked, list | tuple) and isinstance(value, list) and len(checked) == len(value):
