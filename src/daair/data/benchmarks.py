@@ -1,7 +1,8 @@
 """Benchmarks: named test sets, each with its degradation and its metric protocol.
 
-Noise and other synthetic degradations are drawn from a generator keyed by the benchmark's and the image's name, so an
-image's input is the same in any subset, order, batch or process. Images are cut to the protocol's size, then degraded.
+Images are first cropped to the size that the protocol prescribes, then degraded. The random generator of a synthetic
+degradation is keyed by the names of the benchmark and the image, so an image has the same input in any subset, order,
+batch or process.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,31 +24,32 @@ from daair.errors import UserError, unknown_name, with_full_keys
 from daair.metrics import PROTOCOLS, Protocol
 
 DEMO_PHOTOGRAPHS = ("astronaut", "chelsea", "coffee")
-"""Photographs of scikit-image that no mix trains on."""
+"""Photographs of scikit-image that belong to no training set of the mixes."""
 
 DEGRADED: dict[str, tuple[str, Degradation]] = {
     **{f"sigma{sigma}": (f"noise{sigma}", partial(degradations.noise, sigma=sigma)) for sigma in (15, 25, 50)},
     **{name: (name, getattr(degradations, name)) for name in ("rain", "haze", "blur", "lowlight", "snow", "jpeg")},
 }
-"""Degradations of clean test images by the last part of a benchmark's name: the label in mixes, and the function."""
+"""Degradations of clean test images, by the last part of a benchmark's name: the mixes' label, and the function."""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A named test set: where its images are, how they are degraded, and how they are measured.
+    """A named test set, with its images, its degradation and its metric protocol.
 
-    Its images come from a data set that is looked for under the root, from folders of the user's own, or, with neither,
-    from the photographs of the demo.
+    The images come from `dataset`, which is looked for under the root, or from the user's own folders `target` and
+    `input`. If none of these is set, they are the photographs of the demo.
 
     Attributes:
-        name: As on the command line and in tables.
-        label: What the mixes call its degradation, for networks that must be told; None if nobody has said.
+        name: Name on the command line and in tables.
+        label: The mixes' name of the degradation, for networks that need it as an input; None if it is not known.
         dataset: Name in `daair.data.catalogue.DATASETS`.
         target: Folder of the clean images.
-        input: Folder of the degraded images, if they are not made.
-        rule: How an input's name gives its target's, in folders of the user's own.
-        degrade: Makes the input from the clean image, if it is not given.
-        protocol: Name of the metric protocol, see `daair.metrics.PROTOCOLS`.
+        input: Folder of the degraded images; None if `degrade` makes them.
+        rule: Rule that gives the name of an input's target in the user's own folders; see
+            `daair.data.pairing.RULES`.
+        degrade: Function that makes the input from the clean image; None if the inputs are files.
+        protocol: Name of the metric protocol; see `daair.metrics.PROTOCOLS`.
     """
 
     name: str
@@ -62,17 +64,17 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Item:
-    """One image of a benchmark, read when asked for.
+    """One image of a benchmark, which is read on demand.
 
     Attributes:
         benchmark: Name of the benchmark.
         name: Name of the image, unique within the benchmark.
         protocol: Name of the benchmark's own metric protocol.
-        read_target: Returns the clean image as stored.
-        read_input: Returns the degraded image as stored, or None if it is to be made.
-        degrade: Makes the input, if it is not stored.
-        label: What the mixes call its degradation.
-        margin: Pixels that the stored target may have more than the input, on each side.
+        read_target: Function that reads the clean image.
+        read_input: Function that reads the degraded image; None if `degrade` makes it.
+        degrade: Function that makes the input from the clean image; None if the input is a file.
+        label: The mixes' name of the degradation; None if it is not known.
+        margin: Number of pixels by which the stored target may exceed the input on each side.
     """
 
     benchmark: str
@@ -85,13 +87,13 @@ class Item:
     margin: int = 0
 
     def pair(self, protocol: Protocol | None = None) -> tuple[Image, Image]:
-        """Return input and target, uint8 RGB, (H, W, 3), cut as the protocol says.
+        """Return input and target, uint8 RGB, (H, W, 3), cropped as a protocol prescribes.
 
         Args:
-            protocol: The one to cut for; by default the benchmark's own.
+            protocol: The metric protocol; by default the benchmark's own.
 
         Raises:
-            UserError: A file cannot be read, or the two differ in size.
+            UserError: A file cannot be read, the two differ in size, or they are too small for the protocol.
         """
         protocol = protocol or PROTOCOLS[self.protocol]
         target = self.read_target()
@@ -131,14 +133,14 @@ BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _
 
 
 def load_benchmark(benchmark: str | Benchmark, root: str | Path | None = None) -> list[Item]:
-    """List a benchmark's images; none is read yet.
+    """List a benchmark's images without reading them.
 
     Args:
-        benchmark: One of `BENCHMARKS` by name, or another's definition.
-        root: Folder with the data sets; not needed for `demo_*` and for folders of the user's own.
+        benchmark: Name in `BENCHMARKS`, or a definition.
+        root: Folder with the data sets; not needed for `demo_*` and for the user's own folders.
 
     Raises:
-        UserError: Unknown name, missing or empty folder, or an input without its clean image.
+        UserError: The name is unknown, a folder is missing or empty, or an input has no target.
     """
     benchmark = find_benchmark(benchmark)
     item = partial(Item, benchmark.name, protocol=benchmark.protocol, degrade=benchmark.degrade, label=benchmark.label)
@@ -168,21 +170,22 @@ def define(
     protocol: str | None = None,
     label: str | None = None,
 ) -> Benchmark:
-    """Describe a benchmark of the user's own: a folder of clean images, and their degraded inputs.
+    """Define a benchmark from the user's own folders, or one of `BENCHMARKS` with another protocol.
 
-    Without `target` it is one of `BENCHMARKS`, perhaps with another protocol.
+    One of `BENCHMARKS` is returned if no argument but `name` and `protocol` is given. Otherwise `target` and either
+    `input` or `degrade` are needed; see `Benchmark` for their meaning.
 
     Args:
-        name: Names it in tables, and keys its random numbers.
+        name: Name in tables, which also keys the random generators.
         target: Folder of the clean images.
-        input: Folder of the degraded images; or `degrade`.
-        rule: How an input's name gives its target's, one of `daair.data.pairing.RULES`; by default `same`.
-        degrade: Makes the inputs: one of `DEGRADED`, or a function.
+        input: Folder of the degraded images.
+        rule: One of `daair.data.pairing.RULES`; by default `same`.
+        degrade: Name in `DEGRADED`, or a function.
         protocol: Name of the metric protocol; by default `promptir`.
-        label: What the mixes call the degradation, for networks that must be told.
+        label: The mixes' name of the degradation; by default that of `DEGRADED`, if `degrade` is a name.
 
     Raises:
-        UserError: What is given does not make a benchmark; the message begins with an argument where one is to blame.
+        UserError: The arguments do not define a benchmark; the message begins with the name of a wrong argument.
     """
     if protocol is not None and protocol not in PROTOCOLS:
         raise UserError(f"protocol: {unknown_name(protocol, PROTOCOLS)}")
@@ -206,10 +209,10 @@ def define(
 
 
 def find_benchmark(benchmark: str | Benchmark) -> Benchmark:
-    """Return a benchmark by name; a definition is returned as it is.
+    """Return the benchmark of a name; a definition is returned as it is.
 
     Raises:
-        UserError: There is no such benchmark; the message suggests the nearest name.
+        UserError: The name is unknown; the message suggests the nearest one.
     """
     if isinstance(benchmark, Benchmark):
         return benchmark
@@ -219,10 +222,10 @@ def find_benchmark(benchmark: str | Benchmark) -> Benchmark:
 
 
 def why_missing(benchmark: str | Benchmark, root: str | Path | None = None) -> str | None:
-    """Return in one line why a benchmark cannot be run for lack of data; None if it can.
+    """Return one line that says which data a benchmark lacks; None if it can be run.
 
     Raises:
-        UserError: A name is unknown.
+        UserError: The name is unknown.
     """
     benchmark = find_benchmark(benchmark)
     try:
@@ -233,7 +236,7 @@ def why_missing(benchmark: str | Benchmark, root: str | Path | None = None) -> s
 
 
 def _located(benchmark: Benchmark, root: str | Path | None) -> LocatedDataset:
-    """Find the benchmark's data set, or say where it was looked for."""
+    """Find the benchmark's data set; raise a UserError that names the expected folders if it is missing."""
     first, others = likely_folders(benchmark.dataset, root or "")
     if root is None:
         raise UserError(f"root: needed by benchmark {benchmark.name}; the folder with {first}")

@@ -1,12 +1,13 @@
-"""Pictures of files, decoded once instead of at every sample.
+"""A cache of decoded images, so that a file is decoded once instead of for every sample.
 
-A list of files is decoded in chunks. A chunk is one file of bare pixels beside a small index, written whole or not at
-all and mapped into memory: all processes of a run and all runs of a machine share the system's page cache, which gives
-memory back when others need it. Without a folder the chunks stay in the memory of this process, and its forks share it.
+Files are decoded in chunks. A chunk is stored as one file of raw pixels and a small index, both written atomically, and
+is mapped into memory. All processes and runs on a machine thus share its pages in the operating system's page cache,
+which are evicted when memory is short. Without a folder, the chunks are kept in the memory of this process and shared
+with its forks.
 
-A chunk is named by the path, size and time of change of its files, so a changed file is decoded anew. Processes that
-start together share the work: each takes a chunk that nobody else is at. Whatever lies beyond the limit is looked at
-once, so that a damaged file is found before a training begins, and decoded whenever it is asked for.
+A chunk is named by a hash of the paths, sizes and modification times of its files, so a changed file is decoded again.
+Processes that start together share the work: each decodes chunks that no other process is working on. Files beyond the
+size limit are decoded once to find damaged ones before training begins, and then again at each use.
 """
 
 import contextlib
@@ -32,15 +33,15 @@ from daair.errors import UserError
 from daair.files import replacing, write_text
 
 VERSION = 1
-"""Version of the stored format; what another version stored is not read."""
+"""Version of the stored format; files of other versions are not read."""
 
-CHUNK = 64  # files: few enough to lose little work to a kill, many enough for some hundred chunks of a large set
-_POLL = 0.2  # seconds between two looks at chunks that other processes are at
+CHUNK = 64  # files per chunk: a killed process loses little work, and a large set has only some hundred chunks
+_POLL = 0.2  # seconds to wait for chunks that other processes are decoding
 
 
 @dataclass
 class _Chunk:
-    """Some files, their sizes in pixels, and their pixels one after the other unless they lie beyond the limit."""
+    """Some files, their sizes in pixels, and their concatenated pixels unless these exceed the limit."""
 
     files: Sequence[Path]
     key: str
@@ -50,32 +51,35 @@ class _Chunk:
     offsets: list[int] = field(default_factory=list)
 
     def set(self, shapes: Iterable[Sequence[int]]) -> int:
-        """Note the sizes, and return the number of bytes of all pixels."""
+        """Set the sizes of the images, and return the total number of bytes of their pixels."""
         self.shapes = [(height, width) for height, width in shapes]
         self.offsets = np.cumsum([0, *(height * width * 3 for height, width in self.shapes)]).tolist()
         return self.offsets[-1]
 
     def image(self, position: int) -> Image | None:
-        """Return the pixels of one file, read-only; None beyond the limit."""
+        """Return the pixels of one file, read-only; None if they are not kept."""
         if self.data is None:
             if self.stored is None:
                 return None
-            self.data = np.asarray(np.memmap(self.stored, np.uint8, "r"))  # plain arrays are cut faster
+            self.data = np.asarray(np.memmap(self.stored, np.uint8, "r"))  # slicing a plain array is faster
         start, stop = self.offsets[position], self.offsets[position + 1]
         return self.data[start:stop].reshape(*self.shapes[position], 3)
 
     def __getstate__(self) -> dict:
-        """Leave out a mapped file: the process that the chunk is sent to maps it again."""
+        """Leave out a mapped file; the process that receives the chunk maps it again."""
         return self.__dict__ | ({"data": None} if self.stored is not None else {})
 
 
 class Decoded:
-    """Decoded pictures of files.
+    """A cache of decoded images.
 
     Args:
-        folder: Where decoded pictures are kept, for all runs; made if missing, and may be deleted at any time. None
-            keeps them in this process's memory.
-        limit: Bytes of pixels to keep.
+        folder: Folder for decoded images, shared by all runs; it is created if missing and may be deleted at any time.
+            None keeps the images in the memory of this process.
+        limit: Number of bytes of pixels to keep.
+
+    Attributes:
+        errors: The reason why a file cannot be read, by file, for the unreadable ones that `fill` has met.
     """
 
     def __init__(self, folder: str | Path | None = None, limit: float = 8e9) -> None:
@@ -85,11 +89,11 @@ class Decoded:
         self._places: dict[Path, tuple[_Chunk, int]] = {}
 
     def fill(self, files: Iterable[Path], advance: Callable[[], None] = lambda: None) -> None:
-        """Decode files that were not decoded before, and note in `errors` what cannot be read.
+        """Decode the files that are not in the cache yet, and add the unreadable ones to `errors`.
 
         Args:
-            files: In an order that is the same in every run, since neighbours share a chunk.
-            advance: Called once for each file.
+            files: Files in an order that is the same in every run, because consecutive files share a chunk.
+            advance: Called once for each decoded file.
         """
         new = [file for file in dict.fromkeys(files) if file not in self._places and file not in self.errors]
         keys = dict(zip(new, _identities(new), strict=True))
@@ -110,17 +114,17 @@ class Decoded:
         self._places = {file: place for file, place in self._places.items() if file not in self.errors}
 
     def shape(self, picture: PathOrImage) -> tuple[int, int]:
-        """Return height and width of a readable picture that `fill` has seen, or of an image."""
+        """Return height and width of an array, or of a readable file that was given to `fill`."""
         if isinstance(picture, np.ndarray):
             return picture.shape[:2]
         chunk, position = self._places[picture]
         return chunk.shapes[position]
 
     def read(self, picture: PathOrImage) -> Image:
-        """Return a picture as uint8 RGB, (H, W, 3), not to be written to; an image stands for itself.
+        """Return an image as uint8 RGB, (H, W, 3), which must not be modified; an array is returned as it is.
 
         Raises:
-            UserError: A file that is not kept has become unreadable.
+            UserError: A file whose pixels are not kept has become unreadable.
         """
         if isinstance(picture, np.ndarray):
             return picture
@@ -130,7 +134,7 @@ class Decoded:
 
     @contextlib.contextmanager
     def _claim(self, chunk: _Chunk) -> Iterator[bool]:
-        """Yield whether this process may build the chunk; false while another one does."""
+        """Yield whether this process may build the chunk; False while another process is building it."""
         if self.folder is None:
             yield True
             return
@@ -141,18 +145,19 @@ class Decoded:
         except Timeout:
             yield False
             return
-        except (OSError, NotImplementedError):  # a disk without locks, or read-only: do without
+        except (OSError, NotImplementedError):  # the disk is read-only or has no locks; work without one
             yield True
             return
         try:
             yield True
         finally:
-            # Whoever opened the file before it goes finds the chunk built; at worst it is built twice, the same.
+            # A process that opened the lock file before its removal finds the chunk built. At worst, two processes
+            # build it, with the same contents.
             lock.release()
             (self.folder / f".{chunk.key}.lock").unlink(missing_ok=True)
 
     def _load(self, chunk: _Chunk) -> bool:
-        """Take a chunk from the folder, if it is there and holds what is wanted."""
+        """Load a stored chunk; return whether it needs no building."""
         if self.folder is None or not chunk.key:
             return False
         index, pixels = self.folder / f"{chunk.key}.json", self.folder / f"{chunk.key}.rgb"
@@ -167,18 +172,18 @@ class Decoded:
         return chunk.stored is not None or not self._fits(size)
 
     def _build(self, chunk: _Chunk) -> bool:
-        """Decode a chunk, and keep it if it fits."""
+        """Decode a chunk, and keep its pixels if they fit into the limit; always return True."""
         results = list(in_threads(_decode, chunk.files))
         for file, result in zip(chunk.files, results, strict=True):
             if isinstance(result, str):
                 self.errors[file] = result
         images = [np.zeros((0, 0, 3), np.uint8) if isinstance(result, str) else result for result in results]
         size = chunk.set(image.shape[:2] for image in images)
-        # A chunk with errors is not written: the next run looks again, since rights may change and the file does not.
+        # A chunk with errors is not written, because a file may become readable without a change of its key.
         store = self.folder is not None and not any(isinstance(result, str) for result in results)
         fits = self._fits(size)
         if store:
-            with contextlib.suppress(OSError):  # a full or read-only disk costs time and nothing else
+            with contextlib.suppress(OSError):  # a full or read-only disk only costs time
                 self._write(chunk, images if fits else [])
         if fits:
             self.left -= size
@@ -188,7 +193,7 @@ class Decoded:
         return True
 
     def _write(self, chunk: _Chunk, images: Sequence[Image]) -> None:
-        """Write pixels, then the index that makes them count."""
+        """Write the pixels, then the index, without which the pixels are not read."""
         pixels = self.folder / f"{chunk.key}.rgb"
         if images:
             with replacing(pixels) as temporary, open(temporary, "wb") as file:
@@ -208,7 +213,7 @@ class Decoded:
 
 
 def _decode(file: Path) -> Image | str:
-    """Return the picture, or what is wrong with it in one line without its name."""
+    """Return the image, or one line without the file's name that says why it is unreadable."""
     try:
         return read_rgb(file)
     except UserError as error:
@@ -216,7 +221,7 @@ def _decode(file: Path) -> Image | str:
 
 
 def _identities(files: Iterable[Path]) -> Iterator[str]:
-    """Yield texts that change whenever the file does; the same for a folder and a link to it."""
+    """Yield a text for each file that changes whenever the file does; links to its folder do not matter."""
     folders: dict[Path, str] = {}
     for file in files:
         if file.parent not in folders:

@@ -1,4 +1,4 @@
-"""A mix: which tasks are trained, on which images, in which proportion."""
+"""Mixes: the tasks of a training with their images and their proportions."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -22,34 +22,33 @@ from daair.errors import UserError, naming_full_keys
 
 
 class Mix:
-    """Tasks, their images and their proportions.
+    """A mix of tasks.
 
-    Each task is trained on pairs of files, or on clean images that are degraded on the fly. Construction is cheap: no
-    folder is listed before `images` is asked for, and no file is read before `prepare` or the first data set.
+    Each task is trained on pairs of files, or on clean images that are degraded on the fly. Construction is cheap: the
+    first access to `images` lists the folders, and `prepare` or the first data set reads the files.
 
     Args:
-        tasks: The tasks by name, as `MixTask` or as its arguments. Their order numbers the labels.
-        train: Sources of the clean images to train on. Their paths are relative to `root`.
-        val: Sources of held-out clean images, disjoint from `train`.
-        source: Of the tasks that have pairs and do not say themselves what they are trained on: `paired`, `synthetic`,
-            or `auto`, which is paired where at least `min_pairs` pairs are there.
-        min_pairs: See `source`.
-        synthetic_repeats: How often an epoch visits each clean image, for each task that is made from it.
-        balance: `repeats`: shares follow from the numbers of images and their repeats, as in the papers. `equal`:
-            all tasks have the same share, and levels of noise are one task. `auto`: `repeats` if every task that has
-            pairs is trained on them, else `equal`.
+        tasks: Tasks by name, as `MixTask` or as its arguments. A sample's label is its task's position here.
+        train: Sources of the clean training images; their paths are relative to `root`.
+        val: Sources of the clean validation images, disjoint from `train`.
+        source: Default for tasks that have pairs: `paired`, `synthetic`, or `auto`, which means `paired` if at least
+            `min_pairs` pairs are found and `synthetic` otherwise.
+        min_pairs: Smallest number of pairs that `source=auto` uses.
+        synthetic_repeats: Number of times that an epoch visits each clean image, for each synthetic task.
+        balance: `repeats` makes shares proportional to the numbers of images and their repeats, as in the papers.
+            `equal` gives all tasks the same share and counts all noise levels as one task. `auto` means `repeats` if
+            every task that has pairs is trained on them, else `equal`.
         patch: Height and width of training crops in pixels.
-        augment: Flip and rotate crops by multiples of 90 degrees, at random.
+        augment: Whether to flip and rotate crops by multiples of 90 degrees at random.
         val_patch: Height and width of validation crops in pixels.
-        val_crops: Validation crops of each task, spread over the images.
-        holdout: Part of the clean images of pairs that is held out for validation, where there is no degradation to
-            validate with.
+        val_crops: Number of validation crops of each task.
+        holdout: Fraction of the clean images of a task that is held out for validation if the task has no `degrade`.
         root: Folder with the data, for sources, pairs and benchmarks that read files.
-        cache: Folder for decoded pictures, shared by all runs; None keeps them in memory.
-        cache_gb: Gigabytes of decoded pictures to keep; what lies beyond is decoded at each use.
-        on_bad_file: `error`, or `skip`: leave out files that cannot be used, and say which.
+        cache: Folder for decoded images, shared by all runs; None keeps them in memory.
+        cache_gb: Gigabytes of decoded images to keep; further images are decoded at each use.
+        on_bad_file: `error` refuses unusable files; `skip` leaves them out and reports them.
         benchmarks: Names of the test sets that belong to this mix; see `daair.data.benchmarks`.
-        name: Name of the mix, for messages.
+        name: Name of the mix for messages.
     """
 
     def __init__(
@@ -85,40 +84,40 @@ class Mix:
             raise UserError(f"root: needed by mix={name}; the folder with train/clean and val/clean")
         self.decoded = Decoded(cache, cache_gb * 1e9)
         self.screen = Screen(self.decoded, skip=on_bad_file == "skip")
-        self._notes: dict[str, str] = {}  # why pairs that are there are not used
+        self._notes: dict[str, str] = {}  # by label: the reason why existing pairs are not used
         self._ready: tuple[dict[str, TaskImages], dict[str, TaskImages]] | None = None
 
     @property
     def labels(self) -> list[str]:
-        """Names of the tasks in the order of the config; a sample's label is the position here."""
+        """Names of all tasks; a sample's label is a position in this list."""
         return list(self.tasks)
 
     @property
     def active(self) -> list[str]:
-        """Names of the tasks that are trained."""
+        """Names of the tasks that are trained: those with a positive weight."""
         return [label for label, task in self.tasks.items() if task.weight > 0]
 
     @cached_property
     def images(self) -> dict[str, TaskImages]:
-        """Images of each active task, as found on this disk; folders are listed, and no file is opened.
+        """Images of each active task by name; the first access lists the folders and opens no file.
 
         Raises:
-            UserError: Something is not there, or a file has no partner.
+            UserError: A folder is missing or empty, or an input has no target.
         """
         if self.root is not None:
             check_folder(self.root, "root: ")
         return {label: self._paired(label) or self._synthetic(label) for label in self.active}
 
     def prepare(self, progress: Callable[[str, int], Any] | None = None) -> None:
-        """Decode what was not decoded before, and leave out or refuse what cannot be used.
+        """Decode all files that are not in the cache yet, and leave out or refuse the unusable ones.
 
-        Workers that are forked afterwards share the decoded pictures.
+        Workers that are forked afterwards share the decoded images. Further calls do nothing.
 
         Args:
-            progress: Makes a context manager from a name and a total, whose `advance()` is called that often.
+            progress: Returns a context manager, given a name and a total; its `advance()` is called `total` times.
 
         Raises:
-            UserError: Files cannot be used; the text names one and says what to do.
+            UserError: A file is unusable and `on_bad_file` is `error`, or a task has no usable image.
         """
         if self._ready is not None:
             return
@@ -139,11 +138,9 @@ class Mix:
         self._ready = train, val
 
     def train_dataset(self, seed: int, views: int = 1) -> TrainDataset:
-        """Return the endless training samples of one seed.
+        """Return the endless training samples of one seed, with `views` crops of an image in each sample.
 
-        Args:
-            seed: Decides everything random.
-            views: Crops of an image in each sample; see `TrainDataset`.
+        See `TrainDataset` for the fields of a sample.
         """
         self.prepare()
         images, counts = [self._ready[0].get(label) for label in self.labels], self.samples()
@@ -151,16 +148,13 @@ class Mix:
         return TrainDataset(images, counts, self.decoded, self.patch, self.augment, seed, views)
 
     def val_dataset(self) -> ValDataset:
-        """Return fixed held-out crops: `val_crops` for each active task.
-
-        They do not depend on the run's seed, so that runs can be compared.
-        """
+        """Return the validation crops: `val_crops` of each active task, which are the same for all seeds."""
         self.prepare()
         images = [(self.labels.index(label), label, images) for label, images in self._ready[1].items()]
         return ValDataset(images, self.decoded, self.val_patch, self.val_crops)
 
     def samples(self) -> dict[str, int]:
-        """Return how many samples an epoch has of each active task."""
+        """Return the number of samples of each active task in an epoch."""
         self.prepare()
         images = self._ready[0]
         natural = {label: len(images[label]) * self._repeats(label) for label in images}
@@ -172,14 +166,14 @@ class Mix:
         return dict(zip(images, apportion(sum(natural.values()), weights), strict=True))
 
     def balance_used(self) -> str:
-        """Return what `balance=auto` comes to: `repeats` or `equal`."""
+        """Return the balance in use, `repeats` or `equal`, with `auto` resolved."""
         if self.balance != "auto":
             return self.balance
         paired = (self.images[label].source == "paired" for label in self.active if self.tasks[label].pairs is not None)
         return "repeats" if all(paired) else "equal"
 
     def summary(self) -> dict[str, Any]:
-        """Return what is trained on, for the record: sources, numbers, and a digest that tells other files apart."""
+        """Return the sources, numbers of images and digests of the training data, for the run's record."""
         samples, (train, val) = self.samples(), self._ready
         degradations = {
             label: {
@@ -207,7 +201,7 @@ class Mix:
         }
 
     def clean_files(self) -> list[Path]:
-        """Return the clean files that are trained on."""
+        """Return the clean files of all active tasks, each once."""
         clean = (pictures[0] for images in self.images.values() for pictures in images.pictures)
         return list(dict.fromkeys(picture for picture in clean if isinstance(picture, Path)))
 
@@ -220,12 +214,12 @@ class Mix:
         return "synthetic" if task.pairs is None else task.source or self.source
 
     def _needs_clean(self, label: str) -> bool:
-        """Return whether, without a root, a task can only be made from clean images."""
+        """Return whether a task needs clean images if there is no root."""
         source = self._source(label)
         return source == "synthetic" or (source == "auto" and self.tasks[label].pairs.needs_root)
 
     def _paired(self, label: str) -> TaskImages | None:
-        """Return the pairs of a task, or None if they are not to be used."""
+        """Return the pairs of a task, or None if it is synthetic."""
         task, source = self.tasks[label], self._source(label)
         if source == "synthetic":
             return None
@@ -256,7 +250,7 @@ class Mix:
         return replace(self._clean, degrade=degrade)
 
     def _repeats(self, label: str) -> int:
-        """Return how often an epoch visits each image of a task."""
+        """Return the number of times that an epoch visits each image of a task."""
         task, paired = self.tasks[label], self.images[label].source == "paired"
         own = task.repeats if paired or task.pairs is None else None
         return own or (1 if paired else self.synthetic_repeats)
@@ -280,5 +274,5 @@ def _clean_images(sources: Sequence[ImageSource], root: str | None) -> TaskImage
 
 
 def _kind(label: str) -> str:
-    """Return the kind of task that a label belongs to: noise15, noise25 and noise50 are noise."""
+    """Return a label without trailing digits: `noise` for `noise15`, `noise25` and `noise50`."""
     return label.rstrip("0123456789") or label
