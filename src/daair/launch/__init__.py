@@ -1,1 +1,1 @@
-"""Many runs on one machine: what to run, on which devices, and one process for each."""
+"""Launch many runs, on the devices of this machine or on a Slurm cluster."""

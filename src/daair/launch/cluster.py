@@ -1,7 +1,7 @@
-"""Sweep on a cluster: submit what is missing and not with Slurm yet; then, if asked to, wait for it.
+"""Run a sweep on a Slurm cluster: submit the unfinished runs that are not queued yet, then optionally wait for them.
 
-Nothing here has to stay alive. Which job does which run stands in the runs' folders, so the same command, given again,
-finds what is queued and what runs, submits the rest and waits for all of it.
+The sweep's process may end at any time. The runs' folders hold the numbers of their Slurm jobs, so the same command
+finds queued and running jobs again, submits the others and waits for all.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ INTERRUPTED = 130  # exit status after Ctrl-C
 
 
 def sweep(jobs: Sequence[Job]) -> int:
-    """Have Slurm do what is missing of these jobs.
+    """Submit the unfinished jobs to Slurm and, with `launch.wait`, wait for them.
 
     Returns:
-        The exit status: 0 all done (or submitted, with launch.wait=false), 1 something is not, 130 after Ctrl-C.
+        The exit status: 0 if all runs are done (or submitted, with launch.wait=false), 1 if not, 130 after Ctrl-C.
 
     Raises:
-        UserError: Slurm does not answer or refuses, or a folder cannot be written.
+        UserError: Slurm does not answer or refuses a job, or a folder cannot be written.
     """
     launch = jobs[0].config.launch
     missed, skipped = missing(jobs, launch.rerun, lambda job: Record(job.folder).status())
@@ -61,7 +61,7 @@ def sweep(jobs: Sequence[Job]) -> int:
 
 
 def in_queue(jobs: Sequence[Job]) -> dict[str, str]:
-    """Return names of the runs that a job of Slurm waits with or works on, and its number.
+    """Return the runs with a queued or running Slurm job, as run name -> job number.
 
     Raises:
         UserError: Slurm does not answer.
@@ -76,7 +76,7 @@ def in_queue(jobs: Sequence[Job]) -> dict[str, str]:
 
 
 def request(cfg: Config) -> str:
-    """Return what a run asks for, in words."""
+    """Return the resources that a run requests, in words."""
     asked = slurm.resources(cfg)
     machines = f"{cfg.launch.nodes} machine{'s' * (cfg.launch.nodes > 1)}"
     each = f"{cfg.launch.num_processes} processes, {asked['cpus_per_task']} CPUs, {asked.get('gpus_per_node', 0)} GPUs"
@@ -85,7 +85,7 @@ def request(cfg: Config) -> str:
 
 @dataclass
 class Cluster:
-    """Stands for the devices in what a sweep shows."""
+    """A stand-in for `Pool` in the display of a sweep on Slurm."""
 
     kind: str = "slurm"
     devices: tuple[str, ...] = ("",)
@@ -96,12 +96,12 @@ class Cluster:
 
 
 class Watch:
-    """Waits until Slurm has let go of all runs.
+    """A loop that waits until no run has a Slurm job any more.
 
     Args:
         jobs: The jobs to wait for.
-        numbers: Their names -> the numbers that Slurm gave them.
-        view: Shows how it goes.
+        numbers: The numbers of their Slurm jobs, by run name.
+        view: The display of the sweep.
     """
 
     def __init__(self, jobs: Sequence[Job], numbers: Mapping[str, str], view: View) -> None:
@@ -109,7 +109,7 @@ class Watch:
         self.endings: dict[str, Ending] = {}
 
     def run(self, poll: float) -> int:
-        """Look every `poll` seconds; returns the exit status."""
+        """Ask Slurm every `poll` seconds until all runs have ended, and return the exit status."""
         begun, answered = time.monotonic(), True
         try:
             with self.view.live(len(self.left)):
@@ -142,7 +142,7 @@ class Watch:
 
 
 def ending(job: Job, number: str) -> Ending:
-    """Return how a run stands whose Slurm job is gone; what the run could not record itself is recorded now."""
+    """Return how a run ended whose Slurm job is gone; a run that could not record its end is marked interrupted."""
     record = Record(job.folder)
     status = record.status()
     if status.state == "done":

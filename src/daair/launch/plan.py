@@ -1,4 +1,4 @@
-"""Choose what a sweep does and in which order. Pure functions: nothing is started, read or written here."""
+"""Choose the runs of a sweep and their order, in pure functions that start, read and write nothing."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from daair.runs.record import Status
 
 @dataclass(frozen=True)
 class Selection:
-    """Which jobs of a sweep are to be done.
+    """The jobs of a sweep that are to run, and the others.
 
     Attributes:
-        jobs: Each run once, in the order in which they are started.
-        skipped: Names of the others, and why.
+        jobs: One job per run, in the order of their start.
+        skipped: The name of each other job and the reason to skip it.
     """
 
     jobs: tuple[Job, ...]
@@ -26,27 +26,27 @@ class Selection:
 
 
 def processes(job: Job) -> int:
-    """Return how many devices a job needs at a time."""
+    """Return the number of processes of a job, each of which needs a device."""
     return job.config.launch.num_processes
 
 
 def cost(job: Job) -> float:
-    """Return a job's training pixels: what its duration grows with, as far as the config tells."""
+    """Return the number of pixels that a job trains on, an estimate of its cost from the config alone."""
     train, patch = job.config.train, job.config.mix.get("patch")
     side = patch if isinstance(patch, int) else 1
     return float(train.steps * train.accumulation * train.batch_size * side**2)
 
 
 def duration(job: Job) -> float:
-    """Return `cost` for each process."""
+    """Return the cost per process, an estimate of the job's duration."""
     return cost(job) / processes(job)
 
 
 def select(jobs: Sequence[Job], pool: Pool, rerun: str, status: Callable[[Job], Status]) -> Selection:
-    """Choose and order what is to be done on the devices of `pool`; see `missing`.
+    """Choose and order the jobs to run on the devices of `pool`; see `missing`.
 
     Raises:
-        UserError: A job asks for more than the pool has, or is no training.
+        UserError: A job needs more devices than the pool has, or is not a training.
     """
     for job in jobs:
         if job.config.launch.nodes > 1:
@@ -60,19 +60,19 @@ def select(jobs: Sequence[Job], pool: Pool, rerun: str, status: Callable[[Job], 
 def missing(
     jobs: Sequence[Job], rerun: str, status: Callable[[Job], Status]
 ) -> tuple[list[Job], list[tuple[str, str]]]:
-    """Choose what is to be done.
+    """Choose the jobs to run.
 
     Args:
-        jobs: What is asked for; several may ask for the same run.
-        rerun: `launch.rerun`: `failed` does everything that is not done, `none` leaves those alone that failed, `all`
-            does also the finished ones again.
-        status: Tells how a job's run stands.
+        jobs: The jobs of the command; several may be the same run.
+        rerun: The value of `launch.rerun`: `failed` selects all unfinished runs, `none` skips those that failed, `all`
+            also selects the finished ones.
+        status: A function that returns the status of a job's run.
 
     Returns:
-        Each run once, in its order; names of the others, and why.
+        One job per run, in the given order, and the names of the other jobs with the reasons to skip them.
 
     Raises:
-        UserError: A job is no training, so that it has no run.
+        UserError: A job is not a training, so that it has no run.
     """
     runs: dict[tuple, Job] = {}
     skipped = []
@@ -92,16 +92,16 @@ def missing(
 
 
 def ordered(jobs: Sequence[Job], pool: Pool) -> tuple[Job, ...]:
-    """Return the largest first where that ends the sweep sooner, else the order in which they were asked for."""
+    """Return the jobs with the largest first if the sweep then ends sooner, else in the given order."""
     largest_first = sorted(jobs, key=cost, reverse=True)
     sooner = makespan(largest_first, pool) < makespan(jobs, pool) * (1 - 1e-9)
     return tuple(largest_first if sooner else jobs)
 
 
 def first_fit(waiting: list[Job], pool: Pool, alone: Collection[str] = ()) -> tuple[Job, Share] | None:
-    """Take the first job for which there are free devices out of the waiting ones, and take its devices.
+    """Remove the first waiting job that has enough free devices, take these devices, and return both; else None.
 
-    Jobs whose names are in `alone` share their devices with nobody.
+    Jobs whose names are in `alone` do not share their devices.
     """
     for i, job in enumerate(waiting):
         if (share := pool.take(processes(job), job.name in alone)) is not None:
@@ -112,7 +112,7 @@ def first_fit(waiting: list[Job], pool: Pool, alone: Collection[str] = ()) -> tu
 
 @dataclass(frozen=True)
 class Slot:
-    """When a job would run, in units of `cost`, and on which devices."""
+    """The planned devices of a job, and its begin and end in units of `cost`."""
 
     job: Job
     share: Share
@@ -121,9 +121,9 @@ class Slot:
 
 
 def schedule(jobs: Sequence[Job], pool: Pool) -> list[Slot]:
-    """Return how the jobs would follow one another if their costs told their durations; `pool` stays as it is."""
+    """Return the planned slots of the jobs under the assumption that `duration` holds; `pool` is not changed."""
     pool, waiting, slots = pool.copy(), list(jobs), []
-    running: list[tuple[float, int, Share]] = []  # end, number (for equal ends), what is given back then
+    running: list[tuple[float, int, Share]] = []  # end, number (breaks ties), devices to give back
     now = 0.0
     while waiting or running:
         while (fit := first_fit(waiting, pool)) is not None:
@@ -135,5 +135,5 @@ def schedule(jobs: Sequence[Job], pool: Pool) -> list[Slot]:
 
 
 def makespan(jobs: Sequence[Job], pool: Pool) -> float:
-    """Return when the last of the jobs would end, in units of `cost`."""
+    """Return the planned end of the last job, in units of `cost`."""
     return max((slot.end for slot in schedule(jobs, pool)), default=0.0)

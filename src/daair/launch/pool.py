@@ -1,4 +1,4 @@
-"""The devices of a sweep: GPUs as this process sees them, or slots of the CPU."""
+"""The devices of a sweep: the GPUs visible to this process, or slots of the CPU."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 MASK = "CUDA_VISIBLE_DEVICES"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-"""Environment variables by which the libraries of a process learn how many threads to use."""
+"""Environment variables with which numerical libraries limit their number of threads."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """Devices that were taken for one run; `alone` when nothing else may run there meanwhile."""
+    """The devices of one run; with `alone` no other run may use them at the same time."""
 
     devices: tuple[str, ...]
     alone: bool = False
@@ -27,14 +27,14 @@ class Share:
 
 @dataclass
 class Pool:
-    """Devices, and how many runs each of them holds.
+    """A set of devices and the number of runs on each.
 
     Attributes:
-        kind: what they are.
-        devices: their names; of GPUs as they stand in CUDA_VISIBLE_DEVICES.
-        room: runs that a device can hold at a time.
-        threads: CPU threads for each process of a run; None leaves it to the libraries.
-        load: runs that each device holds now.
+        kind: The kind of all devices.
+        devices: Their names; for GPUs as in CUDA_VISIBLE_DEVICES.
+        room: The number of runs that may share a device.
+        threads: The number of CPU threads per process; None leaves it to the libraries.
+        load: The number of runs on each device now.
     """
 
     kind: Literal["cpu", "gpu"]
@@ -47,14 +47,14 @@ class Pool:
         self.load = self.load or dict.fromkeys(self.devices, 0)
 
     def copy(self) -> Pool:
-        """Return the same devices, all free."""
+        """Return a pool with the same devices, all free."""
         return Pool(self.kind, self.devices, self.room, self.threads)
 
     def check(self, processes: int, name: str) -> None:
-        """Whether a run of so many processes can ever be started.
+        """Check that a run with this number of processes fits on the devices.
 
         Raises:
-            UserError: it cannot.
+            UserError: There are too few devices, or they cannot work together.
         """
         if processes > len(self.devices):
             raise UserError(f"launch.num_processes: {name} asks for {processes} of {self}; {self._remedy()}")
@@ -62,7 +62,7 @@ class Pool:
             raise UserError(f"launch.num_processes: {name} asks for {processes}, but MIG devices form no group")
 
     def take(self, count: int, alone: bool = False) -> Share | None:
-        """`count` different devices with room, those with the least load first; None while there are not so many."""
+        """Take the `count` devices with the least load and return them; None if fewer have room."""
         limit = 0 if alone else self.room - 1
         free = sorted((d for d in self.devices if self.load[d] <= limit), key=lambda device: self.load[device])
         if len(free) < count:
@@ -73,12 +73,12 @@ class Pool:
         return share
 
     def give_back(self, share: Share) -> None:
-        """End of `take`."""
+        """Free the devices that `take` returned."""
         for device in share.devices:
             self.load[device] -= self.room if share.alone else 1
 
     def environment(self, share: Share) -> dict[str, str]:
-        """Return environment variables of a run on these devices. Threads that the user has set stay."""
+        """Return the environment variables of a run on these devices; thread limits set by the user are kept."""
         threads = {} if self.threads is None else {name: os.environ.get(name, str(self.threads)) for name in THREADS}
         return {MASK: ",".join(share.devices) if self.kind == "gpu" else "", **threads}
 
@@ -101,7 +101,7 @@ def _s(count: int) -> str:
 
 
 def cores() -> int:
-    """Return logical cores that this process may use."""
+    """Return the number of logical cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -109,7 +109,7 @@ def find_pool(configs: Sequence[Config]) -> Pool:
     """Return the pool for runs with these configs.
 
     Raises:
-        UserError: there is no such device, or the runs want different pools.
+        UserError: A device does not exist, or the configs describe different pools.
     """
     first = configs[0]
     for key in ("devices", "runs_per_device", "slots", "rerun", "dry_run"):
@@ -128,10 +128,10 @@ def find_pool(configs: Sequence[Config]) -> Pool:
 
 
 def cpu_pool(configs: Sequence[Config], available: int, slots: int | None) -> Pool:
-    """Return slots such that the processes of the runs and their loaders have a core for each of their threads.
+    """Return CPU slots such that the threads of all processes and their loaders have a core each.
 
-    A run of several processes is worth some crowding, up to one for each core. The number depends on what is asked for,
-    not on what is left to do: the same command gives the same threads, and with them the same result to the last bit.
+    A run of several processes always gets its slots, up to one per core. The number of slots does not depend on the
+    runs that are left to do: the same command gives the same number of threads, and so results equal to the last bit.
     """
     loaders = max(config.train.workers for config in configs)
     if slots is None:
@@ -142,9 +142,9 @@ def cpu_pool(configs: Sequence[Config], available: int, slots: int | None) -> Po
 
 
 def visible_gpus(environment: Mapping[str, str]) -> list[str]:
-    """Return names of the GPUs that CUDA gives this process, as they stand in CUDA_VISIBLE_DEVICES.
+    """Return the names of the GPUs that this process may use, as in CUDA_VISIBLE_DEVICES.
 
-    Names are numbers, `GPU-<uuid>` or `MIG-<uuid>`; a mask ends at its first entry that names no device.
+    Names are numbers, `GPU-<uuid>` or `MIG-<uuid>`. CUDA ignores the mask from the first invalid entry on.
     """
     import torch
 
@@ -156,10 +156,10 @@ def visible_gpus(environment: Mapping[str, str]) -> list[str]:
 
 
 def choose_gpus(visible: Sequence[str], chosen: Sequence[int | str] | None, masked: bool = False) -> tuple[str, ...]:
-    """Return the GPUs that `launch.devices` picks: numbers count within the mask, if any; other names are the driver's.
+    """Return the names of the GPUs that `launch.devices` selects, by position among the visible ones or by name.
 
     Raises:
-        UserError: there is none, or not that one.
+        UserError: There is no GPU, a selected one does not exist, or one is selected twice.
     """
     if not visible:
         raise UserError("device: cuda is asked for, but this machine has no CUDA device that torch can use")

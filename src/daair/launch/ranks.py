@@ -1,6 +1,6 @@
-"""The front end of a run with several processes: `accelerate launch` that does not outlive its launcher.
+"""Start the ranks of a run by `accelerate launch`, in a front end that ends with its launcher.
 
-`python -m daair.launch.ranks <arguments of accelerate launch>`. The ranks in turn do not outlive the front end.
+Usage: `python -m daair.launch.ranks <arguments of accelerate launch>`. The ranks end with the front end.
 """
 
 import os
@@ -13,7 +13,7 @@ def main() -> None:
     """Start the ranks and wait for them."""
     die_with_parent()
     os.environ.update(name_as_parent())
-    # Not the console script, which imports more and takes seconds longer.
+    # The console script would import more and take seconds longer.
     from accelerate.commands.launch import main as launch
 
     sys.argv[0] = "accelerate-launch"  # for its messages
