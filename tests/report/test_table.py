@@ -82,7 +82,7 @@ def test_runs_that_lack_a_metric_are_counted_and_not_averaged_over(tmp_path: Pat
     assert [cell(study, 1, column, "lpips")["seeds"] for column in (0, 1, -1)] == [2, 1, 1]
     assert [cell(study, row, 0, "lpips")["rank"] for row in (0, 1)] == [1, 0]
     assert cell(study, 1, 0, "lpips")["mean"] == pytest.approx(0.2)
-    assert cell(study, 1, 0)["seeds"] == 3 and "lack seeds" in " ".join(study.notes)
+    assert cell(study, 1, 0)["seeds"] == 3 and "missing seeds" in " ".join(study.notes)
 
 
 def test_gain_is_over_the_input(tmp_path: Path) -> None:
