@@ -1,7 +1,7 @@
-"""Run the processes of one attempt at a run, from the command line to the last survivor.
+"""Start, watch and stop the processes of one attempt at a run.
 
-Every process of an attempt carries a token in its environment. So all of them are found again, whoever their parent is
-by then: ranks and loader workers live in sessions of their own, and outlive a front end that is killed.
+Every process of an attempt has the same token in its environment. The token identifies ranks and loader workers even
+after their parent died: they run in sessions of their own and outlive a front end that is killed.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ import psutil
 from daair.launch.parents import name_as_parent
 
 TOKEN = "DAAIR_ATTEMPT"
-"""Environment variable that marks the processes of one attempt."""
+"""Name of the environment variable with the token of an attempt."""
 
 SOURCE = Path(__file__).resolve().parents[2]
-"""`src/` of a checkout, or `site-packages`."""
+"""The folder that holds this package: `src/` of a checkout, or `site-packages`."""
 
 TORCH = ("RANK", "LOCAL_", "GROUP_", "ROLE_", "WORLD_SIZE", "MASTER_", "ACCELERATE_", "TORCHELASTIC_")
 MPI = ("PMI_", "PMIX_", "OMPI_", "MV2_")
 FOREIGN = (*TORCH, *MPI)
-"""Beginnings of environment variables by which launchers talk to processes; those of another one would mislead ours."""
+"""Prefixes of environment variables set by launchers; those of an outer launcher would mislead ours."""
 
-ONE_MACHINE = {"--num_machines": "1", "--machine_rank": "0", "--main_process_port": "0"}  # a free port
-"""How the processes of a run on one machine find each other, as flags of `accelerate launch`."""
+ONE_MACHINE = {"--num_machines": "1", "--machine_rank": "0", "--main_process_port": "0"}  # port 0 = any free one
+"""Flags of `accelerate launch` with which the processes of a run on one machine find each other."""
 
 
 def command(
@@ -46,11 +46,10 @@ def command(
 
     Args:
         folder: The run's folder.
-        processes: How many processes, on all its machines.
+        processes: The number of processes on all machines together.
         trust: Packages whose classes the run may build.
-        meeting: How the processes find each other.
-        threads: Threads of each process on the CPU, which `accelerate launch` wants to be told; None for those of this
-            process.
+        meeting: Flags with which the processes find each other.
+        threads: The number of CPU threads per process; None = the limit of this process.
     """
     worker = ["-m", "daair.launch.worker", str(folder), *(word for name in trust for word in ("--trust", name))]
     if processes == 1:
@@ -68,12 +67,12 @@ def command(
 
 
 def environment(devices: Mapping[str, str], cpu: bool, token: str) -> dict[str, str]:
-    """Return what the processes of an attempt find in their environment.
+    """Return the environment variables of the processes of an attempt.
 
     Args:
-        devices: Variables that say which devices they may use, see `Pool.environment`.
-        cpu: Whether they work on the CPU; else Accelerate takes ranks without a GPU for single processes.
-        token: Marks them.
+        devices: The variables that select their devices, see `Pool.environment`.
+        cpu: Whether they work on the CPU, which Accelerate must know to connect ranks without a GPU.
+        token: The token of the attempt.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     path = [str(SOURCE), *filter(None, [kept.get("PYTHONPATH")])]
@@ -89,20 +88,20 @@ def environment(devices: Mapping[str, str], cpu: bool, token: str) -> dict[str, 
 
 
 class Attempt:
-    """Processes at work on one run.
+    """The running processes of one attempt; `poll` must be called repeatedly.
 
-    `poll` moves it on: a process past its time, or told to stop, gets SIGTERM and, `grace` seconds later, SIGKILL with
-    everything that belongs to it; what is left behind by one that died is ended in the same way.
+    An attempt that exceeds its time limit or is stopped gets SIGTERM, and after `grace` seconds all its processes get
+    SIGKILL. The remaining processes of an attempt whose first process died are ended in the same way.
 
     Args:
         folder: The run's folder.
-        log: File that gets all output, behind that of earlier attempts.
-        processes: How many processes, on all its machines.
+        log: The file to which all output is appended.
+        processes: The number of processes on all machines together.
         devices: See `environment`.
         trust: See `command`.
         cpu: See `environment`.
-        timeout: Seconds until it is stopped; None for no limit.
-        grace: Seconds between the two signals.
+        timeout: The time limit in seconds; None = no limit.
+        grace: Seconds between SIGTERM and SIGKILL.
         meeting: See `command`.
     """
 
@@ -137,11 +136,11 @@ class Attempt:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=environment(devices, cpu, self.token),
-                start_new_session=True,  # the terminal's Ctrl-C is ours to pass on
+                start_new_session=True,  # so that Ctrl-C reaches only the sweep, which then stops its runs
             )
 
     def poll(self) -> int | None:
-        """Return the exit status once nothing of it is left (-n: ended by signal n); None while it works."""
+        """Return the exit status once all processes have ended (-n: ended by signal n), None before."""
         now = time.monotonic()
         if self.timeout is not None and self._kill_at is None and now > self.begun + self.timeout:
             self.timed_out = True
@@ -151,7 +150,7 @@ class Attempt:
             self.kill()
         if status is None or status == 0 and self._kill_at is None:
             return status
-        if now < self._look_at:  # the table of processes is not read at every turn
+        if now < self._look_at:  # reading the table of processes is slow
             return None
         self._look_at = now + 0.3
         left = self.survivors()
@@ -162,10 +161,10 @@ class Attempt:
         return None if left else status
 
     def stop(self, told: bool = False) -> None:
-        """Ask for a checkpoint and an end. Only the first process is told: a front end tells its ranks itself.
+        """Ask the run to write a checkpoint and end, by SIGTERM to the first process, which passes it on to its ranks.
 
         Args:
-            told: Whether somebody else has told it already.
+            told: Whether the process has got the signal already.
         """
         if self._kill_at is None:
             self._kill_at = time.monotonic() + self.grace
@@ -173,20 +172,20 @@ class Attempt:
                 self.process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End all of it now."""
+        """Kill all processes at once."""
         for process in self.survivors():
             _signal(process, signal.SIGKILL)
         if self.process.poll() is None:
             self.process.kill()
 
     def survivors(self) -> list[psutil.Process]:
-        """Return all processes of this attempt that are alive."""
+        """Return all living processes of this attempt."""
         found = []
         for process in psutil.process_iter():
             try:
                 if process.environ().get(TOKEN) == self.token and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
-            except (psutil.Error, OSError):  # gone meanwhile, or another user's
+            except (psutil.Error, OSError):  # ended meanwhile, or owned by another user
                 continue
         return found
 

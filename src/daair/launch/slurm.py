@@ -1,21 +1,20 @@
-"""Submit runs as jobs of Slurm, by way of submitit (the extra `slurm`).
+"""Submit runs as Slurm jobs, using submitit (the extra `slurm`).
 
-Runs that ask for the same resources become one array job; each of its elements is a run of its own, so that one failure
-touches nobody. Slurm starts one task on each node of a run, a `NodeTask`, which starts the node's share of the run's
-processes with the worker in them. They meet on the job's first host, at a port made of the job's number.
+Runs that request the same resources become one array job, in which each run is an element, so that a failure affects
+one run only. Slurm starts one `NodeTask` on each node of a run, which starts the worker processes of that node. The
+processes meet on the job's first host, at a port computed from the job's number.
 
-What happens to a job on its way:
+What happens to a run:
 
-| Slurm | signal | here |
+| event | signal | action |
 | --- | --- | --- |
-| its time ends soon (`launch.slurm.notice`) | USR2 to every process | checkpoint, back into the queue |
-| another job preempts it, with a time of grace | TERM to every process, the job still RUNNING | the same |
+| its time limit is near (`launch.slurm.notice`) | USR2 to every process | checkpoint, back into the queue |
+| another job preempts it, with a grace period | TERM to every process, the job still RUNNING | the same |
 | requeued by `scontrol requeue`, or preempted without grace | TERM, then KILL | checkpoint; Slurm queues it again |
 | cancelled by `scancel` | TERM, then KILL | checkpoint; the same command submits it again |
-| its node dies | none | Slurm queues it again; it goes on from its last checkpoint |
+| its node dies | none | Slurm queues it again; it resumes from its last checkpoint |
 
-Who was given which job number stands in the run's folder, and whether that job still exists is asked of squeue
-(`daair.runs.squeue`).
+The run's folder holds the number of its job; `daair.runs.squeue` asks Slurm whether that job still exists.
 """
 
 from __future__ import annotations
@@ -45,17 +44,17 @@ if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
 
 LONGEST = 1000
-"""Jobs of one array, where a cluster's administrators left MaxArraySize as it is."""
+"""The largest number of jobs in one array under Slurm's default MaxArraySize."""
 
 
 def submit(jobs: Sequence[Job]) -> dict[Path, str]:
-    """Submit queued jobs and return the numbers that Slurm gave them, by run folder; the folders hold them from now on.
+    """Submit queued jobs, record their Slurm job numbers in the runs' folders, and return the numbers by folder.
 
     Args:
-        jobs: All of one `paths.runs`.
+        jobs: The jobs; all have the same `paths.runs`.
 
     Raises:
-        UserError: submitit is not installed, there is no Slurm, or it refuses.
+        UserError: submitit is not installed, there is no Slurm, or Slurm refuses a job.
     """
     numbers: dict[Path, str] = {}
     shapes: dict[str, list[Job]] = {}
@@ -73,7 +72,7 @@ def submit(jobs: Sequence[Job]) -> dict[Path, str]:
 
 
 def resources(cfg: Config) -> dict[str, Any]:
-    """Return what a run asks of Slurm, as submitit's AutoExecutor names it."""
+    """Return the resources that a run requests, as parameters of submitit's AutoExecutor."""
     launch, slurm = cfg.launch, cfg.launch.slurm
     asked = {
         "name": f"daair-{cfg.study}",
@@ -90,7 +89,9 @@ def resources(cfg: Config) -> dict[str, Any]:
         "slurm_array_parallelism": slurm.parallel,
         "slurm_setup": [*_python_path(), *slurm.setup] or None,
         "slurm_stderr_to_stdout": True,
-        "slurm_srun_args": ["--kill-on-bad-exit=1"],  # the others would wait for a lost node until their time-out
+        "slurm_srun_args": [
+            "--kill-on-bad-exit=1"
+        ],  # else the other nodes would wait for a lost one until their timeout
         "slurm_additional_parameters": {"requeue": True, **slurm.parameters},
     }
     return {name: value for name, value in asked.items() if value is not None}
@@ -98,15 +99,18 @@ def resources(cfg: Config) -> dict[str, Any]:
 
 @dataclass
 class NodeTask:
-    """What Slurm runs on each node of a run: this node's share of its processes.
+    """The task that Slurm runs on each node of a run: it starts and watches the processes of that node.
 
     Attributes:
-        folder: the run's folder, absolute or relative to the directory of submission.
-        nodes, processes: how many machines, and processes on each.
-        cpu: whether they work on the CPU.
-        threads: of each process, where they work on the CPU.
-        grace: seconds that they have to write a checkpoint.
-        trust: packages whose classes the run may build.
+        folder: The run's folder, absolute or relative to the directory of submission.
+        nodes: The number of machines.
+        processes: The number of processes on each machine.
+        cpu: Whether the processes work on the CPU.
+        threads: The number of threads per process if they work on the CPU.
+        grace: Seconds that the processes have to write a checkpoint.
+        trust: Packages whose classes the run may build.
+        attempt: The processes of this node once they are started.
+        told: Whether the processes have got a signal to stop.
     """
 
     folder: str
@@ -129,10 +133,10 @@ class NodeTask:
         return cls(str(job.folder), cfg.launch.nodes, processes, _gpus(cfg) == 0, threads, grace, job.trust)
 
     def __call__(self) -> None:
-        """Start this node's processes, and end as they end.
+        """Start this node's processes and wait for them.
 
         Raises:
-            SystemExit: with their exit status, so that Slurm calls a failed run failed.
+            SystemExit: The processes failed; the exit status is theirs, so that Slurm marks the job as failed.
         """
         import submitit
 
@@ -153,11 +157,11 @@ class NodeTask:
             )
         while (status := self.attempt.poll()) is None:
             time.sleep(0.2)
-        if status and not (self.told and node.node):  # of a run that was told to stop, the first node has the say
+        if status and not (self.told and node.node):  # on a stopped run only the first node's status counts
             raise SystemExit(status if status > 0 else 128 - status)
 
     def meeting(self, node: JobEnvironment) -> Mapping[str, str]:
-        """Return how the processes find each other: at the job's first host."""
+        """Return the flags of `accelerate launch` with which the processes meet on the job's first host."""
         if self.nodes == 1:
             return ONE_MACHINE
         return {
@@ -168,18 +172,18 @@ class NodeTask:
         }
 
     def checkpoint(self) -> DelayedSubmission:
-        """Let the processes write their checkpoint and end; returns what is to be queued. Called by submitit."""
+        """Stop the processes after their checkpoint and return the task to queue again; called by submitit."""
         from submitit.helpers import DelayedSubmission
 
         if self.attempt is not None:
             self.attempt.stop(self.told)
-            limit = time.monotonic() + self.grace + 10  # in case that the signal came in the middle of a `poll`
+            limit = time.monotonic() + self.grace + 10  # the signal may have interrupted a `poll`
             while self.attempt.poll() is None and time.monotonic() < limit:
                 time.sleep(0.2)
         return DelayedSubmission(replace(self, attempt=None, told=False))
 
     def _listen(self, node: JobEnvironment) -> None:
-        """Take SIGTERM for what submitit takes SIGUSR2 for, unless Slurm is about to end or requeue this job itself."""
+        """Handle SIGTERM as submitit handles its own signal, unless Slurm ends or requeues the job itself."""
         requeue = signal.getsignal(node._usr_sig())
 
         def usr(number: int, frame: object) -> None:
@@ -197,7 +201,7 @@ class NodeTask:
 
 @contextlib.contextmanager
 def _deafened(number: int) -> Iterator[None]:
-    """Keep a signal from the processes that are started inside the block; this process gets it afterwards."""
+    """Block a signal for this process and for those started in the block; this process gets it afterwards."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {number})
     try:
         yield
@@ -208,13 +212,13 @@ def _deafened(number: int) -> Iterator[None]:
 def port(job: int) -> int:
     """Return the port where the processes of a job meet.
 
-    It is the same on all its nodes, another for each job, and below the ports that the system gives out.
+    It follows from the job's number, so that all nodes agree, and lies below the system's ephemeral ports.
     """
     return 20000 + job % 10000
 
 
 def _submit_array(cfg: Config, tasks: list[NodeTask]) -> list[str]:
-    """Submit tasks that ask for the same as `cfg` does, and return the numbers of their jobs."""
+    """Submit tasks that request the same resources as `cfg` in one array, and return their job numbers."""
     try:
         from submitit import AutoExecutor
         from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -227,14 +231,14 @@ def _submit_array(cfg: Config, tasks: list[NodeTask]) -> list[str]:
     )
     executor.update_parameters(**resources(cfg))
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # what sbatch says comes with the exception, too
+        with contextlib.redirect_stderr(io.StringIO()):  # the exception holds sbatch's message, too
             return [job.job_id for job in executor.submit_array(tasks)]
     except (FailedJobError, FailedSubmissionError) as error:
         raise UserError(f"launch.slurm: {one_line(error)}{_remedy(str(error))}") from None
 
 
 def _remedy(refusal: str) -> str:
-    """Return what to set, where sbatch's own words do not say."""
+    """Return advice on sbatch's refusal where its message gives none."""
     if "gres" in refusal or "gpu" in refusal.lower():
         return "; without GPUs: device=cpu or launch.slurm.gpus=0"
     return ""
@@ -248,10 +252,10 @@ def _gpus(cfg: Config) -> int:
 
 
 def _cpus(cfg: Config) -> int:
-    """Return the number of CPUs on each node: every process computes, and so does each of its loader's workers."""
+    """Return the number of CPUs on each node: one per process and one per loader worker by default."""
     return cfg.launch.slurm.cpus or cfg.launch.num_processes * (1 + cfg.train.workers)
 
 
 def _python_path() -> list[str]:
-    """Shell lines that make this package importable in the job, where it is not installed."""
+    """Return shell lines that make this package importable in the job if it is not installed."""
     return [] if SOURCE.name.endswith("-packages") else [f"export PYTHONPATH={shlex.quote(str(SOURCE))}:$PYTHONPATH"]

@@ -1,7 +1,7 @@
-"""Start the jobs of a command: one in this process, a sweep with the launcher that the command chose.
+"""Start the jobs of a command: a single one in this process, a sweep with the command's launcher.
 
-Our launchers and the plain sweep take jobs as they are. Only a launcher or a sweeper of Hydra's (joblib, Optuna, ...)
-needs Hydra's own run: it is given a `HydraTask`, an object that holds the command's jobs.
+Our launchers take jobs directly. Only another launcher or sweeper for Hydra (joblib, Optuna, ...) needs Hydra's own
+run, which gets a `HydraTask` with the command's jobs.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from daair.exits import SIGNALLED, refuse
 from daair.runs.record import Record
 
 Start = Callable[[Sequence[Job]], int]
-"""Does several jobs and returns one exit status."""
+"""A function that runs several jobs and returns one exit status."""
 
 
 def start(command: Command) -> int:
-    """Do all jobs of a command and return the exit status, the highest of all.
+    """Run all jobs of a command and return the highest exit status.
 
     Raises:
-        UserError: A job cannot be done; nothing has started.
+        UserError: A job cannot be done; then none has started.
     """
     jobs, chosen = command.jobs, command.master.hydra
     configure_log(chosen.job_logging, chosen.verbose)
@@ -44,14 +44,14 @@ def start(command: Command) -> int:
     for batch in command.batches():
         if (
             status := start_batch([command.job(own) for own in batch])
-        ) > SIGNALLED:  # the user stopped it, and with it what would follow
+        ) > SIGNALLED:  # the user stopped the whole command
             return status
         worst = max(worst, status)
     return worst
 
 
 def do(job: Job) -> int:
-    """Do one job in this process and return its exit status; what goes wrong is printed."""
+    """Run one job in this process, print its errors, and return its exit status."""
     try:
         for key, usual in {"dry_run": False, "rerun": "failed"}.items():
             if getattr(job.config.launch, key) != usual:
@@ -65,7 +65,7 @@ def do(job: Job) -> int:
 
 
 def in_turn(jobs: Sequence[Job]) -> int:
-    """Do jobs one after the other in this process; one that fails does not stop the others."""
+    """Run jobs one after the other in this process, also after one failed, and return the highest exit status."""
     worst = 0
     for number, job in enumerate(jobs, 1):
         print(f"job {number} of {len(jobs)}: {job.name}", flush=True)
@@ -76,7 +76,7 @@ def in_turn(jobs: Sequence[Job]) -> int:
 
 
 def by_hydra(command: Command) -> int:
-    """Let Hydra's run sweep the command that stands in `sys.argv`, and return the exit status."""
+    """Run the sweep of the command in `sys.argv` by Hydra, and return the highest exit status."""
     task, composer = HydraTask(command), command.composer
     Path(command.master.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)  # sweepers write their results there
     hydra.main(version_base=VERSION_BASE, config_path=composer.folder, config_name=composer.config_name)(task)()
@@ -84,13 +84,10 @@ def by_hydra(command: Command) -> int:
 
 
 class HydraTask:
-    """What Hydra's sweepers and launchers get for a task: the jobs of a command, found by their overrides.
-
-    Args:
-        command: The command.
+    """The task function for Hydra's sweepers and launchers, which finds the jobs of a command by their overrides.
 
     Attributes:
-        statuses: Exit statuses of the jobs that ended, those of other processes too where the sweeper tells them.
+        statuses: Exit statuses of ended jobs; of jobs in other processes only if the sweeper reports them.
     """
 
     def __init__(self, command: Command) -> None:
@@ -99,7 +96,7 @@ class HydraTask:
         self.statuses: list[int] = []
 
     def __call__(self, cfg: DictConfig) -> int | float | None:
-        """Do the job that Hydra is at, in this process, and return what its sweeper looks at."""
+        """Run Hydra's current job in this process and return the value for its sweeper."""
         try:
             job = self.command.job(HydraConfig.get().overrides.task)
         except UserError as error:
@@ -110,10 +107,10 @@ class HydraTask:
         return self.outcome(job, status)
 
     def batch(self, overrides: Sequence[Sequence[str]], start_batch: Start) -> list[int | float | None]:
-        """Do the jobs with these overrides by one of our launchers, and return what the sweeper looks at.
+        """Run the jobs with these overrides by one of our launchers and return their values for the sweeper.
 
         Raises:
-            SystemExit: A signal ended the batch, or it was refused.
+            SystemExit: A signal ended the batch, or the batch was refused.
         """
         try:
             jobs = [self.command.job(own) for own in overrides]
@@ -126,7 +123,7 @@ class HydraTask:
         return [self.outcome(job, int(Record(job.folder).status().state != "done")) for job in jobs]
 
     def outcome(self, job: Job, status: int) -> int | float | None:
-        """Return the status of a job that ended; to a sweeper that searches the objective, or None for a failed job."""
+        """Return the exit status of a job; for a searching sweeper the objective, or None if the job failed."""
         self.statuses.append(status)
         if not self.searches:
             return status
@@ -138,7 +135,7 @@ class HydraTask:
 
 
 def objective(job: Job) -> float:
-    """Return the last value of the metric `launch.objective` of a job's run.
+    """Return the last value of the metric `launch.objective` in the record of a job's run.
 
     Raises:
         UserError: The run has no such metric.

@@ -1,7 +1,7 @@
-"""Sweep on this machine: everything is queued first, then started as devices become free, until nothing is left.
+"""Run a sweep on this machine: queue all runs first, then start them as devices become free.
 
-One thread, one loop: it starts what fits, looks whether anything has ended, and shows how it goes. Whatever kills this
-process, no run outlives it (`daair.launch.parents`), and the same command goes on with what is missing.
+A loop in one thread starts runs, notices those that ended, and updates the display. No run outlives this process, even
+if it is killed (`daair.launch.parents`), and the same command continues with the unfinished runs.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from daair.launch.processes import Attempt
 from daair.launch.view import View
 from daair.runs.record import Busy, Record
 
-TICK = 0.05  # seconds between two looks at the processes
+TICK = 0.05  # seconds between two turns of the loop
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def sweep(jobs: Sequence[Job]) -> int:
-    """Do what is missing of these jobs on this machine's devices.
+    """Run the unfinished jobs on this machine's devices.
 
     Returns:
-        The exit status: 0 all done, 1 something is not, 128 + n stopped by signal n.
+        The exit status: 0 if all runs are done, 1 if not, 128 + n after signal n.
 
     Raises:
-        UserError: The devices do not suffice, or a folder cannot be written.
+        UserError: There are too few devices, or a folder cannot be written.
     """
     launch, pool = jobs[0].config.launch, find_pool([job.config for job in jobs])
     selection = select(jobs, pool, launch.rerun, lambda job: Record(job.folder).status())
@@ -54,11 +54,11 @@ def sweep(jobs: Sequence[Job]) -> int:
 
 
 def queue(selection: Selection, anew: bool = False) -> Selection:
-    """Freeze the config of every selected job; returns the selection without the runs that others are working on.
+    """Freeze the config of every selected job and return the selection without runs that other processes work on.
 
     Args:
-        selection: What is to be done.
-        anew: Whether runs that are done begin from the start; what they left is kept aside, in a hidden folder.
+        selection: The jobs to run.
+        anew: Whether finished runs start again from the beginning; their folders are renamed to hidden ones and kept.
 
     Raises:
         UserError: A folder cannot be written.
@@ -69,7 +69,7 @@ def queue(selection: Selection, anew: bool = False) -> Selection:
         try:
             with record.lock():
                 done = record.status().state == "done"
-                if done and not anew:  # meanwhile, by somebody else
+                if done and not anew:  # another process finished it meanwhile
                     skipped.append((job.name, "done already"))
                     continue
                 if done:
@@ -85,9 +85,9 @@ def queue(selection: Selection, anew: bool = False) -> Selection:
 
 
 def make_tables(jobs: Sequence[Job]) -> None:
-    """Collate each study of the sweep that has a file (`experiment=NAME`), as `task=collate study=NAME` would.
+    """Collate each study of the sweep that was chosen by `experiment=NAME`, as `task=collate study=NAME` does.
 
-    A table that cannot be made is one line; it does not change how the sweep ended.
+    If that fails, one line says so, and the sweep's exit status stays the same.
     """
     studies = {(job.config.paths.runs, job.config.study): job for job in jobs if "experiment" in job.config.choices}
     for (_, study), job in studies.items():
@@ -95,14 +95,14 @@ def make_tables(jobs: Sequence[Job]) -> None:
             from daair.tasks.collate import collate
 
             collate(job)
-        except Exception as error:  # a bug of ours must not make a sweep fail that did not
+        except Exception as error:  # a bug in the report must not make the sweep fail
             hint = "" if isinstance(error, UserError) else f"; task=collate study={study} tells more"
             print(f"no table of {study}: {reason(error)}{hint}", file=sys.stderr, flush=True)
 
 
 @dataclass
 class Running:
-    """A run at work."""
+    """A run in progress, with its devices and processes."""
 
     job: Job
     share: Share
@@ -110,12 +110,12 @@ class Running:
 
 
 class Scheduler:
-    """Starts runs as devices become free, and sees them to their end.
+    """A scheduler that starts runs as devices become free, and handles their end.
 
     Args:
-        jobs: Queued jobs, in the order in which they should start.
+        jobs: The queued jobs in the order in which they should start.
         pool: The devices.
-        view: Shows how it goes.
+        view: The display of the sweep.
     """
 
     def __init__(self, jobs: Sequence[Job], pool: Pool, view: View) -> None:
@@ -123,12 +123,12 @@ class Scheduler:
         self.running: list[Running] = []
         self.endings: dict[str, Ending] = {}
         self.attempts: Counter[str] = Counter()
-        self.alone: set[str] = set()  # ran out of memory beside others
-        self.signal = 0  # the first that came
-        self._signals, self._told = 0, False  # signals that nothing was done about yet; whether runs were told to stop
+        self.alone: set[str] = set()  # jobs that ran out of memory, perhaps because they shared a device
+        self.signal = 0  # number of the first signal received
+        self._signals, self._told = 0, False  # count of signals not handled yet; whether runs were asked to stop
 
     def run(self) -> None:
-        """Work until nothing waits or runs."""
+        """Run all jobs and return when none waits or runs."""
         with self._listening(), self.view.live(len(self.waiting)):
             try:
                 while self.waiting or self.running:
@@ -137,12 +137,12 @@ class Scheduler:
                     self._reap()
                     self.view.update([run.job for run in self.running], self.waiting, self.endings)
                     time.sleep(TICK)
-            except BaseException:  # a bug of ours: nothing goes on unseen, and nothing is lost
+            except BaseException:  # after a bug in this loop, too, every run must write its checkpoint and end
                 self._abandon()
                 raise
 
     def _obey(self) -> None:
-        """Do what signals asked for. Not in their handler, which may come between the start of a run and its entry."""
+        """React to signals; a handler cannot, as it may interrupt the start of a run before its entry in `running`."""
         count, self._signals = self._signals, 0
         if count:
             first = not self._told
@@ -153,7 +153,7 @@ class Scheduler:
             self.view.stopping(self.signal, first)
 
     def _abandon(self) -> None:
-        """End all runs, with their checkpoints; at once when a signal comes meanwhile."""
+        """Stop all runs after their checkpoints; kill them if a signal arrives meanwhile."""
         self._signals = 0
         for run in self.running:
             run.attempt.stop()
@@ -205,7 +205,7 @@ class Scheduler:
     def _again(self, job: Job, end: Ending) -> None:
         if end.out_of_memory:
             self.alone.add(job.name)
-        Record(job.folder).note("queued", "")  # else the next attempt's end might be told by this
+        Record(job.folder).note("queued", "")  # else this status might be taken for that of the next attempt
         self.waiting.insert(0, job)
         self.view.again(job, end)
 
@@ -214,7 +214,7 @@ class Scheduler:
         self.view.ended(job, end, seconds)
 
     def _note(self, record: Record, end: Ending) -> None:
-        """Record what a run that was killed could not record itself."""
+        """Record the end of a run that could not record it itself."""
         status = record.status()
         unknown = status.state in ("queued", "running")
         if unknown or (end.state == "failed" and (status.state, status.message) != (end.state, end.cause)):
@@ -222,7 +222,7 @@ class Scheduler:
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[None]:
-        """Note signals in the block: the first lets all runs write checkpoints and stop, one more ends them."""
+        """Count signals within the block: the first one stops all runs after their checkpoints, the next kills them."""
 
         def note(number: int, frame: object) -> None:
             self.signal, self._signals = self.signal or number, self._signals + 1
