@@ -1,5 +1,6 @@
 """`task=profile`: the figures mean what they say."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import pandas as pd
@@ -26,6 +27,18 @@ class Broken(nn.Module):
 
     def forward(self, x, labels):
         raise RuntimeError("does not run")
+
+
+class Untrainable(nn.Conv2d):
+    """Restores, but fails in training mode."""
+
+    def __init__(self):
+        super().__init__(3, 3, 1)
+
+    def forward(self, x):
+        if self.training:
+            raise RuntimeError("does not train")
+        return super().forward(x)
 
 
 class Branches(nn.Module):
@@ -84,18 +97,36 @@ def test_memory_includes_the_model_itself():
 
 def test_models_take_turns():
     order = []
-
-    class Note(nn.Module):
-        def __init__(self, name):
-            super().__init__()
-            self.name = name
-
-        def forward(self, x):
-            order.append(self.name)
-            return x
-
-    times = task.interleaved_seconds({"a": Note("a"), "b": Note("b")}, torch.zeros(1, 3, 4, 4), repeats=3)
+    passes = {name: partial(order.append, name) for name in "ab"}
+    times = task.interleaved_seconds(passes, repeats=3, device=torch.device("cpu"))
     assert order == ["a", "b"] * 4 and all(len(t) == 3 for t in times.values())
+
+
+OPTIMIZER = {"_target_": "torch.optim.AdamW", "_partial_": True, "lr": 1e-3}
+LOSS = {"_target_": "daair.losses.RestorationLoss", "l1": 1.0}
+
+
+@pytest.mark.parametrize("name", ["daair_tiny", "airnet_tiny", "nafnet_tiny"])
+def test_a_training_step_is_an_update_of_what_the_last_stage_trains(name):
+    model = checkpoint.build(validate(Composer(conf_dir()).compose([f"model={name}"])).model)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    options = SimpleNamespace(train_size=32, train_batch_size=2, repeats=2)
+    table = task.measure_steps({name: model}, LOSS, OPTIMIZER, options, torch.device("cpu"))
+    assert "error" not in table and list(table.columns) == ["model", *task.STEP_COLUMNS]
+    assert (table.step_q1_ms <= table.step_ms).all() and (table.step_ms <= table.step_q3_ms).all()
+    changed = [key for key, value in model.state_dict().items() if not torch.equal(value, before[key])]
+    assert len(changed) > len(before) / 2
+    size = sum(t.numel() * 4 for t in model.parameters())
+    assert table.step_memory_mib[0] * 2**20 > 3 * size  # parameters and two averages of AdamW
+
+
+def test_an_update_that_fails_is_an_error_of_that_model_alone():
+    options = SimpleNamespace(train_size=32, train_batch_size=2, repeats=1)
+    models = {"good": convolution(), "bad": Untrainable()}
+    steps = task.measure_steps(models, LOSS, OPTIMIZER, options, torch.device("cpu"))
+    table = task.merge(task.measure(models, size=32, repeats=1), steps)
+    assert "does not train" in table.error[1] and pd.isna(table.step_ms[1]) and table.latency_ms[1] > 0
+    assert table.step_ms[0] > 0 and pd.isna(table.error[0])
 
 
 def test_a_model_that_fails_does_not_stop_the_others():
@@ -114,9 +145,11 @@ def profile(cfg):
     return task.profile(job(cfg))
 
 
-def config(tmp_path, models, output=None):
-    profile = SimpleNamespace(models=models, size=32, batch_size=1, repeats=2, output=output)
-    return SimpleNamespace(profile=profile, device="cpu", paths=SimpleNamespace(runs=str(tmp_path / "runs")))
+def config(tmp_path, models, output=None, train_size=None):
+    sizes = {"size": 32, "batch_size": 1, "train_size": train_size, "train_batch_size": 2, "repeats": 2}
+    profile = SimpleNamespace(models=models, **sizes, output=output)
+    parts = {"loss": LOSS, "optimizer": OPTIMIZER, "paths": SimpleNamespace(runs=str(tmp_path / "runs"))}
+    return SimpleNamespace(profile=profile, device="cpu", **parts)
 
 
 def test_the_task_prints_and_writes_a_table(tmp_path, monkeypatch, capsys):
@@ -138,6 +171,12 @@ def test_the_task_prints_and_writes_a_table(tmp_path, monkeypatch, capsys):
     assert profile(config(tmp_path, ("one",), output=str(tmp_path / "x" / "other.csv"))) == 0
     assert (tmp_path / "x" / "other.csv").exists()
     assert profile(config(tmp_path, ("odd",))) == 1
+    capsys.readouterr()
+    assert profile(config(tmp_path, ("one", "two"), train_size=16)) == 0
+    assert "training step, ms/image" in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "runs" / "profile.csv")
+    assert set(task.STEP_COLUMNS) | {"train_size", "train_batch_size"} <= set(table.columns)
+    assert (table.train_size == 16).all() and (table.step_ms > 0).all()
 
 
 def test_a_failing_forward_pass_is_reported_in_the_table_and_the_status(tmp_path, monkeypatch, capsys):

@@ -203,6 +203,8 @@ class Profile(Section):
     models: Annotated[tuple[Text, ...], MinLen(1)]
     size: Annotated[int, Ge(16)]
     batch_size: Positive
+    train_size: Annotated[int, Ge(16)] | None
+    train_batch_size: Positive
     repeats: Positive
     output: Text | None
 

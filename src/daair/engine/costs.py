@@ -1,4 +1,4 @@
-"""Measures what a network costs: parameters, multiply-accumulates, seconds and peak memory of a forward pass."""
+"""Measures what a network costs: parameters, multiply-accumulates, and seconds and memory of a pass or an update."""
 
 import json
 import os
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from daair.losses import total_loss
+from daair.models import training
 from daair.models.training import apply
 
 
@@ -31,17 +33,69 @@ def costs(model: nn.Module, size: int = 224) -> dict[str, int | None]:
     return {"parameters": count_parameters(model), "macs": macs}
 
 
+class TrainingStep:
+    """A network with its optimizer, called for one update on random crops: forward, backward, and the parameters.
+
+    It stands for the network's last stage, without the loader, gradient clipping and averaged weights, which cost the
+    same for every network.
+
+    Args:
+        model: the network, on its device; put into training mode.
+        loss: called as `loss(restored, target)`, see `daair.losses`.
+        optimizer: builds the optimizer from the parameters.
+        size: side of the square crops in pixels.
+        batch_size: crops of an update.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: nn.Module,
+        optimizer: Callable[[Any], torch.optim.Optimizer],
+        size: int,
+        batch_size: int,
+    ) -> None:
+        device = next(model.parameters()).device
+        stage = training.stages(model)[-1]
+        trained = training.trainable(model, stage)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in trained)
+        self.model, self.loss = model, loss.to(device)
+        self.learner = training.Learner(model, stage).train()
+        self.optimizer = optimizer([p for p in model.parameters() if p.requires_grad])
+        generator = torch.Generator().manual_seed(0)
+        images = ("input", "target") if training.views(model) == 1 else ("input", "target", "input2", "target2")
+        self.batch = {name: torch.rand(batch_size, 3, size, size, generator=generator).to(device) for name in images}
+        self.batch["label"] = torch.zeros(batch_size, dtype=torch.long, device=device)
+
+    def __call__(self) -> None:
+        """Make one update."""
+        learned = self.learner(self.batch)
+        total_loss(self.loss, learned.image, self.batch["target"], learned.terms)[0].backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if hasattr(self.model, "after_update"):
+            with torch.no_grad():
+                self.model.after_update()
+
+    def peak_memory(self) -> int:
+        """Return the peak bytes of an update: network, optimizer's state, and the most that the update allocates."""
+        self()  # from the first update on the optimizer has a state
+        state = [t for values in self.optimizer.state.values() for t in values.values() if isinstance(t, Tensor)]
+        return _bytes(self.model) + sum(map(_size, state)) + peak_of_allocations(self, self.batch["label"].device)
+
+
 def interleaved_seconds(
-    models: Mapping[str, nn.Module], x: Tensor, repeats: int, labels: Tensor | None = None
+    passes: Mapping[str, Callable[[], Any]], repeats: int, device: torch.device
 ) -> dict[str, list[float]]:
-    """Return the seconds of `repeats` forward passes of each model on `x` (B, 3, H, W), the models taking turns."""
-    times: dict[str, list[float]] = {name: [] for name in models}
-    for number in range(repeats + 1):  # the first round warms up
-        for name, model in models.items():
-            _synchronize(x.device)
+    """Return the seconds that each of `passes` took, `repeats` times after one to warm up; they take turns."""
+    times: dict[str, list[float]] = {name: [] for name in passes}
+    for number in range(repeats + 1):
+        for name, run in passes.items():
+            _synchronize(device)
             began = time.perf_counter()
-            apply(model, x, labels)
-            _synchronize(x.device)
+            run()
+            _synchronize(device)
             if number:
                 times[name].append(time.perf_counter() - began)
     return times
@@ -63,27 +117,26 @@ def count_macs(model: nn.Module, x: Tensor, labels: Tensor | None = None) -> int
 
 def peak_memory(model: nn.Module, x: Tensor, labels: Tensor | None = None) -> int:
     """Measure the peak bytes of a forward pass on `x` (B, 3, H, W): the model plus what the pass allocates at most."""
-    own = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
-    return own + peak_of_allocations(lambda x: apply(model, x, labels), x)
+    return _bytes(model) + peak_of_allocations(lambda: apply(model, x, labels), x.device)
 
 
-def peak_of_allocations(model: Callable[[Tensor], Any], x: Tensor) -> int:
-    """Return the peak bytes that `model(x)` allocates, x (B, 3, H, W), on top of what was there before."""
-    if x.device.type == "cuda":
-        _synchronize(x.device)
-        before = torch.cuda.memory_allocated(x.device)
-        torch.cuda.reset_peak_memory_stats(x.device)
-        model(x)
-        _synchronize(x.device)
-        return torch.cuda.max_memory_allocated(x.device) - before
-    return _peak_of_cpu_allocations(model, x)
+def peak_of_allocations(run: Callable[[], Any], device: torch.device) -> int:
+    """Return the peak bytes that `run()` allocates on `device`, on top of what was there before."""
+    if device.type == "cuda":
+        _synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        run()
+        _synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    return _peak_of_cpu_allocations(run)
 
 
-def _peak_of_cpu_allocations(model: Callable[[Tensor], Any], x: Tensor) -> int:
+def _peak_of_cpu_allocations(run: Callable[[], Any]) -> int:
     """Return the largest running sum of the allocations and releases that torch's profiler exports."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or it tells of every start and, without a GPU, of an error
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise it prints each start and, without a GPU, an error
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as recorded:
-        model(x)
+        run()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         recorded.export_chrome_trace(str(path))
@@ -94,6 +147,14 @@ def _peak_of_cpu_allocations(model: Callable[[Tensor], Any], x: Tensor) -> int:
         live += event["args"]["Bytes"]
         peak = max(peak, live)
     return peak
+
+
+def _bytes(model: nn.Module) -> int:
+    return sum(map(_size, (*model.parameters(), *model.buffers())))
+
+
+def _size(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
 
 
 def _synchronize(device: torch.device) -> None:

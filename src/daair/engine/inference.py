@@ -265,7 +265,7 @@ def affordable_pixels(network: Callable[[Tensor], Tensor], device: torch.device,
     try:
         if device.type == "cuda":
             network(x)  # libraries take their work space at the first call
-        per_pixel = max(1, peak_of_allocations(network, x)) / PROBE**2
+        per_pixel = max(1, peak_of_allocations(lambda: network(x), x.device)) / PROBE**2
     except Exception:  # wants another size; what it says of a real image is reported
         return math.inf
     return free / per_pixel

@@ -10,10 +10,13 @@ and not just one. How each column is measured:
 - *memory*: peak in MiB of one forward pass: the model's own parameters and buffers, plus the most that was allocated at
   once on top of what was there before. On CUDA from the allocator's statistics, on the CPU from the allocations that
   the torch profiler records; scratch memory that libraries take from elsewhere is not in it.
+- *step*, with `profile.train_size`: the same two for an update in training mode: forward pass, loss, backward pass and
+  optimizer, in float32, on random crops of that side; its memory includes gradients and the optimizer's state.
 """
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,23 +26,27 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from daair import checkpoint
-from daair.engine.costs import count_macs, count_parameters, interleaved_seconds, peak_memory
+from daair import checkpoint, components
+from daair.engine.costs import TrainingStep, count_macs, count_parameters, interleaved_seconds, peak_memory
 from daair.engine.devices import resolve_device
-from daair.errors import UserError
+from daair.errors import UserError, reason
 from daair.files import write_text
+from daair.models.training import apply
 from daair.runs.environment import commit_name, git_state, processor
 
 if TYPE_CHECKING:
     from daair.config.jobs import Composer, Job
-    from daair.config.schema import Config
+    from daair.config.schema import Config, Profile
 
 COLUMNS = ("model", "parameters_m", "gmacs", "latency_ms", "latency_q1_ms", "latency_q3_ms", "memory_mib")
 """Columns of `measure`; those that follow in the CSV describe the circumstances."""
 
+STEP_COLUMNS = ("step_ms", "step_q1_ms", "step_q3_ms", "step_memory_mib")
+"""Columns of `measure_steps`."""
+
 
 def profile(job: "Job") -> int:
-    """Measure the models named in `job.config.profile.models`, prints a table and writes a CSV.
+    """Measure the models named in `job.config.profile.models`, print a table and write a CSV.
 
     Returns:
         Exit status: 0, or 1 if a model could not be measured (the others still are).
@@ -61,7 +68,12 @@ def profile(job: "Job") -> int:
         return 1
     options = cfg.profile
     table = measure(models, options.size, options.batch_size, options.repeats, device)
-    asked = {"size": options.size, "batch_size": options.batch_size, "repeats": options.repeats}
+    asked = {name: getattr(options, name) for name in ("size", "batch_size", "repeats")}
+    if options.train_size:
+        running = {name: model for name, model in models.items() if name in set(table.model[table.latency_ms.notna()])}
+        steps = measure_steps(running, cfg.loss, cfg.optimizer, options, device)
+        table = merge(table, steps)
+        asked |= {"train_size": options.train_size, "train_batch_size": options.train_batch_size}
     table = table.assign(**asked, **circumstances(device))
     show(table)
     path = Path(options.output or Path(cfg.paths.runs) / "profile.csv")
@@ -97,10 +109,10 @@ def measure(
     repeats: int = 10,
     device: torch.device | str = "cpu",
 ) -> pd.DataFrame:
-    """Measure models side by side.
+    """Measure the forward passes of models side by side.
 
     Args:
-        models: the networks by name; they are moved to the device, in eval mode. One that needs labels is told 0.
+        models: The networks by name; they are moved to the device, in eval mode. One that needs labels is given 0.
         size: Height and width of the input in pixels.
         batch_size: Images per forward pass.
         repeats: Rounds in which every model runs once, after one round of warm-up.
@@ -112,28 +124,76 @@ def measure(
     """
     device = torch.device(device)
     x = torch.rand(batch_size, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
-    labels = torch.zeros(batch_size, dtype=torch.long, device=device)  # for a router that must be told
-    rows, running = {}, {}
+    labels = torch.zeros(batch_size, dtype=torch.long, device=device)  # for a router that needs them
+    rows, passes = {}, {}
     with torch.inference_mode():
         for name, model in models.items():
             model = model.to(device).eval()
             try:
                 rows[name] = {
-                    "model": name,
                     "parameters_m": count_parameters(model) / 1e6,
                     "gmacs": count_macs(model, x[:1], labels[:1]) / 1e9,
                     "memory_mib": peak_memory(model, x, labels) / 2**20,
                 }
-                running[name] = model
+                passes[name] = partial(apply, model, x, labels)
             except Exception as error:
-                rows[name] = {"model": name, "error": f"{type(error).__name__}: {str(error).strip()}"}
-        times = interleaved_seconds(running, x, repeats, labels)
-    for name, seconds in times.items():
-        ordered = [1000 * s / batch_size for s in seconds]
-        q1, median, q3 = statistics.quantiles(ordered, method="inclusive") if repeats > 1 else ordered * 3
-        rows[name] |= {"latency_ms": median, "latency_q1_ms": q1, "latency_q3_ms": q3}
-    columns = [*COLUMNS, *(["error"] if len(running) < len(models) else [])]
-    return pd.DataFrame(list(rows.values()), columns=columns)
+                rows[name] = {"error": reason(error)}
+        seconds = interleaved_seconds(passes, repeats, device)
+    for name, times in seconds.items():
+        rows[name] |= dict(zip(COLUMNS[3:6], _milliseconds(times, batch_size), strict=True))
+    return _frame(rows, COLUMNS)
+
+
+def measure_steps(
+    models: Mapping[str, nn.Module],
+    loss: Mapping[str, Any],
+    optimizer: Mapping[str, Any],
+    options: "Profile",
+    device: torch.device,
+) -> pd.DataFrame:
+    """Measure updates of models side by side, of which each is a network's last stage; rows as those of `measure`.
+
+    Args:
+        models: The networks by name, on the device; their weights change.
+        loss: Node of the image loss.
+        optimizer: Node of the optimizer.
+        options: Size of crops, crops of an update, rounds.
+        device: Where the networks are.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    steps = {}
+    for name, model in models.items():
+        try:
+            image_loss, optimizer_of = components.build(loss), components.build(optimizer)
+            step = TrainingStep(model, image_loss, optimizer_of, options.train_size, options.train_batch_size)
+            rows[name] = {"step_memory_mib": step.peak_memory() / 2**20}
+            steps[name] = step
+        except Exception as error:
+            rows[name] = {"error": f"training step: {reason(error)}"}
+    for name, times in interleaved_seconds(steps, options.repeats, device).items():
+        rows[name] |= dict(zip(STEP_COLUMNS, _milliseconds(times, options.train_batch_size), strict=False))
+    return _frame(rows, ("model", *STEP_COLUMNS))
+
+
+def merge(forward: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
+    """Return the tables of `measure` and `measure_steps` as one; an error of either is the row's."""
+    table = forward.merge(steps, on="model", how="left", suffixes=("", "_of_step"))
+    if "error_of_step" in table:
+        table["error"] = table["error"].fillna(table.pop("error_of_step"))
+    return table
+
+
+def _milliseconds(seconds: Sequence[float], images: int) -> tuple[float, float, float]:
+    """Return the median and the quartiles of `seconds`, each for one of `images`, in milliseconds."""
+    each = [1000 * s / images for s in seconds]
+    q1, median, q3 = statistics.quantiles(each, method="inclusive") if len(each) > 1 else each * 3
+    return median, q1, q3
+
+
+def _frame(rows: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    failed = any("error" in row for row in rows.values())
+    named = [{"model": name, **row} for name, row in rows.items()]
+    return pd.DataFrame(named, columns=[*columns, *(["error"] if failed else [])])
 
 
 def circumstances(device: torch.device) -> dict[str, str | int]:
@@ -149,21 +209,27 @@ def circumstances(device: torch.device) -> dict[str, str | int]:
 
 def show(table: pd.DataFrame) -> None:
     """Print the measured columns for people."""
-    first = table.iloc[0]
-    out = Table(
-        title=f"{first['size']} x {first['size']} pixels, batch {first['batch_size']}; {first['hardware']}, "
-        f"{first['threads']} thread{'s' if first['threads'] > 1 else ''}",
-        title_justify="left",
-    )
-    for heading in ("model", "parameters, M", "GMACs", "latency, ms/image", "quartiles", "peak memory, MiB"):
+    first, trained = table.iloc[0], "step_ms" in table
+    title = f"{first['size']} x {first['size']} pixels, batch {first['batch_size']}"
+    if trained:
+        title += f"; training step: {first['train_size']} x {first['train_size']}, batch {first['train_batch_size']}"
+    title += f"; {first['hardware']}, {first['threads']} thread{'s' if first['threads'] > 1 else ''}"
+    out = Table(title=title, title_justify="left")
+    headings = ["parameters, M", "GMACs", "latency, ms/image", "quartiles", "peak memory, MiB"]
+    if trained:
+        headings += ["training step, ms/image", "quartiles", "peak memory, MiB"]
+    for heading in ("model", *headings):
         out.add_column(heading, justify="left" if heading == "model" else "right")
     for row in table.itertuples():
         if getattr(row, "error", None) and isinstance(row.error, str):
             out.add_row(row.model, row.error)
             continue
-        quartiles = f"{row.latency_q1_ms:.1f} - {row.latency_q3_ms:.1f}"
-        counts = (f"{row.parameters_m:.2f}", f"{row.gmacs:.2f}")
-        out.add_row(row.model, *counts, f"{row.latency_ms:.1f}", quartiles, f"{row.memory_mib:.0f}")
+        cells = [f"{row.parameters_m:.2f}", f"{row.gmacs:.2f}", f"{row.latency_ms:.1f}"]
+        cells += [f"{row.latency_q1_ms:.1f} - {row.latency_q3_ms:.1f}", f"{row.memory_mib:.0f}"]
+        if trained:
+            quartiles = f"{row.step_q1_ms:.1f} - {row.step_q3_ms:.1f}"
+            cells += [f"{row.step_ms:.1f}", quartiles, f"{row.step_memory_mib:.0f}"]
+        out.add_row(row.model, *cells)
     terminal = Console().is_terminal
-    Console(width=None if terminal else 160).print(out)  # a file or pipe has no width to keep to
-    print("MACs: FFTs are not counted. Memory: model plus peak of one forward pass.")
+    Console(width=None if terminal else 200).print(out)  # a file or pipe has no width to keep to
+    print("MACs: FFTs are not counted. Memory: model plus peak of one forward pass, or of one update.")
