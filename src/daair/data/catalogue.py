@@ -1,17 +1,17 @@
-"""Data sets that the field knows by name: what they are, and where they lie in the folders that people have.
+"""The known data sets, and the folders in which they lie in each layout.
 
-A data set is an entry of the table `DATASETS`, keyed `name/split`: how many images it officially has, how its inputs
-and targets pair, and its `Place` in each layout. `daair.data.datasets` looks for it on disk.
+A data set is an entry of the table `DATASETS`, keyed `name/split`. It states the official number of images, how inputs
+and targets pair, and a `Place` in each layout. `daair.data.datasets` looks for it on disk.
 
 Layouts:
 
 `pack`
     One folder per degradation, data set and split: `deraining/rain100l/test/{input,target}`.
 `promptir`
-    What AirNet, PromptIR and AdaIR read: `Train/Derain/{rainy,gt}`, `test/derain/Rain100L/{input,target}`
+    The folders that AirNet, PromptIR and AdaIR read: `Train/Derain/{rainy,gt}`, `test/derain/Rain100L/{input,target}`
     (their `data/Train/README.md`, `INSTALL.md`, `options.py` and `utils/dataset_utils.py`).
 `moceir`
-    What MoCE-IR reads: `deraining/RainTrainL/{rainy,gt}` (its `src/data/dataset_utils.py`).
+    The folders that MoCE-IR reads: `deraining/RainTrainL/{rainy,gt}` (its `src/data/dataset_utils.py`).
 """
 
 from collections.abc import Iterator
@@ -29,13 +29,13 @@ class Place:
 
     Attributes:
         layout: One of `LAYOUTS`.
-        target: Folders of the clean images, relative to the root. A part of a path may be a wildcard; capitals do not
-            matter unless both spellings exist.
-        input: Folders of the degraded images; none for a set of clean images.
-        rule: How an input's name gives its target's; see `daair.data.pairing.RULES`.
-        files: Regular expression for whole file names, where several data sets share a folder.
-        recursive: Whether subfolders belong to it.
-        count: Official number of images here, if it is not the data set's.
+        target: Folders of the clean images, relative to the root. Parts of a path may be wildcards. Case is ignored,
+            unless a folder of exactly this name exists.
+        input: Folders of the degraded images; empty for a set of clean images.
+        rule: Rule that gives the name of an input's target; see `daair.data.pairing.RULES`.
+        files: Regular expression for whole file names, if several data sets share a folder.
+        recursive: Whether images in subfolders belong to the data set.
+        count: Official number of images in this place, if it differs from the data set's.
     """
 
     layout: str
@@ -53,13 +53,13 @@ class Dataset:
 
     Attributes:
         name: `name/split`.
-        places: Where the data set may lie, the likeliest first.
-        count: Official number of its images: inputs, or clean images if it has no inputs; None if no number is known.
-        label: What the mixes call its degradation; None for clean images.
-        input_psnr: Published mean PSNR of its inputs in dB, by metric protocol.
-        variants: Other versions in circulation, by their number of images.
-        margin: Pixels that its targets, as published, have more than its inputs on each side.
-        reference: Who made the data set, and where its numbers are from.
+        places: Places where the data set may lie, the most likely first.
+        count: Official number of inputs, or of clean images if there are no inputs; None if no number is known.
+        label: The mixes' name of the degradation; None for clean images.
+        input_psnr: Published mean PSNR of the inputs in dB, by metric protocol.
+        variants: Descriptions of other published versions, by their number of images.
+        margin: Number of pixels by which the published targets exceed the inputs on each side.
+        reference: The source of the data set and of its numbers.
     """
 
     name: str
@@ -234,7 +234,7 @@ def _paired_sets() -> Iterator[Dataset]:
             ),
             count=500,
             label="haze",
-            # Clean indoor images are 640x480, hazy ones 620x460: FFA-Net and others cut the clean one centrally.
+            # Clean indoor images are 640x480, hazy ones 620x460; FFA-Net and others crop the clean one centrally.
             margin=10 if part == "indoor" else 0,
             reference="SOTS of RESIDE (Li et al., TIP 2019)",
         )
@@ -306,7 +306,7 @@ def find_dataset(name: str) -> Dataset:
     """Return a data set by name.
 
     Raises:
-        UserError: There is no such data set; the message suggests the nearest name.
+        UserError: The name is unknown; the message suggests the nearest one.
     """
     if name not in DATASETS:
         raise UserError(f"dataset {unknown_name(name, DATASETS)}")

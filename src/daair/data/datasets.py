@@ -1,6 +1,6 @@
-"""Finding the data sets of `daair.data.catalogue.DATASETS` under a folder, in whichever layout they lie there.
+"""The search for the data sets of `daair.data.catalogue.DATASETS` under a folder, in any known layout.
 
-Nothing is moved or renamed, and no file is opened: folders are taken as they are.
+No file is opened, moved or renamed.
 """
 
 import re
@@ -17,17 +17,17 @@ from daair.data.pairing import Pairing, best_rule, pair, target_names
 from daair.errors import UserError
 
 OUTER = ("", "data")
-"""Folders under the root that may hold a layout: AdaIR keeps `Train` and `test` in `data`, PromptIR only one."""
+"""Folders under the root that may hold a layout: AdaIR has both `Train` and `test` in `data`, PromptIR one of them."""
 
 
 @dataclass(frozen=True)
 class LocatedDataset:
-    """A data set as it lies on this disk.
+    """A data set that was found on disk.
 
     Attributes:
         dataset: The data set.
-        place: In which of its places it was found.
-        inputs: Folders of the degraded images; none for a set of clean images.
+        place: The one of its places where it was found.
+        inputs: Folders of the degraded images; empty for a set of clean images.
         targets: Folders of the clean images.
     """
 
@@ -38,32 +38,32 @@ class LocatedDataset:
 
     @property
     def layout(self) -> str:
-        """Name of the layout."""
+        """The name of the layout."""
         return self.place.layout
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """All its folders, inputs first."""
+        """All folders, those of the inputs first."""
         return (*self.inputs, *self.targets)
 
     @property
     def count(self) -> int | None:
-        """Official number of images in this place."""
+        """The official number of images in this place; None if no number is known."""
         return self.place.count or self.dataset.count
 
     def files(self) -> list[Path]:
         """List the clean images.
 
         Raises:
-            UserError: There are none, or a folder cannot be listed.
+            UserError: There are no images, or a folder cannot be listed.
         """
         return self._list(self.targets)
 
     def input_files(self) -> list[Path]:
-        """List the degraded images; none for a set of clean images.
+        """List the degraded images; the list is empty for a set of clean images.
 
         Raises:
-            UserError: There should be some and there are none, or a folder cannot be listed.
+            UserError: The folders of the degraded images hold none or cannot be listed.
         """
         return self._list(self.inputs) if self.inputs else []
 
@@ -83,7 +83,7 @@ class LocatedDataset:
         return pair(self.input_files(), self.files(), self.place.rule)
 
     def holds_images(self) -> bool:
-        """Return whether there is at least one image in each of its parts, reading no further than the first."""
+        """Return whether there are targets, and inputs if the set is paired; listing stops at the first image."""
         parts = [self.inputs, self.targets] if self.inputs else [self.targets]
         return all(any(True for _ in islice(self._walk(part), 1)) for part in parts)
 
@@ -93,7 +93,7 @@ class LocatedDataset:
 
     def _list(self, folders: tuple[Path, ...]) -> list[Path]:
         files = sort_naturally(self._walk(folders))
-        return files or list_images(folders[0], recursive=self.place.recursive, match=self._match)  # which complains
+        return files or list_images(folders[0], recursive=self.place.recursive, match=self._match)  # raises the error
 
     @cached_property
     def _match(self):
@@ -101,22 +101,22 @@ class LocatedDataset:
 
 
 def locate_dataset(name: str, root: str | Path) -> LocatedDataset | None:
-    """Find a data set under a root folder, in whichever layout it lies there.
+    """Find a data set under a root folder, in any of its layouts; return None if it is not there.
 
-    Of several places the first that holds images counts, else the first whose folders exist.
+    If several places exist, the first that holds images is returned, or else the first whose folders exist.
 
     Args:
-        name: One of `DATASETS`.
+        name: Name in `DATASETS`.
         root: Folder with the data.
 
     Raises:
-        UserError: Unknown name, or a folder that cannot be listed.
+        UserError: The name is unknown, or a folder cannot be listed.
     """
     first = None
     for place in _all_places(find_dataset(name), Path(root)):
         if place.holds_images():
             return place
-        # A folder shared with other data sets says nothing about this one.
+        # An empty folder that several data sets share does not show that this one is meant.
         first = first or (place if place.place.files is None else None)
     return first
 
@@ -127,10 +127,10 @@ def locate_all(root: str | Path) -> list[LocatedDataset]:
 
 
 def likely_folders(name: str, root: str | Path) -> tuple[Path, str]:
-    """Return the likeliest folder of a data set, and in words for a message those of the other layouts, if any.
+    """Return the most likely folder of a data set, and a phrase for messages with those of other layouts, if any.
 
     Raises:
-        UserError: Unknown name.
+        UserError: The name is unknown.
     """
     folders: dict[str, str] = {}
     for place in find_dataset(name).places:
@@ -140,13 +140,13 @@ def likely_folders(name: str, root: str | Path) -> tuple[Path, str]:
 
 
 def from_folders(name: str, target: str | Path, input: str | Path | None = None, rule: str = "same") -> LocatedDataset:
-    """Take folders of the user's own for a data set; subfolders count where no picture lies above them.
+    """Return a data set of the user's own folders; subfolders are searched if one of the folders holds no image itself.
 
     Args:
-        name: What to call it.
+        name: Name of the data set.
         target: Folder of the clean images.
         input: Folder of the degraded images, if any.
-        rule: How an input's name gives its target's; see `daair.data.pairing.RULES`.
+        rule: Rule that gives the name of an input's target; see `daair.data.pairing.RULES`.
 
     Raises:
         UserError: A folder is missing or cannot be listed.
@@ -160,7 +160,7 @@ def from_folders(name: str, target: str | Path, input: str | Path | None = None,
 
 
 def half_a_pair(located: LocatedDataset, pairing: Pairing) -> str:
-    """Say which input of a data set has no clean image, and what to do; there must be such an input."""
+    """Return a message that names the first input without a clean image and a remedy; there must be such an input."""
     rule, file = located.place.rule, pairing.lone_inputs[0]
     wanted = target_names(file.stem, rule)[0]
     others = f" (nor for {len(pairing.lone_inputs) - 1} others)" if len(pairing.lone_inputs) > 1 else ""
@@ -181,7 +181,7 @@ def _all_places(dataset: Dataset, root: Path) -> Iterator[LocatedDataset]:
 
 
 def _resolve(base: Path, folder: str) -> list[Path]:
-    """Find the existing folders that a relative path with wildcards and any capitals means; in natural order."""
+    """Return the existing folders that match a relative path with wildcards, ignoring case, in natural order."""
     current = [base]
     for part in folder.split("/"):
         current = [match for parent in current for match in _children(parent, part)]

@@ -1,4 +1,4 @@
-"""Randomness as a function of a key, instead of a state that is passed on."""
+"""Random generators that depend on a key alone, so that no state is passed from one draw to the next."""
 
 import hashlib
 
@@ -6,6 +6,6 @@ import numpy as np
 
 
 def keyed_rng(*key: str | int) -> np.random.Generator:
-    """Return a generator that depends on the key alone: a counter-based one (Philox), keyed by the key's hash."""
+    """Return a counter-based generator (Philox) that is keyed by the hash of `key`."""
     digest = hashlib.blake2b("/".join(map(str, key)).encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))

@@ -1,9 +1,9 @@
-"""Dead leaves: generated pictures with the statistics of natural images.
+"""Dead leaves: generated images with the statistics of natural images.
 
-Shapes of all sizes fall on top of each other and hide what is below. With radii distributed as `r^-3` the result is
+Shapes of all sizes fall on top of each other and hide those below. With radii distributed as `r^-3`, the result is
 scale invariant and has the edges, the `1/f` spectrum and the heavy-tailed derivatives of photographs (Lee, Mumford,
-Huang, "Occlusion Models for Natural Images", IJCV 2001). Networks trained on such pictures denoise photographs nearly
-as well as networks trained on photographs (Achddou, Gousseau, Ladjal, "Synthetic Images as a Regularity Prior for Image
+Huang, "Occlusion Models for Natural Images", IJCV 2001). Networks trained on such images denoise photographs nearly as
+well as networks trained on photographs (Achddou, Gousseau, Ladjal, "Synthetic Images as a Regularity Prior for Image
 Restoration Neural Networks", SSVM 2021), and learn useful features (Baradad et al., "Learning to See by Looking at
 Noise", NeurIPS 2021).
 """
@@ -13,31 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 SMALLEST, LARGEST = 3.0, 128.0
-"""Radii of leaves in pixels; the lower limit is about the resolution of a lens, the upper one a large object."""
+"""Limits of the radii in pixels; the lower one is about the resolution of a lens, the upper one a large object."""
 
 LAYERS = 5.0
-"""Mean number of leaves over a pixel; a share of exp(-LAYERS) of the background stays visible."""
+"""Mean number of leaves over a pixel; a fraction exp(-LAYERS) of the background stays visible."""
 
-_OVERSAMPLING = 2  # drawn twice as large without anti-aliasing, then averaged: exact coverage, no fringes
+_OVERSAMPLING = 2  # leaves are drawn twice as large without anti-aliasing, then averaged, which gives exact coverage
 _TEXTURES = 6
 
 
 def dead_leaves(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw one picture.
-
-    Args:
-        size: Height and width in pixels.
-        rng: Source of all randomness.
-
-    Returns:
-        RGB, uint8, (size, size, 3).
-    """
+    """Draw one image: RGB, uint8, (size, size, 3)."""
     large = size * _OVERSAMPLING
     owner, radii, centres = _occlude(large, rng)
     count = len(radii)
     base = _colours(count, rng)
 
-    # Inside a leaf: a linear shading of the whole leaf and one of a few textures, stretched to the leaf's contrast.
+    # Each leaf has a linear shading and one of a few textures, scaled to the leaf's contrast.
     turn = rng.uniform(0, 2 * np.pi, count)
     shade = rng.laplace(0, 0.06, count) / np.maximum(radii, 8)
     ys, xs = np.mgrid[0:large, 0:large].astype(np.float32)
@@ -59,10 +51,11 @@ def dead_leaves(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def _occlude(size: int, rng: np.random.Generator) -> tuple[NDArray[np.int32], NDArray, NDArray]:
-    """Drop leaves until the ground is covered.
+    """Draw leaves on top of each other, `LAYERS` deep on average.
 
     Returns:
-        The leaf seen at each pixel, int32 (size, size); radii (N,); centres (N, 2) as x, y. Leaf 0 is the ground.
+        The index of the leaf that is visible at each pixel, int32 (size, size); the radii (N,); the centres (N, 2) as
+        x, y. Leaf 0 is the background.
     """
     small, big = SMALLEST * _OVERSAMPLING, min(LARGEST * _OVERSAMPLING, size / 2)
     mean_area = 2 * np.pi * small**2 * np.log(big / small) / (1 - (small / big) ** 2)
@@ -77,7 +70,7 @@ def _occlude(size: int, rng: np.random.Generator) -> tuple[NDArray[np.int32], ND
     for i in np.flatnonzero(seen):
         half = (radii[i] * stretch[i], radii[i] / stretch[i])
         if form[i] < 0.5:
-            # Fractions of 1/16 pixel: OpenCV's fixed-point coordinates.
+            # OpenCV's fixed-point coordinates count in 1/16 pixel here.
             centre = tuple(int(v) for v in np.rint(centres[i] * 16))
             axes = tuple(max(1, int(round(v * 16))) for v in half)
             cv2.ellipse(owner, centre, axes, turn[i], 0, 360, int(i), cv2.FILLED, cv2.LINE_8, 4)
@@ -88,7 +81,7 @@ def _occlude(size: int, rng: np.random.Generator) -> tuple[NDArray[np.int32], ND
 
 
 def _polygon(centre: NDArray, half: tuple[float, float], turn: float, corners: int) -> NDArray[np.int32]:
-    """Return corners of a stretched regular polygon in 1/16 pixels, (corners, 1, 2)."""
+    """Return the corners of a stretched regular polygon in units of 1/16 pixel, (corners, 1, 2)."""
     angle = np.arange(corners) * (2 * np.pi / corners) + np.pi / corners
     points = np.stack([np.cos(angle) * half[0], np.sin(angle) * half[1]], 1) * 1.25
     cosine, sine = np.cos(np.deg2rad(turn)), np.sin(np.deg2rad(turn))
@@ -97,14 +90,11 @@ def _polygon(centre: NDArray, half: tuple[float, float], turn: float, corners: i
 
 
 def _colours(count: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Draw colours as natural scenes have them.
+    """Draw colours with the statistics of natural scenes: gamma-encoded RGB in [0, 1], float32, (count, 3).
 
-    In the logarithm of cone responses natural colours spread most along brightness, less along yellow-blue, least
-    along red-green, and independently of each other (Ruderman, Cronin, Chiao, JOSA A 1998). Each picture has its own
-    mean and spread, as scenes have.
-
-    Returns:
-        RGB in [0, 1], float32, (count, 3), as displayed (gamma encoded).
+    In the logarithm of cone responses, natural colours vary most along brightness, less along yellow-blue, and least
+    along red-green, independently of each other (Ruderman, Cronin, Chiao, JOSA A 1998). Each image has its own mean and
+    spread, as scenes have.
     """
     mood = rng.normal([np.log(0.3), 0.12, 0.02], [0.3, 0.12, 0.05])
     spread = np.array([0.55, 0.16, 0.07]) * np.exp(rng.normal(0, 0.3, 3))
@@ -116,11 +106,7 @@ def _colours(count: int, rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _textures(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Draw textures of zero mean and unit variance: filtered noise of different colours and directions, and stripes.
-
-    Returns:
-        float32, (textures, size, size).
-    """
+    """Draw textures of zero mean and unit variance, float32, (textures, size, size): coloured noise, and stripes."""
     fy = np.fft.fftfreq(size).astype(np.float32)[:, None]
     fx = np.fft.rfftfreq(size).astype(np.float32)[None]
     ys, xs = np.mgrid[0:size, 0:size].astype(np.float32)

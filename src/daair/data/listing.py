@@ -1,6 +1,6 @@
-"""Which picture files a folder holds: in natural order, without hidden files, never twice.
+"""Lists of the image files in folders, in natural order, without hidden files and repetitions.
 
-Directories are read with `os.scandir`, so that listing RESIDE's 72,135 files takes no look at each of them.
+Directories are read with `os.scandir`, so that listing RESIDE's 72,135 files needs no `stat` per file.
 """
 
 import os
@@ -13,21 +13,21 @@ from daair.errors import UserError
 from daair.files import natural_key
 
 THUMBNAILS = frozenset({"@eaDir", "__MACOSX"})
-"""Folders that file servers and archivers fill with small copies; like hidden folders, they are not entered."""
+"""Folders in which file servers and archivers put thumbnails; they are skipped, like hidden folders."""
 
 
 def list_images(
     folder: str | Path, *, recursive: bool = False, match: Callable[[str], object] | None = None
 ) -> list[Path]:
-    """List the picture files of a folder in natural order (2 before 10), subfolder by subfolder.
+    """List the image files of a folder in natural order (2 before 10), subfolder by subfolder.
 
     Args:
-        folder: The folder. Links within are followed, but no folder is entered twice, so that loops end.
-        recursive: Look into subfolders as well.
-        match: Asked of each file's name; what it says no to is left out.
+        folder: The folder. Links in it are followed, but no folder is entered twice, so that loops end.
+        recursive: Whether to include subfolders.
+        match: Function of a file's name; files for which it returns a false value are left out.
 
     Raises:
-        UserError: The folder is missing, is a file, cannot be listed, or holds no picture.
+        UserError: The folder is missing, is a file, cannot be listed, or holds no image.
     """
     files = sort_naturally(walk(check_folder(folder), recursive=recursive, match=match))
     if not files:
@@ -37,7 +37,11 @@ def list_images(
 
 
 def check_folder(folder: str | Path, key: str = "") -> Path:
-    """Return the path of a folder, or raise a UserError, which begins with `key`, if it is missing or a file."""
+    """Return the path of a folder.
+
+    Raises:
+        UserError: The folder is missing or a file; the message begins with `key`.
+    """
     if not Path(folder).is_dir():
         raise UserError(f"{key}{folder}: {'is not a folder' if Path(folder).exists() else 'no such folder'}")
     return Path(folder)
@@ -46,7 +50,7 @@ def check_folder(folder: str | Path, key: str = "") -> Path:
 def walk(
     folder: str | Path, *, recursive: bool = False, match: Callable[[str], object] | None = None
 ) -> Iterator[Path]:
-    """Yield a folder's picture files as they come; see `list_images`.
+    """Yield a folder's image files in no particular order; see `list_images`.
 
     Raises:
         UserError: A folder cannot be listed.
@@ -73,7 +77,7 @@ def walk(
 
 
 def sort_naturally(files: Iterable[Path]) -> list[Path]:
-    """Sort files naturally, part by part of their paths."""
+    """Sort files by the parts of their paths in natural order."""
     return sorted(files, key=lambda file: [natural_key(part) for part in file.parts])
 
 
@@ -84,9 +88,10 @@ def batches(files: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
 
 
 def short_names(files: Iterable[Path]) -> list[str]:
-    """Return a name for each file: the file's own, with folders in front where several files share it.
+    """Return a unique name for each file: its own name, preceded by folders if several files share that name.
 
-    `a/1.png, b/1.png, b/2.png` are named so, but for `2.png`. Names do not depend on the order.
+    For example, `x/a/1.png`, `x/b/1.png` and `x/b/2.png` are named `a/1.png`, `b/1.png` and `2.png`. The names do not
+    depend on the order of the files.
     """
     files = list(files)
     names, depth = [file.name for file in files], 1

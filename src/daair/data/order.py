@@ -1,4 +1,4 @@
-"""The order of samples: an epoch, and each process's share of it. All of it is a function of the position."""
+"""The order of samples in an epoch, and each process's share of them, as pure functions of the position."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,16 +11,16 @@ from daair.errors import UserError
 
 
 class Epochs:
-    """Choice of the task and the image that each sample of each epoch comes from.
+    """The task and the image of each sample of each epoch.
 
-    An epoch holds `counts[t]` samples of task `t`, shuffled. A task goes through its images in rounds, each image
-    once a round in an order of its own; rounds go on from one epoch to the next, so that all images are seen equally
-    often even where an epoch sees only some of them.
+    An epoch holds `counts[t]` samples of task `t`, shuffled. A task visits its images in rounds: each image once per
+    round, in a new random order. Rounds continue from one epoch to the next, so all images are visited equally often
+    even if an epoch is shorter than a round.
 
     Args:
         sizes: Number of images of each task.
-        counts: Samples of each task in an epoch.
-        seed: Decides all orders.
+        counts: Number of samples of each task in an epoch.
+        seed: Seed of all orders.
     """
 
     def __init__(self, sizes: Sequence[int], counts: Sequence[int], seed: int) -> None:
@@ -28,17 +28,16 @@ class Epochs:
         self._latest: tuple[int, NDArray[np.int32], NDArray[np.int32]] | None = None
 
     def __len__(self) -> int:
-        """Return the number of samples in an epoch."""
         return sum(self.counts)
 
     def at(self, epoch: int, index: int) -> tuple[int, int]:
-        """Return the task and the image of one sample."""
+        """Return the positions of the task and the image of one sample."""
         if self._latest is None or self._latest[0] != epoch:
             self._latest = (epoch, *self.order(epoch))
         return int(self._latest[1][index]), int(self._latest[2][index])
 
     def order(self, epoch: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Return the tasks and the images of all samples of an epoch, as two arrays."""
+        """Return the positions of the tasks and of the images of all samples of an epoch, as two arrays."""
         tasks = np.repeat(np.arange(len(self.counts), dtype=np.int32), self.counts)
         images = np.concatenate([self._visits(task, epoch) for task in range(len(self.counts))])
         shuffled = keyed_rng("order", self.seed, epoch).permutation(len(self))
@@ -56,7 +55,7 @@ class Epochs:
 
 
 def apportion(total: int, weights: Sequence[float]) -> list[int]:
-    """Split a whole number in proportion to weights, by largest remainders; each positive weight gets at least 1."""
+    """Split a whole number in proportion to weights by largest remainders; each positive weight gets at least 1."""
     shares = np.asarray(weights, np.float64)
     exact = total * shares / shares.sum()
     counts = np.floor(exact).astype(np.int64)
@@ -67,16 +66,16 @@ def apportion(total: int, weights: Sequence[float]) -> list[int]:
 
 
 class StepSampler(Sampler[list[int]]):
-    """Batches of sample counters for one process: a pure function of the position, so that a resume is exact.
+    """A batch sampler for one process, whose batches depend on their position alone, so that a resume is exact.
 
-    Micro-batch `m` of all processes together holds the counters `m * batch_size ... (m + 1) * batch_size - 1`; each
-    process takes a contiguous slice. Use it as `DataLoader(batch_sampler=...)` and count accumulation in
-    micro-batches.
+    Micro-batch `m` of all processes together holds the sample counters from `m * batch_size` to
+    `(m + 1) * batch_size - 1`, and each process takes a contiguous slice. Pass it as `DataLoader(batch_sampler=...)`.
+    With gradient accumulation, `start` and `stop` count micro-batches.
 
     Args:
-        batch_size: Samples per micro-batch over all processes.
-        rank: This process, from 0.
-        world: Number of processes; divides `batch_size`.
+        batch_size: Number of samples in a micro-batch over all processes.
+        rank: Rank of this process.
+        world: Number of processes, which divides `batch_size`.
         start: First micro-batch.
         stop: One past the last micro-batch.
     """

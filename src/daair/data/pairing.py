@@ -1,6 +1,6 @@
-"""Pairs of a degraded image and its clean one, found by name.
+"""Pairs of a degraded and a clean image file, found by their names.
 
-How an input's name gives its target's differs from data set to data set; each way is a rule in a table.
+Data sets differ in how the name of an input gives that of its target; the table `RULES` lists the known ways.
 """
 
 import re
@@ -15,21 +15,21 @@ from daair.errors import UserError, unknown_name
 _SAME = (r".+", r"\g<0>")
 
 RULES: dict[str, tuple[tuple[str, str], ...]] = {
-    # LOL, GoPro, CDD-11, and most folders that somebody has put in order.
+    # Names are equal in LOL, GoPro, CDD-11 and most folders that users have sorted.
     "same": (_SAME,),
-    # Rain100L and Rain100H as published: PromptIR's training list has rain-1.png and norain-1.png; its test folders
-    # (as AirNet's) have 1.png in both.
+    # Rain100L and Rain100H have rain-1.png and norain-1.png, as in PromptIR's training list; the test folders of
+    # PromptIR and AirNet have 1.png for both.
     "rain": ((r"rain-(.+)", r"norain-\1"), _SAME),
-    # RESIDE: <scene>_<airlight>_<beta> outdoors (0001_0.8_0.2.jpg and 0001.png), <scene>_<number> indoors. AirNet,
-    # PromptIR, AdaIR and MoCE-IR all take what stands before the first underscore.
+    # RESIDE has <scene>_<airlight>_<beta> outdoors (0001_0.8_0.2.jpg and 0001.png) and <scene>_<number> indoors.
+    # AirNet, PromptIR, AdaIR and MoCE-IR all use the part before the first underscore.
     "haze": ((r"([^_]+)_.+", r"\1"), _SAME),
-    # Scale factors at the end of the input's name: norain-001x2 (JORDER), img_001_x4, baby_LRBI_x2.
+    # Inputs may have a scale factor at the end: norain-001x2 (JORDER), img_001_x4, baby_LRBI_x2.
     "scale": ((r"(.+?)(?:_LR\w*?)?_?x\d+", r"\1"), _SAME),
 }
-"""The rules by name: how the name of an input, without its suffix, gives the name of its target.
+"""Rules by name that turn the name of an input, without its suffix, into the name of its target.
 
-A rule is pairs of a regular expression for the whole input name, and the target's name as `re.Match.expand` writes it.
-The first pair whose target exists counts. Suffixes need not agree (`.jpg` and `.png`).
+A rule consists of pairs of a regular expression for the whole input name and a template of the target's name for
+`re.Match.expand`. The first pair whose target exists is used. Suffixes may differ (`.jpg` and `.png`).
 """
 
 
@@ -38,7 +38,7 @@ class Pair:
     """A degraded image and its clean one.
 
     Attributes:
-        name: Of the input; unique within its pairing.
+        name: Name of the input, unique within its pairing.
         input: File of the degraded image.
         target: File of the clean image.
     """
@@ -50,12 +50,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairing:
-    """Pairs of files, and what is left over, in natural order whatever the order of the files was.
+    """Pairs of files and the files without a partner, in natural order.
 
     Attributes:
-        pairs: One for each input that has a target; several may share a target, as RESIDE's do.
+        pairs: One pair for each input that has a target; several may share a target, as RESIDE's do.
         lone_inputs: Inputs without a target.
-        lone_targets: Targets that no input asked for.
+        lone_targets: Targets without an input.
     """
 
     pairs: list[Pair]
@@ -66,16 +66,16 @@ class Pairing:
 def pair(inputs: Iterable[Path], targets: Iterable[Path], rule: str = "same") -> Pairing:
     """Find the target of each input by the files' names; no file is opened.
 
-    Where several targets have the right name (`a/1.png`, `b/1.png`, `b/1.jpg`), the one counts whose folders are
-    named like the input's, from the innermost outwards, then the one with the input's suffix, then the first.
+    Of several targets with the right name (`a/1.png`, `b/1.png`, `b/1.jpg`), the one is used that shares most folder
+    names with the input, counted from the innermost folder, then the one with the input's suffix, then the first.
 
     Args:
         inputs: Files of degraded images, without repetition.
         targets: Files of clean images, without repetition.
-        rule: One of `RULES`.
+        rule: Name in `RULES`.
 
     Raises:
-        UserError: There is no such rule.
+        UserError: The rule is unknown.
     """
     check_rule(rule)
     inputs, targets = sort_naturally(inputs), sort_naturally(targets)
@@ -96,28 +96,28 @@ def pair(inputs: Iterable[Path], targets: Iterable[Path], rule: str = "same") ->
 
 
 def check_rule(name: str) -> None:
-    """Refuse an unknown rule.
+    """Check that a rule exists.
 
     Raises:
-        UserError: There is no such rule; the message suggests the nearest name.
+        UserError: The rule is unknown; the message suggests the nearest name.
     """
     if name not in RULES:
         raise UserError(f"rule: {unknown_name(name, RULES)}")
 
 
 def target_names(stem: str, rule: str) -> list[str]:
-    """Return the names that the target of an input may have, the likeliest first, all without suffix."""
+    """Return the possible names of an input's target without suffix, in the order of preference."""
     found = ((re.fullmatch(pattern, stem, re.IGNORECASE), name) for pattern, name in RULES[rule])
     return [match.expand(name) for match, name in found if match]
 
 
 def best_rule(inputs: Sequence[Path], targets: Sequence[Path]) -> str:
-    """Return the rule that leaves the fewest inputs alone, for a hint; the first of `RULES` in a tie."""
+    """Return the rule that finds targets for most inputs; the first in `RULES` in a tie."""
     return min(RULES, key=lambda rule: len(pair(inputs, targets, rule).lone_inputs))
 
 
 def _likeness(file: Path, other: Path) -> tuple[int, bool]:
-    """Return how many folders have the same names, from the innermost outwards, and whether the suffix is the same."""
+    """Return the number of equal folder names, from the innermost outwards, and whether the suffixes are equal."""
     alike = 0
     for a, b in zip(reversed(file.parts[:-1]), reversed(other.parts[:-1]), strict=False):
         if a != b:

@@ -1,4 +1,4 @@
-"""Where pairs of a degraded and a clean image come from, for training."""
+"""Sources of training pairs of a degraded and a clean image."""
 
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -11,25 +11,25 @@ from daair.errors import UserError
 
 @runtime_checkable
 class Pairs(Protocol):
-    """What a mix asks of a set of pairs."""
+    """The interface of a set of pairs in a mix."""
 
     needs_root: bool
     """Whether the pairs lie under the root folder of the mix."""
 
     def find(self, root: str | None) -> LocatedDataset | None:
-        """Return the pairs as they lie on this disk, or None if they are not there."""
+        """Return the folders of the pairs, or None if they do not exist."""
         ...
 
     def missing(self, root: str | None) -> str:
-        """Return in words where the pairs were looked for."""
+        """Return a phrase for messages that names the folders where the pairs were expected."""
         ...
 
 
 class PairedSet:
-    """The pairs of a data set that is known by name, in whichever layout it lies under the root.
+    """The pairs of a known data set, which is looked for under the root in any layout.
 
     Args:
-        name: One of `daair.data.catalogue.DATASETS`, such as `rain100l/train`.
+        name: Name in `daair.data.catalogue.DATASETS`, such as `rain100l/train`.
     """
 
     needs_root = True
@@ -40,12 +40,12 @@ class PairedSet:
         self.name = name
 
     def find(self, root: str | None) -> LocatedDataset | None:
-        """Look for the data set; see `daair.data.datasets.locate_dataset`."""
+        """Return the data set if it is there and holds images; see `daair.data.datasets.locate_dataset`."""
         found = None if root is None else locate_dataset(self.name, root)
         return found if found is not None and found.holds_images() else None
 
     def missing(self, root: str | None) -> str:
-        """Return in words where the data set was looked for."""
+        """Return a phrase for messages that names the folders where the data set was expected."""
         folder, others = likely_folders(self.name, root or "")
         return f"{self.name}: nothing in {folder}{others}"
 
@@ -54,9 +54,9 @@ class PairedFolders:
     """The pairs of any two folders.
 
     Args:
-        input: Folder of the degraded images, relative to the root; an absolute path stands for itself.
-        target: Folder of the clean images, likewise.
-        rule: How an input's name gives its target's; see `daair.data.pairing.RULES`.
+        input: Folder of the degraded images, absolute or relative to the root.
+        target: Folder of the clean images, absolute or relative to the root.
+        rule: Rule that gives the name of an input's target; see `daair.data.pairing.RULES`.
     """
 
     def __init__(self, input: str, target: str, rule: str = "same") -> None:
@@ -65,14 +65,14 @@ class PairedFolders:
         self.needs_root = not (Path(input).is_absolute() and Path(target).is_absolute())
 
     def find(self, root: str | None) -> LocatedDataset:
-        """Take the folders.
+        """Return the folders as a data set.
 
         Raises:
-            UserError: One of them is missing; the message begins with the name of its argument.
+            UserError: A folder is missing; the message begins with the name of its argument.
         """
         base, name = Path(root or "."), f"{Path(self.input).name} and {Path(self.target).name}"
         return from_folders(name, base / self.target, base / self.input, self.rule)
 
     def missing(self, root: str | None) -> str:
-        """Return in words where the pairs were looked for."""
+        """Return a phrase for messages that names the two folders."""
         return f"{self.input} and {self.target}: no pairs"
