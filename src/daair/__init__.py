@@ -1,7 +1,7 @@
 """DaAIR Lab: degradation-aware all-in-one image restoration.
 
-`daair.load(path)` turns a run's folder or a weights file into a ready `torch.nn.Module`; `daair.collate("runs/rank")`
-turns the runs of a study into a pandas frame.
+`daair.load(path)` loads the trained network of a run's folder or a weights file; `daair.collate("runs/rank")` returns
+the results of a study's runs as a pandas data frame.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ __all__ = ["__version__", "collate", "load"]
 
 def load(path: str | PathLike[str], device: str | torch.device = "cpu", trust: Sequence[str] = ()) -> nn.Module:
     """Load the trained network in a run's folder or a weights file, in evaluation mode; see `daair.checkpoint.load`."""
-    from daair import checkpoint  # on use only: `import daair`, and with it every `--help`, stays free of torch
+    from daair import checkpoint  # imported here so that `import daair`, and so `--help`, does not import torch
 
     return checkpoint.load(path, device, trust)
 
 
 def collate(path: str | PathLike[str]) -> pd.DataFrame:
-    """Return a study's runs as one tidy frame: a row per run, benchmark, protocol and image; see `daair.report.frame`.
+    """Return a study's results as a data frame, a row per run, benchmark, protocol and image; see `daair.report.frame`.
 
     Args:
-        path: the folder of a study, such as `runs/rank`, or the folder of all studies.
+        path: The folder of a study, such as `runs/rank`, or the folder of all studies.
 
     Returns:
-        The frame; `.attrs["left_out"]` lists what could not be read, one text each.
+        The data frame; `.attrs["left_out"]` lists what could not be read, one text each.
 
     Raises:
-        UserError: there is no run.
+        UserError: There is no run.
     """
     from daair.report.frame import read_path
 

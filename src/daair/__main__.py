@@ -1,4 +1,4 @@
-"""`python -m daair`: the same program as run.py."""
+"""Run the program of run.py as `python -m daair`."""
 
 from daair.cli import entry
 

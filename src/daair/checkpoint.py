@@ -1,8 +1,7 @@
-"""Trained networks as files: weights in safetensors, the config that rebuilds the network beside them as JSON.
+"""Save and load trained networks: weights as safetensors, beside them the network's config as JSON.
 
-Somebody else's checkpoint is data, never code: the stored config may only name classes of `daair.models` and of the
-packages that the user trusts, and no pickle is loaded. State dicts of networks that the user names with
-`model._target_` may be PyTorch files; they go through `torch.load(weights_only=True)`.
+Loading a checkpoint from another user runs none of its code: the stored config may only name classes of `daair.models`
+and of packages that the user trusts, and pickles are read by `torch.load(weights_only=True)` only.
 """
 
 import json
@@ -24,10 +23,10 @@ WEIGHTS = "model.safetensors"
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:
-    """Build the network of a `model` config that the user's own command names, so any target may stand there.
+    """Build the network of a trusted `model` config: its target may be any class.
 
     Raises:
-        UserError: the target cannot be built with these arguments.
+        UserError: The target cannot be built with these arguments, or is not a network.
     """
     from hydra.errors import InstantiationException
 
@@ -43,34 +42,36 @@ def build(config: Mapping[str, Any]) -> nn.Module:
 
 
 def needs_weights(config: Mapping[str, Any]) -> bool:
-    """Return whether the network of a `model` config has anything to load, unlike `model=identity`; builds it.
+    """Build the network of a `model` config and return whether it has weights, unlike `model=identity`.
 
     Raises:
-        UserError: the target cannot be built with these arguments.
+        UserError: The target cannot be built with these arguments.
     """
     with torch.device("cpu" if components.is_foreign(config) else "meta"):
         return bool(build(config).state_dict())
 
 
 def save(folder: Path, model: nn.Module, config: Mapping[str, Any], labels: list[str], step: int) -> Path:
-    """Write `model.safetensors` and `model.json` into `folder`, atomically; returns the weights' path.
+    """Write `model.safetensors` and `model.json` into a run's folder, each atomically, and return the weights' path.
 
     Args:
-        folder: a run folder.
-        model: the network.
-        config: its `model` config, resolved.
-        labels: names of the degradation labels, in the order of their numbers.
-        step: optimizer updates so far.
+        folder: The run's folder.
+        model: The network.
+        config: Its resolved `model` config.
+        labels: The names of the degradation labels, in the order of their numbers.
+        step: The number of optimizer updates so far.
     """
     described = {"model": dict(config), "labels": labels, "step": step}
     write_text(folder / "model.json", json.dumps(described, indent=2) + "\n")
     with replacing(folder / WEIGHTS) as temporary:
-        save_file(plain_state(model), temporary, metadata={"format": "pt"})  # one entry: their order is random
+        save_file(
+            plain_state(model), temporary, metadata={"format": "pt"}
+        )  # one entry only: safetensors writes several in random order
     return folder / WEIGHTS
 
 
 def plain_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return a copy of the state dict as safetensors takes it: contiguous, on the CPU, no memory under two names."""
+    """Return a copy of the state dict for safetensors: contiguous tensors on the CPU that share no memory."""
     state = model.state_dict()
     return {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
 
@@ -79,16 +80,17 @@ def load(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[s
     """Load a trained network, ready to restore images.
 
     Args:
-        path: a run folder, or a `.safetensors` file with its `model.json` in the same folder.
-        device: where to put it.
-        trust: packages beside daair whose classes the files may name; their code runs.
+        path: A run's folder, or a `.safetensors` file with its `model.json` in the same folder.
+        device: The device of the network.
+        trust: Packages besides daair whose classes the files may name; their code is run.
 
     Returns:
         The network in evaluation mode: images (B, 3, H, W) in [0, 1] -> images of the same shape and dtype. Its
         attribute `labels` holds the names of the degradations it was trained on, `step` its number of updates.
 
     Raises:
-        UserError: nothing there, damaged files, weights of another network, or a config that names other code.
+        UserError: The files are missing, damaged or belong to another network, or the config names code that is not
+            trusted.
     """
     trust = (trust,) if isinstance(trust, str) else tuple(trust)
     weights = find_weights(path)
@@ -110,7 +112,7 @@ def load(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[s
     refuse_untrusted(config, description, NETWORKS, trust)
     try:
         model = build(config)
-    except Exception as error:  # a file may say anything
+    except Exception as error:  # the file's config may be wrong in any way
         raise UserError(f"{description}: describes no network ({reason(error)})") from error
     load_weights(model, weights)
     model.labels, model.step = labels, stored.get("step")
@@ -118,14 +120,14 @@ def load(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[s
 
 
 def find_weights(path: str | Path, key: str = "checkpoint") -> Path:
-    """Return the weights file of a run folder, or `path` itself if it is a file.
+    """Return the weights file of a run's folder, or `path` itself if it is a file.
 
     Args:
-        path: a folder or a file.
-        key: the config key that names it, for messages.
+        path: A folder or a file.
+        key: The config key with this path, for messages.
 
     Raises:
-        UserError: there is none.
+        UserError: There is no such file.
     """
     path = Path(path)
     if not path.exists():
@@ -140,27 +142,27 @@ def find_weights(path: str | Path, key: str = "checkpoint") -> Path:
 
 
 def describes_network(path: str | Path) -> bool:
-    """Return whether a checkpoint brings its own network: a run's folder does, and a file beside its model.json."""
+    """Return whether a checkpoint includes its network's config: a run's folder, or a file beside a model.json."""
     path = Path(path)
     return not path.is_file() or (path.suffix == ".safetensors" and (path.parent / "model.json").is_file())
 
 
 def load_weights(model: nn.Module, path: Path, strict: bool = True) -> list[str]:
-    """Load a state dict into `model`, under the names used here or those of the network's authors.
+    """Load a state dict into `model`, with our parameter names or those of the network's authors.
 
     Args:
-        model: the network.
-        path: of a safetensors file, or of a PyTorch file.
-        strict: whether all names and shapes must fit; else those that fit are taken.
+        model: The network.
+        path: A safetensors or PyTorch file.
+        strict: Whether all names and shapes must match; otherwise the matching tensors are loaded.
 
     Returns:
-        What the user may want to know, in sentences: which of several state dicts was taken, what was left out.
+        Sentences for the user: which of several state dicts was used, and which tensors were left out.
 
     Raises:
-        UserError: damaged file, or names and shapes that do not fit (any, or all of them); names the first ones.
+        UserError: The file is damaged, or names or shapes differ (with `strict` any, else all); see `daair.weights`.
     """
     state, expected = read_state(path), model.state_dict()
-    convert = getattr(model, "from_published", dict)  # the authors' names, where known
+    convert = getattr(model, "from_published", dict)  # translates the authors' names
     fitting, notes = fit(state, expected, convert, strict)
     model.load_state_dict({**expected, **fitting})
     return [*state.notes, *notes]

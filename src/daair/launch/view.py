@@ -1,6 +1,6 @@
-"""Show a sweep: one line per run at work, counts, time left. Plain lines where there is no terminal.
+"""Show the progress of a sweep: a line per running run, counts, and the time left; plain lines without a terminal.
 
-Everything is read from the runs' folders; the runs know nothing of it.
+All information is read from the runs' folders.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from daair.runs import store
 from daair.runs.progress import Progress, progress
 from daair.runs.record import Record
 
-LINE_EVERY = 30.0  # seconds between plain lines about the runs at work
-LOOK_EVERY = 1.0  # seconds between two looks into the folders
-NAMED = 8  # skipped runs that are named; more are counted
+LINE_EVERY = 30.0  # seconds between plain lines about the running runs
+LOOK_EVERY = 1.0  # seconds between two readings of the folders
+NAMED = 8  # the number of skipped runs that are named; further ones are counted
 
 
 class View:
-    """The face of a sweep.
+    """The display of a sweep.
 
     Args:
-        pool: Where the runs work.
-        console: Where to show it; by default the terminal or standard output.
+        pool: The devices of the sweep.
+        console: The console to print on; by default the terminal or standard output.
     """
 
     def __init__(self, pool: Pool, console: Console | None = None) -> None:
@@ -44,15 +44,15 @@ class View:
         self._live: Live | None = None
         self._total, self._ended = 0, 0
         self._look_at, self._line_at = 0.0, time.monotonic() + LINE_EVERY
-        self._speeds: list[float] = []  # seconds per unit of cost of runs that were done
+        self._speeds: list[float] = []  # seconds per unit of cost of finished runs
         self._jobs: dict[str, Job] = {}
 
     def say(self, line: str) -> None:
-        """Print a line, above what is live."""
+        """Print a line, above the live display if there is one."""
         self.console.print(line, markup=False, soft_wrap=True)
 
     def skipped(self, skipped: Sequence[tuple[str, str]]) -> None:
-        """Print a line for each reason."""
+        """Print the skipped runs, a line for each reason."""
         reasons: dict[str, list[str]] = {}
         for name, why in skipped:
             reasons.setdefault(why, []).append(name)
@@ -61,7 +61,7 @@ class View:
             self.say(f"skipped {len(names)} ({why}): {', '.join(names[:NAMED])}{more}")
 
     def dry_run(self, selection: Selection, pool: Pool) -> None:
-        """Print what would start in which order, and where; times are parts of the whole."""
+        """Print the planned order and devices of the runs; times are percentages of the whole sweep."""
         self.skipped(selection.skipped)
         total = makespan(selection.jobs, pool)
         table = Table(title=f"{len(selection.jobs)} runs on {pool}", title_justify="left")
@@ -88,18 +88,18 @@ class View:
         self._live = None
 
     def started(self, job: Job, share: Share) -> None:
-        """Say that a run has begun."""
+        """Report that a run has started."""
         self._jobs[job.name] = job
         if self._live is None:
             kind = "slot" if self.pool.kind == "cpu" else "GPU"
             self.say(f"started {job.name} on {kind} {' '.join(share.devices)}")
 
     def again(self, job: Job, end: Ending) -> None:
-        """Say that a run is tried once more."""
+        """Report that a failed run starts again."""
         self.say(f"again   {job.name}: {end.cause}")
 
     def ended(self, job: Job, end: Ending, seconds: float) -> None:
-        """Say that a run has ended."""
+        """Report that a run has ended."""
         self._jobs[job.name] = job
         self._ended += 1
         if end.state == "done" and seconds:
@@ -108,11 +108,11 @@ class View:
         self.say(f"[{self._ended}/{self._total}] {end.state} {job.name} after {stdout.duration(seconds)}{why}")
 
     def stopping(self, number: int, first: bool) -> None:
-        """Say that a signal came."""
+        """Report the reaction to a signal, which depends on whether it was the first."""
         self.say("stopping: runs write their checkpoints (once more to kill them)" if first else "killing all runs")
 
     def update(self, running: Sequence[Job], waiting: Sequence[Job], endings: Mapping[str, Ending]) -> None:
-        """Look and show how it goes, now and then; this is called all the time."""
+        """Update the display if it is due; the sweep calls this at every turn of its loop."""
         now = time.monotonic()
         if now < self._look_at or (self._live is None and now < self._line_at):
             return
@@ -138,7 +138,7 @@ class View:
         return text if left is None else f"{text}, about {stdout.duration(left)} left"
 
     def _left(self, seen: Sequence[tuple[Job, Progress]], waiting: Sequence[Job]) -> float | None:
-        """Return seconds until all is done, by the speed of the runs of this sweep; None before that can be told."""
+        """Estimate the seconds until the end of the sweep from the speed of its runs; None while that is unknown."""
         lefts = [look.left for _, look in seen if look.left is not None]
         rests = [duration(job) * (1 - look.step / job.config.train.steps) for job, look in seen]
         speeds = self._speeds or [left / rest for left, rest in zip(lefts, rests, strict=False) if rest > 0]
@@ -149,11 +149,11 @@ class View:
         return max([*lefts, work / (len(self.pool.devices) * self.pool.room)], default=0.0)
 
     def summary(self, endings: Mapping[str, Ending], stopped: bool) -> None:
-        """Print what was done; of what was not, a table of causes with the end of each log.
+        """Print counts of the runs, and for those not done a table with causes and the ends of their logs.
 
         Args:
-            endings: How each run ended, by name.
-            stopped: The user stopped the sweep, so that interrupted runs need no explanation.
+            endings: How each run ended, by run name.
+            stopped: Whether the user stopped the sweep, so that interrupted runs need no explanation.
         """
         states = Counter(end.state for end in endings.values())
         bad = {n: end for n, end in endings.items() if end.state not in ("done", "interrupted" if stopped else "done")}
@@ -173,7 +173,7 @@ class View:
 
 
 def _numbers(job: Job, look: Progress) -> str:
-    """Return `300/900  41.2 images/s  24.71 dB  left 58 s`, as far as it is known."""
+    """Return the known figures of a run, such as `300/900  41.2 images/s  24.71 dB  left 58 s`."""
     rates = (row.get("train/images_per_second") for row in Record(job.folder).newest())
     rate = next(filter(None, rates), None)
     parts = [

@@ -1,9 +1,9 @@
-"""Do one run in processes of its own: `python -m daair.launch.worker RUN_FOLDER [--trust PACKAGE ...]`.
+"""Start or resume one run in processes of its own: `python -m daair.launch.worker RUN_FOLDER [--trust PACKAGE ...]`.
 
-Reads the frozen config.yaml of the folder and does its task. Nothing is composed a second time, so what was edited
-since in conf/ has no influence. Launchers start it, directly or (several processes) below `accelerate launch`; by hand
-it goes on with a run that stopped. The folder may be somebody else's: classes outside of daair are built only from
-packages that are named here. Exit status as of run.py: 0 done, 1 refused or failed, 128 + n ended by signal n.
+The worker reads the frozen config.yaml of the folder; later changes in conf/ have no effect. Launchers start it
+directly or, for several processes, by `accelerate launch`. The folder may come from another user, so only classes of
+daair and of the packages after `--trust` are built. The exit status is that of run.py: 0 done, 1 refused or failed,
+128 + n ended by signal n.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from daair.runs.record import Record
 
 
 class Signalled(KeyboardInterrupt):
-    """Stops a run that has not begun to handle the signal `number` itself."""
+    """A stop by the signal `number` before the task handles signals itself."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -32,17 +32,19 @@ def entry() -> None:
     die_with_parent()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _stop)  # explicitly: a shell's background jobs start with SIGINT ignored
-    # `python -m` puts the current directory first, where a file of the user's could hide an installed module.
+    # `python -m` puts the current directory first, where a user's file could hide an installed module.
     here = os.getcwd()
     sys.path[:] = [path for path in sys.path if path not in ("", here)] + [here]
     leave(main(sys.argv[1:]))
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do the run in the folder that the arguments name, and return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m daair.launch.worker", description="Do one run, or go on with it.")
+    """Start or resume the run in the folder that the arguments name, and return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m daair.launch.worker", description="Start or resume one run.")
     parser.add_argument("folder", metavar="RUN_FOLDER", help="folder of a run whose config is frozen")
-    parser.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="may be named by its config")
+    parser.add_argument(
+        "--trust", action="append", default=[], metavar="PACKAGE", help="package that its config may name"
+    )
     given = parser.parse_args(arguments)
     record, before = Record(given.folder, writer=os.environ.get("RANK", "0") == "0"), None
     try:
@@ -55,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as error:
         traceback.print_exc()
         message, state, status = reason(error), "failed", 1
-    if record.config_file.is_file() and record.status() == before:  # it ended before it began to record
+    if record.config_file.is_file() and record.status() == before:  # the task has recorded nothing itself
         record.note(state, message)
     return status
 
