@@ -1,8 +1,7 @@
-"""The command line: `run.py`, `python -m daair` and `daair` are this `main`.
+"""The command line of `run.py`, `python -m daair` and `daair`.
 
-A command becomes jobs, each composed, checked and named, before anything starts; `daair.launch.start` then does them.
-What only asks (`--help`, `--cfg`, `--info`, shell completion) is left to Hydra. Nothing here imports torch, so these
-answer at once.
+`main` composes, checks and names all jobs of a command before `daair.launch.start` runs them. Hydra answers `--help`,
+`--cfg`, `--info` and shell completion. This module does not import torch, so these answers are fast.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ def entry() -> None:
 
 def main() -> int:
     """Run the command in `sys.argv` and return the exit status (1 = refused, or a job failed)."""
-    # A model of the user's own is found in the current directory, but never in place of an installed module.
+    # The user's own modules are found in the current directory, but must not hide installed ones.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
@@ -49,10 +48,10 @@ def main() -> int:
 
 
 def answer(args: Namespace) -> int:
-    """Let Hydra answer a question about the command line and return the exit status.
+    """Let Hydra answer `--help`, `--cfg`, `--info` or shell completion, and return the exit status.
 
     Raises:
-        UserError: The configs do not compose; Hydra would say so in several lines.
+        UserError: The configs do not compose, or the flag is not supported.
     """
     if args.experimental_rerun:
         raise UserError("--experimental-rerun: is not supported; give the command of the run again")
@@ -63,18 +62,19 @@ def answer(args: Namespace) -> int:
 
 
 def _nothing(cfg: DictConfig) -> None:
-    """Stand for the task where Hydra only answers."""
+    """Do nothing: a task function for Hydra when it only answers."""
 
 
 def flags_first(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with `-m` in front: in `seed=0,1 -m rank=4` argparse would not know it."""
+    """Return the arguments with `-m` in front, since argparse does not find it in `seed=0,1 -m rank=4`."""
     return sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))
 
 
 def spell_out(argument: str, others: Sequence[str] = ()) -> str:
-    """Return `benchmarks.mine.input=DIR` as Hydra wants it, `++benchmarks.mine.input=DIR`: the names are the user's.
+    """Return an override with `++` in front if its key is one that users add, else unchanged.
 
-    So are the arguments of a class that one of the `others` names: `model.width=32` beside `model._target_=mypkg.Net`.
+    These are the keys of benchmarks, as in `benchmarks.mine.input=DIR`, and the arguments of a class that one of the
+    `others` sets: `model.width=32` beside `model._target_=mypkg.Net`.
     """
     keys = [text.partition("=")[0].lstrip("+") for text in others]
     users = ("benchmarks.", *(key.removesuffix("_target_") for key in keys if key.endswith("._target_")))

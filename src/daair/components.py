@@ -1,4 +1,4 @@
-"""Config nodes with `_target_`: what they name, and how it is built."""
+"""Find and build the targets of config nodes with `_target_`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 from daair.errors import suggestion
 
 SPECIAL = frozenset({"_target_", "_partial_", "_convert_", "_recursive_"})
-"""Keys of a node that Hydra's `instantiate` reads itself."""
+"""Keys of a node that control Hydra's `instantiate` and are no arguments."""
 
 
 def locate(path: str) -> Callable[..., Any]:
-    """Return the object that a dotted path names.
+    """Return the class or function that a dotted path names.
 
     Raises:
-        ImportError: no such module or attribute, or the module failed to import; the message says which.
+        ImportError: There is no such module or attribute, it is not callable, or the module fails to import.
     """
     if not isinstance(path, str) or not all(part.isidentifier() for part in path.split(".")):
         raise ImportError(f"{path!r} is not a dotted path such as package.module.Name")
@@ -31,7 +31,7 @@ def locate(path: str) -> Callable[..., Any]:
         try:
             module, depth = _import(name), used
         except Exception as error:
-            # Not a module: perhaps an attribute of the last one. Anything else failed inside of a module that exists.
+            # A missing module may be an attribute of the last one; other errors come from within a module.
             if isinstance(error, ModuleNotFoundError) and module is not None and (error.name or "") == name:
                 break
             text = error if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
@@ -48,7 +48,7 @@ def locate(path: str) -> Callable[..., Any]:
 
 
 def _import(name: str) -> types.ModuleType:
-    """Import the module `name` without the garbage collector, which takes a second over what importing torch makes."""
+    """Import a module without garbage collection, which takes a second during the import of torch."""
     if name in sys.modules or not gc.isenabled():
         return importlib.import_module(name)
     gc.disable()
@@ -65,7 +65,7 @@ def is_node(value: Any) -> bool:
 
 
 def nodes(value: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield `value` if it is a node, and all nodes within."""
+    """Yield `value` if it is a node, and all nodes within it."""
     if is_node(value):
         yield value
     for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
@@ -73,7 +73,7 @@ def nodes(value: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def is_foreign(node: Mapping[str, Any]) -> bool:
-    """Return whether the node's target lies outside the package `daair`."""
+    """Return whether the node's target is outside the package `daair`."""
     return not _in_daair(str(node.get("_target_", "")))
 
 
@@ -81,8 +81,8 @@ def build(node: Mapping[str, Any], **supplied: Any) -> Any:
     """Return the object that a checked node describes.
 
     Args:
-        node: `_target_`, and the arguments beside it.
-        supplied: further arguments, which are not configuration.
+        node: A mapping with `_target_` and the arguments of the target.
+        supplied: Further arguments that are not part of the config.
     """
     from hydra.utils import instantiate
 
@@ -97,15 +97,15 @@ def _in_daair(path: str) -> bool:
 
 
 def _own_partials(value: Any) -> Any:
-    """Return `value` with our own `_partial_` nodes made into plain partial functions.
+    """Return `value` with `_partial_` nodes of this package replaced by `functools.partial` objects.
 
-    Hydra's are checked against its policy of forbidden targets at each call, which takes longer (0.4 ms) than many a
-    degradation of a training crop. Ours need no such check; all others still get it.
+    Hydra's partials check their target against a list of forbidden ones at each call, which takes 0.4 ms, longer than
+    many degradations of a training crop. Targets of this package need no such check; all others keep it.
     """
     if is_node(value) and value.get("_partial_") and not is_foreign(value):
         target = locate(value["_target_"])
         arguments = {name: _own_partials(item) for name, item in value.items() if name not in SPECIAL}
-        # By where it was defined: `daair.files.os.remove` is not ours.
+        # The module of the definition counts: `daair.files.os.remove` is not ours.
         if _in_daair(target.__module__) and not any(nodes(arguments)):
             return functools.partial(target, **arguments)
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The one exception that users are meant to see, and what its messages are made of."""
+"""The exception for errors of users, and helpers for its messages."""
 
 import difflib
 import re
@@ -11,11 +11,11 @@ _OUT_OF_MEMORY = re.compile(
 
 
 class UserError(Exception):
-    """Something the user can put right; the message is one line that says what and where."""
+    """An error that the user can correct; the message is one line with the problem and its place."""
 
 
 def reason(error: BaseException) -> str:
-    """Return why something failed, in one line; the type's name stands before what is not meant for users."""
+    """Return the first line of an error's message, after the type's name unless the message is meant for users."""
     lines = str(error).strip().splitlines()
     name = type(error).__name__
     if not lines:
@@ -24,18 +24,18 @@ def reason(error: BaseException) -> str:
 
 
 def is_out_of_memory(problem: BaseException | str) -> bool:
-    """Return whether an error, or what a log says, is that memory ran out on whichever device."""
+    """Return whether an error or the text of a log reports that a CPU or GPU is out of memory."""
     text = problem if isinstance(problem, str) else f"{type(problem).__name__}: {problem}"
     return bool(_OUT_OF_MEMORY.search(text))
 
 
 def one_line(text: object) -> str:
-    """`text` with every run of white space, line ends included, as one space."""
+    """Return `text` with every sequence of white space, including line breaks, replaced by one space."""
     return " ".join(str(text).split())
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
-    """Return the candidate that `word` was most likely meant to be; none if nothing resembles it."""
+    """Return the candidate that `word` most likely stands for; None if no candidate resembles it."""
     candidates = sorted(set(candidates))
     if close := similar(word, candidates):
         return close
@@ -51,19 +51,19 @@ def suggestion(word: str, candidates: Iterable[str], otherwise: str = "") -> str
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says; the name of its type if it says nothing."""
+    """Return the first line of an error's message, or the name of its type if the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].strip()
 
 
 def similar(word: str, candidates: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Return the candidate that is spelled most like `word`; none if all are less similar than `cutoff`, in [0, 1]."""
+    """Return the candidate spelled most like `word`; None if the similarity of all is below `cutoff`, in [0, 1]."""
     spellings = {candidate.lower(): candidate for candidate in sorted(candidates, reverse=True)}
     close = difflib.get_close_matches(word.lower(), sorted(spellings), n=1, cutoff=cutoff)
     return spellings[close[0]] if close else None
 
 
 def unknown_name(word: str, known: Iterable[str]) -> str:
-    """Return `'rian' is unknown; did you mean rain?`; where nothing resembles the word, all known ones are listed."""
+    """Return `'rian' is unknown; did you mean rain?`, or the list of known names if none resembles `word`."""
     known = list(known)
     return f"'{word}' is unknown" + suggestion(word, known, f"; known are {', '.join(known)}")
 
@@ -71,14 +71,13 @@ def unknown_name(word: str, known: Iterable[str]) -> str:
 def with_full_keys(text: str, key: str, arguments: Iterable[str]) -> str:
     """Return an error's text with the full config key of each argument that it names.
 
-    What a config node builds knows its arguments and not where in the config it stands. So its errors name an argument
-    at their beginning (`patch: 64 is larger than ...`, `tasks.rain.pairs: missing`) or with a value (`..., or leave
-    out what cannot be used with on_bad_file=skip`); the key of the node is put in front of both.
+    A component knows its arguments but not its place in the config. Its errors name an argument at the beginning
+    (`patch: 64 is larger than ...`) or with a value (`... with on_bad_file=skip`); both get the prefix `key`.
 
     Args:
         text: The error's text.
-        key: Config key of the node, such as `mix`.
-        arguments: Names of the arguments of what it builds.
+        key: The config key of the component's node, such as `mix`.
+        arguments: The names of the component's arguments.
     """
     names = "|".join(map(re.escape, arguments))
     first, with_value = rf"^(?:{names})(?=[.:\[])", rf"(?<![\w./@])(?:{names})(?=(?:\.\w+)*=)"
@@ -87,11 +86,7 @@ def with_full_keys(text: str, key: str, arguments: Iterable[str]) -> str:
 
 @contextmanager
 def naming_full_keys(key: str, arguments: Iterable[str]) -> Iterator[None]:
-    """Let user errors that the block raises name full config keys; see `with_full_keys`.
-
-    Raises:
-        UserError: The error, with full keys.
-    """
+    """Raise every `UserError` of the block again with full config keys; see `with_full_keys`."""
     try:
         yield
     except UserError as error:

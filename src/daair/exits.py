@@ -1,6 +1,6 @@
-"""How a process of the lab ends: with one line for what the user can put right, and an exit status.
+"""End a process with an exit status, and print errors of the user in one line.
 
-The status is 0 when all was done, 1 when something was refused or failed, and 128 + n after signal n.
+The status is 0 after success, 1 after a refusal or failure, and 128 + n after signal n.
 """
 
 import os
@@ -9,14 +9,14 @@ from typing import NoReturn
 
 from daair.errors import UserError, one_line
 
-SIGNALLED = 128  # exit statuses above it mean: ended by a signal
+SIGNALLED = 128  # higher exit statuses mean that a signal ended the process
 
 
 def leave(status: int) -> NoReturn:
-    """End the process."""
+    """End the process with this exit status."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        # Leaving Python tears gloo's threads down in no fixed order, which aborts a rank now and then after all its
-        # work is done (3 of 100 runs); everything is written by now, so leave at once.
+        # Python ends gloo's threads in no fixed order, which sometimes aborts a rank (in 3 of 100 runs). All files are
+        # written by now, so end at once.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
@@ -24,10 +24,10 @@ def leave(status: int) -> NoReturn:
 
 
 def refuse(error: UserError | OSError) -> int:
-    """Print an error in one line and return the exit status; of several processes of one run, only the first prints.
+    """Print an error in one line, in a run of several processes only on rank 0, and return the exit status.
 
     Raises:
-        OSError: The error is not about a file or folder, or HYDRA_FULL_ERROR asks for tracebacks.
+        OSError: The error names no file or folder, or HYDRA_FULL_ERROR asks for tracebacks.
     """
     text = str(error)
     if not isinstance(error, UserError):
