@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all (written beside their place, flushed to disk, then renamed), and names."""
+"""Write files atomically (to a temporary file, flushed to disk and renamed), and handle names of files."""
 
 import contextlib
 import errno
@@ -13,20 +13,20 @@ from pathlib import Path
 
 from daair.errors import UserError
 
-LONGEST = 80  # characters of a name; leaves room for what is added to it, within the 255 of a component
+LONGEST = 80  # characters of a name; additions to it fit into the limit of 255
 RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]", re.IGNORECASE)
-"""Names of devices, which Windows does not allow for files, whatever the suffix."""
+"""Device names, which Windows does not allow as file names, with or without a suffix."""
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`; after the block it becomes `path`, atomically.
+    """Yield a temporary path in the folder of `path`; after the block it replaces `path` atomically.
 
-    If the block raises, `path` stays as it was and the temporary file is removed. The suffix is kept, for writers that
-    choose the format by it. The folder is made when missing.
+    If the block raises, `path` is unchanged and the temporary file is removed. The temporary path has the same suffix,
+    since some writers choose the format by it. A missing folder is created.
 
     Raises:
-        UserError: the disk is full.
+        UserError: The disk is full.
     """
     path = Path(path)
     temporary = None
@@ -48,7 +48,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """The same for a folder; `path` must not exist yet."""
+    """Yield a temporary folder that becomes `path` after the block, as in `replacing`; `path` must not exist yet."""
     path = Path(path)
     temporary = path.parent / f".{path.name}.tmp"
     try:
@@ -68,10 +68,10 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def telling_full_disk(path: Path) -> Iterator[None]:
-    """Turn what a writer of `path` raises for want of space into one line that says so.
+    """Replace errors of the block that come from a full disk by one line that says so.
 
     Raises:
-        UserError: the disk is full.
+        UserError: The disk is full.
     """
     try:
         yield
@@ -87,7 +87,7 @@ def _is_full(error: Exception, path: Path) -> bool:
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     if isinstance(error, UserError):
         return False
-    # Libraries that write by themselves (safetensors, PyTorch) have errors of their own, with and without the reason.
+    # Libraries such as safetensors and PyTorch raise errors of their own, which do not always give the reason.
     with contextlib.suppress(OSError):
         return "No space left" in str(error) or shutil.disk_usage(path.parent).free < 1 << 16
     return False
@@ -100,7 +100,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def safe_name(text: str) -> str:
-    """`text` as one component of a path on any file system: letters, digits, `.`, `_`, `-`, at most 80 of them."""
+    """Return `text` as a file name for any file system: at most 80 characters of letters, digits, `.`, `_`, `-`."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:LONGEST].strip("-.") or "unnamed"
     stem, dot, rest = name.partition(".")
     return f"{stem}_{dot}{rest}" if RESERVED.fullmatch(stem) else name
@@ -108,7 +108,7 @@ def safe_name(text: str) -> str:
 
 @lru_cache(maxsize=1 << 17)
 def natural_key(name: str) -> tuple:
-    """Return a key that sorts names with numbers as people do: `rank4` before `rank16`, `2.png` before `10.png`."""
+    """Return a sort key that orders numbers in names by value: `rank4` before `rank16`, `2.png` before `10.png`."""
     parts = re.split(r"([0-9]+)", name.lower())
     return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), name
 

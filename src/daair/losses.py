@@ -1,9 +1,9 @@
-"""Training losses: image terms that are weighted and summed, every weight a config key.
+"""Training losses: weighted sums of image terms; each weight is a config key.
 
-A loss of your own is an `nn.Module` called as `loss(restored, target)`; it returns the loss, or the loss and its
-unweighted parts by name, which are logged. Its attribute `terms`, if it has one, is as that of `RestorationLoss`.
+A loss of your own is an `nn.Module` called as `loss(restored, target)`. It returns the loss, or the loss and its
+unweighted parts by name, which are logged. Its attribute `terms`, if any, has the meaning of that of `RestorationLoss`.
 
-Shape legend: B images, H x W pixels; images are (B, 3, H, W), nominally in [0, 1].
+Shapes: B images of H x W pixels are tensors (B, 3, H, W), nominally in [0, 1].
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,24 +18,24 @@ from torch import Tensor, nn
 Weight = Annotated[float, Ge(0)]
 
 TERMS: Mapping[str, float] = MappingProxyType({"router": 0.01, "contrast": 0.1})
-"""Default weights of the terms that networks add to the image loss: L_aux of routers [S], AirNet's contrast."""
+"""Default weights of terms that networks add to the image loss: L_aux of routers [S], AirNet's contrastive loss."""
 
 
 class RestorationLoss(nn.Module):
-    """Weighted sum of image losses (config group `loss`); a term of weight 0 is not computed.
+    """A weighted sum of image losses (config group `loss`); terms of weight 0 are not computed.
 
     Args:
-        l1: weight of the mean absolute error.
-        l2: weight of the mean squared error.
-        charbonnier: weight of mean sqrt(e^2 + eps^2) (Lai et al., CVPR 2017).
-        fft: weight of the L1 distance between the unscaled 2-D Fourier transforms, mean over real and imaginary parts;
-            grows with the side of the crop (MIMO-UNet, Cho et al., ICCV 2021; weight 0.1 there and in MoCE-IR).
-        ssim: weight of 1 - SSIM, Gaussian 11 x 11 window, not downsampled (piq).
-        terms: weights of what networks add to the image loss, by the terms' names (see `daair.models.training`).
-        charbonnier_eps: eps of `charbonnier`, in units of the image range.
+        l1: Weight of the mean absolute error.
+        l2: Weight of the mean squared error.
+        charbonnier: Weight of mean sqrt(e^2 + eps^2) (Lai et al., CVPR 2017).
+        fft: Weight of the L1 distance between the unscaled 2-D Fourier transforms, mean over real and imaginary parts.
+            It grows with the side of the crop (MIMO-UNet, Cho et al., ICCV 2021; weight 0.1 there and in MoCE-IR).
+        ssim: Weight of 1 - SSIM, Gaussian 11 x 11 window, not downsampled (piq).
+        terms: Weights of the terms that networks add to the image loss, by name (see `daair.models.training`).
+        charbonnier_eps: The eps of `charbonnier`, in units of the image range.
 
     Raises:
-        ValueError: no image term has a weight.
+        ValueError: All image terms have weight 0.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class RestorationLoss(nn.Module):
 
     def forward(self, restored: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of restored images (B, 3, H, W), and its unweighted parts by name."""
-        # Differences of small numbers, and FFT, which bf16 does not have: float32 throughout.
+        # float32 throughout: bf16 is too coarse for small differences and has no FFT.
         with torch.autocast(restored.device.type, enabled=False):
             restored, target = restored.float(), target.float()
             parts = {name: getattr(self, f"_{name}")(restored, target) for name, w in self.weights.items() if w}
@@ -76,26 +76,26 @@ class RestorationLoss(nn.Module):
         return difference.abs().mean()
 
     def _ssim(self, restored: Tensor, target: Tensor) -> Tensor:
-        from piq import ssim  # imports torchvision; only for those who use it
+        from piq import ssim  # slow to import, since it imports torchvision
 
-        # piq refuses values outside [0, 1], which an unclamped network does produce.
+        # piq refuses values outside [0, 1], but the output of the network is not clamped.
         return 1 - ssim(restored.clamp(0, 1), target, data_range=1.0, downsample=False)
 
 
 def total_loss(
     loss: nn.Module, image: Tensor | None, target: Tensor, terms: Mapping[str, Tensor]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the loss of an update: that of the images plus the network's weighted terms; and all parts by name.
+    """Return the image loss plus the network's weighted terms, and all unweighted parts by name.
 
     Args:
-        loss: the image loss.
-        image: (B, 3, H, W), the restored images; None leaves the image loss out.
-        target: (B, 3, H, W).
-        terms: what the network adds, unweighted; a term of weight 0 is added all the same, so that all parameters that
-            it depends on have a gradient, as distributed training needs it.
+        loss: The image loss.
+        image: The restored images (B, 3, H, W); None leaves the image loss out.
+        target: The clean images (B, 3, H, W).
+        terms: The network's unweighted terms. A term of weight 0 is added as well, so that its parameters have a
+            gradient, which distributed training requires.
 
     Raises:
-        ValueError: there are neither images nor terms.
+        ValueError: There are neither images nor terms.
     """
     if image is None and not terms:
         raise ValueError("the network's learn returned neither an image nor a loss term")
@@ -108,22 +108,22 @@ def total_loss(
 
 
 def term_weights(loss: nn.Module) -> Mapping[str, float]:
-    """Return the weights of the terms that networks add to the image loss."""
+    """Return a loss's weights of the terms that networks add, by default `TERMS`."""
     return getattr(loss, "terms", TERMS)
 
 
 def check_terms(loss: nn.Module, names: Sequence[str], network: str) -> None:
-    """Refuse weights that do not fit the terms of a network.
+    """Check that the weights of a loss match the terms of a network.
 
-    A weight of 0 and one of `TERMS` that was not changed may stand there for networks that have no such term.
+    A weight of 0 and an unchanged default of `TERMS` are allowed for terms that the network does not have.
 
     Args:
-        loss: the image loss.
-        names: of the network's terms.
-        network: name of its class, for the message.
+        loss: The image loss.
+        names: The names of the network's terms.
+        network: The name of its class, for the message.
 
     Raises:
-        ValueError: a term has no weight, or a weight no term; the text begins with the config key.
+        ValueError: A term has no weight, or a weight has no term; the text begins with the config key.
     """
     weights = term_weights(loss)
     has = f"{network} has the terms {', '.join(names)}" if names else f"{network} adds no term to the image loss"

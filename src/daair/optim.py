@@ -1,7 +1,7 @@
-"""Learning-rate schedules, and how the training loop steps any of them.
+"""Learning-rate schedules with one interface for the training loop.
 
-The loop calls `step_update(updates)` once after each update and nothing else. Schedulers of timm have it; those of
-torch get it here. Accelerate is given neither, as it would step a torch scheduler once per process.
+The loop only calls `step_update(updates)`, once after each update. Schedulers of timm have this method; `TorchSchedule`
+adds it to those of torch. Schedulers are not passed to Accelerate, which would step those of torch once per process.
 """
 
 import inspect
@@ -20,10 +20,10 @@ Fraction = Annotated[float, Interval(ge=0, le=1)]
 
 
 class Schedule(Protocol):
-    """What the loop asks of a schedule."""
+    """The interface of a schedule for the training loop."""
 
     def step_update(self, updates: int) -> None:
-        """Set the learning rate for the time after so many updates."""
+        """Set the learning rate to its value after `updates` updates."""
 
 
 def make_schedule(node: Mapping[str, Any], optimizer: Optimizer, steps: int) -> Schedule:
@@ -31,13 +31,13 @@ def make_schedule(node: Mapping[str, Any], optimizer: Optimizer, steps: int) -> 
 
     Args:
         node: The config `schedule`; its target gets `optimizer`, and `steps` if it has such a parameter.
-        optimizer: Its learning rate is the peak.
-        steps: Updates in all.
+        optimizer: The optimizer, whose learning rate is the peak.
+        steps: The total number of updates.
 
     Raises:
         ValueError: The schedule cannot be stepped once per update.
     """
-    supplied = {"steps": steps, "t_in_epochs": False}  # timm's schedulers count epochs unless they are told
+    supplied = {"steps": steps, "t_in_epochs": False}  # timm's schedulers count epochs by default
     parameters = inspect.signature(locate(node["_target_"])).parameters
     supplied = {name: value for name, value in supplied.items() if name in parameters and name not in node}
     schedule = build(node)(optimizer, **supplied)
@@ -51,10 +51,10 @@ def make_schedule(node: Mapping[str, Any], optimizer: Optimizer, steps: int) -> 
 
 
 class TorchSchedule:
-    """Steps a scheduler of torch once per update.
+    """A scheduler of torch with the interface `Schedule`.
 
     Args:
-        schedule: It was not stepped yet.
+        schedule: The scheduler, not stepped yet.
     """
 
     def __init__(self, schedule: LRScheduler) -> None:
@@ -63,10 +63,10 @@ class TorchSchedule:
         self.first = [{name: value for name, value in group.items() if name != "params"} for group in groups]
 
     def step_update(self, updates: int) -> None:
-        """Go on to so many updates; of a resumed training, from the beginning."""
+        """Step the scheduler until `updates`; after a resume this repeats all steps from the beginning."""
         with warnings.catch_warnings():
             if self.updates == 0:
-                # The optimizer's checkpoint holds a later learning rate, which some schedulers would multiply again.
+                # A resumed optimizer holds a later learning rate, to which some schedulers would apply factors again.
                 for group, first in zip(self.schedule.optimizer.param_groups, self.first, strict=True):
                     group.update(first)
                 warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
@@ -76,23 +76,23 @@ class TorchSchedule:
 
 
 def cosine(optimizer: Optimizer, steps: int, warmup: Warmup = 0.03, final: Fraction = 0.01) -> Schedule:
-    """Return a linear warm-up, then half a cosine.
+    """Return a schedule of a linear warm-up and then half a cosine.
 
     Args:
-        optimizer: Its current learning rate is the peak.
-        steps: Updates in all.
-        warmup: Fraction of `steps` spent rising from (almost) zero.
-        final: Learning rate at the end, as a fraction of the peak.
+        optimizer: The optimizer, whose current learning rate is the peak.
+        steps: The total number of updates.
+        warmup: The length of the warm-up as a fraction of `steps`; it begins near zero.
+        final: The last learning rate as a fraction of the peak.
     """
     from timm.scheduler import CosineLRScheduler
 
     rise, peak = _rise(optimizer, steps, warmup), _peak(optimizer)
-    # Of a single update timm would warn that it has no effect.
+    # For a single update timm would warn that the schedule has no effect.
     return CosineLRScheduler(optimizer, t_initial=max(2, steps - rise["warmup_t"]), lr_min=final * peak, **rise)
 
 
 def linear(optimizer: Optimizer, steps: int, warmup: Warmup = 0.03, final: Fraction = 0.0) -> Schedule:
-    """Return a linear warm-up, then a straight line down; the arguments are those of `cosine`."""
+    """Return a schedule of a linear warm-up and then a linear decay; the arguments are those of `cosine`."""
     from timm.scheduler import PolyLRScheduler
 
     rise, peak = _rise(optimizer, steps, warmup), _peak(optimizer)
@@ -108,24 +108,24 @@ def step(
     drops: tuple[Fraction, ...] = (0.5, 0.8, 0.9, 0.95),
     factor: Annotated[float, Gt(0)] = 0.5,
 ) -> Schedule:
-    """Return a linear warm-up, then a constant that drops now and then.
+    """Return a schedule of a linear warm-up and then a constant rate that drops at given times.
 
     Args:
-        optimizer: Its current learning rate is the peak.
-        steps: Updates in all.
-        warmup: Fraction of `steps` spent rising from (almost) zero.
-        drops: When the rate drops, in fractions of `steps`.
-        factor: What it is multiplied by at each drop.
+        optimizer: The optimizer, whose current learning rate is the peak.
+        steps: The total number of updates.
+        warmup: The length of the warm-up as a fraction of `steps`; it begins near zero.
+        drops: The times of the drops as fractions of `steps`.
+        factor: The factor on the learning rate at each drop.
     """
     from timm.scheduler import MultiStepLRScheduler
 
     rise = _rise(optimizer, steps, warmup)
-    times = sorted(round(drop * steps) - rise["warmup_t"] + 1 for drop in drops)  # timm drops one update before
+    times = sorted(round(drop * steps) - rise["warmup_t"] + 1 for drop in drops)  # timm drops one update early
     return MultiStepLRScheduler(optimizer, decay_t=times, decay_rate=factor, **rise)
 
 
 def constant(optimizer: Optimizer, steps: int, warmup: Warmup = 0.0) -> Schedule:
-    """Return a linear warm-up, then the peak until the end; the arguments are those of `cosine`."""
+    """Return a schedule of a linear warm-up and then a constant rate; the arguments are those of `cosine`."""
     return step(optimizer, steps, warmup, drops=())
 
 
@@ -134,7 +134,7 @@ def _peak(optimizer: Optimizer) -> float:
 
 
 def _rise(optimizer: Optimizer, steps: int, warmup: float) -> dict[str, Any]:
-    """Return the arguments of timm's schedulers for a warm-up, and for counting updates."""
+    """Return the arguments with which timm's schedulers warm up and count updates."""
     rising = round(warmup * steps)
     first = _peak(optimizer) / max(1, rising)
     return {"warmup_t": rising, "warmup_lr_init": first, "warmup_prefix": True, "t_in_epochs": False}

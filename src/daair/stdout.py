@@ -1,4 +1,4 @@
-"""Standard output that may go away without taking the work along, and how times are printed."""
+"""Print to a standard output whose reader may disappear, and format durations."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
-WIDTH = 120  # columns of tables in files and pipes, which have no width of their own
+WIDTH = 120  # columns of tables in files and pipes
 
 
 def console() -> Console:
-    """Return the console on which long work shows its progress: the terminal, or plain text on standard output."""
+    """Return the console for progress output: the terminal, or plain text on standard output."""
     shown = Console(file=Lasting(), highlight=False)
     return shown if shown.is_terminal else Console(file=Lasting(), highlight=False, width=WIDTH)
 
 
 def duration(seconds: float) -> str:
-    """Return a time as `45 s`, `12 min`, `3 h 20 min` or `2 d 4 h`."""
+    """Return a duration as `45 s`, `12 min`, `3 h 20 min` or `2 d 4 h`."""
     minutes, hours, days = (int(seconds // unit) for unit in (60, 3600, 86400))
     if days:
         return f"{days} d {hours % 24} h"
@@ -28,13 +28,13 @@ def duration(seconds: float) -> str:
 
 
 class Lasting:
-    """A text stream whose reader may be gone: `| tee` after Ctrl-C, `| head`, the terminal of a lost connection.
+    """A text stream whose reader may end early, such as `| head`, or the terminal of a lost connection.
 
-    What cannot be written is dropped, for good: its descriptor leads nowhere from then on, so that nothing else that
-    writes there fails either.
+    After the first failed write, its file descriptor is redirected to the null device. Later output, also by other
+    writers to this descriptor, is then dropped without an error.
 
     Args:
-        stream: default standard output.
+        stream: The stream; by default standard output.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -44,7 +44,7 @@ class Lasting:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write `text`, if there is still somebody who reads it."""
+        """Write `text`, or drop it if the reader is gone."""
         try:
             self._stream.write(text)
         except OSError:
@@ -52,7 +52,7 @@ class Lasting:
         return len(text)
 
     def flush(self) -> None:
-        """Flush what was written, if there is still somebody who reads it."""
+        """Flush the stream, unless the reader is gone."""
         try:
             self._stream.flush()
         except OSError:

@@ -1,7 +1,8 @@
-"""What a stored config may name: a file of somebody else is data, and building what it names would run code.
+"""Refuse stored configs that name code which the user does not trust.
 
-What a user writes on a command line or in a config of their own is trusted. A checkpoint's model.json or a run's
-config.yaml may come from anywhere, so it may only name our own parts and what lies in packages that the user trusts.
+The user's own command line and configs are trusted. A checkpoint's model.json or a run's config.yaml may come from
+another user, and building what it names runs code. So it may only name parts of daair and of packages that the user
+trusts.
 """
 
 import sys
@@ -14,11 +15,11 @@ from daair.errors import UserError
 
 
 class Allowed(NamedTuple):
-    """The places, as prefixes of dotted paths, whose parts may be named without being trusted.
+    """Prefixes of dotted paths that a stored config may name without being trusted.
 
     Attributes:
-        classes: Where classes may be defined.
-        functions: Where functions may be defined. Others, such as those that write files, have no business in a config.
+        classes: Prefixes of the modules of classes.
+        functions: Prefixes of the modules of functions; they exclude functions that write files, for example.
     """
 
     classes: tuple[str, ...]
@@ -26,23 +27,23 @@ class Allowed(NamedTuple):
 
 
 STANDARD = ("torch.optim.", "timm.optim.", "timm.scheduler.")
-"""Where optimizers and schedules may come from without being trusted: they only compute."""
+"""Packages of optimizers and schedules, which need no trust because they only compute."""
 
 NETWORKS = Allowed(classes=("daair.models.",))
-"""What a checkpoint may name."""
+"""The code that a checkpoint may name."""
 
 PARTS = Allowed(
     classes=("daair.models.", "daair.losses.", "daair.data.", *STANDARD),
     functions=("daair.data.degradations.", "daair.optim.", "daair.engine.train.", *STANDARD),
 )
-"""What a run's config may name."""
+"""The code that a run's config may name."""
 
 
 def named_packages(config: Any) -> set[str]:
-    """Return the top-level packages, beside ours, that a config of the user's own names in a `_target_`.
+    """Return the top-level packages, besides daair, that the `_target_` keys of a user's own config name.
 
-    A package that only passes on what another one defines stands there with that other one. Optimizers and schedules of
-    torch and timm make nothing else of these packages trusted.
+    If a package re-exports a class of another one, both are returned. Optimizers and schedules of torch and timm do not
+    make these packages trusted.
     """
     foreign = [target for target in targets(config) if not target.startswith(("daair.", *STANDARD))]
     homes = [_found(target)[1] for target in foreign]
@@ -55,14 +56,14 @@ def refuse_untrusted(
     """Refuse a stored config that could run code which is neither allowed nor trusted.
 
     Args:
-        stored: The config, or a part of it, as it was read from a file.
+        stored: The config or a part of it, as read from a file.
         source: The file, for the message.
-        allowed: What may be named without being trusted.
+        allowed: The code that may be named without being trusted.
         trust: Packages whose classes and functions may be built.
-        hint: How the user trusts the package that is put in place of `{}`.
+        hint: The argument with which the user trusts a package, whose name replaces `{}`.
 
     Raises:
-        UserError: The config names such code, or holds an interpolation, which could hide a name.
+        UserError: The config names such code, or contains an interpolation, which could hide a name.
     """
     for target in targets(stored):
         if not may_be_named(target, allowed, trust):
@@ -75,10 +76,10 @@ def refuse_untrusted(
 
 
 def may_be_named(target: Any, allowed: Allowed, trust: Sequence[str] = ()) -> bool:
-    """Return whether a stored `_target_` lies in an allowed place or a trusted package, and was defined in one.
+    """Return whether a stored `_target_` has an allowed or trusted prefix and is also defined under such a prefix.
 
-    Nothing else is imported, and `daair.models.daair.torch.load` may not be named. Without trust, the name must stand
-    in a module itself: it is no method, for example.
+    The second condition excludes `daair.models.daair.torch.load`. Targets without such a prefix are not imported.
+    Without trust, the target must be an attribute of a module, not a method, for example.
     """
     trusted = tuple(f"{package}." for package in trust)
     if not isinstance(target, str) or not target.startswith((*allowed.classes, *allowed.functions, *trusted)):
@@ -91,7 +92,7 @@ def may_be_named(target: Any, allowed: Allowed, trust: Sequence[str] = ()) -> bo
 
 
 def _found(target: str) -> tuple[Any, str]:
-    """Return what a dotted path names, and the module that defines it with a dot behind; "" where that is unknown."""
+    """Return the object that a dotted path names, and its defining module with a final dot; "" if unknown."""
     try:
         found = locate(target)
     except ImportError:
@@ -113,7 +114,7 @@ def targets(value: Any) -> Iterator[Any]:
 
 
 def _interpolations(value: Any) -> Iterator[str]:
-    """Yield every text within `value` that OmegaConf would replace."""
+    """Yield every text within `value` that contains an interpolation of OmegaConf."""
     if isinstance(value, str):
         if "${" in value:
             yield value
