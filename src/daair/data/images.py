@@ -1,6 +1,6 @@
-"""Reading and writing picture files of the usual kinds; a restored picture is written as the kind it was read as.
+"""Reading and writing image files; a restored image is written as the same kind of file as its input.
 
-PNG, JPEG, BMP, TIFF and WebP files that hold one picture can be read. What is kept of them, and what is not:
+PNG, JPEG, BMP, TIFF and WebP files that hold one image can be read. They are written as follows:
 
 | read                                   | written                                                                   |
 | -------------------------------------- | ------------------------------------------------------------------------- |
@@ -14,9 +14,9 @@ PNG, JPEG, BMP, TIFF and WebP files that hold one picture can be read. What is k
 | WebP                                   | lossless if it was, else quality 95                                       |
 | EXIF orientation other than 1          | pixels turned upright, tag removed                                        |
 
-The ICC profile, the resolution (8-bit and grey files) and EXIF survive, except: an embedded thumbnail (it would show
-the picture before restoration), XMP, and EXIF in 16-bit colour TIFF and in BMP. Animations, multi-page files, and
-32-bit samples, whose range is not defined, are refused rather than half read.
+The ICC profile, EXIF and the resolution (of 8-bit and grey files) are kept. These are not: an embedded thumbnail, which
+would show the image before restoration; XMP; and EXIF in 16-bit colour TIFF and in BMP. Animations, multi-page files
+and 32-bit samples, whose range is not defined, are refused.
 """
 
 import dataclasses
@@ -50,27 +50,27 @@ SUFFIXES = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
-"""Pillow's name of the format by the suffix of the file's name, in lower case."""
+"""Pillow's name of the format by the lower-case suffix of a file's name."""
 
-# TIFF keeps its layout (strips, compression, ...) in the same directory as the text tags; only these may be copied.
+# TIFF stores its layout (strips, compression, ...) in the same directory as the text tags; copy the latter only.
 _TIFF_TEXT_TAGS = (269, 270, 271, 272, 305, 306, 315, 316, 33432)
 
 
 @dataclasses.dataclass(frozen=True)
 class PictureFile:
-    """A picture together with what is needed to write it back as the same kind of file.
+    """An image with the properties that are needed to write it as the same kind of file.
 
     Attributes:
-        rgb: float32 `(H, W, 3)` in [0, 1], upright; the three channels are equal if the file was grey.
+        rgb: Upright image, float32 `(H, W, 3)` in [0, 1]; the three channels are equal if the file was grey.
         bits: Bits per sample, 8 or 16.
         grey: Whether the file holds one colour channel.
-        alpha: `(H, W)` of uint8 or uint16 (by `bits`), upright, or None.
-        format: Pillow's name: PNG, JPEG, BMP, TIFF or WEBP.
+        alpha: Upright alpha channel, `(H, W)`, uint8 or uint16 as `bits` says; None if the file has none.
+        format: Pillow's name of the format: PNG, JPEG, BMP, TIFF or WEBP.
         icc: ICC profile.
         exif: EXIF block without orientation and thumbnail.
-        dpi: Resolution as stored, horizontal and vertical.
-        subsampling: Chroma subsampling of a JPEG as Pillow numbers it (0: 4:4:4, 1: 4:2:2, 2: 4:2:0).
-        lossless: Whether a WebP file was coded losslessly.
+        dpi: Horizontal and vertical resolution as stored.
+        subsampling: Pillow's number of a JPEG's chroma subsampling (0: 4:4:4, 1: 4:2:2, 2: 4:2:0).
+        lossless: Whether a WebP file is compressed losslessly.
     """
 
     rgb: NDArray[np.float32]
@@ -86,34 +86,34 @@ class PictureFile:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width in pixels."""
+        """The height and width in pixels."""
         return self.rgb.shape[0], self.rgb.shape[1]
 
 
 def is_image_name(path: str | Path) -> bool:
-    """Return whether a file's name says that it is a picture of a kind that can be read here."""
+    """Return whether a file's suffix is one of `SUFFIXES`."""
     return Path(path).suffix.lower() in SUFFIXES
 
 
 def is_foreign_name(path: str | Path) -> bool:
-    """Return whether a file's name says that it is a picture of another kind, such as `.gif`."""
+    """Return whether a file's suffix is that of an image format that cannot be read here, such as `.gif`."""
     return not is_image_name(path) and Path(path).suffix.lower() in Image.registered_extensions()
 
 
 def read(path: str | Path) -> PictureFile:
-    """Read a picture file completely.
+    """Read an image file completely.
 
     Raises:
-        UserError: The file is missing, truncated, no picture, too large, or of a kind that is refused.
+        UserError: The file is missing, truncated, not an image, too large, or of an unsupported kind.
     """
     return _read(path, _decode)
 
 
 def read_rgb(path: str | Path) -> NDArray[np.uint8]:
-    """Read the pixels of a picture alone, as uint8 RGB `(H, W, 3)`, upright: grey becomes RGB, 16 bits become 8.
+    """Read an image as upright uint8 RGB `(H, W, 3)`; grey is converted to RGB, and 16 bits to 8.
 
     Raises:
-        UserError: As `read`; the message also says what to do.
+        UserError: As `read`; the message also names a remedy.
     """
     try:
         return _read(path, _decode_rgb)
@@ -122,8 +122,8 @@ def read_rgb(path: str | Path) -> NDArray[np.uint8]:
 
 
 def in_threads(function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
-    """Yield `function(item)` of each item in the given order, several at a time: decoders release Python's lock."""
-    # The filter of warnings in `_read` is not made for threads: restore it here, once.
+    """Yield `function(item)` for each item in the given order, computed in up to 8 threads."""
+    # `_read` changes the filter of warnings, which is not thread-safe; this context restores it at the end.
     with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         yield from pool.map(function, items)
 
@@ -133,27 +133,27 @@ def _read(path: str | Path, decode: Callable[[bytes], T]) -> T:
         data = Path(path).read_bytes()
         if not data:
             raise ValueError("the file is empty")
-        with warnings.catch_warnings():  # Pillow warns of odd EXIF and of large pictures; neither stops the work
+        with warnings.catch_warnings():  # Pillow's warnings of odd EXIF and of large images are of no concern here
             warnings.simplefilter("ignore")
             return decode(data)
     except UnidentifiedImageError:
         raise UserError(f"{path}: not a readable PNG, JPEG, BMP, TIFF or WebP picture of 8 or 16 bits") from None
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
-    except Exception as error:  # decoders raise nearly anything on damaged files
+    except Exception as error:  # decoders raise errors of many kinds on damaged files
         raise UserError(f"{path}: {one_line(error) or type(error).__name__}") from None
 
 
 def write(path: str | Path, picture: PictureFile, format: str | None = None) -> None:
-    """Write a picture atomically: the file appears whole or not at all.
+    """Write an image atomically.
 
     Args:
-        path: File to write; its folder is made if missing.
-        picture: What to write; `rgb` is clipped to [0, 1]. 16 bits become 8 where the format has no 16.
-        format: One of the values of `SUFFIXES`; by default what the suffix of `path` says.
+        path: File to write; its folder is created if missing.
+        picture: Image to write; `rgb` is clipped to [0, 1]. 16 bits are converted to 8 if the format does not have 16.
+        format: One of the values of `SUFFIXES`; by default the one of the suffix of `path`.
 
     Raises:
-        UserError: Unknown suffix, a format that cannot hold the picture, or a failed write.
+        UserError: The suffix is unknown, the format cannot hold the image, or writing failed.
     """
     path = Path(path)
     format = format or SUFFIXES.get(path.suffix.lower())
@@ -173,12 +173,12 @@ def write(path: str | Path, picture: PictureFile, format: str | None = None) -> 
 
 
 def _open(data: bytes) -> Image.Image:
-    # From memory: by path, Pillow 13 maps uncompressed grey TIFF and mixes up height and width of turned ones.
+    # From memory, because Pillow 13 maps an uncompressed grey TIFF by its path and swaps its sides if it is rotated.
     return Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "BMP", "TIFF", "WEBP"))
 
 
 def _decode_rgb(data: bytes) -> NDArray[np.uint8]:
-    """Return what `_decode` finds, rounded to 8 bits; usual files take a third of the time."""
+    """Return `_decode(data).rgb` rounded to 8 bits; common files take a third of the time."""
     image = _open(data)
     plain = image.mode in ("RGB", "L") and image.format in ("JPEG", "PNG", "BMP") and not _is_16_bit_colour(image, data)
     if plain and getattr(image, "n_frames", 1) == 1 and image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
@@ -188,13 +188,14 @@ def _decode_rgb(data: bytes) -> NDArray[np.uint8]:
 
 def _decode(data: bytes) -> PictureFile:
     image = _open(data)
-    kind = "JPEG" if image.format == "MPO" else image.format  # MPO: a phone's JPEG followed by further pictures
+    kind = "JPEG" if image.format == "MPO" else image.format  # MPO is a JPEG of a phone, followed by further images
     if kind != "JPEG" and getattr(image, "n_frames", 1) > 1:
         raise ValueError(f"holds {image.n_frames} pictures (pages or frames); only single pictures are restored")
     wide = _is_16_bit_colour(image, data)
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)  # before load(), which turns a TIFF and forgets it
+    # Read before load(), which rotates a TIFF and removes the tag.
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     subsampling = max(JpegImagePlugin.get_sampling(image), 0) if kind == "JPEG" else 0
-    image.load()  # finds truncated files; OpenCV would return what it has
+    image.load()  # raises on truncated files, whose readable part OpenCV would return
     if wide:
         samples = _UPRIGHT.get(orientation, lambda a: a)(_decode_16_bit_colour(data, kind))
         grey = kind == "PNG" and data[25] == 4
@@ -221,10 +222,10 @@ def _decode(data: bytes) -> PictureFile:
 
 
 def _samples(image: Image.Image) -> tuple[NDArray, bool]:
-    """Return samples `(H, W, C)` of an upright picture (uint8 or uint16; C = 1, 2, 3 or 4) and whether it is grey."""
+    """Return samples `(H, W, C)` of an upright image (uint8 or uint16; C = 1, 2, 3 or 4) and whether it is grey."""
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16)[..., None], True
-    if image.mode == "I" and image.format == "PNG":  # older Pillow reads 16-bit grey so
+    if image.mode == "I" and image.format == "PNG":  # 16-bit grey in older versions of Pillow
         return np.asarray(image).astype(np.uint16)[..., None], True
     if image.mode in ("I", "F"):
         raise ValueError("samples of 32 bits have no defined range; convert to 16 bits first")
@@ -236,7 +237,7 @@ def _samples(image: Image.Image) -> tuple[NDArray, bool]:
 
 
 def _is_16_bit_colour(image: Image.Image, data: bytes) -> bool:
-    """Return whether the file holds 16-bit colour, of which Pillow would keep the upper 8 bits."""
+    """Return whether the file holds 16-bit colour, which Pillow would reduce to 8 bits."""
     if image.mode not in ("RGB", "RGBA"):
         return False
     if image.format == "PNG":
@@ -246,7 +247,7 @@ def _is_16_bit_colour(image: Image.Image, data: bytes) -> bool:
 
 
 def _decode_16_bit_colour(data: bytes, kind: str) -> NDArray[np.uint16]:
-    """Return uint16 samples `(H, W, 3 or 4)` in the order RGB(A), not yet turned upright."""
+    """Return uint16 samples `(H, W, 3 or 4)` in the order RGB(A), as stored, without EXIF rotation."""
     import cv2
 
     if kind == "TIFF":
@@ -260,7 +261,7 @@ def _decode_16_bit_colour(data: bytes, kind: str) -> NDArray[np.uint16]:
 
 
 def _open_16_bit_tiff(data: bytes) -> tuple[bytes, NDArray[np.uint16] | None]:
-    """Return the samples of a TIFF file if tifffile can expand them; else None, and the file made fit for OpenCV."""
+    """Return a TIFF file that OpenCV can read, and its samples if tifffile can decode them, else None."""
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:
@@ -269,13 +270,13 @@ def _open_16_bit_tiff(data: bytes) -> tuple[bytes, NDArray[np.uint16] | None]:
             raise ValueError("16-bit TIFF with premultiplied alpha is not supported")
         planar = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
         plain = (tifffile.COMPRESSION.NONE, tifffile.COMPRESSION.ADOBE_DEFLATE, tifffile.COMPRESSION.DEFLATE)
-        if page.compression in plain:  # others need a package of codecs that OpenCV spares us
+        if page.compression in plain:  # for others, tifffile needs a further package, and OpenCV does not
             samples = page.asarray()
             return data, np.moveaxis(samples, 0, -1) if planar else samples
         if planar:
             raise ValueError("compressed 16-bit TIFF with separate colour planes is not supported")
         orientation = page.tags.get("Orientation")
-        if orientation is not None:  # OpenCV fails on turned 16-bit TIFF: tell it that nothing is turned
+        if orientation is not None:  # set to 1, because OpenCV fails on rotated 16-bit TIFF files
             at = orientation.valueoffset
             data = data[:at] + (b"\1\0" if file.byteorder == "<" else b"\0\1") + data[at + 2 :]
     return data, None
@@ -290,11 +291,11 @@ _UPRIGHT = {
     7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
     8: lambda a: np.rot90(a),
 }
-"""What turns a stored array `(H, W, C)` upright, by EXIF orientation (EXIF 2.32, tag 0x0112)."""
+"""Functions that turn a stored array `(H, W, C)` upright, by EXIF orientation (EXIF 2.32, tag 0x0112)."""
 
 
 def _clean_exif(image: Image.Image, kind: str, size: tuple[int, int]) -> bytes | None:
-    """Return the EXIF block that is true of the restored picture; None where it is missing or damaged."""
+    """Return the EXIF block for the restored image, without thumbnail; None if it is missing or damaged."""
     try:
         old, new = image.getexif(), Image.Exif()
         for tag in _TIFF_TEXT_TAGS if kind == "TIFF" else [t for t in old if t != ExifTags.Base.Orientation]:
@@ -309,7 +310,7 @@ def _clean_exif(image: Image.Image, kind: str, size: tuple[int, int]) -> bytes |
             if content:
                 new[tag] = content
         return new.tobytes() if len(new) else None
-    except Exception:  # pictures outlive their metadata; damaged EXIF must not cost the picture
+    except Exception:  # an image with damaged EXIF is still restored
         return None
 
 
@@ -317,11 +318,11 @@ def _clean_exif(image: Image.Image, kind: str, size: tuple[int, int]) -> bytes |
 
 
 def _encode(picture: PictureFile, format: str) -> bytes:
-    """Return the bytes of a picture file."""
+    """Return the bytes of an image file."""
     bits = picture.bits if format in ("PNG", "TIFF") else 8
     grey = picture.grey and format != "WEBP"
     if grey and picture.alpha is not None and (bits == 16 or format == "BMP"):
-        grey = False  # no writer at hand knows 16-bit grey with alpha, and BMP has no such kind: three equal channels
+        grey = False  # no writer supports 16-bit grey with alpha, and BMP cannot hold it; write three equal channels
     top = 2**bits - 1
     colour = picture.rgb.mean(axis=2, keepdims=True) if picture.grey else picture.rgb
     colour = np.broadcast_to(colour, (*picture.size, 1 if grey else 3))
@@ -332,7 +333,7 @@ def _encode(picture: PictureFile, format: str) -> bytes:
     if bits == 16 and not grey:
         return _encode_16_bit_colour(samples, picture, format)
     if format == "BMP" and samples.shape[2] == 4:
-        return _encode_with_opencv(".bmp", samples)  # Pillow writes a header that lets readers drop the alpha channel
+        return _encode_with_opencv(".bmp", samples)  # readers ignore the alpha channel of Pillow's BMP files
     options: dict = {"icc_profile": picture.icc} if format != "BMP" else {}
     if picture.exif and format != "BMP":
         options["exif"] = picture.exif
@@ -370,7 +371,7 @@ def _encode_16_bit_colour(samples: NDArray[np.uint16], picture: PictureFile, for
 
 
 def _encode_with_opencv(suffix: str, samples: NDArray) -> bytes:
-    """Return the file of samples `(H, W, 3 or 4)` in the order RGB(A)."""
+    """Return the bytes of an image file, given samples `(H, W, 3 or 4)` in the order RGB(A)."""
     import cv2
 
     done, data = cv2.imencode(suffix, np.ascontiguousarray(samples[..., [2, 1, 0, 3][: samples.shape[2]]]))
@@ -380,11 +381,11 @@ def _encode_with_opencv(suffix: str, samples: NDArray) -> bytes:
 
 
 def _with_png_metadata(data: bytes, icc: bytes | None, exif: bytes | None) -> bytes:
-    """Return a PNG file with the chunks iCCP and eXIf behind its header (PNG specification, third edition, 11.3)."""
+    """Return a PNG file with the chunks iCCP and eXIf after its header (PNG specification, third edition, 11.3)."""
     chunks = []
     if icc:
         chunks.append(b"iCCP" + b"ICC profile\0\0" + zlib.compress(icc))
-    if exif:  # goes without the six bytes that introduce EXIF in a JPEG
+    if exif:  # eXIf lacks the six bytes that introduce EXIF in a JPEG
         chunks.append(b"eXIf" + exif.removeprefix(b"Exif\0\0"))
     header = 33  # signature and IHDR
     packed = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)

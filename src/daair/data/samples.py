@@ -1,7 +1,7 @@
-"""What the loader draws: training samples and validation crops.
+"""The data sets of the loaders: training samples and validation crops.
 
-Everything random about a sample is a function of (seed, epoch, index): no state passes from one sample to the next. So
-samples are the same with any number of workers and processes, and after a resume.
+A training sample is a function of (seed, epoch, index), and no state passes from one sample to the next. Samples are
+thus the same with any number of workers and processes, and after a resume.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from daair.data.task_images import TaskImages
 
 Sample = dict[str, Any]
 
-# The loader is parallel by its workers; OpenCV's own threads would fight them, and do not survive a fork.
+# OpenCV's own threads would compete with the loader's workers, and they do not survive a fork.
 cv2.setNumThreads(0)
 
 
@@ -29,17 +29,17 @@ class TrainDataset(Dataset):
     """Training samples `dataset[k]` for any counter `k >= 0`: sample `k % len(dataset)` of epoch `k // len(dataset)`.
 
     A sample holds `input` and `target`, float32 (3, patch, patch) in [0, 1]; `label`, the task's position in
-    `Mix.labels`; and `key`, which is `k`. With two views it also holds `input2` and `target2`: another crop of the same
-    image, turned and degraded by random numbers of its own. The first view does not depend on `views`.
+    `Mix.labels`; and `key`, which is `k`. With two views it also holds `input2` and `target2`: another random crop of
+    the same image, augmented and degraded independently. The first view does not depend on `views`.
 
     Args:
-        images: Of each label; None for one that is left out.
-        counts: Samples of each label in an epoch.
-        decoded: Reads the pictures.
+        images: Images of each label; None for a task that is not trained.
+        counts: Number of samples of each label in an epoch.
+        decoded: Cache that reads the images.
         patch: Height and width of the crops in pixels.
-        augment: Flip and rotate crops by multiples of 90 degrees, at random.
-        seed: Decides everything random.
-        views: Crops of an image in each sample.
+        augment: Whether to flip and rotate crops by multiples of 90 degrees at random.
+        seed: Seed of all random choices.
+        views: Number of crops of an image in each sample.
     """
 
     def __init__(
@@ -76,16 +76,16 @@ class TrainDataset(Dataset):
 
 
 class ValDataset(Dataset):
-    """Fixed crops of held-out images, the same in every run of a mix: a number of them for each task.
+    """Fixed crops of held-out images, which are the same in every run of a mix.
 
-    A sample has the fields of `TrainDataset` and `name`, such as `noise25/chelsea-0`. Neighbouring samples share the
-    task. Crop `i` comes from image `i % images`; tasks with the same images share crops.
+    A sample has the fields of `TrainDataset` and `name`, such as `noise25/chelsea-0`. The samples of a task follow each
+    other. Crop `i` of a task comes from its image `i % len(images)`. Tasks with the same images have the same crops.
 
     Args:
-        images: Held-out images by position and name of their label.
-        decoded: Reads the pictures.
+        images: The position of the label, its name, and the held-out images, for each task.
+        decoded: Cache that reads the images.
         patch: Height and width of the crops in pixels.
-        crops: Crops of each task.
+        crops: Number of crops of each task.
     """
 
     def __init__(self, images: Sequence[tuple[int, str, TaskImages]], decoded: Decoded, patch: int, crops: int) -> None:
@@ -113,13 +113,13 @@ class ValDataset(Dataset):
 
 
 def crop(images: Sequence[Image], *, size: int, rng: np.random.Generator, augment: bool = False) -> list[Image]:
-    """Cut the same (size, size, 3) window out of images of one size, at a random position.
+    """Crop the same random (size, size, 3) window from images of one size.
 
     Args:
-        images: uint8, (H, W, 3) each.
-        size: Height and width of the window.
+        images: Images, uint8, (H, W, 3) each.
+        size: Height and width of the window in pixels.
         rng: Source of all randomness.
-        augment: Turn and flip all of them by one of the 8 symmetries of the square.
+        augment: Whether to apply one of the 8 symmetries of the square, the same to all windows.
     """
     height, width = images[0].shape[:2]
     top, left = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
@@ -131,7 +131,7 @@ def crop(images: Sequence[Image], *, size: int, rng: np.random.Generator, augmen
 
 
 def turn(image: Image, pose: int) -> Image:
-    """Apply one of the 8 symmetries of the square: `pose % 4` quarter turns, mirrored from 4 on."""
+    """Apply one of the 8 symmetries of the square: `pose % 4` quarter turns, then a mirroring if `pose >= 4`."""
     if pose % 4:
         image = cv2.rotate(image, _QUARTERS[pose % 4])
     return cv2.flip(image, 1) if pose >= 4 else image
@@ -141,6 +141,6 @@ _QUARTERS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE
 
 
 def to_tensor(image: Image) -> torch.Tensor:
-    """Turn uint8 (H, W, 3) into float32 (3, H, W) in [0, 1]."""
+    """Convert uint8 (H, W, 3) to float32 (3, H, W) in [0, 1]."""
     planes = np.empty((3, *image.shape[:2]), np.float32)
     return torch.from_numpy(np.divide(image.transpose(2, 0, 1), np.float32(255), out=planes))

@@ -1,4 +1,4 @@
-"""Which pictures can be trained on: what cannot be is refused or left out, by name and with a remedy."""
+"""The check of images before training, which refuses or leaves out the unusable ones."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -14,14 +14,14 @@ SKIP = "or leave out what cannot be used with on_bad_file=skip"
 
 
 class Screen:
-    """Looks at the images of tasks before they are trained on.
+    """A check of the images of tasks before training.
 
     Args:
-        decoded: Reads the pictures.
-        skip: Leave out what cannot be used, instead of refusing it.
+        decoded: Cache that reads the images.
+        skip: Whether to leave out unusable files instead of raising an error.
 
     Attributes:
-        skipped: Files that were left out, and why.
+        skipped: The reason for leaving out a file, by file.
     """
 
     def __init__(self, decoded: Decoded, skip: bool) -> None:
@@ -29,7 +29,7 @@ class Screen:
         self.skipped: dict[Path, str] = {}
 
     def decode(self, tasks: Sequence[TaskImages], progress: Callable[[str, int], Any] | None = None) -> None:
-        """Decode the files of tasks, clean and degraded ones apart, so that tasks with the same ones share them."""
+        """Decode the files of tasks, clean and degraded ones separately, so that tasks with equal lists share chunks."""
         lists: dict[tuple[Path, ...], None] = {}
         for images in tasks:
             for side in zip(*images.pictures, strict=True):
@@ -40,15 +40,15 @@ class Screen:
                 self.decoded.fill(files, *([] if bar is None else [bar.advance]))
 
     def usable(self, images: TaskImages, argument: str, patch: int) -> TaskImages:
-        """Return those images of a task that can be used.
+        """Return the usable images of a task.
 
         Args:
-            images: Their files are decoded.
-            argument: Name of the argument of `daair.data.mix.Mix` that `patch` is, for messages.
-            patch: Height and width of the crops that are cut out of the images.
+            images: Images, whose files `decode` has read.
+            argument: Name of the argument of `daair.data.mix.Mix` that sets `patch`, for messages.
+            patch: Height and width of the crops in pixels.
 
         Raises:
-            UserError: An image cannot be used and is not to be skipped, or none can be.
+            UserError: An image is unusable and `skip` is False, or all images are unusable.
         """
         kept, small = [], []
         for position, pictures in enumerate(images.pictures):
@@ -67,13 +67,13 @@ class Screen:
         return images if len(kept) == len(images) else images.keep(kept)
 
     def refuse_lone(self, files: Sequence[Path], explain: Callable[[], str]) -> None:
-        """Leave out inputs without a target, or refuse them with an explanation."""
+        """Leave out inputs without a target, or raise a UserError with the text of `explain`."""
         if not self.skip:
             raise UserError(f"{explain()}, {SKIP}")
         self.skipped |= dict.fromkeys(files, "half a pair: it has no clean image")
 
     def _fault(self, pictures: tuple[PathOrImage, ...]) -> tuple[Path, str] | None:
-        """Return a file that cannot be used, and why; None if all can be."""
+        """Return the first unusable file of an image and the reason; None if the files are usable."""
         for picture in pictures:
             if isinstance(picture, Path) and picture in self.decoded.errors:
                 return picture, self.decoded.errors[picture]

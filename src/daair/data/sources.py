@@ -1,8 +1,8 @@
-"""Sources: where clean images come from.
+"""Sources of clean images.
 
-A source has one method, `pictures(root) -> list of (name, picture)`, in a fixed order. A picture is a file, read when
-it is needed (see `daair.data.decoded`), or an image that the source has drawn. Constructing a source costs nothing
-and touches no file.
+A source has one method, `pictures(root)`, which returns a list of (name, picture) in a fixed order. A picture is a
+file, which is read on demand (see `daair.data.decoded`), or an image that the source has generated. The construction
+of a source opens no file.
 """
 
 from importlib import resources
@@ -19,26 +19,26 @@ from daair.data.listing import list_images
 from daair.errors import UserError, suggestion
 
 PathOrImage = Path | Image
-"""A file, or an image that is there already."""
+"""A file, or an image in memory."""
 NamedImages = list[tuple[str, PathOrImage]]
 
 
 class ImageSource(Protocol):
-    """What a mix asks of a source of clean images."""
+    """The interface of a source of clean images in a mix."""
 
     needs_root: bool
-    """Whether `pictures` cannot do without a root folder."""
+    """Whether `pictures` needs a root folder."""
 
     def pictures(self, root: str | None = None) -> NamedImages:
-        """Return all pictures with their names, the same ones at every call."""
+        """Return all pictures with their names; every call returns the same ones."""
         ...
 
 
 class Folder:
-    """All pictures of one folder (not of its subfolders), in natural order.
+    """All images of one folder without its subfolders, in natural order.
 
     Args:
-        path: The folder, relative to the root; an absolute path stands for itself.
+        path: The folder, absolute or relative to the root.
     """
 
     def __init__(self, path: str) -> None:
@@ -52,17 +52,17 @@ class Folder:
         """List the folder.
 
         Raises:
-            UserError: The folder is missing, cannot be listed, or holds no picture.
+            UserError: The folder is missing, cannot be listed, or holds no image.
         """
         return [(file.name, file) for file in list_images(Path(root or ".", self.path))]
 
 
 class CleanSet:
-    """The clean images of a data set that is known by name, in whichever layout it lies under the root.
+    """The clean images of a known data set, which is looked for under the root in any layout.
 
     Args:
-        name: One of `daair.data.catalogue.DATASETS`, such as `clean/train`.
-        otherwise: Taken where the data set is not there.
+        name: Name in `daair.data.catalogue.DATASETS`, such as `clean/train`.
+        otherwise: Source to use if the data set is not there.
     """
 
     def __init__(self, name: str, otherwise: ImageSource | None = None) -> None:
@@ -76,7 +76,7 @@ class CleanSet:
         """List the data set.
 
         Raises:
-            UserError: The data set is not there, or a folder of it cannot be listed or holds no picture.
+            UserError: The data set is not there, or one of its folders cannot be listed or holds no image.
         """
         found = None if root is None else locate_dataset(self.name, root)
         if found is not None:
@@ -88,7 +88,7 @@ class CleanSet:
 
 
 class Photographs:
-    """Photographs that are part of scikit-image's wheel; nothing is downloaded.
+    """Photographs that are part of the installed scikit-image; nothing is downloaded.
 
     Args:
         names: File names without suffix, such as `astronaut`.
@@ -106,7 +106,7 @@ class Photographs:
         """Find the photographs; `root` is not used.
 
         Raises:
-            UserError: scikit-image has none of that name.
+            UserError: scikit-image has no photograph of one of the names.
         """
         with resources.as_file(resources.files("skimage") / "data") as folder:
             shipped = {file.stem: file for file in list_images(folder)}
@@ -118,12 +118,12 @@ class Photographs:
 
 
 class DeadLeaves:
-    """Generated pictures of occluding shapes; see `daair.data.leaves.dead_leaves`.
+    """Generated images of occluding shapes; see `daair.data.leaves.dead_leaves`.
 
     Args:
-        count: Number of pictures.
-        size: Height and width of each in pixels.
-        seed: Decides all of them; picture `i` is the same whatever `count` is.
+        count: Number of images.
+        size: Height and width of each image in pixels.
+        seed: Seed of all images; image `i` does not depend on `count`.
     """
 
     needs_root = False
@@ -141,7 +141,7 @@ class DeadLeaves:
         return "generated"
 
     def pictures(self, root: str | None = None) -> NamedImages:
-        """Draw the pictures, on the first call; `root` is not used."""
+        """Return the images, which the first call generates; `root` is not used."""
         if not self._drawn:
             self._drawn = [
                 (f"leaves-{i:03d}", dead_leaves(self.size, np.random.default_rng([self.seed, i])))

@@ -1,4 +1,4 @@
-"""How strong a degradation is on a photograph: the input PSNR that it leaves, over many draws."""
+"""The strength of random degradations, measured by the input PSNR over many draws."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from daair.data.keyed import keyed_rng
 from daair.metrics import PROTOCOLS
 
 STRENGTHS = {"weak": 0.9, "medium": 0.5, "strong": 0.1}
-"""The quantile of the input PSNR over a degradation's draws that each word stands for."""
+"""Quantile of the input PSNR over a degradation's draws, by the word for its strength."""
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class Draw:
     """One draw of a degradation.
 
     Attributes:
-        image: Degraded, uint8, (H, W, 3).
-        psnr: PSNR against the clean image in dB, over all channels; infinite if nothing changed.
-        number: Number of the draw; the same number gives the same picture.
+        image: Degraded image, uint8, (H, W, 3).
+        psnr: PSNR against the clean image in dB over all channels; infinite if the two are equal.
+        number: Number of the draw, which determines the image.
     """
 
     image: Image
@@ -28,29 +28,29 @@ class Draw:
 
 
 def strengths(image: Image, degrade: Degradation, key: str, draws: int = 21) -> dict[str, Draw]:
-    """Degrade an image many times and pick the draws that are weak, medium and strong by their input PSNR.
+    """Degrade an image many times, and return the draws that are weak, medium and strong by their input PSNR.
 
-    So strength means the same for all degradations, whatever their parameters are and whichever of them, high or low,
-    makes them worse. Where nothing that matters is drawn (noise of a fixed sigma) the three are nearly alike.
+    Strength is thus comparable between degradations, whatever their parameters are. The three draws are nearly equal if
+    a degradation has no random strength, as noise of a fixed sigma.
 
     Args:
         image: Clean image, uint8, (H, W, 3).
         degrade: A degradation `(image, rng) -> image`.
-        key: Keys its random numbers, draw by draw.
+        key: Key of the random generators, together with the number of the draw.
         draws: Number of draws.
 
     Returns:
         The draws at the quantiles of `STRENGTHS`, by its words.
 
     Raises:
-        ValueError: The degradation returned what is no image of the same shape.
+        ValueError: The degradation did not return a uint8 image of the same shape.
     """
     psnr = []
     for number in range(draws):
         psnr.append(PROTOCOLS["promptir"].psnr(_checked(degrade(image, _rng(key, number)), image), image))
     order = np.argsort(psnr, kind="stable")
     chosen = {word: int(order[round(quantile * (draws - 1))]) for word, quantile in STRENGTHS.items()}
-    # Degrading three times anew costs less than keeping all pictures of a large photograph.
+    # Degrading three times again costs less than keeping all degraded versions of a large photograph.
     return {word: Draw(degrade(image, _rng(key, at)), psnr[at], at) for word, at in chosen.items()}
 
 

@@ -1,4 +1,4 @@
-"""The images of one task as they lie on this disk: pairs of files, or clean images that are degraded on the fly."""
+"""The images of one task: pairs of files, or clean images that are degraded on the fly."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -12,18 +12,18 @@ from daair.data.sources import PathOrImage
 from daair.errors import UserError
 
 Crop = Callable[[Sequence[Image]], Sequence[Image]]
-"""Cuts the same window out of images of one size."""
+"""A function that crops the same window from images of one size."""
 
 
 @dataclass(frozen=True)
 class TaskImages:
-    """What one task is trained or validated on.
+    """The training or validation images of one task.
 
     Attributes:
         names: Names of the images.
-        pictures: What each image needs: the clean picture, and for pairs the degraded one behind it.
-        origin: Where the images are from, in words.
-        degrade: What is done to the clean pictures; None for pairs.
+        pictures: The clean picture of each image, followed by the degraded one for pairs.
+        origin: Description of the source of the images, for messages.
+        degrade: Degradation of the clean pictures; None for pairs.
     """
 
     names: Sequence[str]
@@ -33,36 +33,39 @@ class TaskImages:
 
     @property
     def source(self) -> str:
-        """`paired` or `synthetic`."""
+        """The kind of the images, `paired` or `synthetic`."""
         return "paired" if self.degrade is None else "synthetic"
 
     def __len__(self) -> int:
         return len(self.names)
 
     def keep(self, positions: Sequence[int]) -> "TaskImages":
-        """Return these images alone."""
+        """Return the images at the given positions."""
         names, pictures = [self.names[i] for i in positions], [self.pictures[i] for i in positions]
         return replace(self, names=names, pictures=pictures)
 
     def draw(self, which: int, decoded: Decoded, crop: Crop, rng: np.random.Generator) -> tuple[Image, Image]:
-        """Return a degraded crop of an image and the clean one, uint8, (H, W, 3).
+        """Return the degraded and the clean crop of an image, uint8, (H, W, 3).
 
-        What is made is made of the crop and not of the photograph, which would take ten times as long. The crop is
-        turned before, so that rain falls down and haze thickens upwards in every sample, as in test images.
+        Synthetic degradations are applied to the crop, because degrading the whole photograph takes ten times as long.
+        The crop has been flipped and rotated before, so rain falls down and haze grows upwards in every sample, as in
+        test images.
         """
         clean, *degraded = crop([decoded.read(picture) for picture in self.pictures[which]])
         return (degraded[0] if self.degrade is None else self.degrade(clean, rng)), clean
 
 
 def hold_out(images: TaskImages, part: float) -> tuple[TaskImages, TaskImages]:
-    """Split pairs into those to train on and those to validate on; all pairs of a clean image go the same way.
+    """Split pairs into training and validation pairs; all pairs of a clean image get into the same part.
+
+    The split depends on the names of the clean images alone.
 
     Args:
         images: Pairs of files.
-        part: Part of the clean images to hold out, in (0, 1); at least one is held out, and one is left.
+        part: Fraction of the clean images to hold out, in (0, 1). At least one is held out, and at least one remains.
 
     Raises:
-        UserError: There is but one clean image.
+        UserError: There are fewer than two clean images.
     """
     targets = [target for target, _ in images.pictures]
     different = list(dict.fromkeys(targets))

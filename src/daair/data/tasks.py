@@ -1,4 +1,4 @@
-"""What a mix is told about each of its tasks."""
+"""The tasks of a mix."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -10,20 +10,21 @@ from daair.data.pairs import PairedSet, Pairs
 from daair.errors import UserError
 
 TaskSource = Literal["paired", "synthetic", "auto"]
-"""What a task is trained on: pairs of files, clean images degraded on the fly, or pairs where there are any."""
+"""The training data of a task: pairs of files, clean images that are degraded on the fly, or pairs if there are any."""
 
 
 @dataclass(frozen=True)
 class MixTask:
-    """One task of a mix: a degradation that is to be removed, and how it is trained.
+    """One task of a mix: a degradation to remove, and its training data.
 
     Attributes:
-        degrade: Function `(image, rng) -> image`; see `daair.data.degradations`. None for what only pairs show.
-        pairs: Pairs of the degradation: an object, or the name of a data set of `daair.data.catalogue.DATASETS`.
-        repeats: How often an epoch visits each pair; of a task without `pairs`, each clean image. None stands for once
-            for pairs, and for `Mix.synthetic_repeats` for clean images.
-        weight: Factor on the task's share of the samples; 0 leaves it out.
-        source: None stands for the `source` of the mix.
+        degrade: Function `(image, rng) -> image`; see `daair.data.degradations`. None if the degradation cannot be
+            synthesised.
+        pairs: Training pairs: an object, or the name of a data set in `daair.data.catalogue.DATASETS`.
+        repeats: Number of times that an epoch visits each pair, or each clean image if the task has no `pairs`. None
+            means once for pairs and `Mix.synthetic_repeats` for clean images.
+        weight: Factor on the task's share of the samples; 0 leaves the task out.
+        source: Kind of training data; None means the `source` of the mix.
     """
 
     degrade: Degradation | None = None
