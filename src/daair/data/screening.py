@@ -29,7 +29,7 @@ class Screen:
         self.skipped: dict[Path, str] = {}
 
     def decode(self, tasks: Sequence[TaskImages], progress: Callable[[str, int], Any] | None = None) -> None:
-        """Decode the files of tasks, clean and degraded ones separately, so that tasks with equal lists share chunks."""
+        """Decode the files of tasks, clean and degraded ones separately, so that tasks share equal lists."""
         lists: dict[tuple[Path, ...], None] = {}
         for images in tasks:
             for side in zip(*images.pictures, strict=True):

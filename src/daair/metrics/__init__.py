@@ -1,9 +1,9 @@
-"""The table of metrics: everything that the program knows about a metric stands in its one entry here.
+"""The table of metrics, which declares each metric once.
 
-Config schema, rows of results.csv, tables, figures and statistics read `METRICS`. To add a metric, add an entry: every
-metric is then measured with `metrics=[psnr,ssim,NAME]`, on the degraded image too (column `input_NAME`), and shown with
+The config schema, results.csv, tables, figures and statistics read `METRICS`. To add a metric, add an entry. The metric
+is then measured with `metrics=[psnr,ssim,NAME]`, also for the degraded image (column `input_NAME`), and shown with
 `collate.metrics=[NAME]`. An installed package adds metrics by entry points of the group `daair.metrics`, each of which
-names a `Metric`.
+refers to a `Metric`.
 """
 
 import warnings
@@ -26,23 +26,24 @@ __all__ = [
 ]  # fmt: skip
 
 Score = Callable[[Protocol, NDArray, NDArray], float]
-"""Computes a metric of an image against the clean one, both (H, W, 3), by a protocol."""
+"""A function that computes a metric of an image against the clean one, both (H, W, 3), by a protocol."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric. It has exactly one of `compute`, `network` and `derive`.
+    """One metric, which has exactly one of `compute`, `network` and `derive`.
 
     Attributes:
-        name: As in configs and as a column of results.csv.
-        header: As in the headings of tables and figures.
-        unit: Empty if it has none.
-        digits: Decimals in tables.
-        higher_is_better: The direction.
-        compute: Computes it from two images.
-        network: The network with which it is computed, where it is made by one; its weights may be missing here.
-        derive: Computes its column from those that are always measured; linear, so that it holds for means as well.
-        always: Whether every evaluation measures it, asked for or not.
+        name: Name in configs and column of results.csv.
+        header: Heading in tables and figures.
+        unit: Unit; empty if there is none.
+        digits: Number of decimals in tables.
+        higher_is_better: Whether larger values are better.
+        compute: Function that computes the metric from two images.
+        network: Network that computes the metric; its weights may be missing on this machine.
+        derive: Function that computes the metric's column from those of the metrics that are always measured. It must
+            be linear, so that it also applies to means.
+        always: Whether every evaluation measures the metric.
     """
 
     name: str
@@ -57,15 +58,15 @@ class Metric:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns of results.csv that it has: of the degraded image and of the restored one."""
+        """The columns in results.csv for the degraded and the restored image; none for a derived metric."""
         return () if self.derive else (f"input_{self.name}", self.name)
 
     def missing(self) -> str | None:
-        """Return in one line what it lacks on this machine; None if it can be computed."""
+        """Return one line that says what is missing to compute the metric on this machine; None if nothing is."""
         return self.network.missing() if self.network else None
 
     def score(self, device: "torch.device | str" = "cpu") -> Score:
-        """Return the function that computes it.
+        """Return the function that computes the metric.
 
         Raises:
             UserError: Weights are missing or damaged.
@@ -74,7 +75,7 @@ class Metric:
 
 
 def mean_absolute_error(protocol: Protocol, image: NDArray, reference: NDArray) -> float:
-    """Return the mean absolute difference over pixels and channels, of images in [0, 1]."""
+    """Return the mean absolute difference of two images in [0, 1] over pixels and channels."""
     image, reference = protocol.compared(image, reference)
     return float(np.mean(np.abs(image - reference)))
 
@@ -90,32 +91,32 @@ METRICS: dict[str, Metric] = {
         Metric("dists", "DISTS", "", 4, higher_is_better=False, network=PiqNetwork("dists", "DISTS")),
     )
 }
-"""All metrics by name, in the order in which tables show them."""
+"""All metrics by name, in the order of the tables."""
 
 
 def required_columns() -> list[str]:
-    """Return the columns that every results.csv has: the degraded images' metrics, then the restored images'."""
+    """Return the columns of every results.csv: the metrics of the degraded images, then those of the restored ones."""
     always = [metric.columns for metric in METRICS.values() if metric.always]
     return [of_input for of_input, _ in always] + [of_restored for _, of_restored in always]
 
 
 def optional_columns() -> list[str]:
-    """Return the columns of the metrics that are only measured where they are asked for."""
+    """Return the columns of the metrics that are only measured on request."""
     return [name for metric in METRICS.values() if not metric.always for name in metric.columns]
 
 
 def derived() -> list[Metric]:
-    """Return the metrics that are computed from columns; no results.csv has them."""
+    """Return the metrics that are computed from other columns and are not in results.csv."""
     return [metric for metric in METRICS.values() if metric.derive]
 
 
 def _add_installed() -> None:
-    """Add the metrics of installed packages; one that cannot be loaded is left out with a warning."""
+    """Add the metrics of installed packages; warn of those that cannot be loaded."""
     for point in entry_points(group="daair.metrics"):
         try:
             metric = point.load()
             METRICS.setdefault(metric.name, metric)
-        except Exception as error:  # importing another package may fail in any way
+        except Exception as error:  # importing another package may raise any error
             warnings.warn(f"metric {point.name} ({point.value}) cannot be loaded: {error}", stacklevel=2)
 
 

@@ -1,12 +1,12 @@
-"""Mutual information: how much one variable says about another."""
+"""Mutual information of two discrete variables."""
 
 import numpy as np
 
 
 def normalised_mutual_information(table: np.ndarray) -> float:
-    """Return I(X; Y) / mean(H(X), H(Y)) of a contingency table: the arithmetic normalisation, scikit-learn's default.
+    """Return I(X; Y) / mean(H(X), H(Y)) in [0, 1] of a contingency table; the default normalisation of scikit-learn.
 
-    It is 0 where either variable is constant, as for a router that always takes the same expert.
+    The result is 0 if either variable is constant, as for a router that always selects the same expert.
     """
     joint = table / table.sum()
     rows, columns = _entropy(joint.sum(axis=1)), _entropy(joint.sum(axis=0))

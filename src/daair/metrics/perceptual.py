@@ -1,6 +1,6 @@
-"""LPIPS and DISTS, where their weights are on this machine; nothing here ever downloads.
+"""LPIPS (Zhang et al., CVPR 2018) and DISTS (Ding et al., TPAMI 2020), as piq computes them with VGG-16.
 
-Both are piq's, on VGG-16, lower is better. LPIPS: Zhang et al., CVPR 2018; DISTS: Ding et al., TPAMI 2020.
+They need weights on this machine; this module never downloads any.
 """
 
 import warnings
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PiqNetwork:
-    """A network of piq's that measures the distance of two images.
+    """A network of piq that measures the distance of two images.
 
     Attributes:
-        name: The metric's name.
+        name: Name of the metric.
         architecture: Name of the class in piq.
     """
 
@@ -32,7 +32,7 @@ class PiqNetwork:
     architecture: str
 
     def missing(self) -> str | None:
-        """Return in one line which files of weights are missing and where they belong; None if they are there."""
+        """Return one line that names the missing files of weights and their folder; None if none is missing."""
         folder = self._folder()
         absent = [f"{file} ({origin})" for file, origin in self.files().items() if not (folder / file).is_file()]
         if not absent:
@@ -53,9 +53,9 @@ class PiqNetwork:
             raise UserError(reason)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # piq calls torchvision in a way that is about to change
+                warnings.simplefilter("ignore")  # piq uses a deprecated argument of torchvision
                 network = getattr(piq, self.architecture)().to(device).eval()
-        except Exception as error:  # whatever unpickling a damaged file raises
+        except Exception as error:  # unpickling a damaged file may raise any error
             text = str(error).partition("\n")[0] or type(error).__name__
             text = f"{self.name}: weights in {self._folder()} cannot be loaded ({text}); replace them"
             raise UserError(text) from None
@@ -68,7 +68,7 @@ class PiqNetwork:
         return distance
 
     def files(self) -> dict[str, str]:
-        """Return the names of the weights' files, and what publishes them."""
+        """Return the sources of the weights by file name."""
         import piq
         from torchvision.models import VGG16_Weights
 

@@ -1,11 +1,12 @@
-"""Metric protocols: how PSNR and SSIM are computed. Tables name the protocol of every figure.
+"""Metric protocols, which define how PSNR and SSIM are computed. Tables state the protocol of every number.
 
-Papers differ in the crop, the colour channel, the quantisation and the SSIM window, by up to 0.1 in SSIM for the same
-pictures. So each combination that a paper used is declared here.
+Papers differ in the crop, the colour channel, the quantisation and the SSIM window, which changes SSIM by up to 0.1 for
+the same images. Each combination that a paper uses is declared here.
 
-SSIM is computed here by separable filters in float64: the value of scikit-image's `structural_similarity` and of piq's
-`ssim(downsample=False)`, to 1e-9, in less time than either takes (experiments/speed/metrics.csv). piq's default pools
-larger images and computes another figure; its PSNR adds 1e-8 to the error, which shows from about 33 dB on.
+SSIM is computed by separable filters in float64. It agrees with scikit-image's `structural_similarity` and piq's
+`ssim(downsample=False)` to 1e-9 and takes less time than either (experiments/speed/metrics.csv). piq's defaults give
+other values: its SSIM downsamples larger images, and its PSNR adds 1e-8 to the mean squared error, which is noticeable
+from about 33 dB on.
 """
 
 from dataclasses import dataclass
@@ -15,20 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 K1, K2 = 0.01, 0.03
-"""SSIM's stabilising constants, for images in [0, 1] (Wang et al., TIP 2004, section III-B)."""
+"""Stabilising constants of SSIM for images in [0, 1] (Wang et al., TIP 2004, section III-B)."""
 
 RGB_TO_Y = np.array([65.481, 128.553, 24.966]) / 255
-"""ITU-R BT.601 luma of RGB in [0, 1], as MATLAB's rgb2ycbcr; with the offset 16/255 it lies in [16, 235] / 255."""
+"""Weights of the ITU-R BT.601 luma of RGB in [0, 1], as in MATLAB's rgb2ycbcr, which adds 16/255."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """The window in which SSIM takes its means and variances; only windows that lie within the image count.
+    """The window of SSIM's means and variances; only windows that lie within the image are used.
 
     Attributes:
-        size: Side in pixels, odd.
-        sigma: Of a Gaussian in pixels; None for a uniform window.
-        sample: Whether variances are divided by n - 1, as scikit-image does by default, and not by n.
+        size: Odd side in pixels.
+        sigma: Standard deviation of a Gaussian window in pixels; None for a uniform window.
+        sample: Whether variances are divided by n - 1, as by default in scikit-image, instead of n.
     """
 
     size: int
@@ -37,7 +38,7 @@ class Window:
 
     @property
     def taps(self) -> NDArray[np.float64]:
-        """Weights of the window along one axis, `(size,)`, with sum 1."""
+        """The weights of the window along one axis, `(size,)`, with sum 1."""
         distance = np.arange(self.size) - self.size // 2
         taps = np.ones(self.size) if self.sigma is None else np.exp(-0.5 * np.square(distance / self.sigma))
         return taps / taps.sum()
@@ -50,15 +51,16 @@ GAUSSIAN_11 = Window(11, 1.5, sample=False)
 
 @dataclass(frozen=True)
 class Protocol:
-    """One way to measure. Images are RGB, (H, W, 3): uint8, or floating point in [0, 1] (clamped to it).
+    """One metric protocol. Images are RGB, (H, W, 3), either uint8 or floating point, which is clipped to [0, 1].
 
     Attributes:
-        name: As it appears in tables.
-        multiple: Images are cut (centrally) to multiples of this many pixels *before* they are degraded; 1 for whole.
+        name: Name in tables.
+        multiple: Images are cropped centrally to multiples of this number of pixels *before* they are degraded; 1 keeps
+            them whole.
         quantise: Whether floating-point images are rounded to 8 bits before they are compared.
-        channel: What is compared: all three of RGB, or MATLAB's Y.
-        window: SSIM's.
-        source: Whose protocol it is.
+        channel: Whether the three channels of RGB or MATLAB's Y are compared.
+        window: Window of SSIM.
+        source: Paper or software that uses the protocol.
     """
 
     name: str
@@ -69,7 +71,9 @@ class Protocol:
     source: str
 
     def crop(self, image: NDArray) -> NDArray:
-        """Cut an image of any dtype, (H, W, ...), to multiples of `multiple`; odd remainders lose more at the end.
+        """Crop an image of any dtype, (H, W, ...), centrally to multiples of `multiple`.
+
+        The bottom and right lose one more pixel than the top and left if the remainder is odd.
 
         Raises:
             ValueError: The image is smaller than `multiple` or than SSIM's window.
@@ -89,7 +93,11 @@ class Protocol:
         return float("inf") if error == 0 else float(-10 * np.log10(error))
 
     def ssim(self, image: NDArray, reference: NDArray) -> float:
-        """Return the structural similarity (Wang et al., TIP 2004), averaged over positions and channels."""
+        """Return the structural similarity (Wang et al., TIP 2004), averaged over positions and channels.
+
+        Raises:
+            ValueError: The images are smaller than the window, or differ in shape.
+        """
         image, reference = self.compared(image, reference)
         if min(image.shape[:2]) < self.window.size:
             raise ValueError(f"{image.shape[1]}x{image.shape[0]} is smaller than SSIM's {self.window.size} pixels")
@@ -97,10 +105,10 @@ class Protocol:
         return float(np.mean([_ssim_of_plane(x, y, self.window) for x, y in planes]))
 
     def displayed(self, image: NDArray) -> NDArray[np.float64]:
-        """Return the image that is compared, RGB in [0, 1], before a channel is chosen.
+        """Return an image as RGB in [0, 1], rounded to 8 bits if the protocol says so, before a channel is chosen.
 
         Raises:
-            TypeError: It is neither uint8 nor floating point.
+            TypeError: The image is neither uint8 nor floating point.
         """
         if image.dtype == np.uint8:
             return image / 255.0
@@ -110,10 +118,10 @@ class Protocol:
         return np.rint(image * 255) / 255 if self.quantise else image
 
     def compared(self, *images: NDArray) -> list[NDArray[np.float64]]:
-        """Return what is compared of each image: (H, W, channels) in [0, 1], as displayed, in the chosen channel.
+        """Return the arrays to compare, (H, W, channels) in [0, 1]: images as `displayed`, in the protocol's channel.
 
         Raises:
-            ValueError: The shapes differ.
+            ValueError: The images differ in shape.
         """
         shapes = [image.shape for image in images]
         if len(set(shapes)) > 1:
@@ -128,14 +136,14 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol(
             name="promptir",
             multiple=16,
-            quantise=False,  # the network's clamped floats are compared as they are
+            quantise=False,  # the network's clipped floating-point output is compared
             channel="rgb",
             window=UNIFORM_7,
             source="PromptIR (Potlapalli et al., NeurIPS 2023), as AirNet and AdaIR: scikit-image's defaults",
         ),
         Protocol(
             name="moceir",
-            multiple=16,  # but for CDD-11, which its test script leaves whole
+            multiple=16,  # except for CDD-11, which its test script does not crop
             quantise=False,
             channel="rgb",
             window=GAUSSIAN_11_SAMPLE,
@@ -163,8 +171,8 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def _ssim_of_plane(x: NDArray[np.float64], y: NDArray[np.float64], window: Window) -> float:
-    """Return mean SSIM of two planes (H, W) in [0, 1]; equations 13 to 15 of Wang et al."""
-    import cv2  # heavy; only those who measure pay for it
+    """Return the mean SSIM of two planes (H, W) in [0, 1] by equations 13 to 15 of Wang et al."""
+    import cv2  # imported late, because it is slow to import
 
     taps, border = window.taps, window.size // 2
     inside = slice(border, -border)

@@ -1,1 +1,1 @@
-"""What a run leaves behind: its folder, its identity, its mirror in Weights & Biases."""
+"""The stored results of runs: their folders, pictures and scores, and their mirror in Weights & Biases."""

@@ -1,4 +1,4 @@
-"""Where a run was made: commit, machine, versions. All of it is written into the run's folder."""
+"""The environment of a run: commit, machine and versions of packages."""
 
 import os
 import platform
@@ -36,24 +36,24 @@ def git_state() -> dict | None:
     """Return `{"commit": sha, "dirty": bool}` of the source tree, or None outside a git checkout."""
     folder = Path(__file__).resolve().parent
     commit = _git(folder, "rev-parse", "HEAD")
-    # An installed package may lie inside somebody else's repository (.venv/lib/...): only our own tree counts.
+    # An installed package may lie inside another repository (.venv/lib/...), whose commit says nothing about it.
     if commit is None or _git(folder, "ls-files", "--error-unmatch", __file__) is None:
         return None
     return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))}
 
 
 def commit_name(git: Mapping[str, Any] | None, digits: int = 40) -> str:
-    """Return the commit of a `git_state`, with a `+` when the tree was dirty; empty outside a checkout."""
+    """Return the commit of a `git_state`, with a `+` if the tree was dirty; empty outside a checkout."""
     return f"{git['commit'][:digits]}{'+' if git.get('dirty') else ''}" if git and git.get("commit") else ""
 
 
 def git_diff() -> str:
-    """Return uncommitted changes of tracked files, as a patch; empty when there are none."""
+    """Return the uncommitted changes of tracked files as a patch; empty if there are none."""
     return _git(Path(__file__).resolve().parents[3], "diff", "HEAD") or ""
 
 
 def processor() -> str:
-    """Return the processor's name, for tables of timings."""
+    """Return the name of the processor."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -1,8 +1,8 @@
-"""Weights & Biases as a mirror of a run's folder. Whatever goes wrong here costs one line, never the run.
+"""The mirror of a run's folder in Weights & Biases. An error here prints one line and never stops the run.
 
-The files that collation reads of a run (`Record.collated`) are sent as files of the W&B run, named by their path below
-`paths.runs`: `<study>/<label>-<config id>/seed<k>/results.csv` and so on. `daair.report.wandb_source` fetches them
-again. An account is used if there is one; nobody is asked for one.
+The files that collation reads (`Record.collated`) are sent as files of the W&B run, named by their path below
+`paths.runs`, such as `<study>/<label>-<config id>/seed<k>/results.csv`. `daair.report.wandb_source` downloads them. The
+user is never asked for an account.
 """
 
 import functools
@@ -15,36 +15,36 @@ from typing import Any
 
 from daair.errors import UserError, first_line
 
-INIT_TIMEOUT = 20  # seconds to reach the server before going on offline; W&B's own default is 90
-TEARDOWN_TIMEOUT = 20  # seconds for W&B's service to let go of a run that did not begin; W&B waits for ever
-FINISH_TIMEOUT = 120  # seconds for what is still to be sent when a run ends; W&B's own default is to wait for ever
+INIT_TIMEOUT = 20  # seconds to wait for the server before logging offline; W&B's default is 90
+TEARDOWN_TIMEOUT = 20  # seconds to wait for W&B's service to release a run that failed to start; W&B has no limit
+FINISH_TIMEOUT = 120  # seconds to wait for the last uploads at the end of a run; W&B has no limit by default
 
 
 def _guarded(method: Callable) -> Callable:
-    """Let a method do nothing while the mirror is off, and switch it off when something goes wrong."""
+    """Make a method do nothing while the mirror is off, and switch the mirror off if the method fails."""
 
     @functools.wraps(method)
     def guarded(self: "Mirror", *args: Any, **keys: Any) -> None:
         if self.run is not None:
             try:
                 method(self, *args, **keys)
-            except Exception as error:  # a mirror must never take the run along: BrokenPipe, CommError, UsageError, ...
+            except Exception as error:  # BrokenPipeError, CommError, UsageError, ...: none may stop the run
                 self._switch_off(error)
 
     return guarded
 
 
 class Mirror:
-    """One run in W&B; every method is safe to call when the mirror is off or broken.
+    """One run in W&B; every method is safe to call if the mirror is off or broken.
 
     Args:
-        folder: The run's folder; W&B writes into its `wandb/`.
+        folder: The run's folder; W&B writes into its subfolder `wandb`.
         mode: `online`, `offline` or `disabled`.
-        project, entity: Where the run appears.
+        project, entity: W&B project and owner of the run.
         images: Whether to send pictures.
-        study, name: Group and display name.
+        study, name: Group and display name of the run.
         config: The frozen config.
-        say: Called with a line for the user.
+        say: Function that shows a line to the user.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Mirror:
             console="off",
             disable_git=True,
             save_code=False,
-            symlink=False,  # hard links: an offline run may be synced from another machine, without the run's folder
+            symlink=False,  # hard links, so that an offline run can be synced without the run's folder
             x_disable_stats=True,
             silent=True,
         )
@@ -99,8 +99,8 @@ class Mirror:
                 return
             except Exception as error:
                 self._say(f"Weights & Biases: {first_line(error)}; so this run is logged offline")
-                # Else the id counts as being in use. In a thread, which may be left behind: it can wait for ever, and
-                # ends with a SystemExit where the service failed.
+                # Without a teardown, the id stays in use. It runs in a thread, because it may never return, and raises
+                # SystemExit if the service has failed.
                 letting_go = threading.Thread(target=wandb.teardown, daemon=True)
                 letting_go.start()
                 letting_go.join(TEARDOWN_TIMEOUT)
@@ -108,17 +108,17 @@ class Mirror:
 
     @_guarded
     def log(self, step: int, values: Mapping[str, Any]) -> None:
-        """Send numbers of a step."""
+        """Send the numbers of a step."""
         self.run.log(dict(values), step=step)
 
     @_guarded
     def catch_up(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Send the numbers that an earlier attempt had recorded but not sent when it was killed.
+        """Send the numbers that an earlier, killed attempt recorded but did not send.
 
         Args:
             rows: Lines of metrics, oldest first (`Record.metrics`).
         """
-        if self.run.offline:  # each attempt has a complete file of its own
+        if self.run.offline:  # each attempt writes a complete file
             return
         first = self.run.step
         for row in rows:
@@ -128,7 +128,7 @@ class Mirror:
 
     @_guarded
     def log_images(self, step: int, pictures: Mapping[str, Path]) -> None:
-        """Send pictures, by name."""
+        """Send pictures by name."""
         import wandb
 
         if self.images:
@@ -138,8 +138,8 @@ class Mirror:
     def log_routing(self, step: int, utilisation: Mapping[str, Any], labels: list[str]) -> None:
         """Send the mean utilisation matrix: one row per expert, one column per degradation.
 
-        It is sent as a page: for W&B's own tables, which are artifacts, training would wait for the server, and without
-        a network the rest of the run would not be mirrored.
+        It is sent as HTML, because W&B's tables are artifacts. For these, training would wait for the server, and the
+        rest of the run would not be mirrored if the network fails.
         """
         import pandas as pd
         import wandb
@@ -155,13 +155,13 @@ class Mirror:
 
     @_guarded
     def keep(self, files: Iterable[Path], root: Path) -> None:
-        """Send files as they are now, named by their path below `root`; a file sent before is replaced."""
+        """Send the current contents of files, named by their path below `root`; earlier versions are replaced."""
         for file in files if self.images else (file for file in files if file.suffix != ".png"):
             self.run.save(str(file), base_path=str(root), policy="now", glob=False)
 
     @_guarded
     def finish(self, exit_code: int) -> None:
-        """Close the run; a code other than 0 marks it as failed."""
+        """End the W&B run; an exit code other than 0 marks it as failed."""
         try:
             self.run.finish(exit_code=exit_code)
         except TimeoutError:
@@ -175,15 +175,15 @@ class Mirror:
 
 
 def run_id(study: str, name: str) -> str:
-    """Return the id of a run in W&B: the same for every attempt, so that a resumed run goes on where it was."""
+    """Return the id of a run in W&B, which is the same for every attempt, so that a resumed run continues."""
     return hashlib.sha1(f"{study}/{name}".encode()).hexdigest()[:10]
 
 
 def sign_in() -> None:
-    """Check that there is a key and that the server accepts it, without asking the user for one.
+    """Check that there is an API key and that the server accepts it, without asking the user for one.
 
     Raises:
-        UserError: There is none, or no server; the reason is a few words that fit into a sentence.
+        UserError: There is no valid key, or the server does not answer; the message is a phrase for another message.
     """
     wandb = _quiet_wandb()
     mode = os.environ.get("WANDB_MODE", "online")
@@ -191,17 +191,17 @@ def sign_in() -> None:
         raise UserError(f"WANDB_MODE={mode} is set")
     try:
         found = wandb.login(prompt=False, verify=True)
-    except Exception as error:  # AuthenticationError for every reason, ValueError for keys of an odd form, ...
+    except Exception as error:  # AuthenticationError, ValueError for malformed keys, ...
         raise UserError(_why(error)) from error
     if not found:
         raise UserError("no API key found (wandb login, or WANDB_API_KEY)")
 
 
 def _quiet_wandb() -> Any:
-    """Return W&B's package, told not to print who is logged in."""
+    """Return the package `wandb`, set not to print who is logged in."""
     import wandb
 
-    if not hasattr(wandb, "init"):  # a folder named wandb that Python takes for the package
+    if not hasattr(wandb, "init"):  # Python imports a folder named wandb as a package
         raise UserError("the package wandb is not installed")
     os.environ.setdefault("WANDB_SILENT", "true")
     return wandb
@@ -209,7 +209,7 @@ def _quiet_wandb() -> Any:
 
 def _why(error: Exception) -> str:
     text = first_line(error)
-    if "did not respond" in text or "<no message>" in text:  # what wandb says of a server that it cannot reach
+    if "did not respond" in text or "<no message>" in text:  # W&B's messages if it cannot reach the server
         import wandb
 
         return f"no answer from {wandb.setup().settings.base_url}"

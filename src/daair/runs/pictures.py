@@ -1,4 +1,4 @@
-"""Sheets of pictures with captions: input, restored and clean image side by side."""
+"""Sheets of images with captions, such as input, restored and clean image side by side."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -22,15 +22,16 @@ def comparison(
     height: int = HEIGHT,
     captions: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write a sheet with one row per entry and one captioned image per column, atomically; returns `path`.
+    """Write a sheet with one row per entry and one captioned image per column, atomically; return `path`.
 
     Args:
         path: The PNG or JPEG file.
-        rows: Images (H, W, 3), float in [0, 1], one per column, by the row's name.
+        rows: Images (H, W, 3), float in [0, 1], one per column, by the name of the row.
         columns: Captions of the columns.
-        notes: A further text per image, e.g. its PSNR, by the row's name.
-        height: To which images are scaled, in pixels; smaller ones are enlarged without smoothing.
-        captions: Texts that stand above the rows, below their names, which are then not repeated at each image.
+        notes: Further texts, such as a PSNR, one per image, by the name of the row.
+        height: Height in pixels to which images are scaled; smaller images are enlarged without smoothing.
+        captions: Texts by the name of the row. If given, each row has its name and its text above it, and the captions
+            of the images do not contain the name.
     """
     font, bold = ImageFont.load_default(size=13), ImageFont.load_default(size=15)
     tiles: list[list[tuple[str, Image.Image]]] = []

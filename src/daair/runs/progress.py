@@ -1,4 +1,4 @@
-"""How far a run is. It is read from the end of metrics.jsonl, since status.json is only renewed with checkpoints."""
+"""The progress of a run, read from the end of metrics.jsonl, because status.json is only updated with checkpoints."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,12 +11,12 @@ SCORE = "val/psnr"
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
-        step: Optimizer updates that it is known to have made.
-        psnr: Of its newest validation, dB, mean over degradations; None before there is one.
-        left: Seconds of training that are left at the latest speed; None if that is not known or it is not running.
+        step: Number of optimizer updates so far, as recorded.
+        psnr: PSNR of the latest validation in dB, mean over degradations; None before the first validation.
+        left: Estimated remaining seconds of training; None if the run is not running or its speed is unknown.
         silent: Seconds since the run last wrote anything; None if it never did.
     """
 
@@ -27,21 +27,21 @@ class Progress:
 
 
 def progress(run: Run, now: datetime) -> Progress:
-    """Return how far a run is.
+    """Return the progress of a run.
 
     Args:
-        run: As `daair.runs.store.read` gives it.
-        now: With a time zone.
+        run: A run from `daair.runs.store.read`.
+        now: The current time with a time zone.
     """
     status, running = run.status, run.state == "running"
     step, psnr, newest, oldest = status.step, None, None, None
     for row in Record(run.folder).newest():
         psnr = row.get(SCORE) if psnr is None else psnr
         if not running and psnr is not None:
-            break  # older lines only show its speed
+            break  # older lines only serve to compute the speed
         time = _time(row.get("time"))
         if time is None or (running and time < (_time(status.started) or time)):
-            continue  # of an earlier attempt
+            continue  # the line is from an earlier attempt
         newest, oldest = newest or (time, row["step"]), (time, row["step"])
     if newest is not None and running:
         step = max(step, newest[1])
@@ -51,7 +51,7 @@ def progress(run: Run, now: datetime) -> Progress:
 
 
 def _left(steps: int, newest: tuple | None, oldest: tuple | None, now: datetime) -> float | None:
-    """Return seconds from `now` to the last update, if the run goes on as between its oldest and its newest line."""
+    """Return the seconds from `now` to the last update at the speed between the oldest and the newest line."""
     if newest is None or oldest is None or newest[1] <= oldest[1]:
         return None
     per_step = (newest[0] - oldest[0]).total_seconds() / (newest[1] - oldest[1])

@@ -1,12 +1,12 @@
-"""What Slurm says of its jobs, by squeue: no accounting database (sacct) is needed, and nothing here needs Slurm."""
+"""The state of Slurm jobs by `squeue`, which needs no accounting database; without Slurm, no job is found."""
 
 import subprocess
 
 
 def jobs() -> dict[str, str] | None:
-    """Return the jobs of this user that Slurm still holds: number -> state and reason, e.g. `PENDING (Priority)`.
+    """Return the states of this user's queued and running jobs by number, such as `PENDING (Priority)`.
 
-    None if Slurm does not answer, or is not installed here.
+    Return None if Slurm does not answer or is not installed.
     """
     try:
         answer = _squeue("--me", "--array", "--format=%i|%T|%r")
@@ -17,7 +17,7 @@ def jobs() -> dict[str, str] | None:
 
 
 def state(job: str) -> str:
-    """Return the state of one job, e.g. `RUNNING`; empty if Slurm does not answer or has let go of it."""
+    """Return the state of one job, such as `RUNNING`; empty if Slurm does not answer or no longer lists the job."""
     try:
         return _squeue("--jobs", job, "--format=%T").strip()
     except (OSError, subprocess.SubprocessError):

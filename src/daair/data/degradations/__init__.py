@@ -1,11 +1,11 @@
-"""Degradations: what is done to a clean photograph, as pure functions of the image and a random generator.
+"""Synthetic degradations of clean photographs, as pure functions of the image and a random generator.
 
-Every function here has the form `f(image, rng, *, parameters) -> image`. Images are uint8 RGB of shape `(H, W, 3)`;
-the input is never written to, and the same generator state gives the same output. Lengths are in pixels of the image,
-so that a crop of a degraded photograph and a degraded crop look alike. A parameter given as a pair is a range: each
-call draws its own value from it, uniformly unless said otherwise.
+Every function has the form `f(image, rng, *, parameters) -> image`. Images are uint8 RGB of shape `(H, W, 3)`. The
+input is not modified, and the same generator state gives the same output. Lengths are in pixels of the image, so that a
+degraded crop looks like a crop of the degraded photograph. A parameter given as a pair is a range: each call draws a
+value from it, uniformly unless stated otherwise.
 
-A new degradation is one more function, here or in any other package, and one file in `conf/degradation`.
+To add a degradation, write a function, here or in any other package, and add a file to `conf/degradation`.
 """
 
 from daair.data.degradations.composition import compose

@@ -1,4 +1,4 @@
-"""Composition of several degradations of one image."""
+"""The composition of several degradations of one image."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -15,17 +15,16 @@ def compose(
     *,
     steps: Annotated[Mapping[str, Degradation], MinLen(1)],
 ) -> Image:
-    """Apply degradations in the given order, each to what the one before left.
+    """Apply degradations in the given order, each to the result of the previous one.
 
     CDD-11 (Guo et al., "OneRestore", ECCV 2024) names its eleven sets by their steps: `low`, `haze`, `rain`,
-    `snow`, `low_haze`, ..., `low_haze_snow`. Here the steps are done in the order of the name, from left to
-    right; the authors' own generator adds the haze last.
+    `snow`, `low_haze`, ..., `low_haze_snow`. Our configs apply the steps in the order of the name, from left to right;
+    the authors' generator adds the haze last.
 
     Args:
         image: Clean image, uint8, (H, W, 3).
-        rng: Source of all randomness; the steps share it.
-        steps: Degradations `(image, rng) -> image` by name. (By name and not in a list, so that one key of one step
-            can be set on the command line.)
+        rng: Random generator, which the steps share.
+        steps: Degradations `(image, rng) -> image`, by names with which the command line can set a key of one step.
 
     Returns:
         Degraded image, uint8, (H, W, 3).

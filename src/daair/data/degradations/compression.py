@@ -17,18 +17,18 @@ def jpeg(
     *,
     quality: Annotated[tuple[Quality, Quality], Predicate(low_to_high)] = (10, 40),
 ) -> Image:
-    """Compress as a JPEG file does: 8 x 8 blocks, colour at half the resolution (4:2:0), libjpeg's tables.
+    """Compress by JPEG: 8 x 8 blocks, chroma at half the resolution (4:2:0), libjpeg's tables.
 
-    The qualities 10, 20, 30 and 40 are those of the papers since ARCNN (Dong et al., ICCV 2015) to SwinIR; colour as
-    in FBCNN (Jiang et al., ICCV 2021). Blocks begin at the image's corner, so that a crop has a grid of its own.
+    The papers from ARCNN (Dong et al., ICCV 2015) to SwinIR use the qualities 10, 20, 30 and 40; images are in colour
+    as in FBCNN (Jiang et al., ICCV 2021). The blocks begin at the corner of the image, here that of the crop.
 
     Args:
         image: Clean image, uint8, (H, W, 3).
-        rng: Source of all randomness.
-        quality: Quality by libjpeg's scale, 1 (worst) to 100; both ends are drawn, too.
+        rng: Random generator.
+        quality: Quality on libjpeg's scale, 1 (worst) to 100; both ends of the range are included.
 
     Returns:
-        The image after compression, uint8, (H, W, 3).
+        Compressed and decoded image, uint8, (H, W, 3).
     """
     drawn = int(rng.integers(quality[0], quality[1], endpoint=True))
     _, code = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, drawn])

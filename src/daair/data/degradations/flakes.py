@@ -1,4 +1,4 @@
-"""Snow: bright flakes of many sizes in front of the scene, and the veil of the flakes too far away to be seen."""
+"""Snow: bright flakes of many sizes in front of the scene, and a veil of flakes that are too far away to be visible."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from daair.data.degradations.ranges import Amounts, Angles, Image, Lengths, Units
 
 MARGIN = 1.6
-"""Distance from a flake's middle at which its brightness ends, in radii; it begins to fall off at 2 - MARGIN."""
+"""Distance from a flake's centre, in radii, at which its brightness reaches 0; it begins to fall at 2 - MARGIN."""
 
 
 def snow(
@@ -21,23 +21,23 @@ def snow(
     veil: Units = (0.0, 0.15),
     brightness: Units = (0.85, 1.0),
 ) -> Image:
-    """Add falling snow, in the manner of Snow100K and CSD.
+    """Add falling snow, similar to Snow100K and CSD.
 
     Snow100K (Liu et al., "DesnowNet", TIP 2018) composes `I = J (1 - z) + A z` with masks `z` of translucent flakes
     in small, medium and large sizes; CSD (Chen et al., ICCV 2021) adds streaks of moving flakes and a veil. Here a
-    flake is a soft-edged ellipse, drawn out along its fall. Sizes follow a power law (number ~ radius ** -3, as of
-    equal flakes at all distances), so most are small, and a few close to the camera are large and blurred.
+    flake is a soft-edged ellipse, elongated in the direction of its fall. Radii follow a power law (number ~
+    radius ** -3, as for equal flakes at all distances), so most flakes are small, and a few are large.
 
     Args:
         image: Clean image, uint8, (H, W, 3).
-        rng: Source of all randomness.
+        rng: Random generator.
         density: Flakes per 10,000 pixels.
-        radius: Smallest and largest radius of a flake across its fall, in pixels (of each image; not drawn).
-        opacity: Share of the scene that a flake hides at its middle; each flake draws its own.
-        stretch: Length of a flake along its fall, in widths, by motion during the exposure.
+        radius: Smallest and largest radius of the flakes of each image, across their fall, in pixels.
+        opacity: Fraction of the scene's light that a flake hides at its centre, drawn for each flake.
+        stretch: Length of a flake along its fall divided by its width, due to motion during the exposure.
         angle: Direction of fall in degrees from the vertical.
-        veil: Share of the scene's light that is replaced by white evenly all over.
-        brightness: Grey level of flakes and veil; 1 is white.
+        veil: Fraction of the scene's light that the uniform veil replaces.
+        brightness: Grey level of flakes and veil in [0, 1]; 1 is white.
 
     Returns:
         Snowy image, uint8, (H, W, 3), rounded.
@@ -69,9 +69,9 @@ def _transmission(
     stretch: float,
     fall: float,
 ) -> NDArray[np.float32]:
-    """Return the share of the scene's light that passes between and through the flakes, float32, (height, width).
+    """Return the fraction of the scene's light that passes the flakes, float32, (height, width).
 
-    Flakes are drawn in groups of similar size, each on squares as large as the largest of the group needs.
+    Flakes are drawn in groups of similar size, on squares that fit the largest flake of the group.
     """
     depth = np.zeros(height * width)  # optical depth adds up where flakes overlap
     group = np.ceil(np.log2(np.maximum(MARGIN * stretch * radii, 1))).astype(np.int64)

@@ -1,7 +1,4 @@
-"""Types that the degradations share: images, functions, and ranges of parameters with the values that make sense.
-
-A parameter given as a pair is a range: each call draws its own value from it, uniformly unless said otherwise.
-"""
+"""Types that the degradations share: images, functions, and ranges of parameters with their valid values."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -11,9 +8,9 @@ from annotated_types import Ge, Gt, Interval, Le, Predicate
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
-"""RGB, (H, W, 3)."""
+"""An RGB image, (H, W, 3)."""
 Degradation = Callable[[Image, np.random.Generator], Image]
-"""A degradation whose parameters are set."""
+"""A degradation with fixed parameters."""
 
 
 def low_to_high(pair: tuple[float, float]) -> bool:
@@ -30,18 +27,18 @@ _Count = Annotated[int, Ge(1)]
 _Angle = Annotated[float, Interval(ge=-60, le=60)]
 
 Angles = Annotated[tuple[_Angle, _Angle], Predicate(low_to_high)]
-"""Degrees from the vertical."""
+"""Range of angles in degrees from the vertical."""
 Lengths = Annotated[tuple[Positive, Positive], Predicate(low_to_high)]
-"""Pixels, or anything else that is positive."""
+"""Range of positive numbers, such as lengths in pixels."""
 Amounts = Annotated[tuple[NonNegative, NonNegative], Predicate(low_to_high)]
 Counts = Annotated[tuple[_Count, _Count], Predicate(low_to_high)]
 Units = Annotated[tuple[Unit, Unit], Predicate(low_to_high)]
 Exposures = Annotated[tuple[_Exposure, _Exposure], Predicate(low_to_high)]
-"""Shares, without 0."""
+"""Range of fractions in (0, 1]."""
 Levels = Annotated[tuple[Level, Level], Predicate(low_to_high)]
-"""Grey levels of 255."""
+"""Range of grey levels in [0, 255]."""
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """Draw from [low, high], evenly in the logarithm (evenly in the value if low is 0)."""
+    """Draw from [low, high] uniformly in the logarithm, or uniformly in the value if `low` is 0."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high)))) if low > 0 else float(rng.uniform(low, high))

@@ -1,4 +1,4 @@
-"""Faults of the sensor: white Gaussian noise, and too little light."""
+"""Degradations by the sensor: white Gaussian noise, and too little light."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -15,23 +15,24 @@ from daair.data.degradations.transfer import LIGHT, encode
 def noise(image: Image, rng: np.random.Generator, *, sigma: Level | Levels, table: bool = False) -> Image:
     """Add white Gaussian noise as the all-in-one papers do: on the 8-bit scale, clipped, then *truncated* to 8 bits.
 
-    Truncation (not rounding) makes the mean half a grey level darker. AirNet and PromptIR train and test like this,
-    so figures are comparable only if it is kept.
+    Truncation instead of rounding makes the mean half a grey level darker. AirNet and PromptIR train and test in this
+    way, so results are only comparable with it.
 
     Args:
         image: Clean image, uint8, (H, W, 3).
-        rng: Source of all randomness.
-        sigma: Standard deviation in grey levels of 255; a pair is a range, from which every image draws its own
-            ("blind" training; DnCNN, Zhang et al., TIP 2017, took 0 to 55).
-        table: Draw from 65,536 equally likely quantiles, a fifth of the time. Nothing beyond 4.2 standard deviations
-            comes up then, which true noise has in one of 37,000 values. Meant for training; tests draw exactly.
+        rng: Random generator.
+        sigma: Standard deviation in grey levels of 255. A pair is a range from which each call draws a value, as for
+            blind denoising (DnCNN, Zhang et al., TIP 2017, has 0 to 55).
+        table: Whether to draw from 65,536 equally likely quantiles, which takes a fifth of the time. The noise then has
+            no values beyond 4.2 standard deviations, which have a probability of 1 in 37,000. This is meant for
+            training; benchmarks draw exact noise.
 
     Returns:
         Noisy image, uint8, (H, W, 3).
     """
     deviation = rng.uniform(*sigma) if isinstance(sigma, Sequence) else sigma
     if table:
-        steps = np.floor(np.float32(deviation) * quantiles()).astype(np.int16)  # whole numbers under it: they add up
+        steps = np.floor(np.float32(deviation) * quantiles()).astype(np.int16)  # image + floor(noise) is truncated
         draws = rng.bit_generator.random_raw(-(-image.size // 4)).view(np.uint16)[: image.size]
         return cv2.add(image, steps.take(draws).reshape(image.shape), dtype=cv2.CV_8U)
     noisy = rng.standard_normal(image.shape, dtype=np.float32)
@@ -43,7 +44,7 @@ def noise(image: Image, rng: np.random.Generator, *, sigma: Level | Levels, tabl
 
 @cache
 def quantiles() -> NDArray[np.float32]:
-    """Return 65,536 equally likely values of the standard normal distribution, of mean 0 and variance 1."""
+    """Return 65,536 equally likely quantiles of the standard normal distribution, scaled to mean 0 and variance 1."""
     normal, count = NormalDist(), 2**16
     upper = np.array([normal.inv_cdf((i + 0.5) / count) for i in range(count // 2, count)])
     upper /= np.sqrt(np.mean(np.square(upper)))
@@ -59,22 +60,22 @@ def lowlight(
     shot: Units = (2e-5, 2e-4),
     read: Units = (2e-4, 8e-4),
 ) -> Image:
-    """Take the photograph again with too little light: short exposure, a sensor's noise, then 8 bits.
+    """Simulate a photograph with too little light: a short exposure with sensor noise, stored with 8 bits.
 
-    In linear light: `y = exposure * x ** gamma`, then Gaussian noise of variance `shot * y + read ** 2` for each
-    sample (the heteroscedastic model of Foi et al., TIP 2008, as in Brooks et al., "Unprocessing Images", CVPR 2019),
-    clipped, encoded as sRGB and rounded. The defaults were fitted to 5 pairs of LOL-v1 (Wei et al., BMVC 2018): there
-    the dark image is 0.02 to 0.07 of the light of the other at all grey levels, and its noise is white, of standard
-    deviation 1 to 2 grey levels near black and 2 to 3 at level 20.
+    In linear light, the image is `y = exposure * x ** gamma`, plus Gaussian noise of variance `shot * y + read ** 2`
+    for each sample (the heteroscedastic model of Foi et al., TIP 2008, as in Brooks et al., "Unprocessing Images", CVPR
+    2019). It is then clipped, encoded as sRGB and rounded. The defaults were fitted to 5 pairs of LOL-v1 (Wei et al.,
+    BMVC 2018). There, the dark image has 0.02 to 0.07 of the light of the clean one at all grey levels, and white noise
+    with a standard deviation of 1 to 2 grey levels near black and 2 to 3 at level 20.
 
     Args:
         image: Clean image, uint8, (H, W, 3).
-        rng: Source of all randomness.
-        exposure: Light against that of the clean image, drawn evenly in the logarithm; 1 changes nothing.
-        gamma: Contrast: exponent in linear light; above 1 darkens shadows more than highlights.
-        shot: Variance of the noise per unit of light, where 1 is white: one over the number of electrons at white.
-            Drawn evenly in the logarithm.
-        read: Standard deviation of the noise without light, where 1 is white. Drawn evenly in the logarithm.
+        rng: Random generator.
+        exposure: Light relative to the clean image, drawn uniformly in the logarithm; 1 keeps the brightness.
+        gamma: Exponent in linear light; values above 1 darken shadows more than highlights.
+        shot: Variance of the noise per unit of light, where 1 is white, i.e. one over the number of electrons at white;
+            drawn uniformly in the logarithm.
+        read: Standard deviation of the noise without light, where 1 is white; drawn uniformly in the logarithm.
 
     Returns:
         Dark image, uint8, (H, W, 3).

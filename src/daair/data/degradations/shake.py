@@ -8,7 +8,7 @@ from daair.data.degradations.ranges import Amounts, Image, Lengths
 from daair.data.degradations.transfer import LIGHT, encode
 
 INSTANTS = 96
-"""Number of moments at which a trajectory is evaluated."""
+"""Number of points in time at which a trajectory is evaluated."""
 
 
 def blur(
@@ -19,16 +19,16 @@ def blur(
     turn: Amounts = (0.0, 90.0),
     jolts: Amounts = (0.0, 1.0),
 ) -> Image:
-    """Blur by a random camera trajectory, averaged in linear light as a sensor does.
+    """Blur by a random camera trajectory, averaged in linear light as on a sensor.
 
-    The point spread function of the whole image is a path drawn by `trajectory`, in the manner of Boracchi and
-    Foi (TIP 2012) and DeblurGAN (Kupyn et al., CVPR 2018). Beyond the border the image is mirrored.
+    The point spread function, the same for the whole image, is a path drawn by `trajectory`, similar to Boracchi and
+    Foi (TIP 2012) and DeblurGAN (Kupyn et al., CVPR 2018). The image is mirrored at its border.
 
     Args:
         image: Clean image, uint8, (H, W, 3).
-        rng: Source of all randomness.
+        rng: Random generator.
         length: Length of the path in pixels.
-        turn: Smooth change of direction over the exposure, standard deviation in degrees; 0 is a straight line.
+        turn: Standard deviation in degrees of the smooth change of direction over the exposure; 0 is a straight line.
         jolts: Expected number of abrupt changes of direction during the exposure.
 
     Returns:
@@ -39,16 +39,10 @@ def blur(
 
 
 def trajectory(rng: np.random.Generator, *, length: float, turn: float, jolts: float) -> NDArray[np.float64]:
-    """Draw the path of the camera in the image plane: `INSTANTS` positions (x, y) in pixels, mean 0.
+    """Draw the path of the camera in the image plane: positions (x, y) in pixels, (INSTANTS, 2), with mean 0.
 
-    The direction of motion is a random walk, now and then reversed or turned by a jolt; the speed varies by a factor
-    of up to 3, as of a hand that starts and stops.
-
-    Args:
-        rng: Source of all randomness.
-        length: Length of the path in pixels.
-        turn: Standard deviation of the change of direction from start to end, in degrees.
-        jolts: Expected number of abrupt changes of direction.
+    The direction of motion is a random walk with occasional jolts, which turn it by any angle. The speed varies
+    smoothly by a factor of up to 3. See `blur` for the parameters.
     """
     steps = INSTANTS - 1
     heading = rng.uniform(0, 2 * np.pi) + np.deg2rad(turn) * np.cumsum(rng.standard_normal(steps)) / np.sqrt(steps)
@@ -62,13 +56,13 @@ def trajectory(rng: np.random.Generator, *, length: float, turn: float, jolts: f
 
 
 def path_kernel(path: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Rasterise a path: the share of time that it spends at each pixel, positions between pixels shared bilinearly.
+    """Return the fraction of time that a path spends at each pixel, by bilinear interpolation.
 
     Args:
         path: Positions (x, y) in pixels at equal intervals of time, (N, 2).
 
     Returns:
-        Kernel of sum 1 with odd sides and position (0, 0) in its middle, float32.
+        Kernel with sum 1, float32, with odd sides and position (0, 0) at its centre.
     """
     reach = int(np.ceil(np.abs(path).max()))
     side = 2 * reach + 1

@@ -1,4 +1,4 @@
-"""Rain: bright streaks that fall through the picture."""
+"""Rain, as bright streaks over the image."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from daair.data.degradations.ranges import Amounts, Angles, Counts, Image, Lengths, log_uniform
 
 BRIGHTEST_STREAK = 204
-"""Largest brightness that a layer of Rain100L adds, in grey levels (in the 50 pairs at hand)."""
+"""Largest brightness, in grey levels of 255, that the rain adds in 50 pairs of Rain100L."""
 
 
 def rain(
@@ -25,29 +25,29 @@ def rain(
     layers: Counts = (1, 1),
     spread: Annotated[float, Interval(ge=0, le=30)] = 0.0,
 ) -> Image:
-    """Add bright rain streaks, in the manner of Rain100L and, with several layers, of Rain100H.
+    """Add bright rain streaks, similar to Rain100L and, with several layers, to Rain100H.
 
     Rain100L (Yang et al., "Deep Joint Rain Detection and Removal from a Single Image", CVPR 2017) composes
-    `O = B + S`: one grey layer `S` of motion-blurred streaks with a common direction, added to all channels and
-    saturating at white. So does this function. An image draws its density, typical length and intensity once; each
-    streak then varies around them. Brightness of streaks is exponentially distributed (a few bright ones close to the
-    camera, many faint ones further away), and a streak fades towards both ends. The defaults were fitted to the streak
-    layers (input minus target) of 50 Rain100L pairs: covered share of pixels, percentiles of brightness, length and
-    width of the autocorrelation, and the input PSNR.
+    `O = B + S`, as does this function: one grey layer `S` of motion-blurred streaks with a common direction is added to
+    all channels and clipped at white. Density, typical length and intensity are drawn once for an image; each streak
+    varies around them. The brightness of streaks is exponentially distributed (a few bright ones close to the camera,
+    many faint ones further away), and a streak fades towards both ends. The defaults were fitted to the streak layers
+    (input minus target) of 50 Rain100L pairs: fraction of covered pixels, percentiles of brightness, length and width
+    of the autocorrelation, and input PSNR.
 
-    Rain100H of the same paper adds up several layers of dense streaks, of directions that differ somewhat. The heavy
-    preset (`conf/degradation/rain_heavy.yaml`) was fitted to 6 of its pairs.
+    Rain100H of the same paper adds several layers of dense streaks with somewhat different directions. The preset
+    `conf/degradation/rain_heavy.yaml` was fitted to 6 of its pairs.
 
     Args:
         image: Clean image, uint8, (H, W, 3).
-        rng: Source of all randomness.
+        rng: Random generator.
         density: Streaks per 10,000 pixels in each layer.
-        length: Typical streak length in pixels, drawn evenly in the logarithm, by each layer for itself.
-        angle: Direction of fall in degrees from the vertical; positive leans to the right on the way down.
+        length: Typical streak length in pixels, drawn for each layer, uniformly in the logarithm.
+        angle: Direction of fall in degrees from the vertical; positive angles lean to the right on the way down.
         width: Full width of a streak at half of its brightness, in pixels.
-        intensity: Mean peak brightness that a streak adds, in grey levels of 255, drawn evenly in the logarithm.
-        layers: Number of layers of streaks, each of them saturating at `BRIGHTEST_STREAK`.
-        spread: How far the direction of a further layer may differ from that of the first, in degrees.
+        intensity: Mean peak brightness that a streak adds, in grey levels of 255, drawn uniformly in the logarithm.
+        layers: Number of layers of streaks, each clipped at `BRIGHTEST_STREAK`.
+        spread: Largest difference in degrees between the direction of a further layer and that of the first.
 
     Returns:
         Rainy image, uint8, (H, W, 3).
@@ -75,17 +75,14 @@ def _streaks(
     widths: tuple[float, float],
     intensity: float,
 ) -> Image:
-    """Draw one layer of rain.
+    """Draw one layer of rain: the brightness to add, uint8, (height, width).
 
-    A streak is evaluated row by row at the few columns around its axis, as a Gaussian across and a smooth taper along.
-    That costs time only where there is rain, and anti-aliases at any direction within 60 degrees of the vertical.
-
-    Returns:
-        Brightness to add, uint8, (height, width).
+    Each streak is evaluated row by row at the few columns around its axis, as a Gaussian across and a smooth taper
+    along. This takes time only where there is rain, and is free of aliasing up to 60 degrees from the vertical.
     """
     longest = 2.0 * length
     slope = np.tan(np.deg2rad(angle))
-    # Streaks may start outside: above by their length, and sideways by as far as that lets them drift.
+    # Streaks may start outside the image: above by their length, and sideways by their largest drift.
     over, aside = longest, abs(slope) * longest + 3 * widths[1]
     count = rng.poisson(density * 1e-4 * (height + over) * (width + 2 * aside))
     if count == 0 or intensity == 0:
@@ -107,7 +104,7 @@ def _streaks(
     y, along = y[keep], along[keep]
     axis = left[which] + lean[which] * (y - top[which])
 
-    # The canvas has a margin as wide as a streak, so that no single pixel must be asked whether it is inside.
+    # The canvas has a margin as wide as a streak, so that single pixels need no test whether they are inside.
     reach = int(np.ceil(3 * sigma.max()))
     seen = np.flatnonzero((axis > -reach - 1) & (axis < width + reach))
     which, y, along, axis = which[seen], y[seen], along[seen], axis[seen]
@@ -128,6 +125,6 @@ def _streaks(
 
 
 def _taper(along: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the brightness along a streak at positions in (0, 1): full in the middle, fading smoothly to both ends."""
+    """Return the relative brightness at positions in (0, 1) along a streak: 1 in the middle, 0 at both ends."""
     edge = np.minimum(along, 1 - along) * np.float32(2)
     return edge * (2 - edge)
