@@ -1,22 +1,22 @@
-"""A run's folder: the one source of truth about a run. Its file names are known here only.
+"""A run's folder, which holds everything that is stored of a run. Only this module knows the names of its files.
 
     <paths.runs>/<study>/<label>-<config id>/seed<k>/
-        config.yaml          the frozen config; overrides.yaml the overrides that it was composed from, as given
-        status.json          state, attempt, who works on it, since when (see `Status`)
-        slurm.json           the job that the run was handed over to, when it went to Slurm
-        output.log           what its processes printed, all attempts, when a launcher started it
-        environment.json     commit, machine, versions of the latest attempt; changes.patch when the tree was dirty
-        summary.json         what the run cost: parameters, MACs, speed (see `Record.summarise`)
-        data.json            what each degradation is trained on, sizes and sources; files that were left out
-        metrics.jsonl        one JSON object a line: {"step": ..., "time": ..., name: value, ...}
+        config.yaml          the frozen config; overrides.yaml: the overrides of the user
+        status.json          state, attempt, and the process that works on the run (see `Status`)
+        slurm.json           number of the run's Slurm job, if it was submitted to Slurm
+        output.log           output of the run's processes in all attempts, if a launcher started them
+        environment.json     commit, machine and versions of the latest attempt; changes.patch if the tree was dirty
+        summary.json         parameters, MACs, speed (see `Record.summarise`)
+        data.json            training data of each degradation, with sizes and sources; files that were left out
+        metrics.jsonl        one JSON object per line: {"step": ..., "time": ..., name: value, ...}
         results.csv          one row per benchmark, protocol and image (engine/evaluate.py)
-        model.safetensors    weights for use (exponential moving average), model.json its config
-        checkpoints/         step-<n>/: everything needed to go on
+        model.safetensors    averaged weights for use; model.json: their config
+        checkpoints/         step-<n>/: everything that is needed to resume
         samples/             pictures: input | restored | clean; <benchmark>/{largest,smallest}_gain.png, see `samples`
-        wandb/               the mirror, when it is on
+        wandb/               files of the Weights & Biases mirror, if it is on
 
-Every file but metrics.jsonl is written beside its place and then renamed; metrics.jsonl grows by whole flushed lines,
-and a reader ignores a torn last one.
+All files are written under a temporary name and then renamed, except metrics.jsonl, to which whole lines are appended
+and flushed. Readers ignore a last line that is incomplete.
 """
 
 import contextlib
@@ -40,25 +40,25 @@ from daair.runs.environment import commit_name
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = 1  # of status.json; raise it when a field changes its meaning
+SCHEMA = 1  # version of status.json, to be raised if a field changes its meaning
 State = Literal["queued", "running", "done", "failed", "interrupted"]
 STATES: tuple[State, ...] = get_args(State)
 
 
 @dataclass(frozen=True)
 class Status:
-    """Contents of status.json.
+    """The contents of status.json.
 
     Attributes:
-        state: Where the run stands. `done` only after its results are written.
-        attempt: How often it was started.
-        step, steps: Optimizer updates made, and the budget.
-        host, pid: The machine and process that work or worked on it.
-        queued, started, updated, finished: ISO times, UTC; when it was queued, when its latest attempt began, when
-            this file was written, and when the run was done. Empty for what has not happened.
-        commit: Of the source tree of the latest attempt, with a `+` when it had changes; empty outside a checkout.
-        device: What it works on, e.g. `cpu`, `2 x NVIDIA H100`.
-        message: Why it failed or stopped; empty otherwise.
+        state: State of the run; it is `done` only after the results are written.
+        attempt: Number of times that the run was started.
+        step, steps: Number of optimizer updates so far and in total.
+        host, pid: Machine and main process of the latest attempt.
+        queued, started, updated, finished: ISO times in UTC at which the run was queued, its latest attempt began, this
+            file was written, and the run was done; empty if this has not happened.
+        commit: Commit of the source tree in the latest attempt, with a `+` if it had changes; empty outside a checkout.
+        device: Device, such as `cpu` or `2 x NVIDIA H100`.
+        message: Reason why the run failed or stopped; empty otherwise.
         schema: Version of this file.
     """
 
@@ -79,19 +79,19 @@ class Status:
 
 
 FIELDS = asdict(Status())
-TAIL = 1 << 16  # bytes of metrics.jsonl that a quick look reads
+TAIL = 1 << 16  # number of bytes at the end of metrics.jsonl that `Record.newest` reads
 
 
 class DamagedRecord(UserError):
-    """A file of a run's folder is torn or was changed by something else."""
+    """Error for a file of a run's folder that is incomplete or has invalid contents."""
 
 
 class Busy(UserError):
-    """Another process is working on the run."""
+    """Error for a run that another process is working on."""
 
 
 class Place:
-    """A file or folder in a run's folder: its path as an attribute of a record; of the class, only its name."""
+    """A descriptor of a file or folder in a run's folder, which gives its path as an attribute of a record."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -105,11 +105,11 @@ class Place:
 
 
 class Record:
-    """Reads and writes a run's folder. A writer holds `lock()`; readers need nothing.
+    """A reader and writer of a run's folder. A writer must hold `lock()`; a reader needs no lock.
 
     Args:
-        folder: The run's folder; need not exist yet.
-        writer: False makes all methods that write do nothing: for all processes of a run but the main one.
+        folder: The run's folder, which need not exist yet.
+        writer: Whether to write; if False, as for all but the main process of a run, methods that write do nothing.
     """
 
     config_file = Place("config.yaml")
@@ -137,22 +137,22 @@ class Record:
 
     @property
     def collated(self) -> list[Path]:
-        """The files that collation and its figures read, as far as they are there: small ones, no weights."""
+        """The existing files that collation and its figures read, which do not include weights."""
         facts = (self.config_file, self.overrides_file, self.status_file, self.environment_file, self.summary_file)
         files = (*facts, self.data_file, self.results_file, self.metrics_file)
         return [file for file in files if file.is_file()] + sorted(self.samples.glob("*/*.png"))
 
     def contents(self, place: Place) -> bytes:
-        """Return what a file holds, as in `record.contents(Record.results_file)`; twice as fast as `Path.read_bytes`.
+        """Return the bytes of a file, as in `record.contents(Record.results_file)`; twice as fast as `Path.read_bytes`.
 
         Raises:
-            OSError: It does not exist, or cannot be read.
+            OSError: The file does not exist or cannot be read.
         """
         with open(f"{self.folder}/{place.name}", "rb", buffering=0) as file:
             return file.read()
 
     def _object(self, place: Place, otherwise: str = "is not a JSON object") -> dict[str, Any]:
-        """Return the JSON object in a file; {} if it does not exist."""
+        """Return the JSON object in a file; {} if the file does not exist."""
         try:
             stored = json.loads(self.contents(place))
         except FileNotFoundError:
@@ -169,10 +169,10 @@ class Record:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Lock the folder; the operating system releases the lock when the process dies, however it dies.
+        """Lock the folder; the operating system releases the lock if the process is killed.
 
         Raises:
-            Busy: Another process holds the lock; the text says which.
+            Busy: Another process holds the lock; the message names it.
         """
         if not self.writer:
             yield
@@ -193,16 +193,16 @@ class Record:
             lock.release()
 
     def queue(self, config: Mapping[str, Any], steps: int, overrides: Sequence[str] | None = None) -> None:
-        """Freeze the config and its overrides and mark the run as queued; what earlier attempts left stays."""
+        """Write the config and its overrides, and mark the run as queued; other files of earlier attempts are kept."""
         self._freeze(config, overrides)
         self.update(state="queued", queued=_now(), steps=steps, message="")
 
     def hand_over(self, job: str) -> None:
-        """Note the number of the Slurm job that does this run. Not in status.json, which the job may be writing."""
+        """Store the number of the run's Slurm job, not in status.json, because the job may be writing that."""
         self._write(Record.job_file, json.dumps({"job": job, "submitted": _now()}) + "\n")
 
     def job(self) -> str | None:
-        """Return the number of the Slurm job that the run was handed over to last, None if there was none."""
+        """Return the number of the latest Slurm job of the run; None if there is none."""
         try:
             return self._object(Record.job_file).get("job")
         except DamagedRecord:
@@ -217,7 +217,7 @@ class Record:
         device: str = "",
         overrides: Sequence[str] | None = None,
     ) -> None:
-        """Freeze the config and mark the run as running, one attempt more than before."""
+        """Write the config and the environment, mark the run as running, and count the attempt."""
         self._freeze(config, overrides)
         self._write(Record.environment_file, json.dumps(environment, indent=2))
         if changes:
@@ -229,10 +229,10 @@ class Record:
         self.update(**attempt, **worker, commit=commit_name(environment.get("git")), steps=steps, message="")
 
     def status(self) -> Status:
-        """Return what status.json says; `queued` where there is none or where it is damaged.
+        """Return the contents of status.json, or a new `Status` if the file is missing or damaged.
 
         Raises:
-            UserError: A newer version wrote it, whose meaning is not known here.
+            UserError: A newer version of the program wrote the file.
         """
         try:
             return self.read_status()
@@ -240,11 +240,11 @@ class Record:
             return Status()
 
     def read_status(self) -> Status:
-        """Return what status.json says; `queued` where there is none. Fields that older versions lack have defaults.
+        """Return the contents of status.json, with defaults for missing fields, or a new `Status` if it is missing.
 
         Raises:
-            DamagedRecord: It is torn or no status.
-            UserError: A newer version wrote it.
+            DamagedRecord: The file is incomplete or holds no status.
+            UserError: A newer version of the program wrote the file.
         """
         stored = self._object(Record.status_file, "holds no status")
         return _parse_status(stored, self.status_file) if stored or self.status_file.exists() else Status()
@@ -257,7 +257,7 @@ class Record:
         self._write(Record.status_file, json.dumps(asdict(status), indent=2) + "\n")
 
     def note(self, state: State, message: str) -> None:
-        """Note how a run ended that could not note it itself, unless another process holds it or the disk is full."""
+        """Store the end of a run that could not do so itself; do nothing if the run is locked or the disk is full."""
         with contextlib.suppress(UserError, OSError), self.lock():
             self.update(state=state, message=message)
 
@@ -270,14 +270,14 @@ class Record:
         """Return the frozen config.
 
         Raises:
-            UserError: The folder holds none.
+            UserError: The folder holds no config.
         """
         if not self.config_file.is_file():
             raise UserError(f"{self.folder} is not a run folder: it has no {self.config_file.name}")
         return yaml.load(self.config_file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
     def overrides(self) -> list[str] | None:
-        """Return the overrides that the frozen config was composed from; None where nothing was noted."""
+        """Return the user's overrides of the config; None if none were stored."""
         try:
             stored = yaml.safe_load(self.overrides_file.read_text())
         except (FileNotFoundError, yaml.YAMLError):
@@ -285,43 +285,43 @@ class Record:
         return stored if isinstance(stored, list) and all(isinstance(item, str) for item in stored) else None
 
     def environment(self) -> dict[str, Any]:
-        """Return what the latest attempt noted of its machine, see `daair.runs.environment`; {} if nothing.
+        """Return the environment of the latest attempt, see `daair.runs.environment`; {} if none was stored.
 
         Raises:
-            DamagedRecord: The file is torn.
+            DamagedRecord: The file is incomplete.
         """
         return self._object(Record.environment_file)
 
     def summarise(self, **values: Any) -> None:
-        """Note numbers about the run as a whole, in place of earlier ones of the same names.
+        """Store numbers about the whole run, replacing earlier ones of the same names.
 
-        Collation reads `parameters`; `macs`, multiply-accumulates of one 224 x 224 image; `seconds` in the training
-        loop and `images_per_second` there, validations and checkpoints included; `training_data`, a digest.
+        Collation reads `parameters`; `macs`, the multiply-accumulate operations for a 224 x 224 image; `seconds` and
+        `images_per_second` of the training loop, including validations and checkpoints; and `training_data`, a digest.
         """
         self._write(Record.summary_file, json.dumps(_jsonable({**self.summary(), **values}), indent=2) + "\n")
 
     def summary(self) -> dict[str, Any]:
-        """Return what `summarise` noted; {} if nothing.
+        """Return the numbers that `summarise` stored; {} if there are none.
 
         Raises:
-            DamagedRecord: The file is torn.
+            DamagedRecord: The file is incomplete.
         """
         return self._object(Record.summary_file)
 
     def note_data(self, summary: Mapping[str, Any]) -> None:
-        """Write what is trained on, see `daair.data.mix.Mix.summary`."""
+        """Store a description of the training data, see `daair.data.mix.Mix.summary`."""
         self._write(Record.data_file, json.dumps(summary, indent=1) + "\n")
 
     def data(self) -> dict[str, Any]:
-        """Return what `note_data` wrote; {} if nothing.
+        """Return the description that `note_data` stored; {} if there is none.
 
         Raises:
-            DamagedRecord: The file is torn.
+            DamagedRecord: The file is incomplete.
         """
         return self._object(Record.data_file)
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
-        """Append one line of metrics. Numbers that JSON cannot express (nan, inf) are written as null."""
+        """Append one line of metrics; NaN and infinity are written as null."""
         if not self.writer:
             return
         row = {"step": step, "time": _now(), **values}
@@ -333,7 +333,7 @@ class Record:
         return list(_rows(self.metrics_file.read_bytes().splitlines())) if self.metrics_file.is_file() else []
 
     def newest(self) -> Iterator[dict[str, Any]]:
-        """Yield lines of metrics, the newest first, from the last `TAIL` bytes of the file; for a quick look."""
+        """Yield the lines of metrics in the last `TAIL` bytes of the file, the newest first."""
         try:
             with open(self.metrics_file, "rb") as file:
                 size = file.seek(0, os.SEEK_END)
@@ -344,7 +344,7 @@ class Record:
         yield from _rows(reversed(lines if size <= TAIL else lines[1:]))
 
     def results(self) -> "pd.DataFrame | None":
-        """Return the per-image rows, or None before there are any.
+        """Return the rows of results.csv; None if the file does not exist.
 
         Raises:
             UserError: The file is damaged.
@@ -354,11 +354,11 @@ class Record:
         return results.load(self.results_file) if self.results_file.is_file() else None
 
     def sample_file(self, benchmark: str, which: str) -> Path:
-        """Return the picture of a benchmark's image with the `largest` or `smallest` gain, see `daair.runs.samples`."""
+        """Return the path of the sample with a benchmark's `largest` or `smallest` gain, see `daair.runs.samples`."""
         return self.samples / safe_name(benchmark) / f"{which}_gain.png"
 
     def rewind(self, step: int) -> None:
-        """Delete metrics of later steps, which a resumed run will log again."""
+        """Delete the metrics after a step, which a resumed run will log again."""
         kept = [row for row in self.metrics() if row["step"] <= step]
         self._write(Record.metrics_file, "".join(json.dumps(row) + "\n" for row in kept))
 
@@ -380,7 +380,7 @@ def _parse_status(stored: Mapping[str, Any], file: Path) -> Status:
 
 def _rows(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     for line in lines:
-        with contextlib.suppress(ValueError):  # empty, or torn by a kill in the middle of a write
+        with contextlib.suppress(ValueError):  # the line is empty, or incomplete because the process was killed
             row = json.loads(line)
             if isinstance(row, dict) and "step" in row:
                 yield row

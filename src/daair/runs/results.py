@@ -1,7 +1,7 @@
-"""The per-image rows of many runs at once, from the texts of their results.csv (columns: `daair.engine.evaluate`).
+"""Reading results.csv of one or many runs: one row per image, with the columns of `daair.engine.evaluate`.
 
-Files with the same header are parsed together, which takes a second or two for 10,000 of them. A file that is damaged
-is left out, with the reason.
+Files with the same header are parsed together, so that 10,000 of them take a second or two. Damaged files are left out,
+and the reasons are returned.
 """
 
 import io
@@ -19,18 +19,18 @@ from daair.metrics import derived, optional_columns, required_columns
 
 KEYS = ("benchmark", "protocol", "image")
 WHOLE = ("width", "height", "tile", "step")
-"""Columns of whole numbers."""
+"""Columns that hold whole numbers."""
 
 
 def parse(texts: Sequence[bytes | None]) -> tuple[pd.DataFrame, dict[int, str]]:
-    """Return the rows of all texts.
+    """Return the rows of many files, and the reasons for which some files are left out.
 
     Args:
-        texts: contents of the results.csv of each run; None for a run without results.
+        texts: Contents of the results.csv of each run; None for a run without results.
 
     Returns:
-        The rows, sorted by `run`, the position of their text: columns `run`, those of `_order` that there are, then
-        any others. And what is wrong with the texts that are left out, by position.
+        The rows, sorted by the column `run`, which holds the position of the text; the known columns come first, in the
+        order of `_order`. Then the reasons, by the position of the text that is left out.
     """
     groups: dict[bytes, list[int]] = defaultdict(list)
     damaged: dict[int, str] = {}
@@ -51,16 +51,16 @@ def parse(texts: Sequence[bytes | None]) -> tuple[pd.DataFrame, dict[int, str]]:
 
 
 def load(file: Path) -> pd.DataFrame:
-    """Return the rows of one results.csv as they stand in it.
+    """Return the rows of one results.csv unchanged.
 
     Raises:
-        UserError: the file is torn, lacks columns, or is no table.
+        UserError: The file is incomplete, lacks columns, or is not a table.
     """
     text = file.read_bytes()
     wrong = _torn(text)
     try:
         rows = None if wrong else pd.read_csv(io.BytesIO(text))
-    except ValueError as error:  # what pandas raises on lines of unequal length and on bytes that are no text
+    except ValueError as error:  # lines of unequal length, or bytes that are not text
         wrong = f"{file.name}: {one_line(error)}"
     if wrong:
         raise UserError(f"{file.parent}/{wrong}; remove it to measure again")
@@ -68,7 +68,7 @@ def load(file: Path) -> pd.DataFrame:
 
 
 def _torn(text: bytes) -> str | None:
-    """Return what is wrong with the end or the header of a file; None if nothing is."""
+    """Return the error in the end or the header of a file; None if there is none."""
     if not text.endswith(b"\n"):
         return "results.csv: ends within a line" if text.strip() else "results.csv: is empty"
     header = text[: text.index(b"\n")].decode(errors="replace").split(",")
@@ -77,24 +77,24 @@ def _torn(text: bytes) -> str | None:
 
 
 def _order() -> list[str]:
-    """Return the columns of the rows in their order."""
+    """Return the known columns in the order of the table."""
     measured = [*required_columns(), *(metric.name for metric in derived())]
     return ["run", *KEYS, "width", "height", "tile", *measured, "step", *optional_columns()]
 
 
 def _types() -> dict[str, pa.DataType]:
-    """Return the types of the columns that are known."""
+    """Return the types of the known columns."""
     numbers = [*WHOLE, *required_columns(), *optional_columns()]
     texts = pa.dictionary(pa.int32(), pa.string())
     return dict.fromkeys(KEYS, texts) | dict.fromkeys(numbers, pa.float64())
 
 
 def _parse_group(header: bytes, texts: Mapping[int, bytes], damaged: dict[int, str]) -> list[pa.Table]:
-    """Parse files with one header together; if that fails, one by one, adding to `damaged`."""
+    """Parse files with the same header together; if that fails, halve them until the faulty ones are in `damaged`."""
     counts = [text.count(b"\n") - 1 for text in texts.values()]
     try:
         table = _read(header + b"".join(text[len(header) :] for text in texts.values()))
-        if table.num_rows != sum(counts):  # empty lines, or line ends within quotes
+        if table.num_rows != sum(counts):  # there are empty lines, or line breaks within quotes
             raise pa.ArrowInvalid("has lines that are no rows")
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         if len(texts) > 1:
@@ -131,7 +131,7 @@ def _to_pandas(tables: list[pa.Table]) -> pd.DataFrame:
 
 
 def _wrong_rows(rows: pd.DataFrame) -> list[tuple[str, pd.Series]]:
-    """Return reasons to leave out runs, each with the rows that it is about."""
+    """Return the errors for which runs are left out, each with a mask of the rows that have it."""
     codes = pd.DataFrame({name: rows[name].cat.codes for name in KEYS} | {"run": rows["run"]})
     gaps = [(f"results.csv: has a row without {name}", rows[name].isna()) for name in required_columns()]
     return [*gaps, ("results.csv: has an image twice in one benchmark and protocol", codes.duplicated())]

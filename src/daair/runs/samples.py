@@ -1,7 +1,7 @@
-"""Sample pictures of an evaluation: of each benchmark, the images that gained most and least.
+"""Sample pictures of an evaluation: the images of each benchmark with the largest and the smallest gain.
 
-A sample is one PNG file: input, restored and clean image side by side, pixel for pixel, with its figures in text
-chunks. So picture and figures appear together or not at all, and any viewer shows the picture.
+A sample is one PNG file with the input, restored and clean image side by side at full resolution. Text chunks of the
+file hold its metrics, so that both are written atomically.
 """
 
 from collections.abc import Iterator
@@ -22,10 +22,10 @@ class Sample:
     """One image of a benchmark before and after restoration.
 
     Attributes:
-        benchmark, protocol, image: The row of results.csv that it belongs to.
+        benchmark, protocol, image: The row of results.csv to which the sample belongs.
         which: Whether its gain is the `largest` or the `smallest` of its benchmark.
-        input_psnr, psnr: Of the whole image against the clean one, in dB.
-        strip: (H, 3 W, 3) uint8: input, restored, clean; perhaps only the middle of the image.
+        input_psnr, psnr: PSNR in dB of the whole degraded and restored image against the clean one.
+        strip: Input, restored and clean image, or the centres of large ones, uint8, (H, 3 W, 3).
     """
 
     benchmark: str
@@ -38,12 +38,12 @@ class Sample:
 
     @property
     def gain(self) -> float:
-        """PSNR over that of the input, in dB."""
+        """The PSNR of the restored image minus that of the input, in dB."""
         return self.psnr - self.input_psnr
 
     @property
     def pictures(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Input, restored and clean image, (H, W, 3) uint8 each."""
+        """The input, restored and clean image, uint8, (H, W, 3) each."""
         width = self.strip.shape[1] // 3
         return tuple(self.strip[:, i * width : (i + 1) * width] for i in range(3))
 
@@ -52,11 +52,12 @@ TEXTS = {field.name: field.type for field in fields(Sample) if field.name != "st
 
 
 def side_by_side(degraded: np.ndarray, restored: np.ndarray, clean: np.ndarray, side: int) -> np.ndarray:
-    """Return the middle of three images, at most `side` x `side` pixels of each, side by side.
+    """Return the centres of three images, at most `side` x `side` pixels each, side by side, as uint8.
 
     Args:
-        degraded, clean: (H, W, 3) uint8.
-        restored: (H, W, 3) float in [0, 1].
+        degraded, clean: Images, uint8, (H, W, 3).
+        restored: Image, float in [0, 1], (H, W, 3).
+        side: Largest height and width of each centre in pixels.
     """
     rounded = (restored * 255 + 0.5).astype(np.uint8)
     height, width = clean.shape[:2]
@@ -66,7 +67,7 @@ def side_by_side(degraded: np.ndarray, restored: np.ndarray, clean: np.ndarray, 
 
 
 def write(path: Path, sample: Sample) -> None:
-    """Write the sample's PNG file, atomically."""
+    """Write the PNG file of a sample atomically."""
     info = PngImagePlugin.PngInfo()
     for name in TEXTS:
         info.add_itxt(name, str(getattr(sample, name)))
@@ -75,7 +76,7 @@ def write(path: Path, sample: Sample) -> None:
 
 
 def read(path: Path) -> Sample | None:
-    """Return the sample in a file; None if the file is another picture, or damaged."""
+    """Return the sample in a file; None if the file is another picture or damaged."""
     try:
         with Image.open(path) as picture:
             texts = {name: kind(picture.info[name]) for name, kind in TEXTS.items()}
@@ -86,7 +87,7 @@ def read(path: Path) -> Sample | None:
 
 
 def find(folder: Path) -> Iterator[Sample]:
-    """Yield all samples in a run's folder of pictures, by benchmark, the largest gain first."""
+    """Yield all samples in a run's folder of samples by benchmark, the largest gain first."""
     for path in sorted(Path(folder).glob("*/*.png")):
         sample = None if path.name.startswith(".") else read(path)
         if sample is not None:

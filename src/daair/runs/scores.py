@@ -1,4 +1,4 @@
-"""The table of one run: a line per benchmark and protocol, with the means over the images."""
+"""The table of one run: one row per benchmark and protocol, with the means over the images."""
 
 import pandas as pd
 from rich.console import Console
@@ -15,11 +15,11 @@ def per_benchmark(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the means over the images of each benchmark and protocol, in the order of first appearance.
 
     Args:
-        rows: per-image rows, see `daair.engine.evaluate`.
+        rows: Rows per image; see `daair.engine.evaluate`.
 
     Returns:
-        Columns benchmark, protocol, images, tile (see `tiles`) and those of the metrics that the rows have, with
-        `input_` for the degraded images. Means with unequal `tile` do not compare.
+        Columns `benchmark`, `protocol`, `images`, `tile` (see `tiles`) and those of the measured metrics, with the
+        prefix `input_` for the degraded images. Means with different `tile` are not comparable.
     """
     groups = rows.groupby(KEYS, sort=False)
     means = groups[[name for name in _columns() if name in rows and not _metric(name).derive]].mean()
@@ -31,17 +31,13 @@ def per_benchmark(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def tiles(rows: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """Return how the images of each benchmark and protocol were restored.
-
-    Returns:
-        `whole`, in tiles of `512` pixels, or both: `whole+512`.
-    """
+    """Return how the images of each benchmark and protocol were restored: `whole`, in tiles (`512`), or `whole+512`."""
     groups = rows.groupby(KEYS, sort=False)["tile"]
     return {pair: "+".join(str(side or WHOLE) for side in sorted(set(group))) for pair, group in groups}
 
 
 def texts(means: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Return what a reader sees of `per_benchmark`: a heading per column, and the rows."""
+    """Format the table of `per_benchmark`; return its headings and the texts of its rows."""
     names = [*KEYS, "images"]
     if (means["tile"] != WHOLE).any():
         names.append("tile")
@@ -71,7 +67,7 @@ def _metric(column: str) -> Metric:
 
 
 def _heading(column: str) -> str:
-    """Return `input PSNR`, `PSNR`, or `gain dB`: a difference in the unit is shown with its unit and sign."""
+    """Return a heading such as `input PSNR`, `PSNR` or `gain dB`; only derived metrics have their unit in it."""
     metric = _metric(column)
     if metric.derive:
         return f"{metric.header} {metric.unit}".strip()

@@ -1,9 +1,9 @@
-"""Many run folders: finding them, and reading how they stand, fast and without changing any.
+"""Finding run folders and reading their states, without locking or writing anything.
 
     <runs>/<study>/<label>-<config id>/seed<k>/
 
-Only folders of these names count; whatever else lies in the folder of runs (evaluations, tables, hidden folders, the
-user's own) is passed over. Nothing is locked and nothing is written.
+Only folders with such names are runs; others in the folder of runs (evaluations, tables, hidden folders, the user's
+own) are ignored.
 """
 
 import os
@@ -20,18 +20,18 @@ from daair.runs.record import Record, State, Status
 
 VARIANT = re.compile(r"(?P<label>.+)-(?P<id>[0-9a-f]{8})")
 SEED = re.compile(r"seed(0|[1-9][0-9]*)")
-CLOCK_TOLERANCE = 60.0  # seconds by which a process may seem younger than its run, because clocks are adjusted
+CLOCK_TOLERANCE = 60.0  # seconds by which a process may appear younger than its run, because clocks are adjusted
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its folder shows it.
+    """A run as read from its folder.
 
     Attributes:
         folder: The run's folder.
-        study, label, id, seed: From its path; `label` and `id` name the variant, `<label>-<id>`.
-        status: Contents of status.json; see `state` for how the run really stands.
-        problem: Why status.json could not be read, in one line; empty if it could.
+        study, label, id, seed: The parts of its path `<study>/<label>-<id>/seed<seed>`.
+        status: Contents of status.json; `state` is the actual state of the run.
+        problem: One line that says why status.json cannot be read; empty if it can.
     """
 
     folder: Path
@@ -44,22 +44,22 @@ class Run:
 
     @property
     def variant(self) -> str:
-        """The folder that the run shares with the other seeds of its config."""
+        """The name of the folder of all seeds of the config, `<label>-<id>`."""
         return f"{self.label}-{self.id}"
 
     @property
     def name(self) -> str:
-        """`<study>/<label>-<id>/seed<k>`."""
+        """The name of the run, `<study>/<label>-<id>/seed<k>`."""
         return f"{self.study}/{self.variant}/seed{self.seed}"
 
     @property
     def died(self) -> bool:
-        """Whether its status names a process of this machine that is gone; of other machines this is not known."""
+        """Whether the status names a process of this machine that has ended; False for other machines."""
         return self.status.state == "running" and self.status.host == socket.gethostname() and not self._process_lives()
 
     @property
     def state(self) -> State:
-        """Where the run stands: one whose process is gone was interrupted, whatever its file still says."""
+        """The actual state: `interrupted` if the run's process has died, else the state in status.json."""
         return "interrupted" if self.died else self.status.state
 
     def _process_lives(self) -> bool:
@@ -69,7 +69,7 @@ class Run:
             born = psutil.Process(self.status.pid).create_time()
             return (
                 born <= datetime.fromisoformat(self.status.started).timestamp() + CLOCK_TOLERANCE
-            )  # else the number was reused
+            )  # a younger process has reused the number
         except (psutil.NoSuchProcess, ValueError):
             return False
         except psutil.AccessDenied:
@@ -77,20 +77,20 @@ class Run:
 
 
 def identity(run: str) -> tuple[str, ...]:
-    """Return study, config id and seed of `<study>/<label>-<config id>/seed<k>`: all that identifies a run."""
+    """Return the study, config id and seed of `<study>/<label>-<config id>/seed<k>`, which identify a run."""
     study, variant, seed = run.split("/")
     return study, variant.rpartition("-")[2], seed
 
 
 def studies(runs: str | Path) -> list[str]:
-    """Return names of the studies with at least one run, in natural order."""
+    """Return the names of the studies with at least one run, in natural order."""
     return [name for name in _subfolders(Path(runs)) if next(run_folders(runs, name), None) is not None]
 
 
 def run_folders(runs: str | Path, study: str | None = None) -> Iterator[Path]:
-    """Yield folders of all runs, or of those of one study, in natural order (rank4 before rank16).
+    """Yield the folders of all runs or of one study's runs, in natural order (rank4 before rank16).
 
-    No file is opened. A study that does not exist has none.
+    No file is opened. A study that does not exist has no runs.
     """
     runs = Path(runs)
     for name in _subfolders(runs) if study is None else [safe_name(study)]:
@@ -102,10 +102,13 @@ def run_folders(runs: str | Path, study: str | None = None) -> Iterator[Path]:
 
 
 def read(folder: str | Path) -> Run:
-    """Return how one run stands; never raises because of what its files hold.
+    """Return one run; an unreadable status.json is reported in `problem`.
 
     Args:
-        folder: A run's folder, as `run_folders` gives it.
+        folder: A run's folder from `run_folders`.
+
+    Raises:
+        ValueError: The path is not that of a run's folder.
     """
     folder = Path(folder)
     study, variant, seed = folder.parts[-3:]
@@ -120,13 +123,13 @@ def read(folder: str | Path) -> Run:
 
 
 def find_variant(runs: str | Path, study: str, config_id: str) -> str | None:
-    """Return the folder name `<label>-<config id>` that a study already has for this config, whatever its label."""
+    """Return the folder name `<label>-<config id>` that a study has for a config id, with any label; None if none."""
     names = _subfolders(Path(runs) / safe_name(study))
     return next((name for name in names if (match := VARIANT.fullmatch(name)) and match["id"] == config_id), None)
 
 
 def _subfolders(folder: Path) -> list[str]:
-    """Return names of the visible folders in `folder`; none if there is no such folder."""
+    """Return the names of the visible folders in `folder`, in natural order; empty if there is no such folder."""
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
