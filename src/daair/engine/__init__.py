@@ -1,1 +1,1 @@
-"""What the tasks do: train, evaluate, restore, profile. Each module is imported only when its task runs."""
+"""The work behind the tasks: training, evaluation, restoration, measurement. A module is imported only when needed."""

@@ -1,12 +1,11 @@
-"""Writes and reads checkpoints to go on from: Accelerate's state of network and optimizer, and the averaged weights.
+"""Write and read training checkpoints: Accelerate's state of network and optimizer, and the averaged weights.
 
-A checkpoint appears whole or not at all:
+A checkpoint is written completely or not at all:
 
+    checkpoints/step-00001500/    model.safetensors, optimizer.bin, averaged.safetensors, ...
 
-checkpoints/step-00001500/    model.safetensors, optimizer.bin, averaged.safetensors, ...
-
-The averaged weights are written here and not registered with Accelerate, which would pickle them and, on loading, run
-whatever such a file says. What is left of Accelerate's own it loads as plain data.
+The averaged weights are written here and not registered with Accelerate, which would pickle them; unpickling a foreign
+file could run any code. Accelerate loads its own remaining files as plain data.
 """
 
 import shutil
@@ -24,17 +23,17 @@ AVERAGED = "averaged.safetensors"
 
 
 def save(accelerator: Accelerator, averaged: nn.Module, folder: Path, step: int, keep: int) -> Path:
-    """Write `folder/step-<step>` and remove all but the newest `keep`. All processes call this; one writes.
+    """Write `folder/step-<step>` and remove all but the newest `keep` checkpoints; all processes must call this.
 
     Args:
-        accelerator: knows model and optimizer.
-        averaged: the network with the averaged weights.
-        folder: of the checkpoints.
-        step: optimizer updates so far.
-        keep: how many checkpoints stay.
+        accelerator: It holds the network and optimizer.
+        averaged: The network with the averaged weights.
+        folder: The folder of checkpoints.
+        step: Optimizer updates so far.
+        keep: Number of checkpoints to keep.
     """
     path = folder / f"step-{step:08d}"
-    # Ranks hold equal states and all randomness is keyed by the step (see engine/setup.py): one writer suffices.
+    # One writer suffices: ranks hold equal states, and all randomness depends on the step (see engine/setup.py).
     if accelerator.is_main_process and not path.exists():
         with replacing_folder(path) as temporary:
             accelerator.save_state(str(temporary))
@@ -46,20 +45,20 @@ def save(accelerator: Accelerator, averaged: nn.Module, folder: Path, step: int,
 
 
 def found(folder: Path) -> list[Path]:
-    """List the complete checkpoints, oldest first."""
+    """Return the complete checkpoints, oldest first."""
     return sorted(folder.glob("step-*"))
 
 
 def newest_step(folder: Path) -> int:
-    """Return the step of the newest checkpoint; 0 when there is none."""
+    """Return the step of the newest checkpoint; 0 if there is none."""
     return max((int(path.name.removeprefix("step-")) for path in found(folder)), default=0)
 
 
 def resume(accelerator: Accelerator, averaged: nn.Module, folder: Path) -> int:
-    """Load the newest checkpoint, `averaged` included; return its step, 0 when there is none.
+    """Load the newest checkpoint, `averaged` included, and return its step; 0 if there is none.
 
     Raises:
-        UserError: the newest one cannot be read.
+        UserError: The newest checkpoint cannot be read.
     """
     if not (step := newest_step(folder)):
         return 0

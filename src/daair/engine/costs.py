@@ -1,4 +1,4 @@
-"""Measures what a network costs: parameters, multiply-accumulates, and seconds and memory of a pass or an update."""
+"""Measure the costs of a network: parameters, multiply-accumulates, time and memory of a forward pass or an update."""
 
 import json
 import os
@@ -19,32 +19,32 @@ from daair.models.training import apply
 
 
 def costs(model: nn.Module, size: int = 224) -> dict[str, int | None]:
-    """Return what a model in eval mode costs: `parameters`, and `macs` of one image of `size` x `size`.
+    """Return `parameters` of a model in eval mode and its `macs` for one image of `size` x `size`.
 
-    Nothing is computed: tensors are fake and only have shapes. `macs` is None for a network that cannot do so.
+    The forward pass runs on fake tensors, which have shapes but no values; `macs` is None if the network fails on them.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():  # the weights are real, and looked at only
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():  # the weights are real but not computed with
         image, label = torch.empty(1, 3, size, size, device=device), torch.zeros(1, dtype=torch.long, device=device)
         try:
             macs = count_macs(model, image, label)
-        except Exception:  # whatever a network may do that needs numbers
+        except Exception:  # a network may need values for anything
             macs = None
     return {"parameters": count_parameters(model), "macs": macs}
 
 
 class TrainingStep:
-    """A network with its optimizer, called for one update on random crops: forward, backward, and the parameters.
+    """A training update of a network on random crops: forward, backward and optimizer step.
 
-    It stands for the network's last stage, without the loader, gradient clipping and averaged weights, which cost the
-    same for every network.
+    It stands for the network's last stage, without the loader, gradient clipping and averaged weights, whose costs are
+    the same for every network.
 
     Args:
-        model: the network, on its device; put into training mode.
-        loss: called as `loss(restored, target)`, see `daair.losses`.
-        optimizer: builds the optimizer from the parameters.
-        size: side of the square crops in pixels.
-        batch_size: crops of an update.
+        model: The network, on its device; it is put into training mode.
+        loss: Called as `loss(restored, target)`, see `daair.losses`.
+        optimizer: Builds the optimizer from the parameters.
+        size: Side of the square crops in pixels.
+        batch_size: Crops of an update.
     """
 
     def __init__(
@@ -79,8 +79,8 @@ class TrainingStep:
                 self.model.after_update()
 
     def peak_memory(self) -> int:
-        """Return the peak bytes of an update: network, optimizer's state, and the most that the update allocates."""
-        self()  # from the first update on the optimizer has a state
+        """Return the peak bytes of an update: network, the optimizer's state, and the largest sum of allocations."""
+        self()  # the optimizer has a state only after its first update
         state = [t for values in self.optimizer.state.values() for t in values.values() if isinstance(t, Tensor)]
         return _bytes(self.model) + sum(map(_size, state)) + peak_of_allocations(self, self.batch["label"].device)
 
@@ -88,7 +88,7 @@ class TrainingStep:
 def interleaved_seconds(
     passes: Mapping[str, Callable[[], Any]], repeats: int, device: torch.device
 ) -> dict[str, list[float]]:
-    """Return the seconds that each of `passes` took, `repeats` times after one to warm up; they take turns."""
+    """Return the seconds of each of `passes`, run `repeats` times in turns after one warm-up."""
     times: dict[str, list[float]] = {name: [] for name in passes}
     for number in range(repeats + 1):
         for name, run in passes.items():
@@ -102,13 +102,13 @@ def interleaved_seconds(
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Return how many numbers the model has: as `num_parameters()` says, which may know of padding, else counted."""
+    """Return the number of parameters: the model's `num_parameters()`, which may exclude padding, else all of them."""
     count = getattr(model, "num_parameters", None)
     return count() if callable(count) else sum(p.numel() for p in model.parameters())
 
 
 def count_macs(model: nn.Module, x: Tensor, labels: Tensor | None = None) -> int:
-    """Count the multiply-accumulates of a forward pass on `x` (B, 3, H, W), without FFTs and element-wise work."""
+    """Return the multiply-accumulates of a forward pass on `x` (B, 3, H, W), without FFTs and element-wise work."""
     counter = FlopCounterMode(display=False)
     with counter:
         apply(model, x, labels)
@@ -116,12 +116,12 @@ def count_macs(model: nn.Module, x: Tensor, labels: Tensor | None = None) -> int
 
 
 def peak_memory(model: nn.Module, x: Tensor, labels: Tensor | None = None) -> int:
-    """Measure the peak bytes of a forward pass on `x` (B, 3, H, W): the model plus what the pass allocates at most."""
+    """Return the peak bytes of a forward pass on `x` (B, 3, H, W): the model and the largest sum of allocations."""
     return _bytes(model) + peak_of_allocations(lambda: apply(model, x, labels), x.device)
 
 
 def peak_of_allocations(run: Callable[[], Any], device: torch.device) -> int:
-    """Return the peak bytes that `run()` allocates on `device`, on top of what was there before."""
+    """Return the peak of the bytes that `run()` allocates on `device`."""
     if device.type == "cuda":
         _synchronize(device)
         before = torch.cuda.memory_allocated(device)
@@ -133,7 +133,7 @@ def peak_of_allocations(run: Callable[[], Any], device: torch.device) -> int:
 
 
 def _peak_of_cpu_allocations(run: Callable[[], Any]) -> int:
-    """Return the largest running sum of the allocations and releases that torch's profiler exports."""
+    """Return the largest running sum of allocations and releases in the trace of torch's profiler."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise it prints each start and, without a GPU, an error
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as recorded:
         run()

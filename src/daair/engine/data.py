@@ -1,4 +1,4 @@
-"""What a run is trained on: prepared, told at the start of the run, and the same after a resume."""
+"""Prepare and describe the training data of a run, and check that they are the same after a resume."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -17,14 +17,14 @@ from daair.runs.record import Record
 if TYPE_CHECKING:
     from daair.config.schema import Config
 
-SHOWN = 3  # skipped files that are named
+SHOWN = 3  # most skipped files whose names are printed
 
 
 def prepared_mix(cfg: "Config", reporter: Reporter) -> Mix:
     """Build the mix of a config and prepare its images.
 
     Raises:
-        UserError: There is something that cannot be trained on; the message names the config key.
+        UserError: The data cannot be used for training; the message names the config key.
     """
     with naming_full_keys("mix", takes(components.locate(cfg.mix["_target_"]))):
         mix = components.build(cfg.mix)
@@ -33,7 +33,7 @@ def prepared_mix(cfg: "Config", reporter: Reporter) -> Mix:
 
 
 def data_lines(mix: Mix, batch: int, steps: int) -> Iterator[str]:
-    """Yield a line on what each task is trained on, and one on the length of an epoch.
+    """Yield a line on the data of each task, one on the length of an epoch, and warnings about skipped files.
 
     Args:
         mix: A prepared mix.
@@ -57,11 +57,7 @@ def data_lines(mix: Mix, batch: int, steps: int) -> Iterator[str]:
 
 
 class Waiting:
-    """An iterator that measures how long its user waits for it.
-
-    Args:
-        items: What it yields.
-    """
+    """An iterator over `items` that measures how long its user waits for them."""
 
     def __init__(self, items: Iterable[Any]) -> None:
         self._items, self._waited, self._since = iter(items), 0.0, time.monotonic()
@@ -77,7 +73,7 @@ class Waiting:
             self._waited += time.monotonic() - asked
 
     def share(self) -> float:
-        """Return the part of the time since the last call that was spent waiting, in [0, 1]."""
+        """Return the fraction of the time since the last call that was spent waiting, in [0, 1]."""
         now = time.monotonic()
         share = self._waited / max(now - self._since, 1e-9)
         self._waited, self._since = 0.0, now
@@ -85,10 +81,10 @@ class Waiting:
 
 
 def check_same_data(record: Record, mix: Mix) -> None:
-    """Refuse to go on with a run that was begun on other data, under another `mix.root` for instance.
+    """Check that a resumed run was started with the same data.
 
     Raises:
-        UserError: The data differ; the message says how.
+        UserError: The data differ, for example under another `mix.root`; the message names the differences.
     """
     before = record.data().get("degradations")
     if not before or (record.status().step == 0 and record.status().state != "done"):
@@ -110,14 +106,14 @@ def _words(data: dict | None) -> str:
 
 
 def warn_of_leaks(cfg: "Config", reporter: Reporter, used: Iterable[Path] | None = None) -> None:
-    """Print which scenes of the test and validation sets under `mix.root` are trained on; never stop a training.
+    """Warn of scenes of the test and validation sets under `mix.root` that are in the training data; never raise.
 
-    A first start reads at most `daair.data.audit.leaks.MOST_NEW` pictures for it; later ones read only new files.
+    The first run compares at most `daair.data.audit.leaks.MOST_NEW` images; later ones read only new files.
 
     Args:
         cfg: Config of the training.
         reporter: Prints the warnings.
-        used: The clean pictures that are trained on; None stands for all training sets under the root.
+        used: The clean training images; None = those of all training sets under the root.
     """
     root = cfg.mix.get("root")
     if root is None or not reporter.active:

@@ -1,4 +1,4 @@
-"""Which device a task runs on."""
+"""Choose and describe the device of a task."""
 
 import os
 
@@ -8,13 +8,13 @@ from daair.errors import UserError
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn the config key `device` into a device.
+    """Return the device that the config key `device` names.
 
     Args:
-        name: `auto` (CUDA where there is any, else the CPU), `cpu` or `cuda`.
+        name: `auto` (CUDA if available, else the CPU), `cpu` or `cuda`.
 
     Raises:
-        UserError: CUDA is asked for and there is none.
+        UserError: CUDA is asked for and not available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -24,7 +24,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def describe(device: torch.device, processes: int) -> str:
-    """Return a run's devices for people: `cpu`, `2 x NVIDIA H100 (CUDA_VISIBLE_DEVICES=4,5)`."""
+    """Return a run's devices as text: `cpu`, `2 x NVIDIA H100 (CUDA_VISIBLE_DEVICES=4,5)`."""
     name, mask = device.type, ""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)

@@ -1,4 +1,4 @@
-"""Evaluates on benchmarks: one row per image and protocol, in results.csv.
+"""Evaluate on benchmarks: one row per image and protocol, in results.csv.
 
 Columns of a row, in this order:
 
@@ -7,15 +7,16 @@ Columns of a row, in this order:
 | benchmark | name of the benchmark |
 | protocol | name of the metric protocol, see `daair.metrics` |
 | image | name of the image, unique within the benchmark |
-| width, height | in pixels, after the protocol's crop |
-| tile | side in pixels of the tiles that it was restored in; 0 for the whole image at once |
-| input_psnr, input_ssim | of the degraded image against the clean one, in dB and 1; inf dB for equal images |
-| psnr, ssim | of the restored image against the clean one |
+| width, height | size in pixels, after the protocol's crop |
+| tile | side in pixels of the tiles in which the image was restored; 0 for the whole image at once |
+| input_psnr, input_ssim | degraded image against the clean one, in dB and 1; inf dB for equal images |
+| psnr, ssim | restored image against the clean one |
 | step | updates of the network; empty if unknown |
 | input_NAME, NAME | any other metric of `daair.metrics.METRICS` that was asked for and is available |
 
 benchmark, protocol and image together are unique: a new evaluation replaces all rows of its benchmarks and protocols.
-Networks that want sides of a certain multiple get images that are padded by reflection; the figures are of the image.
+If a network needs sides of a certain multiple, the input is padded by reflection and the output cropped before it is
+measured.
 """
 
 import shlex
@@ -41,7 +42,7 @@ from daair.runs.samples import Sample
 
 
 def with_data(benchmarks: Sequence[Benchmark], root: str | None, reporter: Reporter) -> list[Benchmark]:
-    """Return the benchmarks whose data are there; say of the others why they are not."""
+    """Return the benchmarks whose data are available; print why the others are not."""
     reasons = {benchmark: why_missing(benchmark, root) for benchmark in benchmarks}
     for reason in filter(None, reasons.values()):
         reporter.say(f"not evaluated: {with_full_keys(reason, 'mix', ('root',))}")
@@ -49,11 +50,11 @@ def with_data(benchmarks: Sequence[Benchmark], root: str | None, reporter: Repor
 
 
 def finish(session: Session, labels: list[str]) -> int:
-    """End a training run: measure what is not measured yet, show all, mark the run as done; return the exit status.
+    """Evaluate what has no results yet, mark the run as done, print its summary, and return the exit status.
 
     Args:
-        session: the run's own.
-        labels: names of the degradations that it was trained on.
+        session: The run's session.
+        labels: Names of the degradations that it was trained on.
     """
     cfg, record = session.cfg, session.record
     stored = record.results()
@@ -75,7 +76,7 @@ def finish(session: Session, labels: list[str]) -> int:
 
 
 def measure_and_keep(network: nn.Module, items: Sequence[Item], session: Session) -> pd.DataFrame:
-    """Measure a network on the images of benchmarks; keep the rows and pictures in the record; return the new rows."""
+    """Measure a network on images of benchmarks, add rows and sample images to the record, and return the rows."""
     cfg = session.cfg
     rows, *pictures = measure(
         network, items, session.accelerator, session.reporter, cfg.evaluate, cfg.protocols, cfg.metrics
@@ -85,7 +86,7 @@ def measure_and_keep(network: nn.Module, items: Sequence[Item], session: Session
 
 
 def summary(session: Session) -> None:
-    """Print the table of a finished run, where its files are and what to type next."""
+    """Print the results of a finished run, the places of its files, and the command that restores images."""
     record, reporter, mirror = session.record, session.reporter, session.mirror
     rows = record.results()
     if rows is not None:
@@ -104,21 +105,21 @@ def summary(session: Session) -> None:
     places = {"pictures": record.samples / "comparison.png", "per image": record.results_file}
     reporter.say(f"{'run folder':<13}{record.folder}")
     for name, place in places.items():
-        if place.exists():  # without benchmarks there is neither
+        if place.exists():  # neither exists without benchmarks
             reporter.say(f"{name:<13}{place}")
     this = shlex.quote(f"checkpoint={overrides.text(str(record.folder))}")
     reporter.say(f"restore your own:  python run.py task=restore {this} input=IMAGE_OR_DIR output=DIR")
 
 
 def keep(record: Record, rows: pd.DataFrame, first: Samples, extremes: Sequence[Sample], reporter: Reporter) -> None:
-    """Merge rows into results.csv, keep the pictures with the largest and smallest gains, draw a sheet of the first.
+    """Merge rows into results.csv, save the samples with the largest and smallest gains, and draw a sheet of the first.
 
-    A benchmark's new rows replace all its old ones in the same protocol, so that no two evaluations are mixed; when
-    those were restored in other tiles, or whole, a line says so.
+    New rows replace all old rows of their benchmark and protocol, so that two evaluations are never mixed. A line is
+    printed if their tiles differ.
     """
     if not record.writer:
         return
-    for sample in extremes:  # before the rows: an evaluation whose rows are there is not repeated
+    for sample in extremes:  # before the rows, because an evaluation that has rows is not repeated
         samples.write(record.sample_file(sample.benchmark, sample.which), sample)
     notes = {
         name: [f"{row['input_psnr']:.2f} dB", f"{row['psnr']:.2f} dB", ""]

@@ -1,10 +1,10 @@
-"""Restores images with a network: whole, or in overlapping tiles where memory does not suffice.
+"""Restore images with a network: whole, or in overlapping tiles if the memory does not suffice.
 
-With tiles, memory on the device depends on the tile and not on the image. Channel attention and the router average over
-whatever they are given, here a tile, while they were trained on crops. The result therefore differs slightly from that
-of the whole image; Chu et al. 2022, *Improving Image Restoration by Revisiting Global Information Aggregation* (TLC),
-show that statistics over regions of the training size are often the better ones. Different tiles may also go to
-different experts; the blend hides such a change but does not undo it.
+With tiles, the memory on the device depends on the tile and not on the image. Channel attention and the router average
+over their whole input, here a tile, but were trained on crops. The result therefore differs slightly from that of the
+whole image; Chu et al. 2022, *Improving Image Restoration by Revisiting Global Information Aggregation* (TLC), show
+that statistics over regions of the training size are often better. Different tiles may also be routed to different
+experts; blending hides such a change but does not remove it.
 """
 
 import itertools
@@ -25,27 +25,27 @@ from daair.errors import UserError, first_line, is_out_of_memory
 from daair.models.training import apply, needs_labels
 
 SIDES = tuple(2**k for k in range(11, 5, -1))
-"""Sides of automatic tiles, 2048 to 64 pixels: few, so that different machines mostly use equal ones."""
+"""Sides of automatic tiles, 2048 to 64 pixels; they are few so that different machines mostly use equal ones."""
 
 FALLBACK_TILE = 512
 """Largest tile in pixels after memory ran out."""
 
 PROBE = 128
-"""Side of the square image, in pixels, whose forward pass is measured; memory grows in proportion to the pixels."""
+"""Side in pixels of the square image whose forward pass is measured; memory grows in proportion to the pixels."""
 
 
 def load_model(cfg: Config, say: Callable[[str], None]) -> nn.Module:
     """Return the network of `cfg.checkpoint`, in evaluation mode.
 
-    A run's folder brings its own network. Weights alone are those of the network that `model` names, and so are all
-    weights if `model._target_` names a class of another package.
+    A run's folder stores its own network. Weights without one are loaded into the network that the config's `model`
+    names, and so are all weights if `model._target_` names a class of another package.
 
     Args:
         cfg: The config of the task.
-        say: Is called with what the user may want to know of the weights.
+        say: Prints a line about the weights.
 
     Raises:
-        UserError: There are no weights, or not those of this network, or they name a class that is not trusted.
+        UserError: There are no weights, they do not fit the network, or they name a class that is not trusted.
     """
     if not components.is_foreign(cfg.model) and checkpoint.describes_network(cfg.checkpoint):
         return checkpoint.load(cfg.checkpoint, trust=cfg.trust)
@@ -62,16 +62,16 @@ def load_model(cfg: Config, say: Callable[[str], None]) -> nn.Module:
 
 
 class Restorer:
-    """Restores images one by one, each padded to a size that the network takes.
+    """Restore images one by one, each padded to a size that the network takes.
 
-    Where memory runs out it goes on in smaller and smaller tiles, for the images that follow as well.
+    After running out of memory it continues in smaller and smaller tiles, for the following images as well.
 
     Args:
-        network: maps images to images; it is moved to the device and put into evaluation mode.
-        device: where it works.
-        tile: side of the tiles in pixels; None for whole images.
-        overlap: least overlap of neighbouring tiles in pixels; automatic tiles overlap by a quarter at most.
-        say: called with a line when memory ran out; None fails instead.
+        network: A network that maps images to images; it is moved to the device and put into evaluation mode.
+        device: The device to run on.
+        tile: Side of the tiles in pixels; None = whole images.
+        overlap: Least overlap of neighbouring tiles in pixels; automatic tiles overlap by at most a quarter.
+        say: Prints a line when memory ran out; None = raise an error instead.
     """
 
     def __init__(
@@ -84,11 +84,11 @@ class Restorer:
     ) -> None:
         self.network, self.device = network.to(device).eval(), device
         self.tile, self.overlap, self.say = tile, overlap, say
-        self.pixels = math.inf  # affordable at once, as far as is known
+        self.pixels = math.inf  # most pixels at once; lowered when a limit becomes known
         self.multiple = size_multiple(self._apply, device)
 
     def affordable(self, share: float, processes: int = 1) -> float:
-        """Return how many pixels fit into a share of the memory that each of `processes` on this machine may have."""
+        """Return how many pixels fit into a share of the memory of each of `processes` on this machine."""
         free = int(share * free_bytes(self.device, processes))
         return affordable_pixels(self._padded, self.device, free)
 
@@ -97,20 +97,20 @@ class Restorer:
         """Restore one image.
 
         Args:
-            image: (1, 3, H, W) in [0, 1] on the CPU.
-            label: number of its degradation; None where the network needs none.
-            where: its name, for messages.
+            image: Image (1, 3, H, W) in [0, 1] on the CPU.
+            label: Number of its degradation; None if the network needs none.
+            where: Name of the image, for messages.
 
         Returns:
             The restored image, float32 on the CPU, not clamped; and the side of its tiles, 0 for the whole image.
 
         Raises:
-            UserError: the network fails, or returns another shape or values that are not finite.
+            UserError: The network fails, or returns another shape or values that are not finite.
         """
         labels = None if label is None else torch.tensor([label])
         try:
             restored, tile = self._within_memory(image, labels, where)
-        except Exception as error:  # a network from elsewhere may fail in any way
+        except Exception as error:  # a foreign network may fail in any way
             hint = "; try evaluate.tile=auto" if self.say is None and is_out_of_memory(error) else ""
             raise UserError(f"{where}: the network failed: {first_line(error)}{hint}") from error
         if restored.shape != image.shape:
@@ -131,7 +131,7 @@ class Restorer:
             except Exception as error:
                 if self.say is None or not is_out_of_memory(error):
                     raise
-            # Outside the handler: the traceback there would keep the failed call's tensors alive.
+            # This is outside the handler, because its traceback would keep the failed call's tensors alive.
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             failed, side = side, FALLBACK_TILE if side > FALLBACK_TILE else side // 2
@@ -141,12 +141,12 @@ class Restorer:
             self.say(f"{where}: out of memory with {failed} pixels at once; going on in tiles of {side}")
 
     def _apply(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        if labels is None and needs_labels(self.network):  # only its size or memory is asked for
+        if labels is None and needs_labels(self.network):  # a probe of size or memory
             labels = torch.zeros(len(x), dtype=torch.long, device=x.device)
         return apply(self.network, x, labels)
 
     def _padded(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Apply the network to `x` (B, 3, H, W), reflected at the far edges up to a size that it takes."""
+        """Apply the network to `x` (B, 3, H, W), padded by reflection to a size that it takes."""
         height, width = x.shape[-2:]
         down, right = -height % self.multiple, -width % self.multiple
         if not (down or right):
@@ -156,18 +156,21 @@ class Restorer:
 
 
 def tile_spans(length: int, tile: int, overlap: int) -> list[tuple[int, Tensor]]:
-    """Cover one axis with tiles whose blending weights sum to one at every position.
+    """Return tiles that cover one axis and whose blending weights sum to one at every position.
 
-    The fewest tiles that overlap by at least `overlap` are spread evenly. Between neighbours the weight passes from
-    one to the other as sin^2 to cos^2, over the whole of their overlap; where more than two meet, they are normalised.
+    The fewest tiles that overlap by at least `overlap` are spread evenly. Over the overlap of two neighbours the
+    weights change as sin^2 and cos^2; where more than two tiles meet, they are normalised.
 
     Args:
-        length: positions on the axis, at least 1.
-        tile: positions per tile, at least 1.
-        overlap: least overlap of neighbours, in [0, tile - 1].
+        length: Positions on the axis, at least 1.
+        tile: Positions per tile, at least 1.
+        overlap: Least overlap of neighbours, in [0, tile - 1].
 
     Returns:
         First position and float32 weights `(min(tile, length),)` of each tile, in order.
+
+    Raises:
+        ValueError: `overlap` is out of range.
     """
     if tile < 1 or not 0 <= overlap < tile:
         raise ValueError(f"overlap must lie in [0, tile - 1], got tile={tile}, overlap={overlap}")
@@ -198,19 +201,19 @@ def restore_tiled(
 ) -> Tensor:
     """Restore images tile by tile and blend the tiles without seams.
 
-    Input and result stay where `x` is (the CPU, for large images); one tile at a time visits the device. A side shorter
-    than the tile is taken whole. Tiles that are a multiple of the network's size multiple need no padding.
+    Input and result stay on the device of `x` (the CPU, for large images); only one tile at a time is on `device`. A
+    side shorter than the tile is not split. Tiles that are a multiple of the network's size multiple need no padding.
 
     Args:
-        restore: `restore(x)`, or `restore(x, labels)` where there are labels, returns a tensor of the shape of `x`.
-        x: images (B, 3, H, W) in [0, 1].
-        tile: side of a tile in pixels.
-        overlap: least overlap of neighbouring tiles in pixels, less than `tile`.
-        labels: (B,) degradations, for a network that needs them.
-        device: where `restore` works.
+        restore: `restore(x)`, or `restore(x, labels)` if there are labels, returns a tensor of the shape of `x`.
+        x: Images (B, 3, H, W) in [0, 1].
+        tile: Side of a tile in pixels.
+        overlap: Least overlap of neighbouring tiles in pixels, less than `tile`.
+        labels: Degradations (B,), for a network that needs them.
+        device: The device on which `restore` runs.
 
     Returns:
-        Restored images; shape, dtype and device are those of `x`.
+        Restored images with the shape, dtype and device of `x`.
     """
     rows, columns = tile_spans(x.shape[-2], tile, overlap), tile_spans(x.shape[-1], tile, overlap)
     labels = () if labels is None else (labels.to(device),)
@@ -226,22 +229,22 @@ def restore_tiled(
 
 @torch.inference_mode()
 def size_multiple(network: Callable[[Tensor], Tensor], device: torch.device) -> int:
-    """Find by trying of which number a network wants its input's sides to be multiples; 1 if it takes any or none."""
+    """Find by trial the number that the input's sides must be multiples of; 1 if any side works, or none."""
     for multiple in (1, 2, 4, 8, 16, 32, 64):
-        x = torch.full((1, 3, 128 + multiple, 128 + multiple), 0.5, device=device)  # no multiple of twice as much
+        x = torch.full((1, 3, 128 + multiple, 128 + multiple), 0.5, device=device)  # not divisible by 2 * multiple
         try:
             if network(x).shape == x.shape:
                 return multiple
-        except Exception:  # a network from elsewhere may object in any way; what it says of a real image is reported
+        except Exception:  # a foreign network may fail in any way; errors on real images are reported
             continue
     return 1
 
 
 def free_bytes(device: torch.device, processes: int = 1) -> int:
-    """Return how many bytes of memory are free on the device for each of `processes` on this machine.
+    """Return the free bytes of memory on the device for each of `processes` on this machine.
 
-    On the CPU that is what the system could give without swapping, or less where the control group allows less (as in
-    containers and batch systems); on CUDA what the driver has plus what PyTorch holds unused.
+    On the CPU this is the memory that is available without swapping, within the limits of control groups (as in
+    containers and batch systems); on CUDA it is the driver's free memory plus what PyTorch holds unused.
     """
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -254,9 +257,9 @@ def affordable_pixels(network: Callable[[Tensor], Tensor], device: torch.device,
     """Estimate how many pixels `network` can take at once in `free` bytes, by one forward pass on a small image.
 
     Args:
-        network: maps images (1, 3, H, W) on the device to images.
-        device: where it runs.
-        free: bytes that one forward pass may allocate.
+        network: A network that maps images (1, 3, H, W) on the device to images.
+        device: The device to run on.
+        free: Bytes that one forward pass may allocate.
 
     Returns:
         A number of pixels; infinity if the network cannot take the small image.
@@ -264,17 +267,17 @@ def affordable_pixels(network: Callable[[Tensor], Tensor], device: torch.device,
     x = torch.rand(1, 3, PROBE, PROBE, generator=torch.Generator().manual_seed(0)).to(device)
     try:
         if device.type == "cuda":
-            network(x)  # libraries take their work space at the first call
+            network(x)  # libraries allocate their workspace at the first call
         per_pixel = max(1, peak_of_allocations(lambda: network(x), x.device)) / PROBE**2
-    except Exception:  # wants another size; what it says of a real image is reported
+    except Exception:  # the size does not suit the network; errors on real images are reported
         return math.inf
     return free / per_pixel
 
 
 def tile_for(height: int, width: int, pixels: float) -> int:
-    """Return the side of the tiles for an image when so many pixels are affordable at once: 0 for the whole image.
+    """Return the side of the tiles for an image if at most `pixels` fit at once; 0 for the whole image.
 
-    Where not even the smallest tile is affordable it is tried all the same; the figure is an estimate.
+    If even the smallest tile seems too large, it is used anyway, because `pixels` is an estimate.
     """
     if height * width <= pixels:
         return 0
@@ -282,7 +285,7 @@ def tile_for(height: int, width: int, pixels: float) -> int:
 
 
 def _allowed_by_control_group() -> float:
-    """Return how many bytes are left below the limits of the control groups (version 2) that this process is in."""
+    """Return the bytes left below the memory limits of this process's control groups (version 2)."""
     try:
         line = next(row for row in Path("/proc/self/cgroup").read_text().splitlines() if row.startswith("0::"))
     except (OSError, StopIteration):
@@ -302,5 +305,5 @@ def _allowed_by_control_group() -> float:
 
 
 def local_processes(processes: int) -> int:
-    """Return how many of the run's processes share this machine."""
+    """Return the number of the run's processes on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", processes))

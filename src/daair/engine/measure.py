@@ -1,8 +1,8 @@
-"""From images and a network to rows: read, restore, compare, in three stages that overlap.
+"""Measure a network on images in three overlapping stages: read, restore, compare.
 
-The network runs in the main thread, once for each distinct crop of an image; a few threads beside it read and degrade
-the next image and compute the metrics of the ones before. Several processes share the images by number and end up with
-the rows that one process would have.
+The network runs in the main thread, once for each distinct crop of an image. A few threads meanwhile read and degrade
+the next image and compute the metrics of the previous ones. Several processes share the images and end up with the same
+rows as a single process.
 """
 
 import itertools
@@ -31,7 +31,7 @@ from daair.models.training import needs_labels
 from daair.runs.samples import Sample
 
 Samples = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]  # benchmark -> input, restored, clean
-Key = tuple[int, int, int]  # a row's place: benchmark, protocol, image
+Key = tuple[int, int, int]  # position of a row: benchmark, protocol, image
 A, B = TypeVar("A"), TypeVar("B")
 
 
@@ -40,11 +40,11 @@ class Crop:
     """One crop of one image, (H, W, 3).
 
     Attributes:
-        item: the image.
-        keys: the rows' places, by the name of the protocols that cut like this.
-        degraded, clean: uint8.
-        restored: float32 in [0, 1], and `tile` how it was restored; None before.
-        tile: side of the tiles in pixels, 0 for the whole image at once.
+        item: The image.
+        keys: Positions of the rows, by the names of the protocols that use this crop.
+        degraded, clean: Pixels, uint8.
+        restored: Pixels, float32 in [0, 1]; None before restoration.
+        tile: Side of the tiles in pixels, 0 for the whole image at once.
     """
 
     item: Item
@@ -65,28 +65,29 @@ def measure(
     protocols: Sequence[str] | None = None,
     metrics: Iterable[str] = (),
 ) -> tuple[pd.DataFrame, Samples, list[Sample]]:
-    """Restore all images, shared by the processes; every process gets all rows.
+    """Restore and measure all images, shared by the processes; every process returns all rows.
 
-    Images go through the network one by one, in float32 whatever the training precision.
+    Images go through the network one by one, in float32 for every training precision.
 
     Args:
-        model: images (1, 3, H, W) in [0, 1] -> images; may have `labels`, `needs_labels` and `step`.
-        items: images of benchmarks.
-        accelerator: device and processes.
-        reporter: shows the progress.
-        options: tiles, memory, threads, pictures.
-        protocols: names of those in which every image is measured; None for each benchmark's own.
-        metrics: names of those to measure beside the ones that always are; one whose weights are missing is left out,
-            with a line.
+        model: A network that maps images (1, 3, H, W) in [0, 1] to images; may have `labels`, `needs_labels` and
+            `step`.
+        items: Images of benchmarks.
+        accelerator: Device and processes.
+        reporter: Shows the progress.
+        options: Tiles, memory, threads, sample images.
+        protocols: Names of the protocols for every image; None = each benchmark's own.
+        metrics: Names of metrics in addition to those that are always measured; one whose weights are missing is left
+            out, with a printed line.
 
     Returns:
-        The rows, see `daair.engine.evaluate`, by benchmark, then protocol, then image; the first image of each
-        benchmark; and the images that gained most and least.
+        The rows (see `daair.engine.evaluate`) by benchmark, then protocol, then image; the first image of each
+        benchmark; and the images with the largest and smallest gains.
 
     Raises:
-        UserError: an unreadable or too small file, a network that fails on an image or returns what is no image, or an
-            oracle router that knows no such degradation; the same in every process.
-        RuntimeError: the gathered rows are not exactly one per image and protocol.
+        UserError: A file is unreadable or too small, the network fails or does not return an image, or an oracle router
+            does not know the degradation; it is raised in every process.
+        RuntimeError: The gathered rows are not exactly one per image and protocol.
     """
     scores = _scores(metrics, accelerator, reporter)
     restorer = make_restorer(model, accelerator, options, reporter)
@@ -110,7 +111,7 @@ def measure(
             for crop, scored in ahead(pool, options.workers, lambda crop: (crop, rows_of(crop)), restored()):
                 choice.consider(crop, scored)
                 rows += scored
-        except UserError as error:  # all processes leave together, and the first one can tell
+        except UserError as error:  # gathered below, so that all processes stop together
             failures.append(str(error))
     if failures := gather_object(failures):
         raise UserError(failures[0])
@@ -122,7 +123,7 @@ def measure(
 
 
 def ahead(pool: Executor, count: int, function: Callable[[A], B], things: Iterable[A]) -> Iterator[B]:
-    """`map(function, things)`, computed by the pool for up to `count` things before the first result is taken."""
+    """Yield `map(function, things)`, with up to `count` results computed in advance by the pool."""
     pending: deque = deque()
     for thing in things:
         pending.append(pool.submit(function, thing))
@@ -133,12 +134,12 @@ def ahead(pool: Executor, count: int, function: Callable[[A], B], things: Iterab
 
 
 def make_restorer(model: nn.Module, accelerator: Accelerator, options: Evaluate, reporter: Reporter) -> Restorer:
-    """Return what restores the images, with tiles as the options say; `reporter` is told when memory ran out."""
+    """Return the restorer of the images, with tiles as in the options."""
     if options.tile != "auto":
         return Restorer(model, accelerator.device, options.tile, options.overlap)
     restorer = Restorer(model, accelerator.device, None, options.overlap, reporter.say)
     affordable = restorer.affordable(options.memory, local_processes(accelerator.num_processes))
-    restorer.pixels = min(gather_object([affordable]))  # an image gets the same tiles from whichever process
+    restorer.pixels = min(gather_object([affordable]))  # the tiles of an image do not depend on its process
     return restorer
 
 
@@ -151,7 +152,7 @@ def _restore(crop: Crop, restorer: Restorer) -> Crop:
 
 
 def _label(model: nn.Module, item: Item) -> int | None:
-    """Return the image's label as the network numbers it; None for a network that does not need one."""
+    """Return the number of the image's label in the network; None if the network does not need one."""
     if not needs_labels(model):
         return None
     label = item.label or f"of no named degradation (set benchmarks.{item.benchmark}.label)"
@@ -163,7 +164,7 @@ def _label(model: nn.Module, item: Item) -> int | None:
 
 
 def _scores(metrics: Iterable[str], accelerator: Accelerator, reporter: Reporter) -> dict[str, Score]:
-    """Return how to compute the metrics that are always measured, then those of `metrics` that every process can."""
+    """Return the functions of the metrics that are always measured, then of `metrics` that every process has."""
     always = {name: metric.score() for name, metric in METRICS.items() if metric.always}
     others = {}
     for name in [name for name in METRICS if name in metrics and name not in always]:
@@ -176,16 +177,16 @@ def _scores(metrics: Iterable[str], accelerator: Accelerator, reporter: Reporter
 
 
 def _places(items: Sequence[Item], protocols: Sequence[str] | None) -> list[dict[str, Key]]:
-    """For each image the places of its rows, by protocol."""
+    """Return, for each image, the positions of its rows by protocol."""
     order = {name: k for k, name in enumerate(dict.fromkeys(item.benchmark for item in items))}
     names = [list(dict.fromkeys(protocols or [item.protocol])) for item in items]
     return [{name: (order[item.benchmark], k, i) for k, name in enumerate(names[i])} for i, item in enumerate(items)]
 
 
 def _read(item: Item, keys: Mapping[str, Key]) -> list[Crop]:
-    """Return the image's distinct crops, each with the protocols that it serves.
+    """Return the image's distinct crops, each with the protocols that use it.
 
-    An image whose sides are multiples already is the same to all protocols: equal shapes are equal crops.
+    Crops of equal shape are equal, such as all crops of an image whose sides are multiples already.
     """
     crops: dict[tuple[int, ...], Crop] = {}
     for _, same in itertools.groupby(sorted(keys, key=_multiple), key=_multiple):

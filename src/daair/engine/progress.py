@@ -1,4 +1,4 @@
-"""Shows the progress of long work: a live bar on a terminal, plain lines elsewhere."""
+"""Show the progress of long work: a live bar on a terminal, plain lines elsewhere."""
 
 import contextlib
 import time
@@ -12,10 +12,10 @@ LINE_EVERY = 10.0  # seconds between plain lines
 
 
 class Reporter:
-    """Print lines and show the progress of one task at a time; silent on all processes but the main one.
+    """Prints lines and shows the progress of one task at a time.
 
     Args:
-        active: whether this process speaks.
+        active: Whether this process prints; only the main process should.
     """
 
     def __init__(self, active: bool = True) -> None:
@@ -29,14 +29,14 @@ class Reporter:
 
     @contextlib.contextmanager
     def progress(self, name: str, total: int, done: int = 0, unit: str = "images") -> Iterator["ProgressBar"]:
-        """Show work of `total` parts, of which `done` are done already."""
+        """Show work of `total` parts, of which `done` are already done."""
         bar = ProgressBar(self, name, total, done, unit)
         with bar.live if bar.live is not None else contextlib.nullcontext():
             yield bar
 
 
 class ProgressBar:
-    """Shows one piece of work; made by `Reporter.progress`."""
+    """The progress of one piece of work, made by `Reporter.progress`."""
 
     def __init__(self, reporter: Reporter, name: str, total: int, done: int, unit: str) -> None:
         self.reporter, self.name, self.total, self.done, self.unit = reporter, name, total, done, unit
@@ -57,7 +57,7 @@ class ProgressBar:
             self._task = self.live.add_task(name, total=total, completed=done, note="")
 
     def advance(self, note: str = "", images: int = 0) -> None:
-        """Count one more part as done, in which `images` were worked on; `note` says more (loss, learning rate)."""
+        """Count one more part as done, with `images` processed; `note` is shown beside it (loss, learning rate)."""
         self.done += 1
         self._images += images
         if images:
@@ -70,12 +70,12 @@ class ProgressBar:
 
     @property
     def rate(self) -> float:
-        """Images per second since the bar began."""
+        """Return the images per second since the start."""
         return self._images / self.seconds
 
     @property
     def seconds(self) -> float:
-        """Seconds since the bar began; above 0."""
+        """Return the seconds since the start; above 0."""
         return max(1e-9, time.monotonic() - self.begun)
 
     def _left(self) -> str:

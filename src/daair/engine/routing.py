@@ -1,4 +1,4 @@
-"""What the routers decided, counted: which expert took which degradation.
+"""Count which expert took which degradation.
 
 Shape legend: L learners (encoder first), D degradations, N experts.
 """
@@ -9,18 +9,18 @@ from daair.metrics.information import normalised_mutual_information
 
 
 class RoutingTally:
-    """Sums the gates of every learner, expert and degradation over batches.
+    """The gates of every learner, expert and degradation, summed over batches.
 
     Args:
-        labels: names of the D degradations, in the order of their numbers.
+        labels: Names of the D degradations, in the order of their numbers.
     """
 
     def __init__(self, labels: list[str]) -> None:
         self.labels = labels
-        self.counts: np.ndarray | None = None  # (L, D, N); None until something was routed
+        self.counts: np.ndarray | None = None  # (L, D, N); None until the first batch with gates
 
     def add(self, gates: np.ndarray, labels: np.ndarray) -> None:
-        """Count a batch: gates (L, B, N), labels (B,). Each image counts once, however large its gates."""
+        """Count a batch: gates (L, B, N), labels (B,). Each image counts once, whatever the sum of its gates."""
         if gates.shape[0] == 0:
             return
         shares = gates / gates.sum(axis=2, keepdims=True)
@@ -37,14 +37,14 @@ class RoutingTally:
         return total
 
     def utilisation(self) -> np.ndarray:
-        """(L, N, D): the share of each degradation's images that each expert took; columns sum to 1 (or are 0)."""
+        """Return the share (L, N, D) of each degradation's images that each expert took; columns sum to 1 or 0."""
         if self.counts is None:
             return np.zeros((0, 0, len(self.labels)))
         images = self.counts.sum(axis=2, keepdims=True)
         return np.transpose(self.counts / np.where(images > 0, images, 1), (0, 2, 1))
 
     def mutual_information(self) -> np.ndarray:
-        """(L,): normalised mutual information between expert and degradation; 0 independent, 1 one-to-one."""
+        """Return the normalised mutual information (L,) of expert and degradation; 0 independent, 1 one-to-one."""
         if self.counts is None:
             return np.zeros(0)
         return np.array([normalised_mutual_information(table) for table in self.counts])

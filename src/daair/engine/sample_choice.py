@@ -1,6 +1,6 @@
-"""Which images of an evaluation are kept as pictures: of each benchmark those with the largest and smallest gain.
+"""Choose the sample images of an evaluation: for each benchmark those with the largest and smallest gain.
 
-They are found while the evaluation goes on. Only they are held in memory, and only they travel between processes.
+The choice is made during the evaluation, so only the chosen images are held in memory and sent between processes.
 """
 
 import math
@@ -14,24 +14,22 @@ Extreme = tuple[int, str]  # number of the benchmark, and which of its gains
 
 
 class SampleChoice:
-    """Keeps the sample with the largest and the one with the smallest gain of each benchmark.
+    """The samples with the largest and the smallest gain of each benchmark so far.
 
     Args:
-        side: Of the pictures that are kept, in pixels; 0 keeps none.
+        side: Side of the samples in pixels; 0 keeps none.
     """
 
     def __init__(self, side: int) -> None:
         self.side = side
-        self._best: dict[Extreme, tuple[tuple[float, int], Sample]] = {}  # the lowest order is kept
+        self._best: dict[Extreme, tuple[tuple[float, int], Sample]] = {}  # the sample with the lowest order
 
     def consider(self, crop: Any, rows: list[tuple[tuple[int, int, int], dict[str, Any]]]) -> None:
-        """Keep a measured crop if one of its rows has a larger or smaller gain than those before.
-
-        Only the benchmark's first protocol counts.
+        """Keep a measured crop if a row of the benchmark's first protocol has a larger or smaller gain than all before.
 
         Args:
-            crop: With `degraded`, `restored` and `clean`, see `daair.engine.measure.Crop`.
-            rows: Each with its place: benchmark, protocol, image.
+            crop: A `daair.engine.measure.Crop`, restored.
+            rows: The crop's rows with their positions: benchmark, protocol, image.
         """
         for (benchmark, protocol, image), row in rows:
             gain = row["psnr"] - row["input_psnr"]
@@ -48,7 +46,7 @@ class SampleChoice:
                 self._best[extreme] = order, Sample(**names, which=which, strip=pictures)
 
     def gather(self) -> list[Sample]:
-        """Return the samples of all processes together, by benchmark. Every process must call this."""
+        """Return the samples of all processes, ordered by benchmark; every process must call this."""
         orders: dict[Extreme, tuple[float, int]] = {}
         for extreme, order in gather_object([(extreme, order) for extreme, (order, _) in self._best.items()]):
             orders[extreme] = min(order, orders.get(extreme, order))

@@ -1,4 +1,4 @@
-"""Sets up the processes, devices and randomness of a run."""
+"""Set up the processes, devices and randomness of a run."""
 
 import contextlib
 import hashlib
@@ -20,7 +20,7 @@ from daair.runs.mirror import Mirror
 from daair.runs.record import Record
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-ECHO = 3.0  # seconds in which a signal may come twice: Slurm sends it to every process, and torchrun passes it on
+ECHO = 3.0  # seconds in which repeats are ignored: Slurm signals every process, and torchrun passes signals on
 LAUNCH_TWO_CPU = (
     "ACCELERATE_USE_CPU=true python -m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 "
     "--mixed_precision no --dynamo_backend no --main_process_port 0 run.py ..."
@@ -29,14 +29,14 @@ LAUNCH_TWO_CPU = (
 
 @dataclass(frozen=True)
 class Session:
-    """What surrounds the network while a run is trained or measured.
+    """The surroundings of a network while it is trained or measured.
 
     Attributes:
-        cfg: the run's config.
-        record: its folder, locked.
-        accelerator: its devices and processes.
-        reporter: says how it goes.
-        mirror: gets what the record gets; None without one.
+        cfg: The run's config.
+        record: The run's folder, locked.
+        accelerator: The run's devices and processes.
+        reporter: Prints lines and progress.
+        mirror: Copies the record to Weights & Biases; None without one.
     """
 
     cfg: Config
@@ -47,17 +47,17 @@ class Session:
 
 
 def make_accelerator(cfg: Config, training: bool = False) -> Accelerator:
-    """Make Accelerate's object for this process, after checking that the processes found each other.
+    """Return Accelerate's object for this process, after checking the number of processes.
 
     Args:
-        cfg: its device, processes and threads count; in training its precision and batches as well.
-        training: whether a network is to be trained.
+        cfg: The config; its device, processes and threads are used, for training also its precision and batches.
+        training: Whether a network is to be trained.
 
     Raises:
-        UserError: the launcher started another number of processes than the config or than found each other, or they
-            cannot share the batch evenly, or there is no GPU.
+        UserError: The number of started processes differs from the config or from those in the group, they cannot share
+            the batch evenly, or there is no GPU.
     """
-    logging.getLogger("accelerate").setLevel(logging.WARNING)  # it narrates every checkpoint otherwise
+    logging.getLogger("accelerate").setLevel(logging.WARNING)  # it would log every checkpoint
     if cfg.train.threads:
         torch.set_num_threads(cfg.train.threads)
     cpu, num_processes = resolve_device(cfg.device).type == "cpu", cfg.launch.world_size
@@ -80,22 +80,22 @@ def make_accelerator(cfg: Config, training: bool = False) -> Accelerator:
     if training and cfg.train.batch_size % world:
         raise UserError(f"train.batch_size: {cfg.train.batch_size} images cannot be shared evenly by {world} processes")
     if cpu:
-        # On the CPU a run is reproducible to the last bit; on GPUs the deterministic kernels would cost speed.
+        # On the CPU a run is reproducible to the last bit; on GPUs deterministic kernels would be slower.
         torch.use_deterministic_algorithms(True, warn_only=True)
     return accelerator
 
 
 def reseed(*key: int) -> None:
-    """Set PyTorch's generators from (seed, step, micro-batch, rank).
+    """Seed PyTorch's generators with (seed, step, micro-batch, rank).
 
-    Randomness that is a function of the position need not be stored: a resumed run draws what it would have drawn.
+    The seed depends only on the position, so no generator state is stored and a resumed run draws the same numbers.
     """
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     torch.manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
 def ignore_signals(worker: int = 0) -> None:
-    """Ignore the signals that the terminal and Slurm send to loader workers too: these end when their process does."""
+    """Ignore the terminal's and Slurm's signals in a loader worker, which ends together with its process."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
 
@@ -107,11 +107,11 @@ class Stop:
         self.signal = 0
         self._group = None
         if accelerator.num_processes > 1:
-            self._group = torch.distributed.new_group(backend="gloo")  # on the CPU: does not wait for the GPUs
+            self._group = torch.distributed.new_group(backend="gloo")  # on the CPU, so that GPUs are not synchronised
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle the signals inside the block; one of the same kind that comes later acts as it would have."""
+        """Handle the signals inside the `with` block; a later signal of the same kind has its usual effect."""
         old, noted = {}, {}
 
         def note(number: int, frame: object) -> None:
@@ -129,7 +129,7 @@ class Stop:
                 signal.signal(number, handler or signal.SIG_DFL)
 
     def agreed(self, bad: bool) -> tuple[int, bool]:
-        """Return what the processes know together: the signal that one of them got (0: none), whether one is `bad`."""
+        """Return, agreed by all processes, the signal that one of them received (0: none) and whether one is `bad`."""
         if self._group is None:
             return self.signal, bad
         flags = torch.tensor([self.signal, int(bad)])

@@ -1,4 +1,4 @@
-"""Validates during training: PSNR per degradation on fixed held-out crops, and what the routers do."""
+"""Validate during training: PSNR per degradation on fixed held-out crops, and the routing."""
 
 from pathlib import Path
 
@@ -15,12 +15,12 @@ from daair.metrics import PROTOCOLS
 from daair.models.training import routed
 from daair.runs.pictures import comparison
 
-BATCH = 8  # crops at a time; has no influence on the figures
+BATCH = 8  # crops at a time; does not affect the results
 
 
 @torch.inference_mode()
 def validate(network: nn.Module, mix: Mix, session: Session, step: int) -> dict[str, float]:
-    """Restore the mix's validation crops, shared by all processes, and log the result.
+    """Restore the mix's validation crops, shared by all processes, and log the results.
 
     Logs `val/psnr/<degradation>` in dB (mean over crops, RGB), their mean `val/psnr`, `routing/mutual_information`
     (mean over learners) and `routing/utilisation` (experts x degradations, mean over learners and for each learner);
