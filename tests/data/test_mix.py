@@ -179,7 +179,7 @@ def test_validation_is_fixed_and_held_out():
         ({"weight": float("nan")}, "tasks.rain.weight: nan is not a weight"),
         ({"weight": 0}, "tasks: all have weight 0; give at least one a positive weight"),
         ({"degrade": None}, "tasks.rain.pairs: missing; tasks.rain.degrade=null, so there is nothing else to train on"),
-        ({"source": "paired"}, "tasks.rain.pairs: missing, but tasks.rain.source=paired asks for them"),
+        ({"source": "paired"}, "tasks.rain.pairs: missing, but tasks.rain.source=paired needs them"),
         ({"pairs": "rain100l/tain"}, "tasks.rain.pairs: dataset 'rain100l/tain' is unknown; did you mean rain100l/t"),
         ({"pairs": "clean/train"}, "tasks.rain.pairs: clean/train holds clean images only"),
     ],

@@ -115,7 +115,7 @@ def test_only_what_is_trained_on_is_warned_of(root: Path, tmp_path: Path) -> Non
     own = tmp_path / "own.png"
     Image.open(root / "denoising/mcmaster/1.tif").save(own)
     (line,) = warnings_of(root, tmp_path, used=[root / "train/clean/train1.png", own])
-    assert "1 scenes of mcmaster/test are in the training pictures" in line and str(own) in line
+    assert "1 scenes of mcmaster/test are in the training images" in line and str(own) in line
 
 
 def test_a_start_reads_few_files_and_a_second_one_none(root: Path, tmp_path: Path, monkeypatch) -> None:

@@ -166,7 +166,7 @@ def half_a_pair(located: LocatedDataset, pairing: Pairing) -> str:
     others = f" (nor for {len(pairing.lone_inputs) - 1} others)" if len(pairing.lone_inputs) > 1 else ""
     better, remedy = best_rule(located.input_files(), located.files()), "restore the pair"
     if better != rule:
-        remedy += f", or name them by the rule of such files, .rule={better} beside its folders"
+        remedy += f", or set .rule={better} beside its folders, if the files are named by that rule"
     return f"{file}: no clean image '{wanted}' in {located.targets[0]}{others}; {remedy}"
 
 

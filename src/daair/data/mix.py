@@ -228,7 +228,7 @@ class Mix:
             found = task.pairs.find(self.root)
         if found is None:
             if must:
-                otherwise = "" if task.degrade is None else f"; tasks.{label}.source=synthetic does without"
+                otherwise = "" if task.degrade is None else f"; tasks.{label}.source=synthetic needs no pairs"
                 raise UserError(f"tasks.{label}.source: paired, but {task.pairs.missing(self.root)}{otherwise}")
             return None
         pairing = found.pairing()
@@ -246,7 +246,7 @@ class Mix:
     def _synthetic(self, label: str) -> TaskImages:
         degrade = self.tasks[label].degrade
         if degrade is None:
-            raise UserError(f"tasks.{label}.source: synthetic, but tasks.{label}.degrade=null; only pairs show it")
+            raise UserError(f"tasks.{label}.source: synthetic, but tasks.{label}.degrade=null; only pairs can train it")
         return replace(self._clean, degrade=degrade)
 
     def _repeats(self, label: str) -> int:

@@ -70,7 +70,7 @@ class Screen:
         """Leave out inputs without a target, or raise a UserError with the text of `explain`."""
         if not self.skip:
             raise UserError(f"{explain()}, {SKIP}")
-        self.skipped |= dict.fromkeys(files, "half a pair: it has no clean image")
+        self.skipped |= dict.fromkeys(files, "it has no clean image")
 
     def _fault(self, pictures: tuple[PathOrImage, ...]) -> tuple[Path, str] | None:
         """Return the first unusable file of an image and the reason; None if the files are usable."""

@@ -46,4 +46,4 @@ class MixTask:
         if self.pairs is None and self.degrade is None:
             raise UserError("pairs: missing; degrade=null, so there is nothing else to train on")
         if self.pairs is None and self.source == "paired":
-            raise UserError("pairs: missing, but source=paired asks for them")
+            raise UserError("pairs: missing, but source=paired needs them")

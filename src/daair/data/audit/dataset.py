@@ -129,7 +129,7 @@ class DatasetAudit:
             level = "note" if here < official else "error" if self.split == "test" else "warning"
             self._add(level, f"{here} {unit} instead of {official}: {known}")
         elif here < official:
-            remedy = "figures on it are not those of the benchmark" if self.split == "test" else ""
+            remedy = "results on it are not those of the benchmark" if self.split == "test" else ""
             self._add("warning", f"{here} of {official} {unit}: a subset", remedy)
         else:
             level = "error" if self.split == "test" else "warning"
@@ -143,19 +143,19 @@ class DatasetAudit:
                 self._add("error", "input and target folders are swapped, by the files' names", "rename the folders")
                 return
         if lone_inputs:
-            self._add("error", "no clean picture for this input", "restore or remove the half pair", lone_inputs)
+            self._add("error", "no clean image for this input", "complete or remove the pair", lone_inputs)
         if lone_targets:
-            self._add("warning", "no input for this clean picture", "restore or remove the half pair", lone_targets)
+            self._add("warning", "no input for this clean image", "complete or remove the pair", lone_targets)
         readable = [pair for pair in self.pairing.pairs if self._readable_pair(pair)]
         unequal = [pair for pair in readable if not self._fits(pair)]
         if unequal:
             sizes = f"{self.facts[unequal[0].input].size} and {self.facts[unequal[0].target].size}"
             inputs = [pair.input for pair in unequal]
-            self._add("error", f"input and target differ in size ({sizes})", "get both halves from one source", inputs)
+            self._add("error", f"input and target differ in size ({sizes})", "get both from the same source", inputs)
         prints = [(self.facts[pair.input].fingerprint, self.facts[pair.target].fingerprint) for pair in readable]
         unlike = [p.input for p, (a, b) in zip(readable, prints, strict=True) if a.any() and b.any() and a @ b < UNLIKE]
         if unlike:
-            self._add("warning", "does not show what its clean picture shows", "check the pair", unlike)
+            self._add("warning", "shows another scene than its clean image", "check the pair", unlike)
 
     def _readable_pair(self, pair: Pair) -> bool:
         return not (self.facts[pair.input].error or self.facts[pair.target].error)
@@ -191,26 +191,26 @@ class DatasetAudit:
         small = [file for file in readable if shortest[file] < SMALLEST[self.split]]
         if small:
             what = f"is only {self.facts[small[0]].size}"
-            why = "the papers' crops have 128 pixels" if self.split == "train" else "benchmarks cut to multiples of 16"
+            why = "the papers' crops have 128 pixels" if self.split == "train" else "benchmarks crop to multiples of 16"
             self._add(level, what, f"{why}: remove it", small)
 
     def _grey(self, readable: Sequence[Path]) -> None:
         grey = [file for file in readable if self.facts[file].grey]
         if len(grey) > len(readable) / 2 and len(readable) > 1:
             level = "error" if self.split == "test" else "warning"
-            self._add(level, f"{len(grey)} of {len(readable)} pictures are grey", "get the colour version", grey)
+            self._add(level, f"{len(grey)} of {len(readable)} images are grey", "get the colour version", grey)
         elif grey:
-            self._add("warning", "is grey in a set of colour pictures", "get the colour version", grey)
+            self._add("warning", "is grey in a set of colour images", "get the colour version", grey)
 
     def _duplicates(self, readable: Sequence[Path]) -> None:
-        for files, what in ((self.inputs, "inputs"), (readable, "pictures")):
+        for files, what in ((self.inputs, "inputs"), (readable, "images")):
             same = defaultdict(list)
             for file in files:
                 same[self.facts[file].digest].append(file)
             twice = [file for group in same.values() for file in group[1:] if self.facts[file].digest]
             if twice:
                 twin = relative_to_root(next(group[0] for group in same.values() if twice[0] in group), self.root)
-                self._add("warning", f"the very same file as {twin}", f"{len(twice)} {what} more than once", twice)
+                self._add("warning", f"is identical to {twin}", f"{len(twice)} {what} occur more than once", twice)
         if self.located.dataset.label == "blur":
             return  # deblurring sets hold frames of a few videos, and neighbouring frames are alike
         prints = [self.facts[file].fingerprint for file in readable]
@@ -220,7 +220,7 @@ class DatasetAudit:
             first = readable[near[0].first]
             what = f"shows the scene of {relative_to_root(first, self.root)}"
             files = list(dict.fromkeys(readable[match.second] for match in near))
-            remedy = f"{len(files)} of {len(readable)} pictures repeat a scene"
+            remedy = f"{len(files)} of {len(readable)} images repeat a scene"
             known = f" ({_KNOWN[self.name]})" if self.name in _KNOWN else ""
             self._add("warning", what, f"{remedy}{known}", files)
 

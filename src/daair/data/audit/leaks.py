@@ -106,7 +106,7 @@ def training_leaks(
     if used is not None:
         left = set(used)
         train = {name: [file for file in files if file in left] for name, files in train.items()}
-        train["the training pictures"] = sorted(left.difference(*train.values()))
+        train["the training images"] = sorted(left.difference(*train.values()))
     if not held_out:
         return [], 0
     smallest_first = sorted([*train.values(), *held_out.values()], key=len)

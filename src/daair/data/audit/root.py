@@ -47,7 +47,7 @@ def audit_root(root: str | Path, progress: Callable[[str, int], Any], cache: Pat
     root = check_folder(root, "root: ")
     audits = [DatasetAudit(root, located) for located in locate_all(root)]
     if not audits:
-        raise UserError(f"root: {root}: no known data set in it; the folders that are looked for: {LAYOUTS_IN_WORDS}")
+        raise UserError(f"root: {root}: no known data set found; expected folders such as {LAYOUTS_IN_WORDS}")
     files = list(dict.fromkeys(file for audit in audits for file in audit.files))
     with progress("reading", len(files)) as bar:
         facts = inspect_files(files, cache, bar.advance)
@@ -98,7 +98,7 @@ def _leaks(root: Path, sets: Sequence[LocatedDataset], facts: Mapping[Path, File
             files = shared.files
             example = next(relative_to_root(other, root) for file, other in shared.pairs if file == files[0])
             what = f"{shared.scenes} of {len(parts[second][shared.second])} scenes of {shared.second} are in it, "
-            remedy = "figures on it would be wrong: leave these files out"
+            remedy = f"leave these files out, or results on {shared.second} are wrong"
             shown = tuple(relative_to_root(file, root) for file in files)
-            findings.append(Finding(level, shared.first, f"{what}this one as {example}", remedy, shown))
+            findings.append(Finding(level, shared.first, f"{what}this file shows {example}", remedy, shown))
     return findings
