@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from daair.models.training import Learned, Stage, gathered
+from daair.models.processes import gathered
+from daair.models.training import Learned, Stage
 
 
 class Momentum(nn.Module):

@@ -61,14 +61,16 @@ def test_killed_and_resumed_run_ends_byte_identical(photographs: Path, tmp_path:
 
 
 def test_two_processes_train_like_one(photographs: Path, tmp_path: Path) -> None:
-    """The same images make the same updates, whoever computes them (soft routing draws no noise)."""
+    """The same images make the same updates, whoever computes them: the routers' noise and balance losses included."""
+    balanced = ["router=top1", "loss.terms.router=1", "train.accumulation=2"]
     for processes, start_all in ((1, run), (2, run_ranks)):
-        code, output = start_all(command(photographs, tmp_path / str(processes), "router=soft"))
+        code, output = start_all(command(photographs, tmp_path / str(processes), *balanced))
         assert code == 0, output
     one, two = (only_run(tmp_path / str(processes)) for processes in (1, 2))
     assert one.folder.name == two.folder.name and one.folder.parent.name == two.folder.parent.name
-    norms = [[row["train/grad_norm"] for row in r.metrics() if "train/grad_norm" in row] for r in (one, two)]
-    assert len(norms[0]) == 10 and norms[0] == pytest.approx(norms[1], rel=1e-3)
+    for name in ("train/grad_norm", "train/router"):
+        logged = [[row[name] for row in r.metrics() if name in row] for r in (one, two)]
+        assert len(logged[0]) == 10 and logged[0] == pytest.approx(logged[1], rel=1e-3), name
     scores = [[row["val/psnr"] for row in r.metrics() if "val/psnr" in row] for r in (one, two)]
     assert len(scores[0]) == 2 and scores[0] == pytest.approx(scores[1], abs=1e-3)
 

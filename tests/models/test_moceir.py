@@ -15,6 +15,7 @@ from peers import (
     unchanged_by_a_step,
 )
 
+from daair.models.balance import Balance
 from daair.models.moceir import ComplexityRouter, MoCEIR
 
 
@@ -97,9 +98,9 @@ def test_complexity_is_the_share_of_the_largest_expert() -> None:
 
 
 def test_balance_prefers_cheap_experts() -> None:
-    router = ComplexityRouter(4, 4, [1, 4], noise=1.0, importance=1.0, load=0.0)
+    router, balance = ComplexityRouter(4, 4, [1, 4], noise=1.0), Balance(importance=1.0, load=0.0)
     cheap, dear = torch.tensor([[2.0, 0.0]]).repeat(4, 1), torch.tensor([[0.0, 2.0]]).repeat(4, 1)
-    assert router._balance(cheap, cheap) < router._balance(dear, dear)
+    assert balance(router._shares(cheap, cheap)[None]) < balance(router._shares(dear, dear)[None])
 
 
 def test_high_pass_is_fixed_and_blind_to_constants() -> None:

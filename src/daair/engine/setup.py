@@ -86,9 +86,10 @@ def make_accelerator(cfg: Config, training: bool = False) -> Accelerator:
 
 
 def reseed(*key: int) -> None:
-    """Seed PyTorch's generators with (seed, step, micro-batch, rank).
+    """Seed PyTorch's generators with (seed, step, micro-batch), in all processes alike.
 
     The seed depends only on the position, so no generator state is stored and a resumed run draws the same numbers.
+    What a network draws for its images, it draws for those of all processes (see `daair.models.processes.own_part`).
     """
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     torch.manual_seed(int.from_bytes(digest, "little") >> 1)

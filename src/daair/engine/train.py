@@ -135,7 +135,7 @@ class Trainer:
                     batch = {
                         name: x.to(accelerator.device, non_blocking=True) for name, x in next(self.batches).items()
                     }
-                    reseed(self.cfg.seed, step, micro, accelerator.process_index)
+                    reseed(self.cfg.seed, step, micro)
                     with accelerator.accumulate(self.learner):
                         learned = self.learner(batch)
                         loss, parts = total_loss(self.criterion, learned.image, batch["target"], learned.terms)

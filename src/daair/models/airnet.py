@@ -26,7 +26,8 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
-from daair.models.training import Learned, Stage, gathered
+from daair.models.processes import gathered
+from daair.models.training import Learned, Stage
 
 Positive = Annotated[int, Ge(1)]
 SLOPE = 0.1  # of every leaky ReLU

@@ -158,14 +158,15 @@ class DaAIR(nn.Module):
         return self.routed(x, labels).image
 
     def routed(self, x: Tensor, labels: Tensor | None = None) -> Learned:
-        """Restore as `forward` does; also return the gates and L_aux summed over the learners (0 but in training)."""
+        """Restore as `forward` does; also return the gates and L_aux of the learners (0 but in training)."""
         H, W = x.shape[-2:]
         feature, routings = self._features(x, labels)
         image = x + self.out(feature)[..., :H, :W].to(x.dtype)
         routings = [routing for routing in routings if routing is not None]
         if not routings:
             return Learned(image)
-        aux = torch.stack([routing.aux for routing in routings]).sum()
+        aux = torch.stack([routing.aux for routing in routings])
+        aux = aux.mean() if self._balance is None else self._balance(aux)
         return Learned(image, {"router": aux}, torch.stack([routing.gates for routing in routings]))
 
     @property
@@ -180,6 +181,11 @@ class DaAIR(nn.Module):
 
     def _routers(self) -> list[nn.Module]:
         return [m.router for m in self.modules() if isinstance(m, DaLe) and m.router is not None]
+
+    @property
+    def _balance(self) -> nn.Module | None:
+        """What makes L_aux of all learners: that of the first router, since one factory makes all alike."""
+        return getattr(next(iter(self._routers()), None), "balance", None)
 
     def _features(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, list[Routing | None]]:
         """Return the features (B, C, H, W) of `x` (B, 3, H, W), padded, and each learner's routing, encoder first."""
@@ -201,11 +207,13 @@ class DaAIR(nn.Module):
         return feature, routings
 
     def after_update(self) -> None:
-        """Make the parameter update [F, A], as it follows each optimizer step.
+        """Make the parameter update [F, A], as it follows each optimizer step, and begin a new balance of the experts.
 
-        It is a function of the parameters alone, so processes that hold equal parameters still do afterwards.
+        The update is a function of the parameters alone, so processes that hold equal parameters still do afterwards.
         """
         self._update_control(self.control.momentum)
+        if hasattr(self._balance, "after_update"):
+            self._balance.after_update()
 
     @torch.no_grad()
     def _update_control(self, momentum: float) -> None:

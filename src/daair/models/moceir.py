@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Len
 from torch import Tensor, nn
 
+from daair.models.balance import Balance, Scope, dense_shares
 from daair.models.layers import (
     RESTORMER_NORMS,
     Attention,
@@ -35,7 +36,7 @@ from daair.models.layers import (
     upsample,
 )
 from daair.models.published import BLOCK, Rules, rename
-from daair.models.router import Routing
+from daair.models.router import Routing, noise_like
 from daair.models.training import Learned
 
 Positive = Annotated[int, Ge(1)]
@@ -144,42 +145,30 @@ class ComplexityRouter(nn.Module):
         frequencies: channels of the frequency embedding.
         costs: parameters of each expert; divided by the greatest they are the buffer `complexity`.
         noise: standard deviation of the noise on the logits in training, in units of 1/N.
-        importance: weight of the importance within the balance loss.
-        load: the same for the load.
     """
 
-    def __init__(
-        self, channels: int, frequencies: int, costs: list[int], noise: float, importance: float, load: float
-    ) -> None:
+    def __init__(self, channels: int, frequencies: int, costs: list[int], noise: float) -> None:
         super().__init__()
         self.image = nn.Linear(channels, len(costs), bias=False)
         self.frequency = nn.Linear(frequencies, len(costs), bias=False)
         self.register_buffer("complexity", torch.tensor([cost / max(costs) for cost in costs]))
         self.noise = noise / len(costs)
-        self.importance, self.load = importance, load
 
     def forward(self, x: Tensor, frequency: Tensor) -> Routing:
-        """Route by features (B, C, H, W) and the frequency embedding (B, F)."""
+        """Route by features (B, C, H, W) and the frequency embedding (B, F); `aux` is the shares (2, N)."""
         with torch.autocast(x.device.type, enabled=False):
             pooled = x.float().mean(dim=(2, 3))
             logits = F.linear(pooled, self.image.weight.float())
             logits = logits + F.linear(frequency.float(), self.frequency.weight.float())
-            noisy = logits + self.noise * torch.randn_like(logits) if self.training and self.noise else logits
+            noisy = logits + self.noise * noise_like(logits) if self.training else logits
             gate, index = noisy.softmax(dim=1).max(dim=1, keepdim=True)
-            aux = self._balance(logits, noisy) if self.training else logits.new_zeros(())
+            aux = self._shares(logits, noisy) if self.training else logits.new_zeros(2, logits.shape[1])
         return Routing(index.squeeze(1), torch.zeros_like(logits).scatter(1, index, gate), aux)
 
-    def _balance(self, logits: Tensor, noisy: Tensor) -> Tensor:
-        """Return the balance loss: importance, biased by the complexity, and load."""
-        importance = logits.softmax(dim=1).sum(dim=0) * self.complexity.float()
-        bar = noisy.amax(dim=1, keepdim=True)
-        chance = torch.special.ndtr((logits - bar) / self.noise)
-        return self.importance * _squared_variation(importance) + self.load * _squared_variation(chance.mean(dim=0))
-
-
-def _squared_variation(x: Tensor) -> Tensor:
-    """Squared coefficient of variation of `x` (N,), sample variance."""
-    return (x.std() / (x.mean() + 1e-8)).square()
+    def _shares(self, logits: Tensor, noisy: Tensor) -> Tensor:
+        """Return what is balanced, (2, N): the importance is biased by the complexity, the load is not."""
+        complexity = self.complexity.float()
+        return dense_shares(logits, noisy, self.noise) * torch.stack([complexity, torch.ones_like(complexity)])
 
 
 class Mixture(nn.Module):
@@ -191,11 +180,11 @@ class Mixture(nn.Module):
         count: N.
         window: side of the first expert's windows in pixels.
         batch_mean: evaluate batches as the authors' code does.
-        router: arguments of the router after its first three.
+        noise: see `ComplexityRouter`.
     """
 
     def __init__(
-        self, channels: int, frequencies: int, count: int, window: int, batch_mean: bool, **router: float
+        self, channels: int, frequencies: int, count: int, window: int, batch_mean: bool, noise: float
     ) -> None:
         super().__init__()
         self.batch_mean = batch_mean
@@ -203,7 +192,7 @@ class Mixture(nn.Module):
             ComplexityExpert(channels, channels // 2 ** (count - 1 - i), window * 2**i) for i in range(count)
         )
         costs = [sum(p.numel() for p in expert.parameters()) for expert in self.experts]
-        self.router = ComplexityRouter(channels, frequencies, costs, **router)
+        self.router = ComplexityRouter(channels, frequencies, costs, noise)
         self.project = nn.Conv2d(channels, channels, 1, bias=False)
 
     def forward(self, x: Tensor, shared: Tensor, frequency: Tensor) -> tuple[Tensor, Routing]:
@@ -289,7 +278,8 @@ class MoCEIR(nn.Module):
         window: side of the first expert's windows in pixels; those of each further expert are twice as large.
         noise: standard deviation of the Gaussian noise on the logits in training, in units of 1/N.
         importance: weight of the importance, biased towards cheap experts, within the balance loss.
-        load: the same for the expected number of images of each expert.
+        load: the same for the expected part of the images that each expert gets.
+        scope: which images are balanced together, see `daair.models.balance.Balance`; the authors' code: `local`.
         batch_mean: in evaluation, send each image through all experts that its batch chose and take the mean, weighted
             by how many images chose each, as the authors' code does (checked for two images). To reproduce theirs.
 
@@ -310,6 +300,7 @@ class MoCEIR(nn.Module):
         noise: Annotated[float, Gt(0)] = 1.0,
         importance: Annotated[float, Ge(0)] = 0.5,
         load: Annotated[float, Ge(0)] = 0.5,
+        scope: Scope = "global",
         batch_mean: bool = False,
     ) -> None:
         super().__init__()
@@ -326,8 +317,7 @@ class MoCEIR(nn.Module):
             return TransformerBlock(widths[level], heads[level], expansion, bias=True)
 
         def decoder(level: int) -> DecoderBlock:
-            weights = {"noise": noise, "importance": importance, "load": load}
-            mixture = Mixture(widths[level], widths[3], expert_count, window, batch_mean, **weights)
+            mixture = Mixture(widths[level], widths[3], expert_count, window, batch_mean, noise)
             return DecoderBlock(widths[level], heads[level], expansion, mixture)
 
         def stage(make, level: int, depth: int) -> nn.ModuleList:
@@ -342,9 +332,10 @@ class MoCEIR(nn.Module):
         self.decoder = nn.ModuleList(stage(decoder, level, depth) for level, depth in enumerate(decoder_blocks))
         self.refinement = nn.Sequential(*stage(block, 0, refinement_blocks))
         self.out = nn.Conv2d(channels, 3, 3, padding=1, bias=False)
+        self.balance = Balance(importance, load, "mean", scope)
 
     terms = ("router",)
-    """The loss term beside that of the image: the balance loss."""
+    """The loss term beside that of the image: the mean balance loss of the decoder's blocks."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Restore `x` (B, 3, H, W), values in [0, 1]; the result has its shape and dtype and is not clamped."""
@@ -360,7 +351,12 @@ class MoCEIR(nn.Module):
         H, W = x.shape[-2:]
         feature, routings = self._features(pad_to_multiple(x, 8))
         image = x + self.out(feature)[..., :H, :W].to(x.dtype)
-        return Learned(image, {"router": balance_loss(routings)}, torch.stack([routing.gates for routing in routings]))
+        aux = self.balance(torch.stack([routing.aux for routing in routings]))
+        return Learned(image, {"router": aux}, torch.stack([routing.gates for routing in routings]))
+
+    def after_update(self) -> None:
+        """Begin a new balance of the experts, as it follows each optimizer step."""
+        self.balance.after_update()
 
     def _features(self, x: Tensor) -> tuple[Tensor, list[Routing]]:
         """Padded images (B, 3, H, W) -> features (B, C, H, W) and the routing of each decoder block."""
@@ -383,8 +379,3 @@ class MoCEIR(nn.Module):
     def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the authors' state dict under our names; one of ours comes back as it is."""
         return rename(state, RULES)
-
-
-def balance_loss(routings: list[Routing]) -> Tensor:
-    """Return the mean balance loss of the decoder's blocks; the paper adds 0.01 times it to the image loss."""
-    return torch.stack([routing.aux for routing in routings]).mean()

@@ -12,8 +12,10 @@ with
 
 It returns a `Routing`. The routers here look at the image-level feature, the mean of `features` over the pixels. All of
 it runs in float32 whatever the autocast precision: a rounded logit may flip the choice of an expert.
-Provenance: noisy top-1 and its balance losses follow Shazeer et al., "Outrageously Large Neural Networks" (ICLR 2017,
-arXiv 1701.06538, equations 4, 6-11), as MoCE-IR uses them [S]; that one expert sees the whole image is drawn [F].
+A router may have a member `balance`, a module that is given the `aux` of all learners, stacked (L, ...), and returns
+L_aux; without it L_aux is their mean. Its `after_update`, if there is one, is called after each update.
+Provenance: noisy top-1 follows Shazeer et al., "Outrageously Large Neural Networks" (ICLR 2017, arXiv 1701.06538,
+equation 4), as MoCE-IR uses it [S]; that one expert sees the whole image is drawn [F].
 """
 
 from typing import Annotated, NamedTuple
@@ -22,6 +24,9 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
+from daair.models.balance import Balance, Kind, Reduce, Scope, dense_shares, hard_shares
+from daair.models.processes import own_part
+
 
 class Routing(NamedTuple):
     """What a router decided for B images.
@@ -29,7 +34,8 @@ class Routing(NamedTuple):
     Attributes:
         index: (B,) int64, the one expert of each image; None when every expert is asked.
         gates: (B, N) float32, the weight of each expert's output; rows sum to at most 1.
-        aux: scalar float32, L_aux of this learner, to be minimised; 0 outside training.
+        aux: float32, of this learner and the same shape in all: L_aux, a scalar to be minimised, or what the router's
+            `balance` makes it of; 0 outside training.
     """
 
     index: Tensor | None
@@ -38,7 +44,7 @@ class Routing(NamedTuple):
 
 
 class Top1(nn.Module):
-    """Noisy top-1 router with importance and load losses; the default.
+    """Noisy top-1 router with importance and load losses (see `daair.models.balance`); the default.
 
     Args:
         channels: C.
@@ -46,8 +52,13 @@ class Top1(nn.Module):
         noise: standard deviation of the Gaussian noise on the logits in training, in units of 1/N [S].
         weight_by_gate: multiply the expert's output by its softmax weight, so that the image loss trains the router
             [S]; with false only L_aux does.
-        importance: weight of the squared coefficient of variation of the summed gates, within L_aux [S].
-        load: the same for the expected number of images of each expert [S].
+        importance: weight of the squared coefficient of variation of the mean gates, within L_aux [S].
+        load: the same for the expected part of the images that each expert gets [S].
+        balance: what is balanced: the dense, clean gates, with the expert's own draw in the threshold (`dense`, [S]),
+            or the gates of the chosen experts, without it (`hard`, Shazeer et al.).
+        reduce: L_aux of the network is the `mean` [S] or the `sum` over its learners.
+        scope: balance the images of an update over all processes together (`global`), or those of each process and
+            micro-batch for themselves (`local`, [S]).
     """
 
     def __init__(
@@ -58,33 +69,25 @@ class Top1(nn.Module):
         weight_by_gate: bool = True,
         importance: Annotated[float, Ge(0)] = 0.5,
         load: Annotated[float, Ge(0)] = 0.5,
+        balance: Kind = "dense",
+        reduce: Reduce = "mean",
+        scope: Scope = "global",
     ) -> None:
         super().__init__()
         self.linear = nn.Linear(channels, count)
         self.noise = noise / count
         self.weight_by_gate = weight_by_gate
-        self.importance, self.load = importance, load
+        self.shares = hard_shares if balance == "hard" and count > 1 else dense_shares
+        self.balance = Balance(importance, load, reduce, scope)
 
     def forward(self, features: Tensor, image: Tensor | None = None, labels: Tensor | None = None) -> Routing:
-        """Route by the mean of `features` (B, C, h, w); `image` and `labels` are not looked at."""
+        """Route by the mean of `features` (B, C, h, w); `aux` is the learner's shares (2, N)."""
         logits = _logits(self.linear, features)
-        noisy = logits + self.noise * torch.randn_like(logits) if self.training else logits
-        probabilities = noisy.softmax(dim=1)
-        gate, index = probabilities.max(dim=1, keepdim=True)
-        aux = self._balance(logits, noisy, probabilities, index) if self.training else logits.new_zeros(())
+        noisy = logits + self.noise * noise_like(logits) if self.training else logits
+        gate, index = noisy.softmax(dim=1).max(dim=1, keepdim=True)
+        aux = self.shares(logits, noisy, self.noise) if self.training else logits.new_zeros(2, logits.shape[1])
         weight = gate if self.weight_by_gate else torch.ones_like(gate)
         return Routing(index.squeeze(1), torch.zeros_like(logits).scatter(1, index, weight), aux)
-
-    def _balance(self, logits: Tensor, noisy: Tensor, probabilities: Tensor, index: Tensor) -> Tensor:
-        if logits.shape[1] == 1:
-            return 0 * logits.sum()  # not a constant: distributed training waits for every parameter's gradient
-        chosen = torch.zeros_like(probabilities).scatter(1, index, 1.0)
-        best_two = noisy.topk(2, dim=1).values
-        # The bar expert i must pass if only its own noise were drawn anew: the best of the others (equation 9).
-        bar = torch.where(chosen > 0, best_two[:, 1:], best_two[:, :1])
-        chance = torch.special.ndtr((logits - bar) / self.noise)
-        importance = _squared_variation((chosen * probabilities).sum(dim=0))
-        return self.importance * importance + self.load * _squared_variation(chance.sum(dim=0))
 
 
 class Soft(nn.Module):
@@ -147,6 +150,6 @@ def _logits(linear: nn.Linear, features: Tensor) -> Tensor:
         return nn.functional.linear(features.float().mean(dim=(2, 3)), linear.weight.float(), linear.bias.float())
 
 
-def _squared_variation(x: Tensor) -> Tensor:
-    """Return the squared coefficient of variation of `x` (N,), population variance: 0 where all are equal."""
-    return x.var(correction=0) / (x.mean().square() + 1e-10)
+def noise_like(logits: Tensor) -> Tensor:
+    """Return standard normal noise for `logits` (B, N) that does not depend on which process has which image."""
+    return own_part(len(logits), lambda images: torch.randn_like(logits.new_empty(images, logits.shape[1])))

@@ -18,10 +18,11 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt, Lt, MinLen
-from timm.layers import DropPath, trunc_normal_
+from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
 from daair.models.layers import pad_to_multiple
+from daair.models.processes import own_part
 
 Positive = Annotated[int, Ge(1)]
 MEAN = (0.4488, 0.4371, 0.4040)  # of the red, green and blue values of DIV2K, which the network subtracts
@@ -56,6 +57,22 @@ class WindowAttention(nn.Module):
             scores = scores.masked_fill(apart[:, None], float("-inf"))
         out = scores.softmax(dim=-1).to(value.dtype) @ value
         return self.project(out.transpose(-3, -2).flatten(-2))
+
+
+class DropPath(nn.Module):
+    """Leave a branch out for some images in training (Huang et al., ECCV 2016), the same in any number of processes."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, ...) -> (B, ...), of the same expectation."""
+        if not self.training or self.rate == 0:
+            return x
+        ones = [1] * (x.dim() - 1)
+        kept = own_part(len(x), lambda images: x.new_empty(images, *ones).bernoulli_(1 - self.rate))
+        return x * kept / (1 - self.rate)
 
 
 class Block(nn.Module):

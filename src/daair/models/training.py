@@ -15,8 +15,10 @@ on the image loss alone. One that needs more has some of these members; the engi
 
 A batch holds `input` and `target`, (B, 3, H, W) in [0, 1], and `label`, (B,) int64, the number of the degradation; with
 two views `input2` and `target2` as well. `learn` is called in training only, with a process's share of the batch;
-`gathered` brings together what all processes have. `after_update` must do the same in every process. In training
-`routed` is given the labels whether they are needed or not.
+`daair.models.processes` has what processes do together: `gathered` brings together what all have, and `own_part` draws
+random numbers that do not depend on how images are shared out. PyTorch's own, such as those of dropout, are the same in
+all processes. `after_update` must do the same in every process. In training `routed` is given the labels whether they
+are needed or not.
 What a user may want to change, such as the length of a stage, is an argument of the network (a `Stage` can be one).
 
 Shape legend: B images, H x W pixels, L learners, N experts.
@@ -27,7 +29,6 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Annotated, NamedTuple
 
-import torch
 from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
@@ -179,13 +180,3 @@ def check(network: nn.Module, freeze: Sequence[str] = (), processes: int = 1) ->
 
 def _meant(pattern: str, names: Collection[str]) -> str:
     return suggestion(pattern, [*names, *{f"{name.partition('.')[0]}.*" for name in names if "." in name}])
-
-
-def gathered(x: Tensor) -> Tensor:
-    """Return the `x` (B, ...) of all processes, one behind the other; without gradient."""
-    x = x.detach()
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return x
-    shares = [torch.empty_like(x) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(shares, x.contiguous())
-    return torch.cat(shares)
