@@ -89,7 +89,7 @@ def test_signal_checkpoints_and_the_same_command_goes_on(
     record = only_run(tmp_path)
     assert record.status().state == "interrupted", output
     step = int(list(record.checkpoints.iterdir())[0].name.removeprefix("step-"))
-    assert f"{number.name}: stopped after step {step}, checkpoint written" in output
+    assert f"{number.name}: stopped after step {step}, a checkpoint was written" in output
     assert record.status().step == step and record.weights_file.is_file()
     if processes == 1:
         assert process.returncode == 128 + number

@@ -103,7 +103,7 @@ def test_a_training_says_once_that_it_trains_on_test_scenes(root: Path, tmp_path
     told = [line for line in output.splitlines() if "scenes of" in line]
     assert told == [
         "warning: 1 scenes of mcmaster/test are in clean/train (train/clean/train0.png shows denoising/mcmaster/2.jpg):"
-        " figures on them say nothing; task=verify lists all"
+        " results on them are not valid; task=verify lists all"
     ]
 
 

@@ -127,7 +127,7 @@ def warn_of_leaks(cfg: "Config", reporter: Reporter, used: Iterable[Path] | None
         file, other = (relative_to_root(path, Path(root)) for path in shared.pairs[0])
         reporter.say(
             f"warning: {shared.scenes} scenes of {shared.second} are in {shared.first} ({file} shows {other}): "
-            "figures on them say nothing; task=verify lists all"
+            "results on them are not valid; task=verify lists all"
         )
     if unseen:
         reporter.say(f"{unseen} pictures were not compared with test scenes yet; task=verify compares all")

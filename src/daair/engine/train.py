@@ -1,7 +1,7 @@
-"""Trains: the loop, and what stands around it. `python run.py` ends up in `train`.
+"""Train a network; `python run.py` calls `train`.
 
-The loop is a function of the step: which samples, which noise and which learning rate an update sees depends on its
-number alone. That is why a killed run, started again, ends with the same weights to the last bit (on a CPU).
+The samples, noise and learning rate of an update depend on its number alone. A killed run that is started again
+therefore ends with the same weights to the last bit (on a CPU).
 """
 
 import contextlib
@@ -40,16 +40,16 @@ from daair.runs.record import Record
 
 
 def train(job: Job) -> int:
-    """Train, evaluate and record one run, or go on with it where it stopped; return the exit status."""
+    """Train, evaluate and record one run, or resume it, and return the exit status."""
     cfg = job.config
     accelerator = make_accelerator(cfg, training=True)
     reporter = Reporter(accelerator.is_main_process)
-    mix = prepared_mix(cfg, reporter)  # what cannot be trained on fails here, before the run's folder exists
+    mix = prepared_mix(cfg, reporter)  # unusable data fail here, before the run's folder exists
     record = Record(job.folder, writer=accelerator.is_main_process)
     with record.lock():
         check_same_data(record, mix)
         if record.status().state == "done":
-            reporter.say(f"{record.folder} is done, not trained again")
+            reporter.say(f"{record.folder} is done; it is not trained again")
             return finish(Session(cfg, record, accelerator, reporter), mix.labels)
         reporter.say(f"run {record.folder}")
         for line in data_lines(mix, cfg.train.batch_size * cfg.train.accumulation, cfg.train.steps):
@@ -65,7 +65,7 @@ def train(job: Job) -> int:
             return exit_code
         except BaseException as error:
             state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            with contextlib.suppress(UserError, OSError):  # on a full disk not even that can be noted
+            with contextlib.suppress(UserError, OSError):  # on a full disk the state cannot be written either
                 record.update(state=state, message=reason(error))
             raise
         finally:
@@ -74,7 +74,7 @@ def train(job: Job) -> int:
 
 
 def mirror_of(cfg: Config, record: Record, reporter: Reporter) -> Mirror:
-    """Return the run in Weights & Biases, with what is known at its start; off in all processes but the main one."""
+    """Return the run's mirror in Weights & Biases with its config; it is disabled in all processes but the main one."""
     mirror = Mirror(
         record.folder,
         mode=cfg.logger.mode if record.writer else "disabled",
@@ -94,8 +94,8 @@ class Trainer:
     """The network of one run, and the loop over its updates.
 
     Args:
-        session: what surrounds it.
-        mix: where samples come from.
+        session: The run's config, record and processes.
+        mix: The training and validation data.
     """
 
     def __init__(self, session: Session, mix: Mix) -> None:
@@ -108,13 +108,13 @@ class Trainer:
         self.model = model.to(self.accelerator.device)
         if cfg.train.channels_last:
             for tensor in (*self.model.parameters(), *self.model.buffers()):
-                if tensor.dim() == 4:  # `Module.to` tries five dimensions too, such as PromptIR's prompts, and fails
+                if tensor.dim() == 4:  # `Module.to` fails at five dimensions, such as PromptIR's prompts
                     tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
         self.ema = ModelEmaV3(self.model, decay=cfg.train.ema_decay, use_warmup=True)
         self.criterion = components.build(cfg.loss).to(self.accelerator.device)
         self.spans = spans(model, cfg.train)
         self.frozen = [p for name, p in model.named_parameters() if training.matches(name, cfg.train.freeze)]
-        self.epoch = sum(mix.samples().values())  # samples in it
+        self.epoch = sum(mix.samples().values())  # samples of an epoch
 
     def complete(self) -> int:
         """Train what is missing, then evaluate; return the exit status."""
@@ -150,7 +150,7 @@ class Trainer:
                 self.after_update()
                 self.ema.update(self.model, step + 1)
                 tracked[-1]["grad_norm"] = norm
-                weight_norm = nn.utils.get_total_norm(self.model.parameters())  # a checkpoint holds finite weights
+                weight_norm = nn.utils.get_total_norm(self.model.parameters())  # no checkpoint with infinite weights
                 signum, diverged = stop.agreed(bad=not torch.isfinite(loss.detach() + norm + weight_norm).item())
                 if diverged:
                     raise UserError(self.explain_divergence(step + 1, loss, norm, weight_norm, labels))
@@ -161,7 +161,7 @@ class Trainer:
         return 0
 
     def updates(self, first: int) -> Iterator[int]:
-        """Yield the number of each update from `first` on, and enter the stage that it belongs to."""
+        """Yield the numbers of the updates from `first` on; each stage is entered before its first update."""
         for span in self.spans:
             start = max(first, span.first)
             if start < span.stop:
@@ -171,9 +171,9 @@ class Trainer:
                 yield from range(start, span.stop)
 
     def enter(self, span: Span) -> None:
-        """Begin a stage: mark what it trains, with an optimizer and a schedule of its own."""
+        """Begin a stage: mark its trainable parameters and make its optimizer and schedule."""
         if self.span is not None:
-            self.accelerator.free_memory()  # forgets the stage before
+            self.accelerator.free_memory()  # drops the optimizer of the stage before
         self.span = span
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name in span.trainable)
@@ -210,9 +210,9 @@ class Trainer:
 
     @torch.no_grad()
     def after_update(self) -> None:
-        """Let the network do what it does after an update, and keep the processes' networks equal."""
+        """Call the network's `after_update`, keep frozen parameters fixed, and make buffers equal in all processes."""
         if hasattr(self.model, "after_update"):
-            kept = [parameter.clone() for parameter in self.frozen]  # it may move what has no gradient
+            kept = [parameter.clone() for parameter in self.frozen]  # the hook may change parameters without a gradient
             self.model.after_update()
             for parameter, value in zip(self.frozen, kept, strict=True):
                 parameter.copy_(value)
@@ -223,7 +223,7 @@ class Trainer:
                 buffer.copy_(value)
 
     def start_from(self, model: nn.Module, path: str) -> None:
-        """Load the weights that the run starts from; a resumed run does not read them again."""
+        """Load the weights of `train.init`; a resumed run takes its checkpoint instead."""
         file = checkpoint.find_weights(path, "train.init")
         try:
             notes = checkpoint.load_weights(model, file, self.cfg.train.init_strict)
@@ -236,7 +236,7 @@ class Trainer:
         self.record.summarise(init=str(file), init_digest=file_digest(file))
 
     def resume(self) -> int:
-        """Go back to the newest checkpoint; return its step."""
+        """Load the newest checkpoint and return its step."""
         self.span: Span | None = None
         step = checkpoints.newest_step(self.record.checkpoints)
         if step:
@@ -245,17 +245,17 @@ class Trainer:
             self.schedule.step_update(step - self.span.first)
             self.session.reporter.say(f"resuming at step {step} of {self.cfg.train.steps}")
         self.record.rewind(step)
-        self.seconds = self.record.summary().get("seconds", 0.0) if step else 0.0  # in the loop, up to that checkpoint
+        self.seconds = self.record.summary().get("seconds", 0.0) if step else 0.0  # time in the loop before `step`
         self.session.mirror.catch_up(self.record.metrics())
         return step
 
     def after_step(self, step: int, tracked: list[dict[str, Tensor]], bar: ProgressBar, stopping: bool) -> None:
-        """Do what is due after `step` updates: a line of metrics (of `tracked`), a validation, a checkpoint."""
+        """Log metrics (the means of `tracked`), validate and write checkpoints if they are due after `step` updates."""
         cfg, last, images = self.cfg.train, step == self.cfg.train.steps, self.span.images(step)
         if step % cfg.log_every == 0 or last:
             values = {f"train/{name}": value for name, value in _means(tracked).items()}
             values |= {"train/lr": self.learning_rate, "train/images_per_second": bar.rate}
-            values["train/waiting"] = self.batches.share()  # part of the time since the last line
+            values["train/waiting"] = self.batches.share()  # fraction of the time since the last line
             values["train/epoch"] = images / self.epoch
             tracked.clear()
             self.record.log(step, values)
@@ -263,8 +263,8 @@ class Trainer:
         if step % cfg.validate_every == 0 or last:
             validate(self.ema.module, self.mix, self.session, step)
         if step % cfg.checkpoint_every == 0 or last or stopping:
-            # Weights first: a run killed in between goes on from the checkpoint before and writes them again. The other
-            # way round, one killed after its last checkpoint would be evaluated with the weights of the one before.
+            # Weights are written first: a run killed in between resumes from the checkpoint before and writes them
+            # again. In the other order, a run killed after its last checkpoint would evaluate older weights.
             if self.accelerator.is_main_process:
                 checkpoint.save(self.record.folder, self.ema.module, self.cfg.model, self.mix.labels, step)
             checkpoints.save(self.accelerator, self.ema.module, self.record.checkpoints, step, cfg.keep)
@@ -273,17 +273,17 @@ class Trainer:
             self.record.summarise(seconds=round(seconds, 2), images_per_second=round(images / seconds, 3))
 
     def interrupted(self, step: int, signum: int) -> int:
-        """Note that the run was told to stop; return the shell's exit status for that signal."""
+        """Record that a signal stopped the run, and return the shell's exit status for that signal."""
         name = signal.Signals(signum).name
         self.record.update(state="interrupted", message=f"stopped by {name} after step {step}")
-        text = f"stopped after step {step}, checkpoint written; the same command goes on from there"
+        text = f"stopped after step {step}, a checkpoint was written; the same command resumes there"
         self.session.reporter.say(f"{name}: {text}")
         return 128 + signum
 
     def explain_divergence(
         self, step: int, loss: Tensor, norm: Tensor, weight_norm: Tensor, labels: list[Tensor]
     ) -> str:
-        """Return which step, what was in its batch (of all processes, which must all call this), what is left."""
+        """Return a message with the step, the norms, the batch of all processes (all must call this) and the remedy."""
         everywhere = self.accelerator.gather(torch.cat(labels))
         names = Counter(self.mix.labels[i] for i in everywhere.tolist())
         batch = ", ".join(f"{count} x {name}" for name, count in sorted(names.items()))
@@ -297,7 +297,7 @@ class Trainer:
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate of the next update."""
+        """Return the learning rate of the next update."""
         return self.optimizer.param_groups[0]["lr"]
 
 

@@ -1,1 +1,1 @@
-"""The tasks of the command line, one file each; `task=NAME` picks one."""
+"""The tasks of the command line, one file each; `task=NAME` selects one."""

@@ -1,13 +1,13 @@
-"""`task=collate study=NAME`: a study's runs as one frame and as the table of a paper, beside the runs.
+"""`task=collate study=NAME`: write a study's runs as one frame and as a table for a paper, beside the runs.
 
     <paths.runs>/<study>/
         runs.parquet, runs.csv                       a row per run, benchmark, protocol and image (report/frame.py)
-        table.md, table.tex, table.html              the table, with what must be known to read it
-        table.csv                                    every number in it, intervals and tests too (report/table.py)
-        figures/*.pdf, *.png                         what the data supports (report/figures)
+        table.md, table.tex, table.html              the table and its notes
+        table.csv                                    every number of the table, intervals and tests (report/table.py)
+        figures/*.pdf, *.png                         the figures that the data supports (report/figures)
         report.html                                  all of it on one page (report/html.py)
 
-The runs' folders are only read. The frame is written even if the figures do not compare and the table is refused.
+The runs' folders are only read. The frame is written even if the table is refused because runs are not comparable.
 """
 
 import json
@@ -38,29 +38,29 @@ if TYPE_CHECKING:
     from daair.config.schema import Config
 
 LISTED = 10
-"""Folders left out that are printed; the count says how many more there are."""
+"""Most left-out folders that are printed; the rest is counted."""
 
 MANY = 100
-"""Variants up to which there are figures and a report: beyond, no picture would show them."""
+"""Most variants for which figures and a report are made; more could not be distinguished in them."""
 
 WIDE = 250
-"""Columns of a table in a file or pipe; none is wider than it needs."""
+"""Largest width of a table in a file or pipe, in characters."""
 
 ROWS = 20_000
-"""Rows of the frame that are made into text at a time."""
+"""Rows of the frame that are converted to text at a time."""
 
 WRITERS = 2
-"""Threads that do so; Arrow works outside of Python's lock."""
+"""Threads that convert rows to text; Arrow releases Python's lock meanwhile."""
 
 DEFAULTS: dict[str, Any] = {"columns": ["benchmark"], "metrics": ["psnr", "ssim"], "published": []}
-"""What `collate` means where neither the command nor the study says anything; conf/config.yaml tells."""
+"""Defaults of `collate` if neither the command nor the study gives a value; documented in conf/config.yaml."""
 
 
 def collate(job: "Job") -> int:
-    """Make the table of `job.config.study`, print it and name the files; returns the exit status.
+    """Write and print the table of `job.config.study`, print the names of the files, and return the exit status.
 
     Raises:
-        UserError: there are no runs, or figures that do not compare; the text says which and what to do.
+        UserError: There are no runs, or they are not comparable; the message names them and a remedy.
     """
     cfg = job.config
     reporter = Reporter()
@@ -85,7 +85,7 @@ def collate(job: "Job") -> int:
 
 
 def settings(cfg: "Config", collated: Collated, runs: Path) -> dict[str, Any]:
-    """The keys of `collate`, `question` and `benchmarks`: as the command says, else as the study's newest run says."""
+    """Return `collate`'s keys, `question` and `benchmarks`: from the command, else from the study's newest run."""
     started = collated.runs["started"].astype("str")
     newest = collated.runs["run"][started.fillna("").argmax()]
     frozen = Record(runs / newest).config() if (runs / newest).is_dir() else {}
@@ -102,16 +102,16 @@ def settings(cfg: "Config", collated: Collated, runs: Path) -> dict[str, Any]:
 
 
 def of_mixes(runs: pd.DataFrame) -> list[str] | None:
-    """The benchmarks that the runs' mixes name, as a run has them that names none itself; None where mixes do not.
+    """Return the benchmarks of the runs' mixes; None if the mixes name none.
 
-    What a run was evaluated on later does not change its study's table unless it is asked for.
+    They are the default, so that later evaluations of a run on other benchmarks do not change its study's table.
     """
     named = runs["mix.benchmarks"].dropna().unique() if "mix.benchmarks" in runs else []
     return list(dict.fromkeys(name for text in named for name in json.loads(text))) or None
 
 
 def table_spec(cfg: "Config", asked: dict[str, Any]) -> TableSpec:
-    """Return what the table shows."""
+    """Return the contents of the table."""
     return TableSpec(
         rows=tuple(asked["rows"] or ()),
         columns=tuple(asked["columns"]),
@@ -125,7 +125,7 @@ def table_spec(cfg: "Config", asked: dict[str, Any]) -> TableSpec:
 
 
 def write_frame(collated: Collated, folder: Path) -> list[Path]:
-    """Write runs.parquet and runs.csv, some runs at a time, so that the memory does not grow with their number."""
+    """Write runs.parquet and runs.csv in portions, so that memory does not grow with the number of runs."""
     counts = collated.images["run"].cat.codes.value_counts().reindex(collated.runs.index, fill_value=0).clip(lower=1)
     portions = [group.index for _, group in counts.groupby((counts.cumsum() - 1) // ROWS)]
     files = [folder / "runs.parquet", folder / "runs.csv"]
@@ -141,7 +141,7 @@ def write_frame(collated: Collated, folder: Path) -> list[Path]:
 
         with pa.parquet.ParquetWriter(parquet, schema) as columns, open(text, "wb") as lines, Threads(WRITERS) as pool:
             pa.csv.write_csv(plain.empty_table(), lines)
-            for first in range(0, len(portions), WRITERS):  # not all at once, or what is not yet written piles up
+            for first in range(0, len(portions), WRITERS):  # a few at a time, so that results do not pile up
                 for table, part in pool.map(as_text, portions[first : first + WRITERS]):
                     columns.write_table(table)
                     lines.write(part)
@@ -149,7 +149,7 @@ def write_frame(collated: Collated, folder: Path) -> list[Path]:
 
 
 def write_table(table: StudyTable, blocks: list[writers.Block], notes: list[str], folder: Path) -> list[Path]:
-    """Write the table in all formats."""
+    """Write the table in all formats and return the files."""
     title = table.question or table.name
     texts = {
         "table.md": writers.to_markdown(blocks, notes, title),
@@ -163,7 +163,7 @@ def write_table(table: StudyTable, blocks: list[writers.Block], notes: list[str]
 
 
 def show(table: StudyTable, blocks: list[writers.Block], notes: list[str], reporter: Reporter) -> None:
-    """Print the table."""
+    """Print the table and its notes."""
     reporter.say(table.question or table.name)
     for block in blocks:
         writers.show(block, reporter.console if reporter.console.is_terminal else Console(width=WIDE))
@@ -180,7 +180,7 @@ def illustrate(
     folder: Path,
     reporter: Reporter,
 ) -> list[Path]:
-    """Draw the figures that the study supports, and write the report."""
+    """Draw the figures that the study supports, write the report, and return the files."""
     spec = table.spec
     if spec.benchmarks is not None:
         collated = replace(collated, images=collated.images[collated.images["benchmark"].isin(spec.benchmarks)])
@@ -194,7 +194,7 @@ def illustrate(
 
 
 def commands(collated: Collated, runs: Path) -> dict[str, str]:
-    """Return the command that makes each variant's runs again, where a run has noted the overrides it was given."""
+    """Return the command that reproduces each variant's runs, if one of its runs has recorded its overrides."""
     found = {}
     for variant, group in collated.runs.groupby("variant", observed=True):
         given = (Record(runs / run).overrides() for run in group["run"])

@@ -1,4 +1,4 @@
-"""`task=evaluate`: measures a network on benchmarks; see `daair.engine.evaluate` for its rows."""
+"""`task=evaluate`: measure a network on benchmarks; `daair.engine.evaluate` describes the rows."""
 
 import hashlib
 from collections.abc import Callable
@@ -24,12 +24,13 @@ from daair.runs.record import Record
 def evaluate(job: Job) -> int:
     """Measure `job.config.checkpoint` on `job.config.benchmarks`; return the exit status.
 
-    The rows go to the folder `output`. By default those of a run are merged into its own results.csv, those of a
-    lone file go to `<paths.runs>/evaluate/<file>-<digest>/`, of a method without weights to `.../<name>/`: one folder
-    for each network, however many files are called model.safetensors.
+    The rows are written to the folder `output`. By default the rows of a run are merged into its own results.csv, those
+    of a single file are written to `<paths.runs>/evaluate/<file>-<digest>/` and those of a method without weights to
+    `<paths.runs>/evaluate/<name>/`. The digest gives every network its own folder, even if all files are called
+    model.safetensors.
 
     Raises:
-        UserError: nothing to load, unknown benchmarks, missing data.
+        UserError: There is nothing to load, a benchmark is unknown, or data are missing.
     """
     cfg = job.config
     accelerator = make_accelerator(cfg)
@@ -55,7 +56,7 @@ def load_network(cfg: Config, say: Callable[[str], None]) -> tuple[nn.Module, Pa
     """Return the network to evaluate, and the folder for its rows.
 
     Raises:
-        UserError: there are no weights, or not those of this network.
+        UserError: There are no weights, or they do not fit the network.
     """
     if cfg.checkpoint is None:
         model = checkpoint.build(cfg.model)

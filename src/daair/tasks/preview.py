@@ -1,7 +1,7 @@
-"""`task=preview`: a mix's degradations as one picture: a row for each, clean | weak | medium | strong.
+"""`task=preview`: show a mix's degradations in one image, a row for each: clean | weak | medium | strong.
 
-The photograph is degraded whole, many times; the draws at the 90, 50 and 10 % quantiles of input PSNR are shown (see
-`daair.data.strength`), cut to a window in the middle and not scaled. The same command writes the same picture.
+A photograph is degraded many times as a whole. The draws at the 90, 50 and 10 % quantiles of input PSNR are shown (see
+`daair.data.strength`), cropped to a window in the middle and not scaled. The same command writes the same image.
 """
 
 from collections.abc import Mapping
@@ -27,14 +27,14 @@ NOT_PARAMETERS = {"_target_", "_partial_", "_convert_", "_recursive_"}
 
 
 def preview(job: "Job") -> int:
-    """Write the contact sheet to `job.config.output` and print its figures as a table.
+    """Write the contact sheet to `job.config.output` and print the input PSNRs as a table.
 
     Returns:
         Exit status 0.
 
     Raises:
         UserError: The photograph cannot be read, the mix lacks its data, a degradation fails or does not return an
-            image, or the picture cannot be written.
+            image, or the file cannot be written.
     """
     cfg = job.config
     path = Path(cfg.output or Path(cfg.paths.runs) / "preview" / f"{cfg.mix.get('name', 'mix')}.png")
@@ -71,7 +71,7 @@ def preview(job: "Job") -> int:
 
 
 def chosen(cfg: "Config", composer: "Composer") -> dict[str, Mapping[str, Any]]:
-    """Return config nodes of the degradations to show, by name; those of the mix keep what the user has set in them."""
+    """Return the config nodes of the degradations to show, by name; those of the mix keep the user's settings."""
     own = {name: task["degrade"] for name, task in cfg.mix["tasks"].items() if task.get("degrade") is not None}
     if cfg.preview.degradations is None:
         if not own:
@@ -101,7 +101,7 @@ def clean_photograph(cfg: "Config") -> tuple[str, np.ndarray]:
 
 
 def parameters(node: Mapping[str, Any]) -> str:
-    """Return a degradation's parameters as text: "angle -30..30, width 2"; of a composition, step by step."""
+    """Return a degradation's parameters as text: `angle -30..30, width 2`; a composition is listed step by step."""
     texts = []
     for name, value in node.items():
         if name in NOT_PARAMETERS:
@@ -117,7 +117,7 @@ def parameters(node: Mapping[str, Any]) -> str:
 
 
 def window(image: np.ndarray, size: int | None) -> np.ndarray:
-    """Return the middle `size` x `size` pixels of an image (H, W, 3), or as many as it has; None keeps all."""
+    """Return the middle `size` x `size` pixels of an image (H, W, 3), or all if it is smaller; None keeps all."""
     height, width = image.shape[:2]
     top, left = max(0, height - (size or height)) // 2, max(0, width - (size or width)) // 2
     return image[top : top + (size or height), left : left + (size or width)]

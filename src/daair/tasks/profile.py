@@ -1,17 +1,17 @@
-"""`task=profile`: what models cost, side by side: parameters, MACs, latency, peak memory.
+"""`task=profile`: compare the costs of models: parameters, MACs, latency, peak memory.
 
-The models take turns, one forward pass each per round, so that a machine that is busy or throttles slows all of them
-and not just one. How each column is measured:
+The models take turns, one forward pass each per round, so that a busy or throttled machine slows all of them alike. The
+columns are measured as follows:
 
 - *parameters*: in millions; structural zeros (padding of experts of unequal rank) are not counted.
-- *MACs*: multiply-accumulates of one image in units of 10^9: half the operations that torch's flop counter sees. It
-  knows convolutions and matrix products; FFTs, norms, and everything element-wise count as nothing.
+- *MACs*: multiply-accumulates of one image in units of 10^9: half the operations counted by torch's flop counter, which
+  counts convolutions and matrix products but no FFTs, norms and element-wise operations.
 - *latency*: milliseconds per image of a forward pass in eval mode without gradients: median and quartiles over rounds.
-- *memory*: peak in MiB of one forward pass: the model's own parameters and buffers, plus the most that was allocated at
-  once on top of what was there before. On CUDA from the allocator's statistics, on the CPU from the allocations that
-  the torch profiler records; scratch memory that libraries take from elsewhere is not in it.
-- *step*, with `profile.train_size`: the same two for an update in training mode: forward pass, loss, backward pass and
-  optimizer, in float32, on random crops of that side; its memory includes gradients and the optimizer's state.
+- *memory*: peak in MiB of one forward pass: the model's parameters and buffers, and the largest sum of allocations
+  during the pass, from the allocator's statistics on CUDA and from the torch profiler on the CPU. Scratch memory that
+  libraries take from elsewhere is not included.
+- *step*, with `profile.train_size`: time and memory of an update in training mode: forward pass, loss, backward pass
+  and optimizer, in float32, on random crops of that size; the memory includes gradients and the optimizer's state.
 """
 
 import statistics
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from daair.config.schema import Config, Profile
 
 COLUMNS = ("model", "parameters_m", "gmacs", "latency_ms", "latency_q1_ms", "latency_q3_ms", "memory_mib")
-"""Columns of `measure`; those that follow in the CSV describe the circumstances."""
+"""Columns of `measure`; further columns in the CSV describe the machine and the settings."""
 
 STEP_COLUMNS = ("step_ms", "step_q1_ms", "step_q3_ms", "step_memory_mib")
 """Columns of `measure_steps`."""
@@ -89,7 +89,7 @@ def profile(job: "Job") -> int:
 def model_config(cfg: "Config", name: str, composer: "Composer") -> dict[str, Any]:
     """Return the `model` config of the option `name`, with those parts of `cfg` that it has, such as the router.
 
-    The option that `cfg` itself was composed with keeps the keys that the user set, such as `model.channels=48`.
+    If `cfg` itself was composed with this option, the keys that the user set are kept, such as `model.channels=48`.
     """
     if cfg.choices.get("model") == name:
         return cfg.model
@@ -109,18 +109,18 @@ def measure(
     repeats: int = 10,
     device: torch.device | str = "cpu",
 ) -> pd.DataFrame:
-    """Measure the forward passes of models side by side.
+    """Measure the forward passes of models in turns.
 
     Args:
-        models: The networks by name; they are moved to the device, in eval mode. One that needs labels is given 0.
+        models: The networks by name; they are moved to the device, in eval mode. Those that need labels are given 0.
         size: Height and width of the input in pixels.
         batch_size: Images per forward pass.
-        repeats: Rounds in which every model runs once, after one round of warm-up.
-        device: Where to run.
+        repeats: Rounds in which every model runs once, after one warm-up round.
+        device: The device to run on.
 
     Returns:
-        One row per model in the given order, columns `COLUMNS`. A model that fails has a row with an `error`
-        and nothing measured; the column exists only then.
+        One row per model in the given order, with columns `COLUMNS`. A model that fails has a row with an `error` and
+        no values; the column exists only then.
     """
     device = torch.device(device)
     x = torch.rand(batch_size, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
@@ -151,14 +151,14 @@ def measure_steps(
     options: "Profile",
     device: torch.device,
 ) -> pd.DataFrame:
-    """Measure updates of models side by side, of which each is a network's last stage; rows as those of `measure`.
+    """Measure updates of models in turns, each in its last stage; return rows like those of `measure`.
 
     Args:
         models: The networks by name, on the device; their weights change.
-        loss: Node of the image loss.
-        optimizer: Node of the optimizer.
-        options: Size of crops, crops of an update, rounds.
-        device: Where the networks are.
+        loss: Config node of the image loss.
+        optimizer: Config node of the optimizer.
+        options: Crop size, crops of an update, rounds.
+        device: The device of the networks.
     """
     rows: dict[str, dict[str, Any]] = {}
     steps = {}
@@ -176,7 +176,7 @@ def measure_steps(
 
 
 def merge(forward: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
-    """Return the tables of `measure` and `measure_steps` as one; an error of either is the row's."""
+    """Return the tables of `measure` and `measure_steps` as one; an error in either becomes the row's error."""
     table = forward.merge(steps, on="model", how="left", suffixes=("", "_of_step"))
     if "error_of_step" in table:
         table["error"] = table["error"].fillna(table.pop("error_of_step"))
@@ -184,7 +184,7 @@ def merge(forward: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
 
 
 def _milliseconds(seconds: Sequence[float], images: int) -> tuple[float, float, float]:
-    """Return the median and the quartiles of `seconds`, each for one of `images`, in milliseconds."""
+    """Return the median and the quartiles of `seconds` for one of `images`, in milliseconds."""
     each = [1000 * s / images for s in seconds]
     q1, median, q3 = statistics.quantiles(each, method="inclusive") if len(each) > 1 else each * 3
     return median, q1, q3
@@ -197,7 +197,7 @@ def _frame(rows: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> pd.
 
 
 def circumstances(device: torch.device) -> dict[str, str | int]:
-    """What a measured time depends on besides the model: device, hardware, threads, torch, commit (`+` if dirty)."""
+    """Return what affects times besides the model: device, hardware, threads, torch, commit (`+` if dirty)."""
     return {
         "device": device.type,
         "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
@@ -208,7 +208,7 @@ def circumstances(device: torch.device) -> dict[str, str | int]:
 
 
 def show(table: pd.DataFrame) -> None:
-    """Print the measured columns for people."""
+    """Print the measured columns."""
     first, trained = table.iloc[0], "step_ms" in table
     title = f"{first['size']} x {first['size']} pixels, batch {first['batch_size']}"
     if trained:
@@ -231,5 +231,5 @@ def show(table: pd.DataFrame) -> None:
             cells += [f"{row.step_ms:.1f}", quartiles, f"{row.step_memory_mib:.0f}"]
         out.add_row(row.model, *cells)
     terminal = Console().is_terminal
-    Console(width=None if terminal else 200).print(out)  # a file or pipe has no width to keep to
+    Console(width=None if terminal else 200).print(out)  # a file or pipe has no width of its own
     print("MACs: FFTs are not counted. Memory: model plus peak of one forward pass, or of one update.")

@@ -1,8 +1,8 @@
-"""`task=restore`: reads picture files and writes restored pictures of the same size and kind.
+"""`task=restore`: read image files and write restored images of the same size and kind.
 
-What "the same kind" means is said in `daair.data.images`. A folder is searched with its sub-folders, which the output
-mirrors; files whose names do not end like a picture's, and hidden ones, are skipped and named. A file that cannot be
-restored is reported and the others are still done.
+`daair.data.images` defines "the same kind". A folder is searched with its sub-folders, and the output has the same
+structure. Hidden files and files without the suffix of an image are skipped and named. A file that cannot be restored
+is reported, and the others are still restored.
 """
 
 import dataclasses
@@ -21,17 +21,17 @@ from daair.errors import UserError
 from daair.models.training import needs_labels
 
 LISTED = 5
-"""Skipped files that are named; the count says how many there are."""
+"""Most skipped files that are named; all are counted."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A picture to restore.
+    """An image file to restore.
 
     Attributes:
-        source: file to read.
-        target: file to write.
-        by_suffix: whether the suffix of `target` chooses the format; else it is that of the file read.
+        source: The file to read.
+        target: The file to write.
+        by_suffix: Whether the suffix of `target` decides the format; otherwise it is the format of `source`.
     """
 
     source: Path
@@ -46,7 +46,7 @@ def restore(job: Job) -> int:
         Exit status: 0, or 1 if a file could not be restored.
 
     Raises:
-        UserError: nothing can be started, e.g. no input, or a result would overwrite an input.
+        UserError: Nothing was started, because there is no input or a result would overwrite an input, for example.
     """
     cfg = job.config
     output, reporter = Path(cfg.output), Reporter()
@@ -75,23 +75,23 @@ def restore(job: Job) -> int:
 
 
 def restore_file(picture: Picture, output: Path, restorer: Restorer, label: int | None) -> None:
-    """Read, restore and write one picture.
+    """Read, restore and write one image.
 
     Args:
-        picture: what to read and where to write.
-        output: folder (or the one file) beyond which nothing may be written.
-        restorer: restores images.
-        label: number of the degradation, for a network that needs it.
+        picture: The files to read and write.
+        output: The folder (or the single file) beyond which nothing may be written.
+        restorer: Restores images.
+        label: Number of the degradation, for a network that needs it.
 
     Raises:
-        UserError: any of it failed; the text begins with the file.
+        UserError: Reading, restoring or writing failed; the message begins with the file.
     """
     read = images.read(picture.source)
     restored, _ = restorer(torch.from_numpy(read.rgb).permute(2, 0, 1)[None], label, str(picture.source))
     folder = picture.target.parent
     root = output.parent if picture.by_suffix else output
     if not folder.resolve().is_relative_to(root.resolve()):
-        raise UserError(f"{picture.source}: {folder} leads out of {root}; nothing is written there")
+        raise UserError(f"{picture.source}: {folder} is outside of {root}; nothing is written there")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -101,20 +101,20 @@ def restore_file(picture: Picture, output: Path, restorer: Restorer, label: int 
 
 
 def label_index(network: nn.Module, degradation: str | int | None) -> int | None:
-    """Return the label that a network trained with `router=oracle` is to be told.
+    """Return the label that a network trained with `router=oracle` needs; None for other networks.
 
     Args:
-        network: its attribute `labels`, if it has one, names the degradations in order.
-        degradation: name or position of the degradation; None for networks that need none.
+        network: The network; its attribute `labels`, if it has one, names the degradations in order.
+        degradation: Name or position of the degradation; None for networks that need none.
 
     Raises:
-        UserError: the network needs one and none is given, or it is unknown.
+        UserError: The network needs a degradation and none is given, or it is unknown.
     """
     names = list(getattr(network, "labels", None) or [])
     known = f"one of {', '.join(names)}" if names else "its position in the mix that the model was trained on"
     if degradation is None:
         if needs_labels(network):
-            raise UserError(f"restore.degradation: a model with router=oracle must be told the degradation: {known}")
+            raise UserError(f"restore.degradation: a network with router=oracle needs the degradation: {known}")
         return None
     if degradation in names:
         return names.index(degradation)
@@ -124,17 +124,17 @@ def label_index(network: nn.Module, degradation: str | int | None) -> int | None
 
 
 def find_pictures(source: Path, output: Path) -> tuple[list[Picture], list[Path]]:
-    """Pair every picture to read with the file to write.
+    """Return the image files to restore, with the files to write.
 
     Args:
-        source: a file, or a folder that is searched with its sub-folders (symbolic links to folders are not followed).
-        output: a folder; or, for a single file, a file name with an image suffix.
+        source: A file, or a folder to search with its sub-folders (symbolic links to folders are not followed).
+        output: A folder; or, for a single file, a file name with an image suffix.
 
     Returns:
-        The pictures, folder by folder in the order of their names, and the files of the folder that are no pictures.
+        The image files, folder by folder in the order of their names, and the files that are not images.
 
     Raises:
-        UserError: there is nothing to restore, or a result would overwrite an input.
+        UserError: There is nothing to restore, or a result would overwrite an input.
     """
     skipped: list[Path] = []
     if source.is_file():
@@ -145,7 +145,7 @@ def find_pictures(source: Path, output: Path) -> tuple[list[Picture], list[Path]
     else:
         raise UserError(f"input: {source}: no such file or folder")
     if source.is_file() and not pictures[0].by_suffix and images.is_foreign_name(output):
-        raise UserError(f"output: {output}: of no kind that is written here ({' '.join(images.SUFFIXES)})")
+        raise UserError(f"output: {output}: cannot write this format, but only {' '.join(images.SUFFIXES)}")
     if not pictures:
         raise UserError(f"input: {source}: holds no pictures ({' '.join(images.SUFFIXES)})")
     if output.exists() and not output.is_dir() and not pictures[0].by_suffix:
@@ -160,7 +160,7 @@ def find_pictures(source: Path, output: Path) -> tuple[list[Picture], list[Path]
 
 def _search(source: Path, output: Path) -> tuple[list[Picture], list[Path]]:
     pictures, skipped = [], []
-    nested = output.resolve() != source.resolve()  # earlier results in a folder below the input are no input
+    nested = output.resolve() != source.resolve()  # earlier results in a folder below the input are skipped
     for folder, subfolders, names in os.walk(source):
         here = Path(folder)
         subfolders[:] = sorted(
@@ -176,7 +176,7 @@ def _search(source: Path, output: Path) -> tuple[list[Picture], list[Path]]:
 
 
 def _identity(path: Path) -> tuple[int, int] | Path:
-    """Return what tells files apart whatever they are called; the path itself where there is no file."""
+    """Return the identity of a file under any of its names; the path itself if there is no file."""
     try:
         status = path.stat()
     except OSError:

@@ -1,6 +1,6 @@
-"""`task=status`: how the runs of a study stand, or a line for each study. Reads files and nothing else.
+"""`task=status`: print the state of a study's runs, or a line for each study; files are only read.
 
-Imports no torch: it answers while the machine is busy.
+This module does not import torch, so that it answers quickly on a busy machine.
 """
 
 from collections import Counter
@@ -20,15 +20,15 @@ from daair.runs.record import STATES, Record
 from daair.runs.store import Run, read, run_folders, studies
 from daair.stdout import duration
 
-SILENT = 900.0  # seconds without a line after which a run that should be running is reported as silent
+SILENT = 900.0  # seconds without a new line after which a running run is reported as silent
 COLOURS = {"running": "cyan", "done": "green", "failed": "red", "interrupted": "yellow", "unreadable": "red"}
 
 
 def status(job: Job) -> int:
-    """Print how the runs stand; returns the exit status.
+    """Print the state of the runs and return the exit status.
 
     Raises:
-        UserError: there is no such study; the text says which there are.
+        UserError: There is no such study; the message lists the existing ones.
     """
     cfg = job.config
     console = Reporter().console
@@ -43,7 +43,7 @@ def status(job: Job) -> int:
 
 
 def overview(folder: str, console: Console) -> None:
-    """Print a line for each study: how many runs in which state, and when one of them last changed."""
+    """Print a line for each study: the number of runs in each state, and the time of the last change."""
     now = datetime.now(UTC)
     table = Table("study", box=None, pad_edge=False)
     for heading in ("runs", *STATES, "unreadable", "last change"):
@@ -63,7 +63,7 @@ def overview(folder: str, console: Console) -> None:
 
 
 def detail(runs: list[Run], console: Console, rows: int | None) -> None:
-    """Print a line for each run, at most `rows`; if there are more, those that are not done come first."""
+    """Print a line for each run, at most `rows`; if there are more, unfinished runs come first."""
     now = datetime.now(UTC)
     counts = Counter(map(_state, runs))
     shown = runs
@@ -86,7 +86,7 @@ def detail(runs: list[Run], console: Console, rows: int | None) -> None:
 
 
 def _job(run: Run, number: str | None, jobs: Mapping[str, str] | None) -> str:
-    """Where a run stands that was handed over to Slurm; empty for others, and where Slurm knows nothing of it."""
+    """Return the state of a run's Slurm job; empty for runs without one and for finished jobs."""
     if number is None:
         return ""
     if jobs is None:

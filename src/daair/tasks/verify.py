@@ -1,7 +1,7 @@
-"""`task=verify mix.root=DIR`: is the data there what the papers mean by these names?
+"""`task=verify mix.root=DIR`: check that the data sets are the ones that the papers used under these names.
 
-The task prints a line for each data set and one for each finding, writes all of it as JSON, and returns 1 if there are
-errors. What the files were found to be is remembered, so that a second look at a large folder takes seconds.
+The task prints a line for each data set and for each finding, writes a JSON file, and returns 1 if there are errors.
+The results for each file are cached, so that checking a large folder again takes seconds.
 """
 
 import json
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from daair.config.jobs import Job
 
 FOLDERS = 8
-"""Most folders with other pictures that are printed; the JSON file has all."""
+"""Most folders with other images that are printed; the JSON file lists all."""
 
 
 def verify(job: "Job") -> int:
     """Check every data set under `mix.root`.
 
     Returns:
-        Exit status: 1 if there are errors, 0 if there are at most warnings.
+        Exit status: 1 if there are errors, else 0.
 
     Raises:
-        UserError: `mix.root` is not given, no folder, or holds no known data set; the JSON file cannot be written.
+        UserError: `mix.root` is missing, no folder, or has no known data set; or the JSON file cannot be written.
     """
     cfg = job.config
     root = cfg.mix.get("root")
@@ -62,7 +62,7 @@ def verify(job: "Job") -> int:
 
 
 def as_json(report: AuditReport) -> dict[str, Any]:
-    """Return a report in plain lists and dictionaries."""
+    """Return a report as plain lists and dictionaries."""
     return {
         "root": str(report.root),
         "errors": report.count("error"),
@@ -76,7 +76,7 @@ def as_json(report: AuditReport) -> dict[str, Any]:
 
 
 def more_lines(report: AuditReport) -> list[str]:
-    """Return lines on what is not there, and on what is there but was not looked at."""
+    """Return lines on missing data sets and pairs, and on images that were not checked."""
     lines = []
     if absent := dict.fromkeys(re.sub(r"^cdd11_\w+", "cdd11", name) for name in report.absent):
         lines.append(f"not there: {', '.join(absent)}")
@@ -91,7 +91,7 @@ def more_lines(report: AuditReport) -> list[str]:
 
 
 def table(report: AuditReport, width: int) -> Table:
-    """Return a table with a line for each data set; where `width` is too little, only the folders are cut short."""
+    """Return a table with a line for each data set; only the column of folders is shortened to fit `width`."""
     names = ("data set", "layout", "folder", "images", "pairs", "input dB", "on Y", "published", "status")
     rows = []
     for one in report.sets:
@@ -110,7 +110,7 @@ def table(report: AuditReport, width: int) -> Table:
         )
     shown = Table(box=box.SIMPLE, title=f"data sets under {report.root}", title_justify="left", padding=(0, 1, 0, 0))
     widths = {name: max(map(len, (name, *cells))) for name, *cells in zip(names, *rows, strict=True)}
-    others = sum(widths.values()) - widths["folder"] + 2 * len(names) + 2  # with the gaps and edges of the box
+    others = sum(widths.values()) - widths["folder"] + 2 * len(names) + 2  # including gaps and edges of the box
     widths["folder"] = max(8, min(widths["folder"], width - others))
     for name in names:
         right = name in ("images", "pairs", "input dB", "on Y", "published")
