@@ -76,6 +76,7 @@ def make_run(
         "images_per_second": 30.0,
         "seconds": 60.0,
         "training_data": "d" * 12,
+        "processes": 1,
     }
     (folder / "summary.json").write_text(json.dumps({**noted, **(summary or {})}))
     if results is not None:

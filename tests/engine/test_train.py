@@ -97,7 +97,9 @@ def test_signal_checkpoints_and_the_same_command_goes_on(
     again = start(command(photographs, tmp_path, *many))
     wait_for_step(again, tmp_path, step + 2)
     again.terminate()
-    assert f"resuming at step {step} of 100000" in again.communicate(timeout=60)[0]
+    output = again.communicate(timeout=60)[0]
+    assert f"resuming at step {step} of 100000" in output
+    assert ("warning: 2 processes trained this run so far, 1 go on" in output) == (processes == 2)
 
 
 def test_weights_are_written_before_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,6 +201,10 @@ OTHER = {  # what differs in the second run, and what the refusal says
     ),
     "batch": ({"train": {"batch_size": 8}}, "train.batch_size: 4 in {a}, 8 in {b}; budgets differ"),
     "crop": ({"mix": {"patch": 128}}, "mix.patch: 64 in {a}, 128 in {b}; budgets differ"),
+    "processes": (
+        {"summary": {"processes": 2}},
+        "processes: 1 in {a}, 2 in {b}; with scope=local each process balances its own images; train them on as many",
+    ),
     "pictures": ({"summary": {"training_data": "other"}}, "training_data: dddddddddddd in {a}, other in {b}; "),
 }  # fmt: skip
 
@@ -209,9 +213,10 @@ OTHER = {  # what differs in the second run, and what the refusal says
 def test_what_does_not_compare_is_refused_with_the_two_runs(tmp_path: Path, what: str) -> None:
     given, text = OTHER[what]
     given = dict(given)
-    make_run(tmp_path, "a-00000004", 0, rows([30.0, 31.0]), experts={"rank": 4})
+    local = {"router": {"scope": "local"}}
+    make_run(tmp_path, "a-00000004", 0, rows([30.0, 31.0]), experts={"rank": 4}, **local)
     table = rows([30.0, 31.0], **given.pop("rows", {}))
-    make_run(tmp_path, "b-00000008", 0, table, experts={"rank": 8}, **given)
+    make_run(tmp_path, "b-00000008", 0, table, experts={"rank": 8}, **local, **given)
     with pytest.raises(UserError) as caught:
         table_of(tmp_path, rows=("experts.rank",))
     assert str(caught.value).startswith(text.format(a="rank/a-00000004/seed0", b="rank/b-00000008/seed0"))
@@ -230,6 +235,13 @@ def test_budgets_may_differ_when_they_are_the_question(tmp_path: Path) -> None:
         table = rows([30.0 + steps], step=steps)
         make_run(tmp_path, f"a-{steps:08x}", 0, table, train={"steps": steps}, status={"steps": steps})
     assert table_of(tmp_path, rows=("train.steps",)).rows.names == [("100",), ("200",)]
+
+
+def test_processes_may_differ_where_they_balance_together(tmp_path: Path) -> None:
+    for i, name in enumerate("ab"):
+        more = {"router": {"scope": "global"}, "summary": {"processes": 1 + i}}
+        make_run(tmp_path, f"{name}-0000000{i}", 0, rows([30.0]), experts={"rank": 4 + i}, **more)
+    assert len(table_of(tmp_path, rows=("experts.rank",)).rows.names) == 2
 
 
 def test_pictures_may_differ_between_mixes(tmp_path: Path) -> None:

@@ -85,6 +85,17 @@ def make_accelerator(cfg: Config, training: bool = False) -> Accelerator:
     return accelerator
 
 
+def change_of_processes(before: int | None, cfg: Config, now: int) -> str | None:
+    """Return in one line what changes for a run that goes on with `now` processes after `before`; None for nothing."""
+    if before in (None, now):
+        return None
+    text = f"warning: {before} processes trained this run so far, {now} go on: the same images an update, and sums that"
+    if any(node.get("scope") == "local" for node in (cfg.model, *cfg.parts.values())):
+        images = " instead of ".join(str(cfg.train.batch_size // count) for count in (now, before))
+        return f"{text} are rounded differently; scope=local now balances {images} images at a time, another loss"
+    return f"{text} are rounded differently; nothing else changes"
+
+
 def reseed(*key: int) -> None:
     """Seed PyTorch's generators with (seed, step, micro-batch), in all processes alike.
 

@@ -26,7 +26,7 @@ from daair.engine.data import Waiting, check_same_data, data_lines, prepared_mix
 from daair.engine.devices import describe
 from daair.engine.evaluate import finish
 from daair.engine.progress import ProgressBar, Reporter
-from daair.engine.setup import Session, Stop, ignore_signals, make_accelerator, reseed
+from daair.engine.setup import Session, Stop, change_of_processes, ignore_signals, make_accelerator, reseed
 from daair.engine.stages import Span, spans
 from daair.engine.validate import validate
 from daair.errors import UserError, reason
@@ -58,7 +58,13 @@ def train(job: Job) -> int:
         device = describe(accelerator.device, accelerator.num_processes)
         record.start(cfg.to_dict(), environment(), git_diff(), cfg.train.steps, device, job.overrides)
         record.note_data(mix.summary())
-        record.summarise(training_data=mix.summary()["digest"])
+        processes, before = (
+            accelerator.num_processes,
+            record.summary().get("processes") if record.status().step else None,
+        )
+        if text := change_of_processes(before, cfg, processes):
+            reporter.say(text)
+        record.summarise(training_data=mix.summary()["digest"], processes=processes)
         mirror, exit_code = mirror_of(cfg, record, reporter), 1
         try:
             exit_code = Trainer(Session(cfg, record, accelerator, reporter, mirror), mix).complete()

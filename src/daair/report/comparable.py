@@ -13,6 +13,9 @@ from daair.errors import UserError
 BUDGET = ("train.steps", "train.batch_size", "train.accumulation", "mix.patch")
 """Config keys that define the training budget; they may differ only where they name rows or columns."""
 
+PROCESSES = ("processes", "launch.num_processes", "launch.nodes")
+"""Columns that say how many processes shared a batch; the first one is what a run really had."""
+
 SAME_INPUT = 1e-4
 """Tolerance in dB for the PSNR of the same degraded image on different machines."""
 
@@ -30,6 +33,10 @@ def check_budgets(runs: pd.DataFrame, keys: Sequence[str]) -> None:
     for name in BUDGET:
         if name in runs and name not in keys:
             _refuse_difference(runs, name, f"budgets differ; if that is the question, add {name} to collate.rows")
+    if set(PROCESSES).isdisjoint(keys) and "processes" in runs:
+        local = runs[[name for name in runs if name.endswith(".scope")]].eq("local").any(axis=1)
+        remedy = "with scope=local each process balances its own images; train them on as many processes"
+        _refuse(runs[local].set_index("run")["processes"].dropna(), "processes", "{:g}", remedy)
     if {"mix", "mix.root", "training_data"}.isdisjoint(keys) and "training_data" in runs:
         # Only runs of the same mix are compared, because different mixes always have different images.
         for _, group in runs.groupby("mix", observed=True) if "mix" in runs else [("", runs)]:

@@ -19,6 +19,7 @@ empty, so that missing runs can be counted. Columns, in this order:
 | images_per_second | training crops per second in the training loop, including validations and checkpoints |
 | seconds | time in the training loop, all attempts together |
 | training_data | digest of the training images |
+| processes | how many shared each batch, in the latest attempt |
 | benchmark, protocol, image, ... | as in results.csv, see `daair.engine.evaluate`; `step` = updates when measured |
 | gain, ... | metrics that are computed from others, see `daair.metrics.METRICS` |
 | router, model, mix, ... | the chosen option of each config group |
@@ -43,7 +44,7 @@ from daair.report.config_columns import Piece, column, config_columns, read_conf
 from daair.runs import results, store
 from daair.runs.record import Place, Record, Status
 
-SUMMARY = ("parameters", "macs", "images_per_second", "seconds", "training_data")
+SUMMARY = ("parameters", "macs", "images_per_second", "seconds", "training_data", "processes")
 FACTS = (
     "run", "study", "variant", "label", "id", "seed", "state", "attempt", "steps", "started", "finished", "commit",
     "hardware", "torch", *SUMMARY,

@@ -296,7 +296,8 @@ class Record:
         """Store numbers about the whole run, replacing earlier ones of the same names.
 
         Collation reads `parameters`; `macs`, the multiply-accumulate operations for a 224 x 224 image; `seconds` and
-        `images_per_second` of the training loop, including validations and checkpoints; and `training_data`, a digest.
+        `images_per_second` of the training loop, including validations and checkpoints; `training_data`, a digest; and
+        `processes`, how many trained it last.
         """
         self._write(Record.summary_file, json.dumps(_jsonable({**self.summary(), **values}), indent=2) + "\n")
 
