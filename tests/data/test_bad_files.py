@@ -121,12 +121,13 @@ def test_a_folder_without_rights(root, monkeypatch):
 def test_grey_and_16_bit_are_trained_on(root):
     grey = np.random.default_rng(0).integers(0, 256, (40, 48), dtype=np.uint8)
     Image.fromarray(grey).save(root / "clean" / "1.png")
-    Image.fromarray(grey.astype(np.uint16) * 257).save(root / "clean" / "2.png")
+    wide = np.random.default_rng(1).integers(0, 65536, (40, 48), dtype=np.uint16)
+    Image.fromarray(wide).save(root / "clean" / "2.png")
     mix = make(root)
     assert mix.summary()["degradations"]["noise"]["images"] == 4 and not mix.summary()["skipped"]
-    for name in ("1.png", "2.png"):
+    for name, kind, stored in (("1.png", np.uint8, grey), ("2.png", np.float32, wide / np.float32(65535))):
         image = mix.decoded.read(root / "clean" / name)
-        assert image.dtype == np.uint8 and np.array_equal(image, np.dstack([grey] * 3))
+        assert image.dtype == kind and np.array_equal(image, np.dstack([stored] * 3))
 
 
 def test_missing_and_empty_folder(root):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from daair.data.benchmarks import BENCHMARKS, load_benchmark, why_missing
+from daair.data import images
+from daair.data.benchmarks import BENCHMARKS, define, load_benchmark, why_missing
 from daair.errors import UserError
 from daair.metrics import PROTOCOLS
 
@@ -94,8 +95,56 @@ def test_demo_needs_no_files(name):
     items = load_benchmark(name)
     assert [item.name for item in items] == ["astronaut", "chelsea", "coffee"]
     degraded, target = items[1].pair()
-    assert target.shape == (288, 448, 3) and not np.array_equal(degraded, target)
-    assert BENCHMARKS[name].protocol in PROTOCOLS
+    whole = PROTOCOLS[BENCHMARKS[name].protocol].multiple == 1
+    assert target.shape == ((300, 451, 3) if whole else (288, 448, 3)) and not np.array_equal(degraded, target)
+
+
+def test_both_kinds_of_noise_are_benchmarks_of_their_own(root):
+    """AirNet's is clipped and truncated to 8 bits; the classic one is neither, by the classic protocol."""
+    for dataset in ("cbsd68", "kodak24", "mcmaster", "urban100"):
+        for level in (15, 25, 50):
+            made = [BENCHMARKS[f"{dataset}_{kind}{level}"] for kind in ("sigma", "awgn")]
+            assert [one.protocol for one in made] == ["promptir", "basicsr_rgb"]
+            assert [one.label for one in made] == [f"noise{level}", "awgn"]
+    degraded, target = load_benchmark("cbsd68_awgn50", root)[0].pair()
+    assert target.shape == (33, 50, 3) and target.dtype == np.uint8 and degraded.dtype == np.float32
+    assert degraded.min() < 0 and degraded.max() > 1
+    again = load_benchmark("cbsd68_awgn50", root)
+    assert np.array_equal(again[0].pair()[0], degraded)
+    noise = [pair[0] - pair[1] / 255 for pair in (item.pair() for item in again[:2])]
+    assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.1
+
+
+def test_ones_own_photographs_with_classic_noise_are_measured_by_its_protocol(root):
+    own = define("mine", target=str(root / "denoising/cbsd68"), degrade="awgn25")
+    assert own.protocol == "basicsr_rgb"
+    assert define("mine", target="x", degrade="awgn25", protocol="moceir").protocol == "moceir"
+    assert define("mine", target="x", degrade="sigma25").protocol == "promptir"
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_pictures_of_16_bits_stay_what_they_are(tmp_path, suffix):
+    rng = np.random.default_rng(0)
+    parts = ("input", "target")
+    stored = {part: np.float32(rng.integers(0, 65536, (33, 50, 3))) / np.float32(65535) for part in parts}
+    for part, rgb in stored.items():
+        images.write(tmp_path / part / f"1{suffix}", images.PictureFile(rgb, bits=16))
+    folders = {part: str(tmp_path / part) for part in stored}
+    (item,) = load_benchmark(define("mine", **folders))
+    for image, part in zip(item.pair(), stored, strict=True):
+        assert image.dtype == np.float32 and np.array_equal(image, stored[part][0:32, 1:49])
+    (item,) = load_benchmark(define("noisy", target=folders["target"], degrade="awgn25", protocol="promptir"))
+    degraded, target = item.pair()
+    assert np.abs(target * 255 - np.rint(target * 255)).max() > 0.4
+    assert PROTOCOLS["promptir"].of_inputs.psnr(degraded, target) == pytest.approx(20.17, abs=0.3)
+
+
+@pytest.mark.parametrize("dataset", ["cbsd68", "kodak24", "mcmaster"])
+def test_classic_noise_has_the_psnr_of_its_definition(data_root, dataset):
+    protocol = PROTOCOLS["basicsr_rgb"].of_inputs
+    for level, expected in ((15, 24.61), (25, 20.17), (50, 14.15)):
+        psnr = [protocol.psnr(*item.pair()) for item in load_benchmark(f"{dataset}_awgn{level}", data_root)]
+        assert np.mean(psnr) == pytest.approx(expected, abs=0.01) and np.ptp(psnr) < 0.1
 
 
 def test_the_pack_is_what_its_readme_says(data_root):

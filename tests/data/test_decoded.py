@@ -57,6 +57,20 @@ def test_same_pixels_within_and_beyond_the_limit(files, tmp_path, monkeypatch, o
     check(pickle.loads(pickle.dumps(decoded)), files)
 
 
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_pictures_of_16_bits_beside_those_of_8(tmp_path, on_disk):
+    """Of odd sizes: floats begin where the processor wants them, whatever lies before."""
+    for i, kind in enumerate((np.uint8, np.uint16, np.uint8, np.uint16)):
+        pixels = np.random.default_rng(i).integers(0, np.iinfo(kind).max, (7, 5 + 2 * i), dtype=kind)
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    files = sorted(tmp_path.glob("*.png"))
+    for _ in range(2):  # decoded, then from the folder
+        decoded = filled(files, tmp_path / "cache" if on_disk else None)
+        check(decoded, files)
+        kinds = [decoded.read(file).dtype for file in files]
+        assert kinds == [np.uint8, np.float32] * 2 and all(decoded.read(file).flags.aligned for file in files)
+
+
 def test_a_second_run_decodes_nothing(files, tmp_path, monkeypatch):
     filled(files, tmp_path / "cache")
     reads = count_reads(monkeypatch)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from daair.config.schema import Evaluate
 from daair.data.benchmarks import Item
+from daair.data.degradations import awgn
 from daair.engine import inference
 from daair.engine.evaluate import keep
 from daair.engine.measure import measure
@@ -81,6 +82,39 @@ def test_the_identity_gives_the_figures_of_the_input() -> None:
     rows = rows_of(Identity(), [item("1", 37, 50)], protocols=list(PROTOCOLS))
     assert rows["psnr"].tolist() == pytest.approx(rows["input_psnr"].tolist(), abs=1e-5)
     assert rows["ssim"].tolist() == pytest.approx(rows["input_ssim"].tolist(), abs=1e-6)
+
+
+class Asks(Darker):
+    """Keeps what it is given."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.given = x
+        return super().forward(x)
+
+
+def test_classic_noise_reaches_the_network_as_it_is_and_its_input_is_measured_so() -> None:
+    clean = np.random.default_rng(0).integers(0, 256, (96, 112, 3), dtype=np.uint8)
+    one = Item("awgn", "1", "basicsr_rgb", read_target=lambda: clean, degrade=partial(awgn, sigma=25))
+    model = Asks()
+    rows, first, extremes = measure(model, [one], Accelerator(cpu=True), Lines(), options(pictures=64), ["promptir"])
+    degraded = one.pair()[0]
+    assert degraded.min() < 0 and np.array_equal(model.given[0].permute(1, 2, 0).numpy(), degraded)
+    assert rows["input_psnr"][0] == pytest.approx(-10 * np.log10(np.mean((degraded - clean / 255) ** 2)), abs=1e-6)
+    restored = np.clip(degraded * np.float32(0.8731), 0, 1)
+    assert rows["psnr"][0] == pytest.approx(PROTOCOLS["promptir"].psnr(restored, clean), abs=1e-5)
+    shown = np.rint(np.clip(degraded, 0, 1) * 255)[16:80, 24:88]
+    assert np.abs(extremes[0].pictures[0] - shown).max() <= 1 and first["awgn"][0].dtype == np.float32
+
+
+def test_pairs_of_16_bits_are_measured_at_full_depth_unless_the_protocol_rounds() -> None:
+    clean = np.random.default_rng(0).uniform(0.2, 0.8, (48, 64, 3)).astype(np.float32)
+    slightly = clean + np.float32(0.2 / 255)  # less than a level of 8 bits
+    pair = Item("b", "1", "promptir", read_target=lambda: clean, read_input=lambda: slightly)
+    rows = rows_of(Identity(), [pair], protocols=["promptir", "basicsr_rgb"])
+    fine, rounded = rows["input_psnr"]
+    assert fine == rows["psnr"][0] == pytest.approx(20 * np.log10(255 / 0.2), abs=1e-3)
+    changed = np.rint(slightly * 255.0) != np.rint(clean * 255.0)
+    assert rounded == rows["psnr"][1] == pytest.approx(20 * np.log10(255 / np.sqrt(changed.mean())), abs=1e-3)
 
 
 def test_an_image_that_memory_does_not_suffice_for_goes_in_tiles_and_its_row_says_so(monkeypatch) -> None:

@@ -118,6 +118,36 @@ def test_floats_are_clamped_but_not_rounded(pair):
     assert PROMPTIR.psnr(beyond, clean) == PROMPTIR.psnr(np.clip(beyond, 0, 1), clean)
 
 
+def test_inputs_are_not_clamped(pair):
+    beyond = pair[1] / 255 + np.random.default_rng(0).normal(0, 0.3, pair[1].shape)
+    error = beyond - pair[1] / 255
+    assert PROMPTIR.of_inputs.psnr(beyond, pair[1]) == pytest.approx(-10 * np.log10(np.mean(error**2)), abs=1e-9)
+    rounded = np.rint(beyond * 255) / 255 - pair[1] / 255
+    of_8_bits = PROTOCOLS["basicsr_rgb"].of_inputs.psnr(beyond, pair[1])
+    assert of_8_bits == pytest.approx(-10 * np.log10(np.mean(rounded**2)), abs=1e-9)
+    for protocol in PROTOCOLS.values():
+        assert protocol.of_inputs.psnr(*pair) == protocol.psnr(*pair)
+        assert protocol.of_inputs.ssim(*pair) == protocol.ssim(*pair)
+
+
+GOLDEN = {
+    "promptir": (20.227127222666436, 0.3128128270793287, 20.962110787978354, 0.33530336037041913),
+    "moceir": (20.227127222666436, 0.28218676922553293, 20.962110787978354, 0.3048097477814782),
+    "basicsr_rgb": (20.227151241143538, 0.27889406720650006, 20.96206794549037, 0.30156272006254237),
+    "basicsr_y": (25.020751439133665, 0.45849737845370947, 25.71710630218299, 0.4904101791931498),
+}
+"""PSNR and SSIM of an 8-bit input and of floats made from it, before inputs of more than 8 bits were known here."""
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_figures_of_8_bit_images_stay_what_they_were(name):
+    protocol = PROTOCOLS[name]
+    degraded, clean = load_benchmark("demo_noise25")[1].pair(protocol)
+    restored = (degraded / np.float32(255) * np.float32(0.9) + np.float32(0.05)).astype(np.float32)
+    figures = [measure(image, clean) for image in (degraded, restored) for measure in (protocol.psnr, protocol.ssim)]
+    assert figures == pytest.approx(GOLDEN[name], abs=1e-10)
+
+
 def test_equal_images(pair):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -44,4 +44,7 @@ def test_a_strip_is_cut_from_the_middle() -> None:
     strip = samples.side_by_side(clean, clean / 255, clean, side=4)
     middle = clean[1:5, 2:6]
     np.testing.assert_array_equal(strip, np.concatenate([middle] * 3, axis=1))
+    noisy = np.where(clean > 80, np.float32(1.7), np.float32(-0.2))  # as noise that was not clipped
+    shown = samples.side_by_side(noisy, clean / 255, clean, side=4)[:, :4]
+    np.testing.assert_array_equal(shown, np.where(middle > 80, 255, 0))
     assert samples.side_by_side(clean, clean / 255, clean, side=100).shape == (6, 27, 3)

@@ -9,28 +9,47 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from daair.data import degradations
 from daair.data.catalogue import DATASETS
 from daair.data.datasets import LocatedDataset, from_folders, half_a_pair, likely_folders, locate_dataset
-from daair.data.degradations import Degradation, Image
+from daair.data.degradations import Degradation, degraded
 from daair.data.images import read_rgb
 from daair.data.keyed import keyed_rng
 from daair.data.pairing import check_rule
 from daair.data.sources import Photographs
 from daair.errors import UserError, unknown_name, with_full_keys
 from daair.metrics import PROTOCOLS, Protocol
+from daair.pixels import Image
 
 DEMO_PHOTOGRAPHS = ("astronaut", "chelsea", "coffee")
 """Photographs of scikit-image that belong to no training set of the mixes."""
 
-DEGRADED: dict[str, tuple[str, Degradation]] = {
-    **{f"sigma{sigma}": (f"noise{sigma}", partial(degradations.noise, sigma=sigma)) for sigma in (15, 25, 50)},
-    **{name: (name, getattr(degradations, name)) for name in ("rain", "haze", "blur", "lowlight", "snow", "jpeg")},
+
+class Made(NamedTuple):
+    """How inputs are made from clean test images: the mixes' label, the function, and the papers' protocol."""
+
+    label: str
+    degrade: Degradation
+    protocol: str = "promptir"
+
+
+LEVELS = (15, 25, 50)
+"""Usual standard deviations of Gaussian noise, in grey levels of 255."""
+
+DEGRADED: dict[str, Made] = {
+    **{f"sigma{sigma}": Made(f"noise{sigma}", partial(degradations.noise, sigma=sigma)) for sigma in LEVELS},
+    **{f"awgn{sigma}": Made("awgn", partial(degradations.awgn, sigma=sigma), "basicsr_rgb") for sigma in LEVELS},
+    **{name: Made(name, getattr(degradations, name)) for name in ("rain", "haze", "blur", "lowlight", "snow", "jpeg")},
 }
-"""Degradations of clean test images, by the last part of a benchmark's name: the mixes' label, and the function."""
+"""Degradations of clean test images, by the last part of a benchmark's name.
+
+`sigma` is the noise of AirNet's family, clipped and truncated to 8 bits; `awgn` is that of the classic denoising
+papers, in floating point. Results on one are not comparable with results on the other.
+"""
 
 
 @dataclass(frozen=True)
@@ -87,36 +106,39 @@ class Item:
     margin: int = 0
 
     def pair(self, protocol: Protocol | None = None) -> tuple[Image, Image]:
-        """Return input and target, uint8 RGB, (H, W, 3), cropped as a protocol prescribes.
+        """Return input and target, RGB, (H, W, 3), cropped as a protocol prescribes.
+
+        Either is uint8, or float32 with white at 1 if its file has 16 bits or its noise is not rounded.
 
         Args:
             protocol: The metric protocol; by default the benchmark's own.
 
         Raises:
-            UserError: A file cannot be read, the two differ in size, or they are too small for the protocol.
+            UserError: A file cannot be read, the two differ in size or are too small for the protocol, or `degrade`
+                fails.
         """
         protocol = protocol or PROTOCOLS[self.protocol]
         target = self.read_target()
-        degraded = None
+        stored = None
         if self.degrade is None:
-            degraded = self.read_input()
-            if self.margin and degraded.shape[:2] == tuple(side - 2 * self.margin for side in target.shape[:2]):
+            stored = self.read_input()
+            if self.margin and stored.shape[:2] == tuple(side - 2 * self.margin for side in target.shape[:2]):
                 target = target[self.margin : -self.margin, self.margin : -self.margin]
-            if degraded.shape != target.shape:
-                sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (degraded, target))
+            if stored.shape != target.shape:
+                sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (stored, target))
                 raise UserError(f"{self.benchmark}: {self.name}: input and target differ in size ({sizes})")
         try:
             target = np.ascontiguousarray(protocol.crop(target))
+            if stored is None:
+                return degraded(target, self.degrade, keyed_rng("benchmark", self.benchmark, self.name)), target
         except ValueError as error:
             raise UserError(f"{self.benchmark}: {self.name}: {error}") from None
-        if degraded is None:
-            return self.degrade(target, keyed_rng("benchmark", self.benchmark, self.name)), target
-        return np.ascontiguousarray(protocol.crop(degraded)), target
+        return np.ascontiguousarray(protocol.crop(stored)), target
 
 
 def _benchmarks() -> Iterator[Benchmark]:
-    for end, (label, degrade) in DEGRADED.items():
-        yield Benchmark("demo_" + end.replace("sigma", "noise"), label, degrade=degrade)
+    for end, made in DEGRADED.items():
+        yield Benchmark("demo_" + end.replace("sigma", "noise"), **made._asdict())
     for dataset in DATASETS.values():
         name, split = dataset.name.split("/")
         if split != "test":
@@ -124,8 +146,8 @@ def _benchmarks() -> Iterator[Benchmark]:
         if dataset.paired:
             yield Benchmark(name, dataset.label, dataset=dataset.name)
         else:
-            for end, (label, degrade) in DEGRADED.items():
-                yield Benchmark(f"{name}_{end}", label, dataset=dataset.name, degrade=degrade)
+            for end, made in DEGRADED.items():
+                yield Benchmark(f"{name}_{end}", dataset=dataset.name, **made._asdict())
 
 
 BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _benchmarks()}
@@ -181,7 +203,7 @@ def define(
         input: Folder of the degraded images.
         rule: One of `daair.data.pairing.RULES`; by default `same`.
         degrade: Name in `DEGRADED`, or a function.
-        protocol: Name of the metric protocol; by default `promptir`.
+        protocol: Name of the metric protocol; by default that of `degrade` in `DEGRADED`, otherwise `promptir`.
         label: The mixes' name of the degradation; by default that of `DEGRADED`, if `degrade` is a name.
 
     Raises:
@@ -203,8 +225,8 @@ def define(
     if isinstance(degrade, str):
         if degrade not in DEGRADED:
             raise UserError(f"degrade: {unknown_name(degrade, DEGRADED)}")
-        own_label, degrade = DEGRADED[degrade]
-        label = label or own_label
+        made = DEGRADED[degrade]
+        label, degrade, more = label or made.label, made.degrade, {"protocol": made.protocol, **more}
     return Benchmark(name, label, target=target, input=input, rule=rule or "same", degrade=degrade, **more)
 
 

@@ -25,35 +25,38 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from daair.data.degradations import Image
 from daair.data.images import in_threads, read_rgb
 from daair.data.listing import batches
 from daair.data.sources import PathOrImage
 from daair.errors import UserError
 from daair.files import replacing, write_text
+from daair.pixels import Image
 
-VERSION = 1
+VERSION = 2
 """Version of the stored format; files of other versions are not read."""
 
 CHUNK = 64  # files per chunk: a killed process loses little work, and a large set has only some hundred chunks
 _POLL = 0.2  # seconds to wait for chunks that other processes are decoding
+_DTYPES = {1: np.uint8, 4: np.float32}  # types of images of 8 and of 16 bits, by bytes per sample
+_ALIGN = 4  # bytes; the images of a chunk begin at multiples
 
 
 @dataclass
 class _Chunk:
-    """Some files, their sizes in pixels, and their concatenated pixels unless these exceed the limit."""
+    """Some files, their shapes (height, width, bytes per sample), and their pixels unless these exceed the limit."""
 
     files: Sequence[Path]
     key: str
-    shapes: list[tuple[int, int]] = field(default_factory=list)
+    shapes: list[tuple[int, int, int]] = field(default_factory=list)
     data: NDArray[np.uint8] | None = None
     stored: Path | None = None
     offsets: list[int] = field(default_factory=list)
 
     def set(self, shapes: Iterable[Sequence[int]]) -> int:
-        """Set the sizes of the images, and return the total number of bytes of their pixels."""
-        self.shapes = [(height, width) for height, width in shapes]
-        self.offsets = np.cumsum([0, *(height * width * 3 for height, width in self.shapes)]).tolist()
+        """Set the shapes of the images, and return the total number of bytes of their pixels."""
+        self.shapes = [(height, width, depth) for height, width, depth in shapes]
+        sizes = [-(-height * width * 3 * depth // _ALIGN) * _ALIGN for height, width, depth in self.shapes]
+        self.offsets = np.cumsum([0, *sizes]).tolist()
         return self.offsets[-1]
 
     def image(self, position: int) -> Image | None:
@@ -62,8 +65,8 @@ class _Chunk:
             if self.stored is None:
                 return None
             self.data = np.asarray(np.memmap(self.stored, np.uint8, "r"))  # slicing a plain array is faster
-        start, stop = self.offsets[position], self.offsets[position + 1]
-        return self.data[start:stop].reshape(*self.shapes[position], 3)
+        start, (height, width, depth) = self.offsets[position], self.shapes[position]
+        return self.data[start : start + height * width * 3 * depth].view(_DTYPES[depth]).reshape(height, width, 3)
 
     def __getstate__(self) -> dict:
         """Leave out a mapped file; the process that receives the chunk maps it again."""
@@ -118,10 +121,10 @@ class Decoded:
         if isinstance(picture, np.ndarray):
             return picture.shape[:2]
         chunk, position = self._places[picture]
-        return chunk.shapes[position]
+        return chunk.shapes[position][:2]
 
     def read(self, picture: PathOrImage) -> Image:
-        """Return an image as uint8 RGB, (H, W, 3), which must not be modified; an array is returned as it is.
+        """Return an image as `read_rgb` does, which must not be modified; an array is returned as it is.
 
         Raises:
             UserError: A file whose pixels are not kept has become unreadable.
@@ -178,7 +181,7 @@ class Decoded:
             if isinstance(result, str):
                 self.errors[file] = result
         images = [np.zeros((0, 0, 3), np.uint8) if isinstance(result, str) else result for result in results]
-        size = chunk.set(image.shape[:2] for image in images)
+        size = chunk.set((*image.shape[:2], image.itemsize) for image in images)
         # A chunk with errors is not written, because a file may become readable without a change of its key.
         store = self.folder is not None and not any(isinstance(result, str) for result in results)
         fits = self._fits(size)
@@ -188,7 +191,7 @@ class Decoded:
         if fits:
             self.left -= size
             if chunk.stored is None:
-                chunk.data = np.concatenate([image.reshape(-1) for image in images])
+                chunk.data = np.concatenate([_bytes(image) for image in images])
                 chunk.data.flags.writeable = False
         return True
 
@@ -198,7 +201,7 @@ class Decoded:
         if images:
             with replacing(pixels) as temporary, open(temporary, "wb") as file:
                 for image in images:
-                    file.write(np.ascontiguousarray(image).data)
+                    file.write(_bytes(image).data)
         write_text(self.folder / f"{chunk.key}.json", json.dumps(chunk.shapes))
         chunk.stored = pixels if images else None
 
@@ -210,6 +213,13 @@ class Decoded:
         with contextlib.suppress(OSError):
             return size < shutil.disk_usage(self.folder).free / 2
         return True
+
+
+def _bytes(image: Image) -> NDArray[np.uint8]:
+    """Return the bytes of an image, padded to a multiple of `_ALIGN`."""
+    flat = np.ascontiguousarray(image).reshape(-1).view(np.uint8)
+    rest = -flat.size % _ALIGN
+    return np.pad(flat, (0, rest)) if rest else flat
 
 
 def _decode(file: Path) -> Image | str:

@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
+from daair import pixels
 from daair.errors import UserError, one_line
 from daair.files import replacing
 
@@ -109,8 +110,8 @@ def read(path: str | Path) -> PictureFile:
     return _read(path, _decode)
 
 
-def read_rgb(path: str | Path) -> NDArray[np.uint8]:
-    """Read an image as upright uint8 RGB `(H, W, 3)`; grey is converted to RGB, and 16 bits to 8.
+def read_rgb(path: str | Path) -> pixels.Image:
+    """Read an image as upright RGB `(H, W, 3)`: uint8, or float32 in [0, 1] if it has 16 bits; grey becomes RGB.
 
     Raises:
         UserError: As `read`; the message also names a remedy.
@@ -177,13 +178,14 @@ def _open(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "BMP", "TIFF", "WEBP"))
 
 
-def _decode_rgb(data: bytes) -> NDArray[np.uint8]:
+def _decode_rgb(data: bytes) -> pixels.Image:
     """Return `_decode(data).rgb` rounded to 8 bits; common files take a third of the time."""
     image = _open(data)
     plain = image.mode in ("RGB", "L") and image.format in ("JPEG", "PNG", "BMP") and not _is_16_bit_colour(image, data)
     if plain and getattr(image, "n_frames", 1) == 1 and image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
         return np.array(image.convert("RGB"))
-    return np.rint(_decode(data).rgb * np.float32(255)).astype(np.uint8)
+    picture = _decode(data)
+    return picture.rgb if picture.bits == 16 else pixels.to_8_bit(picture.rgb)
 
 
 def _decode(data: bytes) -> PictureFile:

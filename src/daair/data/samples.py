@@ -14,10 +14,10 @@ import torch
 from torch.utils.data import Dataset
 
 from daair.data.decoded import Decoded
-from daair.data.degradations import Image
 from daair.data.keyed import keyed_rng
 from daair.data.order import Epochs
 from daair.data.task_images import TaskImages
+from daair.pixels import Image
 
 Sample = dict[str, Any]
 
@@ -28,9 +28,10 @@ cv2.setNumThreads(0)
 class TrainDataset(Dataset):
     """Training samples `dataset[k]` for any counter `k >= 0`: sample `k % len(dataset)` of epoch `k // len(dataset)`.
 
-    A sample holds `input` and `target`, float32 (3, patch, patch) in [0, 1]; `label`, the task's position in
-    `Mix.labels`; and `key`, which is `k`. With two views it also holds `input2` and `target2`: another random crop of
-    the same image, augmented and degraded independently. The first view does not depend on `views`.
+    A sample holds `input` and `target`, float32 (3, patch, patch) in [0, 1], which noise that is not clipped exceeds;
+    `label`, the task's position in `Mix.labels`; and `key`, which is `k`. With two views it also holds `input2` and
+    `target2`: another random crop of the same image, augmented and degraded independently. The first view does not
+    depend on `views`.
 
     Args:
         images: Images of each label; None for a task that is not trained.
@@ -116,7 +117,7 @@ def crop(images: Sequence[Image], *, size: int, rng: np.random.Generator, augmen
     """Crop the same random (size, size, 3) window from images of one size.
 
     Args:
-        images: Images, uint8, (H, W, 3) each.
+        images: Images, uint8 or float32, (H, W, 3) each.
         size: Height and width of the window in pixels.
         rng: Source of all randomness.
         augment: Whether to apply one of the 8 symmetries of the square, the same to all windows.
@@ -141,6 +142,7 @@ _QUARTERS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE
 
 
 def to_tensor(image: Image) -> torch.Tensor:
-    """Convert uint8 (H, W, 3) to float32 (3, H, W) in [0, 1]."""
+    """Convert uint8, or floating point with white at 1, (H, W, 3) to float32 (3, H, W) with white at 1."""
     planes = np.empty((3, *image.shape[:2]), np.float32)
-    return torch.from_numpy(np.divide(image.transpose(2, 0, 1), np.float32(255), out=planes))
+    white = np.float32(255 if image.dtype == np.uint8 else 1)
+    return torch.from_numpy(np.divide(image.transpose(2, 0, 1), white, out=planes))

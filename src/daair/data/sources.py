@@ -13,10 +13,10 @@ import numpy as np
 from annotated_types import Ge, Interval, MinLen
 
 from daair.data.datasets import likely_folders, locate_dataset
-from daair.data.degradations import Image
 from daair.data.leaves import dead_leaves
 from daair.data.listing import list_images
 from daair.errors import UserError, suggestion
+from daair.pixels import Image
 
 PathOrImage = Path | Image
 """A file, or an image in memory."""

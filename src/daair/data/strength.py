@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daair.data.degradations import Degradation, Image
+from daair.data.degradations import Degradation, degraded
 from daair.data.keyed import keyed_rng
 from daair.metrics import PROTOCOLS
+from daair.pixels import Image
 
 STRENGTHS = {"weak": 0.9, "medium": 0.5, "strong": 0.1}
 """Quantile of the input PSNR over a degradation's draws, by the word for its strength."""
@@ -17,7 +18,7 @@ class Draw:
     """One draw of a degradation.
 
     Attributes:
-        image: Degraded image, uint8, (H, W, 3).
+        image: Degraded image, uint8 or float32, (H, W, 3).
         psnr: PSNR against the clean image in dB over all channels; infinite if the two are equal.
         number: Number of the draw, which determines the image.
     """
@@ -34,7 +35,7 @@ def strengths(image: Image, degrade: Degradation, key: str, draws: int = 21) -> 
     a degradation has no random strength, as noise of a fixed sigma.
 
     Args:
-        image: Clean image, uint8, (H, W, 3).
+        image: Clean image, uint8 or float32, (H, W, 3).
         degrade: A degradation `(image, rng) -> image`.
         key: Key of the random generators, together with the number of the draw.
         draws: Number of draws.
@@ -43,11 +44,11 @@ def strengths(image: Image, degrade: Degradation, key: str, draws: int = 21) -> 
         The draws at the quantiles of `STRENGTHS`, by its words.
 
     Raises:
-        ValueError: The degradation did not return a uint8 image of the same shape.
+        ValueError: The degradation did not return an image of the same shape.
     """
-    psnr = []
+    protocol, psnr = PROTOCOLS["promptir"].of_inputs, []
     for number in range(draws):
-        psnr.append(PROTOCOLS["promptir"].psnr(_checked(degrade(image, _rng(key, number)), image), image))
+        psnr.append(protocol.psnr(degraded(image, degrade, _rng(key, number)), image))
     order = np.argsort(psnr, kind="stable")
     chosen = {word: int(order[round(quantile * (draws - 1))]) for word, quantile in STRENGTHS.items()}
     # Degrading three times again costs less than keeping all degraded versions of a large photograph.
@@ -56,10 +57,3 @@ def strengths(image: Image, degrade: Degradation, key: str, draws: int = 21) -> 
 
 def _rng(key: str, number: int) -> np.random.Generator:
     return keyed_rng("strength", key, number)
-
-
-def _checked(degraded: Image, image: Image) -> Image:
-    found = (getattr(degraded, "shape", None), getattr(degraded, "dtype", type(degraded).__name__))
-    if found != (image.shape, np.uint8):
-        raise ValueError(f"returned {found[1]} of shape {found[0]} for uint8 of shape {image.shape}")
-    return degraded

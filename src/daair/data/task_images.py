@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from daair.data.decoded import Decoded
-from daair.data.degradations import Degradation, Image
+from daair.data.degradations import Degradation, degraded
 from daair.data.sources import PathOrImage
 from daair.errors import UserError
+from daair.pixels import Image
 
 Crop = Callable[[Sequence[Image]], Sequence[Image]]
 """A function that crops the same window from images of one size."""
@@ -45,14 +46,14 @@ class TaskImages:
         return replace(self, names=names, pictures=pictures)
 
     def draw(self, which: int, decoded: Decoded, crop: Crop, rng: np.random.Generator) -> tuple[Image, Image]:
-        """Return the degraded and the clean crop of an image, uint8, (H, W, 3).
+        """Return the degraded and the clean crop of an image, uint8 or float32, (H, W, 3).
 
         Synthetic degradations are applied to the crop, because degrading the whole photograph takes ten times as long.
         The crop has been flipped and rotated before, so rain falls down and haze grows upwards in every sample, as in
         test images.
         """
-        clean, *degraded = crop([decoded.read(picture) for picture in self.pictures[which]])
-        return (degraded[0] if self.degrade is None else self.degrade(clean, rng)), clean
+        clean, *stored = crop([decoded.read(picture) for picture in self.pictures[which]])
+        return (stored[0] if self.degrade is None else degraded(clean, self.degrade, rng)), clean
 
 
 def hold_out(images: TaskImages, part: float) -> tuple[TaskImages, TaskImages]:

@@ -28,6 +28,7 @@ from daair.engine.sample_choice import SampleChoice
 from daair.errors import UserError
 from daair.metrics import METRICS, PROTOCOLS, Score, required_columns
 from daair.models.training import needs_labels
+from daair.pixels import to_float
 from daair.runs.samples import Sample
 
 Samples = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]  # benchmark -> input, restored, clean
@@ -42,7 +43,7 @@ class Crop:
     Attributes:
         item: The image.
         keys: Positions of the rows, by the names of the protocols that use this crop.
-        degraded, clean: Pixels, uint8.
+        degraded, clean: Pixels, uint8 or float32; see `daair.pixels`.
         restored: Pixels, float32 in [0, 1]; None before restoration.
         tile: Side of the tiles in pixels, 0 for the whole image at once.
     """
@@ -70,7 +71,7 @@ def measure(
     Images go through the network one by one, in float32 for every training precision.
 
     Args:
-        model: A network that maps images (1, 3, H, W) in [0, 1] to images; may have `labels`, `needs_labels` and
+        model: A network that maps images (1, 3, H, W), white at 1, to images; may have `labels`, `needs_labels` and
             `step`.
         items: Images of benchmarks.
         accelerator: Device and processes.
@@ -103,7 +104,7 @@ def measure(
                 for crop in crops:
                     yield (done := _restore(crop, restorer))
                     if crop is crops[0] and first[crop.item.benchmark] == i:
-                        samples.append((i, crop.item.benchmark, (crop.degraded / 255, done.restored, crop.clean / 255)))
+                        samples.append((i, crop.item.benchmark, (crop.degraded, done.restored, crop.clean)))
                 bar.advance(items[i].benchmark, images=1)
 
         rows_of = partial(_rows, scores=scores, step=getattr(model, "step", None))
@@ -145,7 +146,7 @@ def make_restorer(model: nn.Module, accelerator: Accelerator, options: Evaluate,
 
 def _restore(crop: Crop, restorer: Restorer) -> Crop:
     """Return the crop with its restored image."""
-    image = torch.from_numpy(crop.degraded).permute(2, 0, 1)[None].float() / 255
+    image = torch.from_numpy(to_float(crop.degraded)).permute(2, 0, 1)[None]
     label = _label(restorer.network, crop.item)
     restored, tile = restorer(image, label, f"{crop.item.benchmark}: {crop.item.name}")
     return replace(crop, restored=restored[0].clamp(0, 1).permute(1, 2, 0).numpy(), tile=tile)
@@ -217,8 +218,9 @@ def _rows(crop: Crop, scores: Mapping[str, Score], step: int | None) -> list[tup
         row |= dict.fromkeys(required_columns()) | {"step": step}
         try:
             for metric, score in scores.items():
-                for column, image in zip(METRICS[metric].columns, (crop.degraded, crop.restored), strict=True):
-                    row[column] = score(PROTOCOLS[name], image, crop.clean)
+                of_input, of_restored = METRICS[metric].columns
+                row[of_input] = score(PROTOCOLS[name].of_inputs, crop.degraded, crop.clean)
+                row[of_restored] = score(PROTOCOLS[name], crop.restored, crop.clean)
         except ValueError as error:  # smaller than the window
             raise UserError(f"{crop.item.benchmark}: {crop.item.name}: {error}") from None
         rows.append((key, row))

@@ -61,7 +61,8 @@ class PiqNetwork:
             raise UserError(text) from None
 
         def distance(protocol: Protocol, *images: NDArray) -> float:
-            shown = [np.ascontiguousarray(protocol.displayed(image).transpose(2, 0, 1)[None]) for image in images]
+            shown = [protocol.displayed(image).clip(0, 1) for image in images]  # the networks were trained on images
+            shown = [np.ascontiguousarray(image.transpose(2, 0, 1)[None]) for image in shown]
             with torch.inference_mode():
                 return network(*(torch.from_numpy(image).float().to(device) for image in shown)).item()
 

@@ -9,7 +9,7 @@ other values: its SSIM downsamples larger images, and its PSNR adds 1e-8 to the 
 from about 33 dB on.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -51,7 +51,7 @@ GAUSSIAN_11 = Window(11, 1.5, sample=False)
 
 @dataclass(frozen=True)
 class Protocol:
-    """One metric protocol. Images are RGB, (H, W, 3), either uint8 or floating point, which is clipped to [0, 1].
+    """One metric protocol. Images are RGB, (H, W, 3), either uint8 or floating point with white at 1.
 
     Attributes:
         name: Name in tables.
@@ -61,6 +61,7 @@ class Protocol:
         channel: Whether the three channels of RGB or MATLAB's Y are compared.
         window: Window of SSIM.
         source: Paper or software that uses the protocol.
+        clamp: Whether floating-point images are clipped to [0, 1] before they are compared; see `of_inputs`.
     """
 
     name: str
@@ -69,6 +70,12 @@ class Protocol:
     channel: Literal["rgb", "y"]
     window: Window
     source: str
+    clamp: bool = True
+
+    @property
+    def of_inputs(self) -> "Protocol":
+        """The same protocol without clipping, for degraded inputs, whose noise may exceed [0, 1]."""
+        return replace(self, clamp=False)
 
     def crop(self, image: NDArray) -> NDArray:
         """Crop an image of any dtype, (H, W, ...), centrally to multiples of `multiple`.
@@ -105,7 +112,7 @@ class Protocol:
         return float(np.mean([_ssim_of_plane(x, y, self.window) for x, y in planes]))
 
     def displayed(self, image: NDArray) -> NDArray[np.float64]:
-        """Return an image as RGB in [0, 1], rounded to 8 bits if the protocol says so, before a channel is chosen.
+        """Return an image as RGB with white at 1, clipped and rounded as the protocol says, before a channel is chosen.
 
         Raises:
             TypeError: The image is neither uint8 nor floating point.
@@ -114,11 +121,13 @@ class Protocol:
             return image / 255.0
         if not np.issubdtype(image.dtype, np.floating):
             raise TypeError(f"images are uint8 or floating point, not {image.dtype}")
-        image = np.clip(image.astype(np.float64), 0, 1)
+        image = image.astype(np.float64)
+        if self.clamp:
+            image = np.clip(image, 0, 1)
         return np.rint(image * 255) / 255 if self.quantise else image
 
     def compared(self, *images: NDArray) -> list[NDArray[np.float64]]:
-        """Return the arrays to compare, (H, W, channels) in [0, 1]: images as `displayed`, in the protocol's channel.
+        """Return the arrays to compare, (H, W, channels), white at 1: images as `displayed`, in the protocol's channel.
 
         Raises:
             ValueError: The images differ in shape.

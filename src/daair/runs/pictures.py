@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from daair.files import replacing
+from daair.pixels import to_8_bit
 
 COLUMNS = ("input", "restored", "clean")
 HEIGHT = 192  # of each image in the sheet, in pixels
@@ -26,7 +27,8 @@ def comparison(
 
     Args:
         path: The PNG or JPEG file.
-        rows: Images (H, W, 3), float in [0, 1], one per column, by the name of the row.
+        rows: Images (H, W, 3), uint8, or floating point with white at 1 that is clipped for display; one per column, by
+            the name of the row.
         columns: Captions of the columns.
         notes: Further texts, such as a PSNR, one per image, by the name of the row.
         height: Height in pixels to which images are scaled; smaller images are enlarged without smoothing.
@@ -63,7 +65,7 @@ def comparison(
 
 
 def _scaled(image: np.ndarray, height: int) -> Image.Image:
-    picture = Image.fromarray((np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8))
+    picture = Image.fromarray(to_8_bit(image))
     width = max(1, round(picture.width * height / picture.height))
     smooth = Image.Resampling.NEAREST if picture.height < height else Image.Resampling.LANCZOS
     return picture.resize((width, height), smooth)

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from daair.files import replacing
+from daair.pixels import to_8_bit
 
 LARGEST, SMALLEST = "largest", "smallest"
 WHICH = (LARGEST, SMALLEST)
@@ -55,15 +56,14 @@ def side_by_side(degraded: np.ndarray, restored: np.ndarray, clean: np.ndarray, 
     """Return the centres of three images, at most `side` x `side` pixels each, side by side, as uint8.
 
     Args:
-        degraded, clean: Images, uint8, (H, W, 3).
-        restored: Image, float in [0, 1], (H, W, 3).
+        degraded, restored, clean: Images, (H, W, 3), uint8, or floating point with white at 1 that is clipped for
+            display.
         side: Largest height and width of each centre in pixels.
     """
-    rounded = (restored * 255 + 0.5).astype(np.uint8)
     height, width = clean.shape[:2]
     top, left = max(0, height - side) // 2, max(0, width - side) // 2
     middle = np.s_[top : top + side, left : left + side]
-    return np.concatenate([image[middle] for image in (degraded, rounded, clean)], axis=1)
+    return np.concatenate([to_8_bit(image[middle]) for image in (degraded, restored, clean)], axis=1)
 
 
 def write(path: Path, sample: Sample) -> None:

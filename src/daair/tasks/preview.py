@@ -55,7 +55,7 @@ def preview(job: "Job") -> int:
             except (ValueError, TypeError) as error:
                 raise UserError(f"degradation {label}: {error}") from error
             pictures = [photograph, *(draw.image for draw in draws.values())]
-            rows[label] = [window(picture, cfg.preview.size) / 255 for picture in pictures]
+            rows[label] = [window(picture, cfg.preview.size) for picture in pictures]
             decibels = [f"{draw.psnr:.2f}" for draw in draws.values()]
             notes[label] = ["", *(f"{text} dB" for text in decibels)]
             captions[label] = parameters(node)
@@ -91,7 +91,7 @@ def chosen(cfg: "Config", composer: "Composer") -> dict[str, Mapping[str, Any]]:
 
 
 def clean_photograph(cfg: "Config") -> tuple[str, np.ndarray]:
-    """Return name and pixels, uint8 (H, W, 3), of `cfg.input`, or of the first held-out photograph of the mix."""
+    """Return name and pixels, (H, W, 3), of `cfg.input`, or of the first held-out photograph of the mix."""
     if cfg.input is not None:
         return Path(cfg.input).name, read_rgb(cfg.input)
     source = components.build(cfg.mix["val"][0])

@@ -20,6 +20,7 @@ from daair.data.audit.fingerprints import LENGTH, fingerprint, thumbnail
 from daair.data.images import in_threads, read_rgb
 from daair.data.listing import batches
 from daair.errors import UserError
+from daair.pixels import to_8_bit
 
 VERSION = 1
 """Version of the table; tables of other versions are not read."""
@@ -70,7 +71,7 @@ def inspect_file(path: Path) -> FileFacts:
         return FileFacts(0, 0, False, "", error.strerror or str(error), b"")
     except UserError as error:
         return FileFacts(0, 0, False, digest, str(error).removeprefix(f"{path}: "), b"")
-    small = thumbnail(Image.fromarray(rgb))
+    small = thumbnail(Image.fromarray(to_8_bit(rgb)))
     grey = int(np.ptp(small, axis=2).max()) <= _GREY
     return FileFacts(rgb.shape[1], rgb.shape[0], grey, digest, "", fingerprint(small).astype(np.float16).tobytes())
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from daair.data.images import in_threads, read_rgb
 from daair.data.pairing import Pair
 from daair.metrics.protocols import RGB_TO_Y
+from daair.pixels import Image
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def measure_pairs(pairs: Sequence[Pair], advance: Callable[[], None] = lambda: N
 
 
 def _measure(pair: Pair) -> PairMeasurement:
-    degraded, clean = read_rgb(pair.input), read_rgb(pair.target)
+    degraded, clean = _levels(read_rgb(pair.input)), _levels(read_rgb(pair.target))
     top, left = (np.subtract(clean.shape, degraded.shape)[:2] // 2).tolist()
     clean = clean[top : top + degraded.shape[0], left : left + degraded.shape[1]]
     difference = degraded.astype(np.float32) - clean
@@ -77,5 +78,10 @@ def _psnr(difference: NDArray[np.float32]) -> float:
     return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
 
 
-def _laplacian(image: NDArray[np.uint8]) -> float:
+def _levels(image: Image) -> NDArray:
+    """Return an image in grey levels of 255, whatever its depth."""
+    return image if image.dtype == np.uint8 else image * np.float32(255)
+
+
+def _laplacian(image: NDArray) -> float:
     return float(np.abs(cv2.Laplacian(image, cv2.CV_32F)).mean())

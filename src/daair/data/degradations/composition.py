@@ -6,9 +6,12 @@ from typing import Annotated
 import numpy as np
 from annotated_types import MinLen
 
-from daair.data.degradations.ranges import Degradation, Image
+from daair.data.degradations.depth import degraded, in_floats
+from daair.data.degradations.ranges import Degradation
+from daair.pixels import Image
 
 
+@in_floats
 def compose(
     image: Image,
     rng: np.random.Generator,
@@ -22,13 +25,13 @@ def compose(
     the authors' generator adds the haze last.
 
     Args:
-        image: Clean image, uint8, (H, W, 3).
+        image: Clean image, uint8 or float32, (H, W, 3).
         rng: Random generator, which the steps share.
         steps: Degradations `(image, rng) -> image`, by names with which the command line can set a key of one step.
 
     Returns:
-        Degraded image, uint8, (H, W, 3).
+        Degraded image, (H, W, 3): uint8, or float32 if the last step returns it.
     """
     for step in steps.values():
-        image = step(image, rng)
+        image = degraded(image, step, rng)
     return image
