@@ -70,8 +70,7 @@ CHANGES = {
 def test_a_scene_is_recognised_whatever_happened_to_its_file(pictures, change):
     names = ("astronaut", "chelsea", "coffee", "rocket")
     found = matches([of(pictures[n]) for n in names], [of(CHANGES[change](pictures[n])) for n in names])
-    assert [(m.first, m.second) for m in found] == [(i, i) for i in range(len(names))]
-    assert all(SAME_SCENE <= m.similarity <= 1 for m in found)
+    assert found == [(i, i) for i in range(len(names))]
 
 
 def test_different_scenes_are_not_taken_for_the_same(pictures):
@@ -82,7 +81,7 @@ def test_different_scenes_are_not_taken_for_the_same(pictures):
 
 def test_each_pair_within_a_set_is_told_once(pictures):
     prints = [of(pictures["coffee"]), of(pictures["rocket"]), of(ImageOps.mirror(pictures["coffee"]))]
-    assert [(m.first, m.second) for m in matches(prints)] == [(0, 2)]
+    assert matches(prints) == [(0, 2)]
     assert matches([]) == [] == matches(prints, []) == matches([], prints)
 
 
@@ -98,7 +97,7 @@ def test_more_pictures_than_a_block_are_all_compared():
     prints = rng.normal(size=(1300, LENGTH)).astype(np.float32)
     prints /= np.linalg.norm(prints, axis=1, keepdims=True)
     found = matches([*prints, prints[1200], prints[3]])
-    assert {(m.first, m.second) for m in found} == {(1200, 1300), (3, 1301)}
+    assert set(found) == {(1200, 1300), (3, 1301)}
 
 
 def test_of_the_pack_no_two_photographs_are_confused(data_root):
@@ -111,7 +110,7 @@ def test_rain_does_not_hide_a_scene(data_root):
     numbers = [file.stem.removeprefix("rain-") for file in sorted((folder / "input").iterdir())][:12]
     rainy = [of(Image.open(folder / f"input/rain-{n}.png")) for n in numbers]
     clean = [of(Image.open(folder / f"target/norain-{n}.png")) for n in numbers]
-    found = {(m.first, m.second) for m in matches(rainy, clean)}
+    found = set(matches(rainy, clean))
     assert found >= {(i, i) for i in range(len(numbers))}
-    twice = {(m.first, m.second) for m in matches(clean)}
+    twice = set(matches(clean))
     assert {pair for pair in found if pair[0] != pair[1]} == twice | {(b, a) for a, b in twice}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from daair.data.audit.findings import DatasetSummary, Finding, relative_to_root
+from daair.data.audit.findings import LEVELS, DatasetSummary, Finding, relative_to_root
 from daair.data.audit.fingerprints import matches
 from daair.data.audit.inspection import FileFacts
 from daair.data.audit.pair_measurements import PairMeasurement
@@ -71,6 +71,7 @@ class DatasetAudit:
     def __init__(self, root: Path, located: LocatedDataset) -> None:
         self.root, self.located, self.name = root, located, located.dataset.name
         self.split = self.name.split("/")[1]
+        self.severity = "error" if self.split == "test" else "warning"  # of images that are not those of the papers
         self.findings: list[Finding] = []
         self.summary = DatasetSummary(
             self.name,
@@ -87,7 +88,7 @@ class DatasetAudit:
         try:
             self.targets, self.inputs = located.files(), located.input_files()
         except UserError as error:
-            self._add("error", str(error))
+            self.add("error", str(error))
             return
         self.summary.images = len(self.targets)
         if located.inputs:
@@ -126,36 +127,35 @@ class DatasetAudit:
             return
         known = self.located.dataset.variants.get(here)
         if known:
-            level = "note" if here < official else "error" if self.split == "test" else "warning"
-            self._add(level, f"{here} {unit} instead of {official}: {known}")
+            level = "note" if here < official else self.severity
+            self.add(level, f"{here} {unit} instead of {official}: {known}")
         elif here < official:
             remedy = "results on it are not those of the benchmark" if self.split == "test" else ""
-            self._add("warning", f"{here} of {official} {unit}: a subset", remedy)
+            self.add("warning", f"{here} of {official} {unit}: a subset", remedy)
         else:
-            level = "error" if self.split == "test" else "warning"
-            self._add(level, f"{here} {unit}, but there are only {official} of them", "remove what does not belong")
+            self.add(self.severity, f"{here} {unit}, but there are only {official} of them", "remove the others")
 
     def _pairs(self) -> None:
         lone_inputs, lone_targets = self.pairing.lone_inputs, self.pairing.lone_targets
         if lone_inputs and not self.pairing.pairs:
             other = pair(self.targets, self.inputs, self.located.place.rule)
             if other.pairs:
-                self._add("error", "input and target folders are swapped, by the files' names", "rename the folders")
+                self.add("error", "input and target folders are swapped, by the files' names", "rename the folders")
                 return
         if lone_inputs:
-            self._add("error", "no clean image for this input", "complete or remove the pair", lone_inputs)
+            self.add("error", "no clean image for this input", "complete or remove the pair", lone_inputs)
         if lone_targets:
-            self._add("warning", "no input for this clean image", "complete or remove the pair", lone_targets)
+            self.add("warning", "no input for this clean image", "complete or remove the pair", lone_targets)
         readable = [pair for pair in self.pairing.pairs if self._readable_pair(pair)]
         unequal = [pair for pair in readable if not self._fits(pair)]
         if unequal:
             sizes = f"{self.facts[unequal[0].input].size} and {self.facts[unequal[0].target].size}"
             inputs = [pair.input for pair in unequal]
-            self._add("error", f"input and target differ in size ({sizes})", "get both from the same source", inputs)
+            self.add("error", f"input and target differ in size ({sizes})", "get both from the same source", inputs)
         prints = [(self.facts[pair.input].fingerprint, self.facts[pair.target].fingerprint) for pair in readable]
         unlike = [p.input for p, (a, b) in zip(readable, prints, strict=True) if a.any() and b.any() and a @ b < UNLIKE]
         if unlike:
-            self._add("warning", "shows another scene than its clean image", "check the pair", unlike)
+            self.add("warning", "shows another scene than its clean image", "check the pair", unlike)
 
     def _readable_pair(self, pair: Pair) -> bool:
         return not (self.facts[pair.input].error or self.facts[pair.target].error)
@@ -168,61 +168,56 @@ class DatasetAudit:
     def _readable(self) -> None:
         for file in self.files:
             if self.facts[file].error:
-                self._add("error", self.facts[file].error, files=[file])
+                self.add("error", self.facts[file].error, files=[file])
 
     def _sizes(self, readable: Sequence[Path]) -> None:
         versions = _SIZES.get(self.name, {})
         by_version = defaultdict(list)
         for file in readable:
             by_version[next((v for v, sizes in versions.items() if self.facts[file].size in sizes), "")].append(file)
-        level = "error" if self.split == "test" else "warning"
         if versions and by_version[""]:
             odd = by_version[""]
             expected = ", ".join(sorted(size for sizes in versions.values() for size in sizes))
             what = f"is {self.facts[odd[0]].size}, not {expected}"
-            self._add(level, what, "this is another version: replace it", odd)
+            self.add(self.severity, what, "this is another version: replace it", odd)
         named = [version for version in versions if by_version[version]]
         if len(named) > 1:
             rarest = min(named, key=lambda version: len(by_version[version]))
-            self._add(level, f"mixes versions: {'; '.join(named)}", "keep one", by_version[rarest])
+            self.add(self.severity, f"mixes versions: {'; '.join(named)}", "keep one", by_version[rarest])
         elif named and len(versions) > 1:
-            self._add("note", named[0])
+            self.add("note", named[0])
         shortest = {file: min(self.facts[file].width, self.facts[file].height) for file in readable}
         small = [file for file in readable if shortest[file] < SMALLEST[self.split]]
         if small:
             what = f"is only {self.facts[small[0]].size}"
             why = "the papers' crops have 128 pixels" if self.split == "train" else "benchmarks crop to multiples of 16"
-            self._add(level, what, f"{why}: remove it", small)
+            self.add(self.severity, what, f"{why}: remove it", small)
 
     def _grey(self, readable: Sequence[Path]) -> None:
         grey = [file for file in readable if self.facts[file].grey]
         if len(grey) > len(readable) / 2 and len(readable) > 1:
-            level = "error" if self.split == "test" else "warning"
-            self._add(level, f"{len(grey)} of {len(readable)} images are grey", "get the colour version", grey)
+            self.add(self.severity, f"{len(grey)} of {len(readable)} images are grey", "get the colour version", grey)
         elif grey:
-            self._add("warning", "is grey in a set of colour images", "get the colour version", grey)
+            self.add("warning", "is grey in a set of colour images", "get the colour version", grey)
 
     def _duplicates(self, readable: Sequence[Path]) -> None:
+        digests = {file: self.facts[file].digest for file in self.files}
         for files, what in ((self.inputs, "inputs"), (readable, "images")):
-            same = defaultdict(list)
-            for file in files:
-                same[self.facts[file].digest].append(file)
-            twice = [file for group in same.values() for file in group[1:] if self.facts[file].digest]
+            first: dict[str, Path] = {}
+            twice = [file for file in files if first.setdefault(digests[file], file) != file and digests[file]]
             if twice:
-                twin = relative_to_root(next(group[0] for group in same.values() if twice[0] in group), self.root)
-                self._add("warning", f"is identical to {twin}", f"{len(twice)} {what} occur more than once", twice)
+                twin = relative_to_root(first[digests[twice[0]]], self.root)
+                self.add("warning", f"is identical to {twin}", f"{len(twice)} {what} occur more than once", twice)
         if self.located.dataset.label == "blur":
             return  # deblurring sets hold frames of a few videos, and neighbouring frames are alike
-        prints = [self.facts[file].fingerprint for file in readable]
-        contents = [self.facts[file].digest for file in readable]
-        near = [match for match in matches(prints) if contents[match.first] != contents[match.second]]
+        found = matches([self.facts[file].fingerprint for file in readable])
+        near = [(a, b) for i, j in found if digests[a := readable[i]] != digests[b := readable[j]]]
         if near:
-            first = readable[near[0].first]
-            what = f"shows the scene of {relative_to_root(first, self.root)}"
-            files = list(dict.fromkeys(readable[match.second] for match in near))
+            what = f"shows the scene of {relative_to_root(near[0][0], self.root)}"
+            files = list(dict.fromkeys(b for _, b in near))
             remedy = f"{len(files)} of {len(readable)} images repeat a scene"
             known = f" ({_KNOWN[self.name]})" if self.name in _KNOWN else ""
-            self._add("warning", what, f"{remedy}{known}", files)
+            self.add("warning", what, f"{remedy}{known}", files)
 
     def _quality(self) -> None:
         """Check the input PSNR, and whether the folders are swapped or inputs equal their targets."""
@@ -235,11 +230,11 @@ class DatasetAudit:
         self.summary.input_psnr, self.summary.measured = mean, len(self.measurements)
         equal = [m.pair.input for m in self.measurements if not np.isfinite(m.rgb)]
         if equal:
-            self._add("error", "input and target are equal", "get the degraded picture", equal)
+            self.add("error", "input and target are equal", "get the degraded picture", equal)
         swapped = [m.swapped(self.located.dataset.label) for m in self.measurements]
         swapped = [sign for sign in swapped if sign is not None]
         if swapped and np.mean(swapped) > 0.5:
-            self._add("error", "inputs look cleaner than targets: the folders are swapped", "rename the folders")
+            self.add("error", "inputs look cleaner than targets: the folders are swapped", "rename the folders")
         complete = self.summary.count == self.summary.official == len(self.measurements)
         for protocol, published in self.summary.published.items():
             key = "y" if protocol.endswith("_y") else "rgb"
@@ -252,8 +247,10 @@ class DatasetAudit:
                 what = f"input PSNR is {mean[key]:.2f} dB{over}, published are {published:.2f} dB ({protocol})"
                 remedy, example = "this is another version of the data", [self.pairing.pairs[0].input]
                 level, remedy = ("error", remedy) if complete else ("warning", f"perhaps {remedy}")
-                self._add(level, what, remedy, example)
+                self.add(level, what, remedy, example)
 
-    def _add(self, level: str, what: str, remedy: str = "", files: Sequence[Path] = ()) -> None:
+    def add(self, level: str, what: str, remedy: str = "", files: Sequence[Path] = ()) -> None:
+        """Add a finding; see `Finding` for the arguments."""
         shown = tuple(relative_to_root(file, self.root) for file in files)
         self.findings.append(Finding(level, self.name, what, remedy, shown))
+        self.summary.level = max(self.summary.level, level, key=("", *LEVELS).index)

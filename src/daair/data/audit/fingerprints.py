@@ -28,7 +28,6 @@ recognised, so only clean targets are compared, never degraded inputs.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,21 +56,6 @@ def _weights() -> NDArray[np.float32]:
 _WEIGHTS = _weights()
 
 
-@dataclass(frozen=True)
-class Match:
-    """Two images of one scene.
-
-    Attributes:
-        first: Position in the first sequence.
-        second: Position in the second sequence.
-        similarity: Cosine of the fingerprints, from `SAME_SCENE` to 1.
-    """
-
-    first: int
-    second: int
-    similarity: float
-
-
 def thumbnail(picture: Image.Image) -> NDArray[np.uint8]:
     """Shrink an image of any mode to (64, 64, 3) by averaging over areas; the aspect ratio is not kept."""
     return np.asarray(picture.convert("RGB").resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX))
@@ -87,7 +71,9 @@ def fingerprint(small: NDArray[np.uint8]) -> NDArray[np.float32]:
     return (coefficients / norm if norm > 0 else coefficients).astype(np.float32).ravel()
 
 
-def matches(first: Sequence[NDArray[np.float32]], second: Sequence[NDArray[np.float32]] | None = None) -> list[Match]:
+def matches(
+    first: Sequence[NDArray[np.float32]], second: Sequence[NDArray[np.float32]] | None = None
+) -> list[tuple[int, int]]:
     """Find images of the same scene, also if one is mirrored or rotated by a multiple of 90 degrees.
 
     Args:
@@ -95,7 +81,7 @@ def matches(first: Sequence[NDArray[np.float32]], second: Sequence[NDArray[np.fl
         second: Fingerprints to compare with; None compares `first` with itself, each pair once.
 
     Returns:
-        All pairs that reach `SAME_SCENE`, in the order of `first`, then `second`.
+        The positions of all pairs that reach `SAME_SCENE`, in the order of `first`, then `second`.
     """
     if not len(first) or (second is not None and not len(second)):
         return []
@@ -110,7 +96,7 @@ def matches(first: Sequence[NDArray[np.float32]], second: Sequence[NDArray[np.fl
             np.maximum(cosine, rows @ pose, out=cosine)
         for i, j in np.argwhere(cosine >= SAME_SCENE).tolist():
             if second is not None or j > start + i:
-                found.append(Match(start + i, j, min(1.0, float(cosine[i, j]))))
+                found.append((start + i, j))
     return found
 
 

@@ -77,7 +77,7 @@ def shared_scenes(
         for b, others in second.items():
             pairs = matches([facts[file].fingerprint for file in files], [facts[file].fingerprint for file in others])
             if pairs:
-                found.append(SharedScenes(a, b, tuple((files[m.first], others[m.second]) for m in pairs)))
+                found.append(SharedScenes(a, b, tuple((files[i], others[j]) for i, j in pairs)))
     return found
 
 

@@ -1,13 +1,12 @@
 """Measurements of degraded images against their clean ones: the input PSNR, and signs of swapped folders."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from daair.data.images import in_threads, read_rgb
+from daair.data.images import read_rgb
 from daair.data.pairing import Pair
 from daair.metrics.protocols import RGB_TO_Y
 from daair.pixels import Image
@@ -47,19 +46,8 @@ class PairMeasurement:
         return None
 
 
-def measure_pairs(pairs: Sequence[Pair], advance: Callable[[], None] = lambda: None) -> list[PairMeasurement]:
-    """Read and measure pairs of readable files in several threads; return the results in the given order.
-
-    A clean image that is larger than its degraded one is cropped centrally to that size.
-    """
-    measured = []
-    for measurement in in_threads(_measure, pairs):
-        measured.append(measurement)
-        advance()
-    return measured
-
-
-def _measure(pair: Pair) -> PairMeasurement:
+def measure_pair(pair: Pair) -> PairMeasurement:
+    """Read and measure a pair of readable files; a larger clean image is cropped centrally to the size of the input."""
     degraded, clean = _levels(read_rgb(pair.input)), _levels(read_rgb(pair.target))
     top, left = (np.subtract(clean.shape, degraded.shape)[:2] // 2).tolist()
     clean = clean[top : top + degraded.shape[0], left : left + degraded.shape[1]]

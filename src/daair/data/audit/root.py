@@ -9,17 +9,18 @@ sets that were not found, and the images that belong to no known data set.
 import functools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from daair.data.audit.dataset import SMALLEST, DatasetAudit
-from daair.data.audit.findings import LEVELS, AuditReport, Finding, relative_to_root
+from daair.data.audit.findings import AuditReport, relative_to_root
 from daair.data.audit.inspection import FileFacts, inspect_files
 from daair.data.audit.leaks import clean_pools, shared_scenes
-from daair.data.audit.pair_measurements import measure_pairs
+from daair.data.audit.pair_measurements import measure_pair
 from daair.data.catalogue import DATASETS
-from daair.data.datasets import LocatedDataset, locate_all
+from daair.data.datasets import locate_all
+from daair.data.images import in_threads
 from daair.data.listing import check_folder, walk
 from daair.errors import UserError
 from daair.files import natural_key
@@ -55,20 +56,18 @@ def audit_root(root: str | Path, progress: Callable[[str, int], Any], cache: Pat
         audit.facts = facts
     pairs = [(audit, pair) for audit in audits for pair in audit.pairs_to_measure()]
     with progress("measuring pairs", len(pairs)) as bar:
-        measured = measure_pairs([pair for _, pair in pairs], bar.advance)
-    for (audit, _), measurement in zip(pairs, measured, strict=True):
-        audit.measurements.append(measurement)
-    leaks = _leaks(root, [audit.located for audit in audits if audit.targets], facts)
+        measured = in_threads(measure_pair, [pair for _, pair in pairs])
+        for (audit, _), measurement in zip(pairs, measured, strict=True):
+            audit.measurements.append(measurement)
+            bar.advance()
     for audit in audits:
         audit.run()
-        audit.findings += [finding for finding in leaks if finding.dataset == audit.name]
-        levels = [LEVELS.index(finding.level) for finding in audit.findings]
-        audit.summary.level = LEVELS[max(levels)] if levels else ""
+    _compare({audit.name: audit for audit in audits if audit.targets}, facts)
     here = [audit.located.dataset for audit in audits if audit.targets]
-    trained = {dataset.label for dataset in here if dataset.name.endswith("/train")}
     # CDD-11 has synthetic degradations of its own; its "haze" cannot replace that of RESIDE.
     single = [dataset for dataset in DATASETS.values() if not dataset.name.startswith("cdd11")]
     paired = [dataset for dataset in single if dataset.paired and dataset.name.endswith("/train")]
+    trained = {dataset.label for dataset in paired if dataset in here}
     return AuditReport(
         root,
         [audit.summary for audit in audits],
@@ -88,17 +87,14 @@ def _others(root: Path, known: Iterable[Path]) -> dict[str, int]:
     return {folder: counts[folder] for folder in sorted(counts, key=natural_key)}
 
 
-def _leaks(root: Path, sets: Sequence[LocatedDataset], facts: Mapping[Path, FileFacts]) -> list[Finding]:
-    """Return a finding for each two sets of different splits that share scenes."""
-    pools = clean_pools(sets)
+def _compare(audits: Mapping[str, DatasetAudit], facts: Mapping[Path, FileFacts]) -> None:
+    """Add a finding for each two sets of different splits that share scenes."""
+    pools = clean_pools(audit.located for audit in audits.values())
     parts = {split: {name: pools[name] for name in pools if name.split("/")[1] == split} for split in SMALLEST}
-    findings = []
     for first, second, level in (("train", "test", "error"), ("train", "val", "warning"), ("val", "test", "warning")):
         for shared in shared_scenes(parts[first], parts[second], facts):
-            files = shared.files
-            example = next(relative_to_root(other, root) for file, other in shared.pairs if file == files[0])
-            what = f"{shared.scenes} of {len(parts[second][shared.second])} scenes of {shared.second} are in it, "
+            audit = audits[shared.first]
+            what = f"{shared.scenes} of {len(parts[second][shared.second])} scenes of {shared.second} are in it"
+            example = relative_to_root(shared.pairs[0][1], audit.root)
             remedy = f"leave these files out, or results on {shared.second} are wrong"
-            shown = tuple(relative_to_root(file, root) for file in files)
-            findings.append(Finding(level, shared.first, f"{what}this file shows {example}", remedy, shown))
-    return findings
+            audit.add(level, f"{what}, this file shows {example}", remedy, shared.files)
