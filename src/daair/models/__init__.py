@@ -1,1 +1,1 @@
-"""The DaAIR network, one concept a file: layers, experts, router, dale (the learner), daair."""
+"""The networks: DaAIR (layers, experts, router, dale and daair), and its peers, one file each."""

@@ -1,8 +1,8 @@
 """AdaIR: Restormer whose decoder is guided by the low and high frequencies of the degraded image.
 
 "AdaIR: Adaptive All-in-One Image Restoration via Frequency Mining and Modulation", Cui, Zamir, Khan, Knoll, Shah, Khan,
-ICLR 2025, arXiv 2403.14614. Written from the paper; nothing is copied from the authors' repository. That it computes
-what theirs does was checked on outputs of their code (tests/models/test_adair.py), for images of 64 x 64 pixels.
+ICLR 2025, arXiv 2403.14614. Written from the paper; nothing is copied from the authors' repository. Its outputs
+were checked against those of their code for images of 64 x 64 pixels (tests/models/test_adair.py).
 
 Shape legend: B images, C channels of level 0, H x W pixels.
 
@@ -53,11 +53,11 @@ RULES: Rules = (
 
 
 class FrequencyModulation(nn.Module):
-    """Bidirectional modulation: the high band weighs the low one's pixels, the low band the high one's channels.
+    """Bidirectional modulation: the high band weights the low one's pixels, the low band the high one's channels.
 
     Args:
         channels: C.
-        reduction: divides C for the hidden channels of the channel weights.
+        reduction: Divides C for the hidden channels of the channel weights.
     """
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
@@ -70,7 +70,7 @@ class FrequencyModulation(nn.Module):
         self.project = nn.Conv2d(channels, channels, 1)
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
-        """Two bands (B, C, H, W) -> their sum after modulation, (B, C, H, W)."""
+        """Map two bands (B, C, H, W) to their sum after modulation, (B, C, H, W)."""
         extremes = torch.cat([high.amax(dim=1, keepdim=True), high.mean(dim=1, keepdim=True)], dim=1)
         pixels = self.spatial(extremes).sigmoid()
         mean, peak = low.mean(dim=(2, 3), keepdim=True), low.amax(dim=(2, 3), keepdim=True)
@@ -79,16 +79,16 @@ class FrequencyModulation(nn.Module):
 
 
 class FrequencyBlock(nn.Module):
-    """Adaptive frequency learning block: mine both bands of the image, modulate them, merge them into the features.
+    """Adaptive frequency learning block: extract both bands of the image, modulate them, merge them into the features.
 
-    The border between the bands is predicted from the image, in whole frequencies, so no gradient reaches `band`: it
-    stays as initialised, in the authors' training too, and is frozen here. Below a feature map of 128 pixels a side,
-    and so in all training on crops of 128, the low band is empty.
+    The border between the bands is predicted from the image and rounded to whole frequencies, so no gradient reaches
+    `band`: it keeps its initial values, as in the authors' training, and is frozen here. The low band is empty for
+    feature maps smaller than 128 pixels, and so in all training on crops of 128.
 
     Args:
         channels: C.
-        heads: of the three cross-attentions.
-        dormant: keep two convolutions that the published weights hold and no forward pass uses; frozen.
+        heads: Heads of the three cross-attentions.
+        dormant: Keep two published convolutions that no forward pass uses; they are frozen.
     """
 
     def __init__(self, channels: int, heads: int, dormant: bool = True) -> None:
@@ -108,7 +108,7 @@ class FrequencyBlock(nn.Module):
             self.dormant = nn.ModuleDict(parts).requires_grad_(False)
 
     def forward(self, feature: Tensor, image: Tensor) -> Tensor:
-        """Features (B, C, H, W) and the image (B, 3, any size) -> features (B, C, H, W)."""
+        """Map features (B, C, H, W) and the image (B, 3, any size) to features (B, C, H, W)."""
         small = F.interpolate(image, feature.shape[-2:], mode="bilinear")
         low, high = self._bands(self.embed(small))
         low, high = self.mine_low(low, feature), self.mine_high(high, feature)
@@ -116,7 +116,7 @@ class FrequencyBlock(nn.Module):
         return merged * self.scale + feature * self.shortcut
 
     def _bands(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Split (B, C, H, W) into the magnitudes of its low and its high frequencies; the spectrum is float32."""
+        """Return the magnitudes of the low and the high frequencies of (B, C, H, W); the spectrum is float32."""
         with torch.no_grad():
             low_band = self._low_band(x)
         with torch.autocast(x.device.type, enabled=False):
@@ -137,16 +137,16 @@ class FrequencyBlock(nn.Module):
 
 
 class AdaIR(Restormer):
-    """The whole network; every image size works.
+    """The AdaIR network, for images of any size.
 
     Args:
-        channels, encoder_blocks, decoder_blocks, refinement_blocks, heads, expansion, norm: as in `Restormer`. The
+        channels, encoder_blocks, decoder_blocks, refinement_blocks, heads, expansion, norm: As in `Restormer`. The
             frequency blocks have as many attention heads as level 2.
-        dormant: keep what the published weights hold and no forward pass uses, so that parameters can be counted and
-            loaded as published; frozen, since distributed training would wait for them.
+        dormant: Keep the published parameters that no forward pass uses, so that parameters can be counted and loaded
+            as published. They are frozen, because distributed training would wait for their gradients.
 
     Raises:
-        ValueError: sizes that do not fit together; the text begins with the config key.
+        ValueError: The sizes do not fit together; the message begins with the config key.
     """
 
     def __init__(
@@ -174,5 +174,5 @@ class AdaIR(Restormer):
 
     @staticmethod
     def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the authors' state dict under our names; one of ours comes back as it is."""
+        """Return the authors' state dict with the names used here; one that has these names is returned unchanged."""
         return rename(state, RULES)

@@ -8,7 +8,7 @@ papers; `from_published` gives weights of the authors' release the names used he
 
 Shape legend: B images, C channels, D features of an embedding, K keys in the queue, H x W pixels.
 
-    z = Stem(x) (B, C, H, W)        what the restorer is guided by
+    z = Stem(x) (B, C, H, W)        guides the restorer
     x -> 3x3 -> groups of blocks, each guided by z -> 3x3 -> + -> 3x3
 
 Its training has two stages (`stages`): the encoder alone, by contrast; then all of it, by the image loss and the
@@ -30,11 +30,11 @@ from daair.models.processes import gathered
 from daair.models.training import Learned, Stage
 
 Positive = Annotated[int, Ge(1)]
-SLOPE = 0.1  # of every leaky ReLU
+SLOPE = 0.1  # negative slope of every leaky ReLU
 
 
 class Encoding(NamedTuple):
-    """What the degradation encoder makes of images.
+    """The encoding of images by the degradation encoder.
 
     Attributes:
         guide: (B, C, H, W), the features at full resolution that guide the restorer.
@@ -46,13 +46,13 @@ class Encoding(NamedTuple):
 
 
 class Contrast(NamedTuple):
-    """How well the embeddings of two crops of the same images find each other.
+    """The contrast of the embeddings of two crops of the same images.
 
     Attributes:
         logits: (B, 1 + K) float32, cosine similarities divided by the temperature; the first is the positive pair's.
-        labels: (B,) int64 zeros, the place of the positive pair.
-        loss: scalar float32, the cross-entropy of the two (InfoNCE).
-        keys: (B, D), the embeddings of the keys, which belong into the queue after the update.
+        labels: (B,) int64 zeros, the position of the positive pair.
+        loss: Scalar float32, the cross-entropy of the two (InfoNCE).
+        keys: (B, D), the embeddings of the keys, to be put into the queue after the update.
     """
 
     logits: Tensor
@@ -78,7 +78,7 @@ class ResidualUnit(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add both paths and rectify."""
+        """Return the rectified sum of both paths."""
         return F.leaky_relu(self.body(x) + self.shortcut(x), SLOPE)
 
 
@@ -111,7 +111,7 @@ class GuidedConvolution(nn.Module):
         nn.init.zeros_(self.sample.bias)
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
-        """(B, C, H, W) and the guide of that shape -> (B, C, H, W), computed in float32 whatever the precision."""
+        """Map (B, C, H, W) and a guide of the same shape to (B, C, H, W), computed in float32 under any precision."""
         offset, mask = self.sample(torch.cat([x, guide], dim=1)).float().split([18, 9], dim=1)
         with torch.autocast(x.device.type, enabled=False):
             return deform_conv2d(x.float(), offset, self.weight.float(), padding=1, mask=mask.sigmoid()).to(x.dtype)
@@ -133,7 +133,7 @@ class SpatialTransform(nn.Module):
         self.scale, self.shift = head(), head()
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
-        """(B, C, H, W) and the guide of that shape -> (B, C, H, W)."""
+        """Map (B, C, H, W) and a guide of the same shape to (B, C, H, W)."""
         return x * self.scale(guide) + self.shift(guide)
 
 
@@ -145,7 +145,7 @@ class Guidance(nn.Module):
         self.deform, self.transform = GuidedConvolution(channels), SpatialTransform(channels)
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
-        """(B, C, H, W) and the guide of that shape -> (B, C, H, W)."""
+        """Map (B, C, H, W) and a guide of the same shape to (B, C, H, W)."""
         return x + (self.deform(x, guide) + self.transform(x, guide))
 
 
@@ -159,7 +159,7 @@ class GuidedBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
-        """(B, C, H, W) and the guide of that shape -> (B, C, H, W)."""
+        """Map (B, C, H, W) and a guide of the same shape to (B, C, H, W)."""
         y = F.leaky_relu(self.conv1(F.leaky_relu(self.guide1(x, guide), SLOPE)), SLOPE)
         return x + self.conv2(F.leaky_relu(self.guide2(y, guide), SLOPE))
 
@@ -173,7 +173,7 @@ class GuidedGroup(nn.Module):
         self.out = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
-        """(B, C, H, W) and the guide of that shape -> (B, C, H, W)."""
+        """Map (B, C, H, W) and a guide of the same shape to (B, C, H, W)."""
         y = x
         for block in self.blocks:
             y = block(y, guide)
@@ -181,17 +181,17 @@ class GuidedGroup(nn.Module):
 
 
 class AirNet(nn.Module):
-    """The whole network; every image size works, since nothing at full resolution is strided.
+    """The AirNet network, for images of any size, because nothing at full resolution is strided.
 
     Args:
         channels: C.
-        groups: groups of the restorer.
-        blocks: guided blocks of each group.
+        groups: Number of groups of the restorer.
+        blocks: Number of guided blocks of each group.
         features: D, the size of an embedding.
         queue: K, the negatives that each embedding is compared with; the paper keeps those of 256 batches.
-        temperature: divides the similarities.
-        momentum: share of its old parameters that the key encoder keeps at each update.
-        warmup: the stage that trains the encoder alone, by contrast; with share 0 there is none.
+        temperature: Divisor of the similarities.
+        momentum: Fraction of its old parameters that the key encoder keeps at each update.
+        warmup: The stage that trains the encoder alone, by contrast; it is left out if its share is 0.
     """
 
     views = 2
@@ -214,7 +214,7 @@ class AirNet(nn.Module):
         self.encoder = DegradationEncoder(channels, features)
         self.key_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
         self.register_buffer("queue", F.normalize(torch.randn(features, queue), dim=0))
-        self.register_buffer("queue_start", torch.zeros(1, dtype=torch.long))  # where the oldest key lies
+        self.register_buffer("queue_start", torch.zeros(1, dtype=torch.long))  # position of the oldest key
         self.embed = nn.Conv2d(3, channels, 3, padding=1)
         self.groups = nn.ModuleList(GuidedGroup(channels, blocks) for _ in range(groups))
         self.fuse = nn.Conv2d(channels, channels, 3, padding=1)
@@ -223,7 +223,7 @@ class AirNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Restore `x` (B, 3, H, W), values in [0, 1]; the result has its shape and dtype and is not clamped.
 
-        Only the stem of the encoder takes part, since nothing else of it guides the restorer.
+        Only the stem of the encoder is used, because the rest does not guide the restorer.
         """
         return self.restore(x, self.encoder.stem(x))
 
@@ -240,13 +240,13 @@ class AirNet(nn.Module):
         return Learned(image, {"contrast": contrast.loss})
 
     def after_update(self) -> None:
-        """Put the keys of an update into the queue, and let the key encoder follow."""
+        """Put the keys of an update into the queue and update the key encoder."""
         self.enqueue(torch.cat(self.fresh))
         self.fresh.clear()
         self.update_key_encoder()
 
     def encode(self, x: Tensor) -> Encoding:
-        """Encode the degradations of images (B, 3, H, W); what comes of it can be restored with and contrasted."""
+        """Encode the degradations of images (B, 3, H, W), for `restore` and `contrast`."""
         return self.encoder(x)
 
     def restore(self, x: Tensor, guide: Tensor) -> Tensor:
@@ -260,11 +260,11 @@ class AirNet(nn.Module):
     def contrast(self, embedding: Tensor, key: Tensor) -> Contrast:
         """Compare embeddings with those of other crops of the same images, and with the queue.
 
-        Gradients reach `embedding` alone. Nothing but the batch statistics of the key encoder changes: `enqueue` and
-        `update_key_encoder` are calls of their own, to be made once for each update.
+        Gradients only reach `embedding`. Only the batch statistics of the key encoder change; `enqueue` and
+        `update_key_encoder` must be called separately, once for each update.
 
         Args:
-            embedding: (B, D), of `encode`.
+            embedding: (B, D), from `encode`.
             key: (B, 3, H, W), other crops of the same images with the same degradations.
         """
         with torch.no_grad():
@@ -276,10 +276,10 @@ class AirNet(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
-        """Put keys (B, D) in the place of the oldest ones.
+        """Replace the oldest keys by keys (B, D).
 
-        With several processes the keys of all of them enter in the order of their ranks, so that equal queues stay
-        equal; all of them must call this with equally many keys.
+        The keys of all processes are added in the order of their ranks, so that equal queues stay equal; all processes
+        must call this with equally many keys.
         """
         keys = gathered(keys)
         size = self.queue.shape[1]
@@ -290,9 +290,9 @@ class AirNet(nn.Module):
 
     @torch.no_grad()
     def update_key_encoder(self, momentum: float | None = None) -> None:
-        """Let the parameters of the key encoder follow those of the encoder; to be called after each optimizer step.
+        """Move the parameters of the key encoder towards those of the encoder; call this after each optimizer step.
 
-        A function of the parameters alone, so ranks that hold equal parameters still do afterwards.
+        The result depends only on the parameters, so ranks with equal parameters keep equal parameters.
         """
         momentum = self.momentum if momentum is None else momentum
         for follower, leader in zip(self.key_encoder.parameters(), self.encoder.parameters(), strict=True):
@@ -300,7 +300,7 @@ class AirNet(nn.Module):
 
     @staticmethod
     def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rename the entries of the authors' checkpoints; a state dict with the names used here comes back as it is."""
+        """Return the authors' state dict with the names used here; one that has these names is returned unchanged."""
         if not any(name.startswith(("R.", "E.E.")) for name in state):
             return dict(state)
         renamed = {}

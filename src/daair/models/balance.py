@@ -1,6 +1,6 @@
-"""L_aux: what keeps routers from sending all images to one expert.
+"""The balance loss L_aux, which keeps routers from sending all images to one expert.
 
-Shape legend: B images, L learners, N experts. The shares of a learner, (2, N), are what its images ask of each expert:
+Shape legend: B images, L learners, N experts. The shares of a learner, (2, N), are the demand for each expert:
 row 0 is the importance, the mean gate; row 1 is the load, the mean probability to be chosen.
 
     L_aux = mean or sum over the learners of  a * CV^2(importance) + b * CV^2(load)
@@ -40,8 +40,8 @@ class Balance(nn.Module):
     Args:
         importance: a.
         load: b.
-        reduce: over the learners; the successor takes the mean [S].
-        scope: which images are balanced together.
+        reduce: Reduction over the learners; the successor takes the mean [S].
+        scope: Which images are balanced together.
     """
 
     def __init__(
@@ -84,14 +84,14 @@ def dense_shares(logits: Tensor, noisy: Tensor, noise: float) -> Tensor:
     Args:
         logits: (B, N), clean.
         noisy: (B, N), with the noise that the choice was made with.
-        noise: standard deviation of that noise.
+        noise: Standard deviation of that noise.
     """
     chance = torch.special.ndtr((logits - noisy.amax(dim=1, keepdim=True)) / noise)
     return torch.stack([logits.softmax(dim=1).mean(dim=0), chance.mean(dim=0)])
 
 
 def hard_shares(logits: Tensor, noisy: Tensor, noise: float) -> Tensor:
-    """Return the shares (2, N) as Shazeer et al. take them; the arguments are those of `dense_shares`, with N > 1.
+    """Return the shares (2, N) of Shazeer et al.; the arguments are those of `dense_shares`, with N > 1.
 
     Importance: the noisy gate of the chosen expert, 0 of the others. Load: the probability that the expert is chosen
     if only its own noise is drawn anew, so that its own former draw is not in the threshold (equation 9).

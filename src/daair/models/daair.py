@@ -1,8 +1,9 @@
 """DaAIR: one efficient network for any image restoration.
 
 "Efficient Degradation-aware Any Image Restoration", Zamfir, Wu, Mehta, Paudel, Zhang, Timofte, arXiv 2405.15475. The
-authors released no code; this follows the abstract [A] and the overview figure [F], the same authors' successor MoCE-IR
-where the figure is silent [S], and our own choice where both are [C]. Each [S] and [C] is an argument below.
+authors released no code. This implementation follows the abstract [A] and the overview figure [F]. Where the figure
+does not say, it follows the same authors' successor MoCE-IR [S], or makes its own choice [C]. Each [S] and [C] is an
+argument below.
 
 Shape legend: B images, C channels of level 0, H x W pixels, L learners, N specialised experts. Level l has C * 2^l
 channels at 1 / 2^l of the resolution.
@@ -47,7 +48,7 @@ class EncoderBlock(nn.Module):
         self.dale, self.attention, self.ffn = dale, attention, ffn
 
     def forward(self, x: Tensor, image: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Routing | None]:
-        """Map features (B, C, h, w) to features; also return the learner's routing, for which see `DaLe.forward`."""
+        """Map features (B, C, h, w) to features; also return the learner's routing, see `DaLe.forward`."""
         embedded, routing = self.dale(self.norm1(x), image, labels)
         x = x + self.attention(embedded)
         return x + self.ffn(self.norm2(x)), routing
@@ -61,7 +62,7 @@ class DecoderBlock(EncoderBlock):
         self.controller, self.query = controller, query
 
     def forward(self, x: Tensor, image: Tensor, labels: Tensor | None = None, tied: Expert | None = None):
-        """Do as the encoder's block; `tied` stands in for the control expert under `control.update=tied`."""
+        """Map features as the encoder's block does; `tied` is the control expert under `control.update=tied`."""
         y = self.norm1(x)
         embedded, routing = self.dale(y, image, labels)
         if self.controller is None:
@@ -74,23 +75,23 @@ class DecoderBlock(EncoderBlock):
 
 
 class DaAIR(nn.Module):
-    """The whole network; every image size works (reflect-padded to a multiple of 8, then cropped back).
+    """The DaAIR network, for images of any size (padded by reflection to a multiple of 8, then cropped back).
 
     Args:
         channels: C.
-        encoder_blocks: blocks of the four encoder levels; the fourth is the bottleneck [F].
-        decoder_blocks: blocks of the three decoder levels, full resolution first; fewer than the encoder's [S].
-        heads: attention heads of the four levels; each divides its level's channels.
-        expansion: hidden channels of the feed-forward as a multiple of its channels.
-        experts: number and ranks of the experts.
-        router: factory of the routers, called with `channels` and `count`.
-        control: the decoder's controller and its parameter update.
-        dale_residual: a shortcut around DaLe; false as drawn [F], the switch is ours [C].
-        attention, ffn, norm, sampling: see `layers`; the defaults are the successor's [S].
-        skip_kernel: side of the convolution that halves the concatenated skip, 1 [S] or 3.
+        encoder_blocks: Blocks of the four encoder levels; the fourth is the bottleneck [F].
+        decoder_blocks: Blocks of the three decoder levels, full resolution first; fewer than the encoder's [S].
+        heads: Attention heads of the four levels; each divides its level's channels.
+        expansion: Hidden channels of the feed-forward as a multiple of its channels.
+        experts: Number and ranks of the experts.
+        router: Factory of the routers, called with `channels` and `count`.
+        control: The decoder's controller and its parameter update.
+        dale_residual: Whether there is a shortcut around DaLe; false as drawn [F], true is our addition [C].
+        attention, ffn, norm, sampling: See `layers`; the defaults are the successor's [S].
+        skip_kernel: Side of the convolution that halves the concatenated skip, 1 [S] or 3.
 
     Raises:
-        ValueError: sizes that do not fit together; the text begins with the config key.
+        ValueError: The sizes do not fit together; the message begins with the config key.
     """
 
     def __init__(
@@ -152,8 +153,8 @@ class DaAIR(nn.Module):
         """Restore `x` (B, 3, H, W), values in [0, 1]; the result has its shape and dtype and is not clamped.
 
         Args:
-            x: degraded images.
-            labels: (B,) int64 degradations; needed by `router=oracle` alone.
+            x: Degraded images.
+            labels: (B,) int64 degradations; only needed by `router=oracle`.
         """
         return self.routed(x, labels).image
 
@@ -171,12 +172,12 @@ class DaAIR(nn.Module):
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """The loss terms beside that of the image: `router`, if there are routers."""
+        """Return the names of the further loss terms: `router`, if there are routers."""
         return ("router",) if self._routers() else ()
 
     @property
     def needs_labels(self) -> bool:
-        """Whether `forward` must be told the degradation labels."""
+        """Return whether `forward` needs the degradation labels."""
         return any(getattr(router, "needs_labels", False) for router in self._routers())
 
     def _routers(self) -> list[nn.Module]:
@@ -184,7 +185,7 @@ class DaAIR(nn.Module):
 
     @property
     def _balance(self) -> nn.Module | None:
-        """What makes L_aux of all learners: that of the first router, since one factory makes all alike."""
+        """Return the module that computes L_aux of all learners: the first router's, since all routers are alike."""
         return getattr(next(iter(self._routers()), None), "balance", None)
 
     def _features(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, list[Routing | None]]:
@@ -207,9 +208,9 @@ class DaAIR(nn.Module):
         return feature, routings
 
     def after_update(self) -> None:
-        """Make the parameter update [F, A], as it follows each optimizer step, and begin a new balance of the experts.
+        """Make the parameter update after an optimizer step [F, A] and reset the balance of the experts.
 
-        The update is a function of the parameters alone, so processes that hold equal parameters still do afterwards.
+        The update depends only on the parameters, so processes with equal parameters keep equal parameters.
         """
         self._update_control(self.control.momentum)
         if hasattr(self._balance, "after_update"):
@@ -225,7 +226,7 @@ class DaAIR(nn.Module):
                 block.controller.follow(agnostic if self.control.source == "mean" else agnostic[-1:], momentum)
 
     def num_parameters(self) -> int:
-        """Return how many numbers the network has, without the structural zeros of experts of unequal rank."""
+        """Return the number of parameters, without the structural zeros of experts of unequal rank."""
         padding = sum(m.num_padding for m in self.modules() if isinstance(m, ExpertBank))
         return sum(p.numel() for p in self.parameters()) - padding
 

@@ -21,15 +21,15 @@ RouterFactory = Callable[..., nn.Module]  # called with channels=C, count=N
 class DaLe(nn.Module):
     """out = Proj_{R -> C}( E_D^i(y) * E_A(y) ), with i chosen by the router [F].
 
-    Either factor can be taken away (`experts.count=0`, `experts.agnostic=false`); without both the learner is the
+    Either factor can be removed (`experts.count=0`, `experts.agnostic=false`); without both the learner is the
     identity.
 
     Args:
         channels: C.
-        level: 0 at full resolution; decides the rank.
-        layout: number and ranks of the experts.
-        router: factory of the router.
-        residual: add y to the output; false as drawn [F].
+        level: 0 at full resolution; it determines the rank.
+        layout: Number and ranks of the experts.
+        router: Factory of the router.
+        residual: Whether to add y to the output; false as drawn [F].
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class DaLe(nn.Module):
         """Map `y` (B, C, h, w) to its degradation-aware embedding of the same shape.
 
         Args:
-            y: the normalised features of the level.
+            y: The normalised features of the level.
             image: (B, 3, H, W), the network's input, for the router.
             labels: (B,) degradations, for the router.
 
@@ -78,16 +78,16 @@ class DaLe(nn.Module):
 
 @dataclass(frozen=True)
 class Control:
-    """How the decoder is controlled (config group `control`).
+    """The control of the decoder (config group `control`).
 
     Args:
-        update: where the control expert E_C comes from. `ema` [C]: after each optimizer step it moves towards the
+        update: Origin of the control expert E_C. `ema` [C]: after each optimizer step it moves towards the
             agnostic experts of the encoder level with as many channels, and gets no gradient; `tied`: it is that
             level's last agnostic expert; `gradient`: an ordinary trained expert; `none`: no controller, the decoder
             attends to itself.
         momentum: m of `ema` in theta_C <- m theta_C + (1 - m) theta_A [C].
         source: theta_A of `ema`: the `mean` over the level's agnostic experts, or the `last` of them [C].
-        query: what asks in the cross-attention: the learner's output (`dale`, [S]) or the `control`.
+        query: Source of the queries in the cross-attention: the learner's output (`dale`, [S]) or the `control`.
     """
 
     update: Literal["ema", "tied", "gradient", "none"] = "ema"
@@ -102,8 +102,8 @@ class Controller(nn.Module):
     Args:
         channels: C.
         rank: R of the level.
-        kernel, depthwise: of the experts.
-        update: see `Control`. Under `ema` the expert's parameters require no gradient, under `tied` there are none.
+        kernel, depthwise: As in `ExpertLayout`.
+        update: See `Control`. Under `ema` the expert's parameters require no gradient; under `tied` there is no expert.
     """
 
     def __init__(self, channels: int, rank: int, kernel: int, update: str, depthwise: bool = True) -> None:
@@ -113,12 +113,12 @@ class Controller(nn.Module):
         self.project = nn.Conv2d(rank, channels, 1, bias=False)
 
     def forward(self, y: Tensor, tied: Expert | None = None) -> Tensor:
-        """Apply E_C, or the encoder's expert `tied` in its stead, to `y` (B, C, H, W)."""
+        """Apply E_C, or the encoder's expert `tied` instead, to `y` (B, C, H, W)."""
         expert = self.expert if tied is None else tied
         return self.project(expert(y))
 
     @torch.no_grad()
     def follow(self, agnostic: list[Expert], momentum: float) -> None:
-        """theta_C <- m theta_C + (1 - m) mean(theta_A), in place; `momentum` 0 copies."""
+        """Update theta_C <- m theta_C + (1 - m) mean(theta_A) in place; with `momentum` 0 it is copied."""
         for own, *theirs in zip(self.expert.parameters(), *(expert.parameters() for expert in agnostic), strict=True):
             own.lerp_(torch.stack(theirs).mean(dim=0), 1 - momentum)

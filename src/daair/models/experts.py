@@ -6,8 +6,8 @@ Every expert has the same design (overview figure [F]):
 
     h = 1x1( Proj_{C -> R}(y) );    out = 1x1( h * kxk(h) )        `*` element-wise, kxk depth-wise or dense [C]
 
-`Proj` and the first 1x1 have no non-linearity between them, so both classes multiply the two small matrices first and
-touch the pixels once; the result is the same up to rounding.
+There is no non-linearity between `Proj` and the first 1x1, so both classes multiply the two small matrices first and
+apply the product to the pixels; the result is the same up to rounding.
 """
 
 import math
@@ -22,18 +22,18 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class ExpertLayout:
-    """How many experts each learner has, and of which rank (config group `experts`).
+    """The number and ranks of each learner's experts (config group `experts`).
 
     Args:
         count: N, the specialised experts of each learner; 0 removes them.
-        rank: rank at the first level.
+        rank: Rank at the first level.
         layout: `constant`: `rank` everywhere; `pyramid` [C]: doubles with each level, as the channels do; `spread`: as
             `pyramid`, and within a level expert i has (i + 1) / N of the level's rank, so that a simple degradation can
             be given a small expert (MoCE-IR, Zamfir et al., CVPR 2025).
         kernel: k, side of the convolution, odd [C].
-        depthwise: whether the kxk convolution keeps the R channels apart [C]; false lets it mix them, for R times as
+        depthwise: Whether the kxk convolution keeps the R channels apart [C]; if false it mixes them, with R times as
             many weights.
-        agnostic: whether there is the agnostic expert E_A that every image passes [F].
+        agnostic: Whether there is the agnostic expert E_A, applied to every image [F].
     """
 
     count: Annotated[int, Ge(0)] = 5
@@ -48,7 +48,7 @@ class ExpertLayout:
             raise ValueError(f"experts.kernel: must be odd, got {self.kernel}")
 
     def rank_at(self, level: int) -> int:
-        """R at `level` (0 is full resolution)."""
+        """Return R at `level` (0 is full resolution)."""
         return self.rank if self.layout == "constant" else self.rank * 2**level
 
     def expert_ranks(self, level: int) -> tuple[int, ...]:
@@ -60,7 +60,7 @@ class ExpertLayout:
 
 
 class Expert(nn.Module):
-    """One expert, (B, C, H, W) -> (B, R, H, W); the agnostic expert E_A and the control expert E_C are such."""
+    """One expert, (B, C, H, W) -> (B, R, H, W); also the agnostic expert E_A and the control expert E_C."""
 
     def __init__(self, channels: int, rank: int, kernel: int = 3, depthwise: bool = True) -> None:
         super().__init__()
@@ -72,27 +72,27 @@ class Expert(nn.Module):
         reset_expert(self.project, self.mix_in, self.depthwise, self.bias, self.mix_out)
 
     def forward(self, y: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, R, H, W)."""
+        """Map (B, C, H, W) to (B, R, H, W)."""
         h = F.conv2d(y, (self.mix_in @ self.project)[:, :, None, None])
         gate = _convolve(h, self.depthwise, self.bias)
         return F.conv2d(h * gate, self.mix_out[:, :, None, None])
 
 
 class ExpertBank(nn.Module):
-    """N experts as stacked parameters: each image is sent through its own one by gathering weights, not by looping.
+    """N experts as stacked parameters; the weights of each image's expert are gathered, without a loop over experts.
 
     One step costs the same for any N: the weights of the B chosen experts are gathered, the 1x1 convolutions become
     batched matrix products and the kxk one a single convolution with B*R groups. All parameters receive a (possibly
     zero) gradient in each step, so distributed training needs no search for unused ones.
 
     Experts of smaller rank (`spread`) occupy the first rows of the stack; the rest is structural zero: it starts at
-    zero, a mask keeps its gradient at zero, and `num_padding` says how many numbers it is.
+    zero, a mask keeps its gradient at zero, and `num_padding` is its size.
 
     Args:
         channels: C.
-        ranks: the rank of each expert; N = len(ranks), R = max(ranks).
+        ranks: The rank of each expert; N = len(ranks), R = max(ranks).
         kernel: k, odd.
-        depthwise: whether the kxk convolution keeps the R channels apart.
+        depthwise: Whether the kxk convolution keeps the R channels apart.
     """
 
     def __init__(self, channels: int, ranks: tuple[int, ...], kernel: int = 3, depthwise: bool = True) -> None:
@@ -110,7 +110,7 @@ class ExpertBank(nn.Module):
             reset_expert(*self.expert_parameters(i, r))
 
     def expert_parameters(self, i: int, rank: int | None = None) -> tuple[Tensor, ...]:
-        """Views of expert i's own numbers: project (r, C), mix_in (r, r), depthwise (r, k, k), bias (r), mix_out.
+        """Return views of expert i's parameters: project (r, C), mix_in (r, r), depthwise (r, k, k), bias (r), mix_out.
 
         A dense kxk convolution has (r, r, k, k) in place of (r, k, k).
         """
@@ -121,7 +121,7 @@ class ExpertBank(nn.Module):
 
     @property
     def num_padding(self) -> int:
-        """How many of the stacked numbers belong to no expert."""
+        """Return how many of the stacked numbers belong to no expert."""
         used = sum(t.numel() for i in range(len(self.ranks)) for t in self.expert_parameters(i))
         return sum(p.numel() for p in self.parameters()) - used
 
@@ -151,20 +151,20 @@ class ExpertBank(nn.Module):
 
 
 def _convolve(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """kxk over `h` (B, G, H, W), depth-wise with (G, k, k) or in groups of R channels with (G, R, k, k)."""
+    """Convolve `h` (B, G, H, W) depth-wise with (G, k, k), or in groups of R channels with (G, R, k, k)."""
     weight = weight[:, None] if weight.dim() == 3 else weight
     return F.conv2d(h, weight, bias, padding=weight.shape[-1] // 2, groups=weight.shape[0] // weight.shape[1])
 
 
 @torch.no_grad()
 def reset_expert(project: Tensor, mix_in: Tensor, depthwise: Tensor, bias: Tensor, mix_out: Tensor) -> None:
-    """Variance-preserving start in place [C]: the gate h * kxk(h) begins as h * (1 + small), i.e. nearly linear.
+    """Initialise an expert in place, preserving the variance [C]: h * kxk(h) begins as h * (1 + small), nearly linear.
 
     With the usual fan-in initialisation the two nested products of a learner (gate and E_D * E_A) would begin as
-    fourth powers of numbers far below one, and the learner would pass almost nothing on.
+    fourth powers of numbers far below one, and the learner's output would be almost zero.
     """
     if project.is_meta:
-        return  # it only has shapes, for which torch would take its time: config checks build many networks so
+        return  # fake tensors need no values, and config checks build many networks
     rank, channels = project.shape
     project.normal_(std=channels**-0.5)
     mix_in.normal_(std=rank**-0.5)

@@ -24,9 +24,9 @@ WINDOW = 8  # side of a window of `attention: window`, in pixels of its level
 
 
 class BiasFreeNorm(nn.Module):
-    """Divides by the standard deviation over the channels, without centring: Restormer's norm for blind denoising.
+    """Division by the standard deviation over the channels, without centring: Restormer's norm for blind denoising.
 
-    A network of it and of convolutions without bias keeps its answer in proportion to its input's contrast. The
+    With this norm and convolutions without bias, a network's output scales with the contrast of its input. The
     statistics are computed in float32.
     """
 
@@ -36,7 +36,7 @@ class BiasFreeNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
+        """Map (B, C, H, W) to (B, C, H, W)."""
         scale = (x.float().var(dim=1, correction=0, keepdim=True) + self.eps).rsqrt()
         return x * scale.to(x.dtype) * self.weight[:, None, None]
 
@@ -48,7 +48,7 @@ RESTORMER_NORMS = {"biased": partial(LayerNorm2d, eps=1e-5), "bias_free": BiasFr
 def conv1x1_depthwise(
     channels: int, out_channels: int, kernel: int = 3, biases: tuple[bool, bool] = (False, False)
 ) -> nn.Sequential:
-    """1x1 then depth-wise kernel x kernel convolution, (B, channels, H, W) -> (B, out_channels, H, W)."""
+    """Return 1x1 and depth-wise kernel x kernel convolutions, (B, channels, H, W) -> (B, out_channels, H, W)."""
     return nn.Sequential(
         nn.Conv2d(channels, out_channels, 1, bias=biases[0]),
         nn.Conv2d(out_channels, out_channels, kernel, padding=kernel // 2, groups=out_channels, bias=biases[1]),
@@ -56,11 +56,11 @@ def conv1x1_depthwise(
 
 
 def attend_channels(query: Tensor, key: Tensor, value: Tensor, temperature: Tensor) -> Tensor:
-    """Transposed attention of Restormer: the c x c map between L2-normalised channels costs O(H W).
+    """Apply Restormer's transposed attention: the c x c map between L2-normalised channels costs O(H W).
 
     Args:
         query, key, value: (B, C, H, W).
-        temperature: (h, 1, 1), multiplies the cosines of each head.
+        temperature: (h, 1, 1), factor of the cosines of each head.
 
     Returns:
         (B, C, H, W).
@@ -73,9 +73,9 @@ def attend_channels(query: Tensor, key: Tensor, value: Tensor, temperature: Tens
 
 
 def _cosine(query: Tensor, key: Tensor, temperature: Tensor) -> Tensor:
-    """Cosine between the rows of (..., h, m, n) and (..., h, m, n), times the temperature; (..., h, m, m) float32.
+    """Return temperature * cosine (..., h, m, m), float32, between the rows of two tensors (..., h, m, n).
 
-    Dividing the small product by the norms, not the long rows, spares two passes over the feature map.
+    Dividing the small product by the norms, instead of the long rows, saves two passes over the feature map.
     """
     norms = [torch.linalg.vector_norm(t, dim=-1, dtype=torch.float32).clamp_min(1e-12) for t in (query, key)]
     scale = temperature.float() / (norms[0][..., :, None] * norms[1][..., None, :])
@@ -87,13 +87,13 @@ class Attention(nn.Module):
 
     `channel` is Restormer's transposed attention: the c x c map between L2-normalised channels costs O(H W).
     `window` attends between the 64 pixels of each 8 x 8 window; H and W must then be multiples of 8.
-    The L2 norms and the softmax are computed in float32 whatever the autocast precision.
+    The L2 norms and the softmax are computed in float32 under any autocast precision.
 
     Args:
         channels: C; must be divisible by `heads`.
         heads: h.
         kind: `channel` (default, [S]) or `window`.
-        context_kernel: side of the depth-wise convolution of keys and values, odd.
+        context_kernel: Side of the depth-wise convolution of keys and values, odd.
     """
 
     def __init__(self, channels: int, heads: int, kind: AttentionKind = "channel", context_kernel: int = 3) -> None:
@@ -105,7 +105,7 @@ class Attention(nn.Module):
         self.project = nn.Conv2d(channels, channels, 1, bias=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Queries from `x` (B, C, H, W), keys and values from `context` (default: `x`); returns (B, C, H, W)."""
+        """Return the attention (B, C, H, W) of queries from `x` to keys and values from `context` (default: `x`)."""
         key, value = self.key_value(x if context is None else context).chunk(2, dim=1)
         query = self.query(x)
         if self.kind == "channel":
@@ -126,12 +126,12 @@ class Attention(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Channel self-attention as in Restormer: one convolution makes queries, keys and values at once.
+    """Channel self-attention of Restormer; one convolution computes queries, keys and values together.
 
     Args:
         channels: C; must be divisible by `heads`.
         heads: h.
-        bias: whether the convolutions have one.
+        bias: Whether the convolutions have a bias.
     """
 
     def __init__(self, channels: int, heads: int, bias: bool = False) -> None:
@@ -141,7 +141,7 @@ class SelfAttention(nn.Module):
         self.project = nn.Conv2d(channels, channels, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
+        """Map (B, C, H, W) to (B, C, H, W)."""
         return self.project(attend_channels(*self.query_key_value(x).chunk(3, dim=1), self.temperature))
 
 
@@ -150,9 +150,9 @@ class FeedForward(nn.Module):
 
     Args:
         channels: C.
-        expansion: hidden channels as a multiple of C.
+        expansion: Hidden channels as a multiple of C.
         kind: `gated` multiplies GELU(a) by b, both from a depth-wise 3x3 convolution; `mlp` is 1x1, GELU, 1x1.
-        bias: whether the convolutions of `gated` have one.
+        bias: Whether the convolutions of `gated` have a bias.
     """
 
     def __init__(self, channels: int, expansion: float, kind: FeedForwardKind = "gated", bias: bool = False) -> None:
@@ -165,7 +165,7 @@ class FeedForward(nn.Module):
         self.project = nn.Conv2d(hidden, channels, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
+        """Map (B, C, H, W) to (B, C, H, W)."""
         x = self.expand(x)
         if self.gated:
             gate, x = x.chunk(2, dim=1)
@@ -179,9 +179,9 @@ class TransformerBlock(nn.Module):
     Args:
         channels: C.
         heads: h; must divide `channels`.
-        expansion: hidden channels of the feed-forward as a multiple of C.
+        expansion: Hidden channels of the feed-forward as a multiple of C.
         norm: `biased` or `bias_free`.
-        bias: whether the convolutions have one.
+        bias: Whether the convolutions have a bias.
     """
 
     def __init__(
@@ -193,27 +193,27 @@ class TransformerBlock(nn.Module):
         self.ffn = FeedForward(channels, expansion, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
+        """Map (B, C, H, W) to (B, C, H, W)."""
         x = x + self.attention(self.norm1(x))
         return x + self.ffn(self.norm2(x))
 
 
 def downsample(channels: int, kind: SamplingKind) -> nn.Sequential:
-    """(B, C, H, W) -> (B, 2C, H/2, W/2): 3x3 convolution and pixel unshuffle ([S]), or a strided convolution."""
+    """Return (B, C, H, W) -> (B, 2C, H/2, W/2): 3x3 convolution and pixel unshuffle ([S]), or a strided convolution."""
     if kind == "strided":
         return nn.Sequential(nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, bias=False))
     return nn.Sequential(nn.Conv2d(channels, channels // 2, 3, padding=1, bias=False), nn.PixelUnshuffle(2))
 
 
 def upsample(channels: int, kind: SamplingKind) -> nn.Sequential:
-    """(B, C, H, W) -> (B, C/2, 2H, 2W): 3x3 convolution and pixel shuffle ([S]), or a transposed convolution."""
+    """Return (B, C, H, W) -> (B, C/2, 2H, 2W): 3x3 convolution and pixel shuffle ([S]), or a transposed convolution."""
     if kind == "strided":
         return nn.Sequential(nn.ConvTranspose2d(channels, channels // 2, 2, stride=2, bias=False))
     return nn.Sequential(nn.Conv2d(channels, 2 * channels, 3, padding=1, bias=False), nn.PixelShuffle(2))
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Pad (B, C, H, W) right and below to multiples; by reflection, or by the edge pixel where too small for that."""
+    """Pad (B, C, H, W) at the right and bottom to multiples, by reflection, or by the edge pixel if it is too small."""
     H, W = x.shape[-2:]
     bottom, right = -H % multiple, -W % multiple
     mode = "reflect" if bottom < H and right < W else "replicate"
@@ -221,10 +221,10 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
 
 
 def check_heads(heads: tuple[int, ...], channels: int) -> None:
-    """Raise unless each level's heads divide its channels, which double from level to level.
+    """Check that each level's heads divide its channels, which double from level to level.
 
     Raises:
-        ValueError: they do not; the text begins with the config key.
+        ValueError: They do not; the message begins with the config key.
     """
     for level, count in enumerate(heads):
         width = channels * 2**level

@@ -2,10 +2,10 @@
 
 "Complexity Experts are Task-Discriminative Learners for Any Image Restoration", Zamfir, Wu, Mehta, Tan, Paudel, Zhang,
 Timofte, CVPR 2025, arXiv 2411.18466; the successor of DaAIR by its authors. Written from the paper; nothing is copied
-from the authors' repository. That it computes what theirs does was checked on outputs of their code
-(tests/models/test_moceir.py). In evaluation two things differ. They draw noise on the router's logits; and where images
-of a batch choose different experts, each gets the mean of what all these experts make of it (`batch_mean`), so that its
-result depends on the others. Neither is in the paper, and for single images the second makes no difference.
+from the authors' repository. Its outputs were checked against those of their code
+(tests/models/test_moceir.py). Two things differ in evaluation. Their code adds noise to the router's logits; and if the
+images of a batch choose different experts, it averages the outputs of all these experts for each image (`batch_mean`),
+so that a result depends on the other images. Neither is in the paper; the second has no effect on single images.
 
 Shape legend: B images, C channels of level 0, H x W pixels, N experts, L decoder blocks, R channels within an expert.
 Level l has C * 2^l channels at 1 / 2^l of the resolution.
@@ -40,7 +40,7 @@ from daair.models.router import Routing, noise_like
 from daair.models.training import Learned
 
 Positive = Annotated[int, Ge(1)]
-CONTEXT_KERNEL = 7  # of the depth-wise convolutions of keys and values in the decoder
+CONTEXT_KERNEL = 7  # side of the depth-wise convolutions of keys and values in the decoder
 
 RULES: Rules = (
     (r"patch_embed\.proj", "embed"),
@@ -86,7 +86,7 @@ class WindowedSpectrum(nn.Module):
 
     Args:
         channels: R.
-        window: side of a window in pixels; feature maps are padded with zeros to multiples of it.
+        window: Side of a window in pixels; feature maps are padded with zeros to multiples of it.
     """
 
     def __init__(self, channels: int, window: int) -> None:
@@ -98,7 +98,7 @@ class WindowedSpectrum(nn.Module):
         self.project = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, R, H, W) -> (B, R, H, W); the spectra are float32."""
+        """Map (B, R, H, W) to (B, R, H, W); the spectra are float32."""
         H, W = x.shape[-2:]
         query, (key, value) = self.query(x), self.key_value(x).chunk(2, dim=1)
         with torch.autocast(x.device.type, enabled=False):
@@ -109,7 +109,7 @@ class WindowedSpectrum(nn.Module):
         return self.project(self.norm(mixed.to(value.dtype)) * value)
 
     def _split(self, x: Tensor) -> Tensor:
-        """(B, R, H, W) -> (B, R, rows, columns, window, window)."""
+        """Cut (B, R, H, W) into windows (B, R, rows, columns, window, window)."""
         B, R, H, W = x.shape
         x = F.pad(x, (0, -W % self.window, 0, -H % self.window))
         shape = (x.shape[2] // self.window, self.window, x.shape[3] // self.window, self.window)
@@ -122,7 +122,7 @@ class ComplexityExpert(nn.Module):
     Args:
         channels: C of the level.
         rank: R.
-        window: side of the attention's windows in pixels.
+        window: Side of the attention's windows in pixels.
     """
 
     def __init__(self, channels: int, rank: int, window: int) -> None:
@@ -133,18 +133,18 @@ class ComplexityExpert(nn.Module):
         self.expand = nn.Conv2d(rank, channels, 1, bias=False)
 
     def forward(self, x: Tensor, shared: Tensor) -> Tensor:
-        """Features and the shared expert's output, both (B, C, H, W) -> (B, C, H, W)."""
+        """Map features and the shared expert's output, both (B, C, H, W), to (B, C, H, W)."""
         return x + self.expand(self.attention(self.reduce(x)) * F.silu(self.gate(shared)))
 
 
 class ComplexityRouter(nn.Module):
-    """Noisy top-1 router of each image, by its pooled features and the frequency embedding; prefers cheap experts.
+    """Noisy top-1 router of images by their pooled features and the frequency embedding; it prefers cheap experts.
 
     Args:
         channels: C of the level.
-        frequencies: channels of the frequency embedding.
-        costs: parameters of each expert; divided by the greatest they are the buffer `complexity`.
-        noise: standard deviation of the noise on the logits in training, in units of 1/N.
+        frequencies: Channels of the frequency embedding.
+        costs: Parameters of each expert; the buffer `complexity` holds them divided by the largest.
+        noise: Standard deviation of the noise on the logits in training, in units of 1/N.
     """
 
     def __init__(self, channels: int, frequencies: int, costs: list[int], noise: float) -> None:
@@ -166,7 +166,7 @@ class ComplexityRouter(nn.Module):
         return Routing(index.squeeze(1), torch.zeros_like(logits).scatter(1, index, gate), aux)
 
     def _shares(self, logits: Tensor, noisy: Tensor) -> Tensor:
-        """Return what is balanced, (2, N): the importance is biased by the complexity, the load is not."""
+        """Return the shares to balance, (2, N): the importance is biased by the complexity, the load is not."""
         complexity = self.complexity.float()
         return dense_shares(logits, noisy, self.noise) * torch.stack([complexity, torch.ones_like(complexity)])
 
@@ -176,11 +176,11 @@ class Mixture(nn.Module):
 
     Args:
         channels: C of the level.
-        frequencies: channels of the frequency embedding.
+        frequencies: Channels of the frequency embedding.
         count: N.
-        window: side of the first expert's windows in pixels.
-        batch_mean: evaluate batches as the authors' code does.
-        noise: see `ComplexityRouter`.
+        window: Side of the first expert's windows in pixels.
+        batch_mean: Whether to evaluate batches as the authors' code does.
+        noise: See `ComplexityRouter`.
     """
 
     def __init__(
@@ -202,9 +202,9 @@ class Mixture(nn.Module):
         return self.project(self._dispatch(x, shared, routing.index) * gate), routing
 
     def _dispatch(self, x: Tensor, shared: Tensor, index: Tensor) -> Tensor:
-        """Send image b through expert `index[b]`: each expert sees its images only, so their cost is what is paid.
+        """Send image b through expert `index[b]`; experts only process their own images, so cheap experts save time.
 
-        How many images an expert gets is only known at run time: the one place where a compiled graph breaks.
+        The number of images of an expert is only known at run time, so a compiled graph breaks here and nowhere else.
         """
         counts = index.bincount(minlength=len(self.experts)).tolist()
         if self.batch_mean and not self.training:
@@ -220,7 +220,7 @@ class Mixture(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """The shared expert and the mixture see the normed features; cross-attention merges both.
+    """A decoder block: cross-attention merges the shared expert and the mixture of the normalised features.
 
     y = Norm(x);  s = Shared(y);  x = x + CrossAttention(Mixture(y, s), s);  x = x + FFN(Norm(x)).
     """
@@ -236,7 +236,7 @@ class DecoderBlock(nn.Module):
         self.ffn = FeedForward(channels, expansion)
 
     def forward(self, x: Tensor, frequency: Tensor) -> tuple[Tensor, Routing]:
-        """(B, C, H, W) and the frequency embedding -> (B, C, H, W) and the routing."""
+        """Map (B, C, H, W) and the frequency embedding to (B, C, H, W) and the routing."""
         y = self.norm1(x)
         shared = self.shared(self.to_shared(y))
         mixed, routing = self.mixture(self.to_mixture(y), shared, frequency)
@@ -245,10 +245,10 @@ class DecoderBlock(nn.Module):
 
 
 class FrequencyEmbedding(nn.Module):
-    """What the routers know of the degradation: the bottleneck's high frequencies, pooled, through two layers.
+    """The routers' view of the degradation: the pooled high frequencies of the bottleneck, through two layers.
 
     Args:
-        channels: F, those of the bottleneck.
+        channels: F, the channels of the bottleneck.
     """
 
     def __init__(self, channels: int) -> None:
@@ -260,31 +260,31 @@ class FrequencyEmbedding(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(channels, 2 * channels), nn.GELU(), nn.Linear(2 * channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, F, H, W) -> (B, F)."""
+        """Map (B, F, H, W) to (B, F)."""
         return self.mlp(F.gelu(self.high_pass(x)).mean(dim=(2, 3)))
 
 
 class MoCEIR(nn.Module):
-    """The whole network; every image size works (reflect-padded to a multiple of 8, then cropped back).
+    """The MoCE-IR network, for images of any size (padded by reflection to a multiple of 8, then cropped back).
 
     Args:
         channels: C; 48 for MoCE-IR, 32 for MoCE-IR-S.
-        encoder_blocks: blocks of the four encoder levels; the fourth is the bottleneck.
-        decoder_blocks: blocks of the three decoder levels, full resolution first.
-        refinement_blocks: blocks after the decoder, at full resolution.
-        heads: attention heads of the four levels; each divides its level's channels.
-        expansion: hidden channels of the feed-forward as a multiple of its channels.
+        encoder_blocks: Blocks of the four encoder levels; the fourth is the bottleneck.
+        decoder_blocks: Blocks of the three decoder levels, full resolution first.
+        refinement_blocks: Blocks after the decoder, at full resolution.
+        heads: Attention heads of the four levels; each divides its level's channels.
+        expansion: Hidden channels of the feed-forward as a multiple of its channels.
         expert_count: N.
-        window: side of the first expert's windows in pixels; those of each further expert are twice as large.
-        noise: standard deviation of the Gaussian noise on the logits in training, in units of 1/N.
-        importance: weight of the importance, biased towards cheap experts, within the balance loss.
-        load: the same for the expected part of the images that each expert gets.
-        scope: which images are balanced together, see `daair.models.balance.Balance`; the authors' code: `local`.
-        batch_mean: in evaluation, send each image through all experts that its batch chose and take the mean, weighted
+        window: Side of the first expert's windows in pixels; those of each further expert are twice as large.
+        noise: Standard deviation of the Gaussian noise on the logits in training, in units of 1/N.
+        importance: Weight of the importance, biased towards cheap experts, within the balance loss.
+        load: The same for the expected part of the images that each expert gets.
+        scope: Which images are balanced together, see `daair.models.balance.Balance`; the authors' code: `local`.
+        batch_mean: In evaluation, send each image through all experts that its batch chose and take the mean, weighted
             by how many images chose each, as the authors' code does (checked for two images). To reproduce theirs.
 
     Raises:
-        ValueError: sizes that do not fit together; the text begins with the config key.
+        ValueError: The sizes do not fit together; the message begins with the config key.
     """
 
     def __init__(
@@ -345,8 +345,8 @@ class MoCEIR(nn.Module):
         """Restore as `forward` does; also return the gates (L, B, N) of the decoder's blocks, the deepest first.
 
         Args:
-            x: degraded images.
-            labels: not looked at.
+            x: Degraded images.
+            labels: Unused.
         """
         H, W = x.shape[-2:]
         feature, routings = self._features(pad_to_multiple(x, 8))
@@ -355,11 +355,11 @@ class MoCEIR(nn.Module):
         return Learned(image, {"router": aux}, torch.stack([routing.gates for routing in routings]))
 
     def after_update(self) -> None:
-        """Begin a new balance of the experts, as it follows each optimizer step."""
+        """Reset the balance of the experts for the next update."""
         self.balance.after_update()
 
     def _features(self, x: Tensor) -> tuple[Tensor, list[Routing]]:
-        """Padded images (B, 3, H, W) -> features (B, C, H, W) and the routing of each decoder block."""
+        """Map padded images (B, 3, H, W) to features (B, C, H, W) and the routing of each decoder block."""
         skips, feature = [], self.embed(x)
         for level, blocks in enumerate(self.encoder):
             for block in blocks:
@@ -377,5 +377,5 @@ class MoCEIR(nn.Module):
 
     @staticmethod
     def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the authors' state dict under our names; one of ours comes back as it is."""
+        """Return the authors' state dict with the names used here; one that has these names is returned unchanged."""
         return rename(state, RULES)

@@ -1,7 +1,7 @@
 """NAFNet: a U-shaped network without non-linear activations.
 
 "Simple Baselines for Image Restoration", Chen, Chu, Zhang, Sun, ECCV 2022, arXiv 2204.04676. Written from the paper;
-`from_published` takes the checkpoints of the authors' release.
+`from_published` converts the checkpoints of the authors' release.
 
 Shape legend: B images, C channels of level 0, H x W pixels. Level l has C * 2^l channels at 1 / 2^l of the resolution.
 
@@ -29,9 +29,9 @@ def gate(x: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """x + beta * spatial part, then + gamma * channel part; beta and gamma begin at zero, so a new block does nothing.
+    """x + beta * spatial part, then + gamma * channel part; both factors begin at zero, so a new block is the identity.
 
-    Both parts expand to 2C channels, of which the gate leaves C.
+    Both parts expand to 2C channels, which the gate reduces to C.
     """
 
     def __init__(self, channels: int) -> None:
@@ -47,23 +47,23 @@ class Block(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
+        """Map (B, C, H, W) to (B, C, H, W)."""
         y = gate(self.conv2(self.conv1(self.norm1(x))))
         x = x + self.beta * self.conv3(y * self.attention(y.mean((2, 3), keepdim=True)))
         return x + self.gamma * self.conv5(gate(self.conv4(self.norm2(x))))
 
 
 class NAFNet(nn.Module):
-    """The whole network; every image size works (padded to a multiple of 2^levels, then cropped back).
+    """The NAFNet network, for images of any size (padded to a multiple of 2^levels, then cropped back).
 
     Args:
         channels: C, the width of level 0.
-        encoder_blocks: blocks of each encoder level, full resolution first; their number is that of the levels.
-        middle_blocks: blocks at the lowest resolution.
-        decoder_blocks: blocks of each decoder level, full resolution first (the paper's lists begin with the lowest).
+        encoder_blocks: Blocks of each encoder level, full resolution first; one number for each level.
+        middle_blocks: Blocks at the lowest resolution.
+        decoder_blocks: Blocks of each decoder level, full resolution first (the paper's lists begin with the lowest).
 
     Raises:
-        ValueError: unequal numbers of encoder and decoder levels; the text begins with the config key.
+        ValueError: Encoder and decoder have different numbers of levels; the message begins with the config key.
     """
 
     def __init__(
@@ -107,9 +107,9 @@ class NAFNet(nn.Module):
 
     @staticmethod
     def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rename the entries of the authors' checkpoints; a state dict with the names used here comes back as it is.
+        """Return the authors' state dict with the names used here; one that has these names is returned unchanged.
 
-        Theirs count the decoder's levels from the lowest resolution, ours from the highest.
+        The authors count the decoder's levels from the lowest resolution, this network from the highest.
         """
         if "intro.weight" not in state:
             return dict(state)
@@ -120,7 +120,7 @@ class NAFNet(nn.Module):
             if first in ("ups", "decoders"):
                 rest[0] = str(levels - 1 - int(rest[0]))
                 if first == "ups":
-                    rest.pop(1)  # the convolution stands in a sequence with the pixel shuffle
+                    rest.pop(1)  # the index of the convolution in its sequence with the pixel shuffle
                 first = {"ups": "up", "decoders": "decoder"}[first]
             name = ".".join([_PUBLISHED.get(first, first), *rest])
             renamed[name.replace(".sca.1.", ".attention.")] = tensor

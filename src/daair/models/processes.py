@@ -1,7 +1,7 @@
-"""What the processes of a distributed training do together, so that together they train as one process would.
+"""Operations over the processes of a distributed training, which make it equal to training in one process.
 
 Each process has an equal part of a batch, and data-parallel training averages the gradients of all. Every function here
-also works in a process that is alone. Shape legend: B images of this process, W processes.
+also works in a single process. Shape legend: B images of this process, W processes.
 """
 
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from torch import Tensor, distributed
 
 
 def world() -> tuple[int, int]:
-    """Return the number of this process, and how many there are."""
+    """Return the number of this process and the number of processes."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return 0, 1
     return distributed.get_rank(), distributed.get_world_size()
 
 
 def gathered(x: Tensor) -> Tensor:
-    """Return the `x` (B, ...) of all processes, one behind the other; without gradient."""
+    """Return the concatenated `x` (B, ...) of all processes, without gradient."""
     x, (_, count) = x.detach(), world()
     if count == 1:
         return x
@@ -30,8 +30,8 @@ def gathered(x: Tensor) -> Tensor:
 def mean_of_all(x: Tensor) -> Tensor:
     """Return the mean of `x` (any shape) over the processes; its gradient reaches this process's `x` undivided.
 
-    The average that data-parallel training takes of the gradients is the missing division. So a loss of this mean has
-    the gradient that it would have in one process, and nothing is sent in the backward pass.
+    Data-parallel training averages the gradients, which is the missing division. A loss of this mean therefore has
+    the same gradient as in one process, and nothing is sent in the backward pass.
     """
     _, count = world()
     if count == 1:
@@ -50,11 +50,11 @@ def own_part(batch: int, draw: Callable[[int], Tensor]) -> Tensor:
     """Return this process's part, (B, ...), of what `draw(W * B)` draws at random for the images of all processes.
 
     The generators of all processes are in the same state at the start of each micro-batch (see `daair.engine.setup`),
-    so an image gets the same random numbers whichever process has it.
+    so the random numbers of an image do not depend on its process.
 
     Args:
         batch: B.
-        draw: returns (n, ...) for n images; called in every process.
+        draw: Returns (n, ...) for n images; called in every process.
     """
     rank, count = world()
     whole = draw(count * batch)

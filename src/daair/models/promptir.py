@@ -1,9 +1,9 @@
-"""PromptIR: Restormer whose decoder mixes learned prompts, weighted by the features, into the features.
+"""PromptIR: Restormer with a decoder that mixes learned prompts, weighted by the features, into the features.
 
 "PromptIR: Prompting for All-in-One Blind Image Restoration", Potlapalli, Zamir, Khan, Khan, NeurIPS 2023, arXiv
-2306.13090. Written from the paper; nothing is copied from the authors' repository. That it computes what theirs does
-was checked on outputs of their code (tests/models/test_promptir.py). There it is the variant with `decoder=True`, the
-only one that they trained; without prompts the network is Restormer.
+2306.13090. Written from the paper; nothing is copied from the authors' repository. Its outputs were checked
+against those of their code (tests/models/test_promptir.py), in the variant with `decoder=True`, the only one that they
+trained; without prompts the network is Restormer.
 
 Shape legend: B images, C channels of level 0, H x W pixels, N prompts of P channels and S x S pixels.
 
@@ -35,10 +35,10 @@ RULES = (
 
 
 class Prompt(nn.Module):
-    """Prompt generation: N learned prompts, weighted by the pooled features, resized to them and smoothed.
+    """Prompt generation: N learned prompts, weighted by the pooled features, resized to the features and smoothed.
 
     Args:
-        channels: of the features that choose the weights.
+        channels: Channels of the features that determine the weights.
         count: N.
         prompt_channels: P.
         size: S.
@@ -51,26 +51,26 @@ class Prompt(nn.Module):
         self.smooth = nn.Conv2d(prompt_channels, prompt_channels, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (B, channels, H, W) -> the prompt (B, P, H, W)."""
+        """Map features (B, channels, H, W) to the prompt (B, P, H, W)."""
         weights = self.weigh(x.mean(dim=(2, 3))).softmax(dim=1)
         mixed = torch.einsum("bn,npst->bpst", weights, self.components[0].to(weights.dtype))
         return self.smooth(F.interpolate(mixed, x.shape[-2:], mode="bilinear"))
 
 
 class PromptIR(Restormer):
-    """The whole network; every image size works.
+    """The PromptIR network, for images of any size.
 
     Args:
-        channels, encoder_blocks, decoder_blocks, refinement_blocks, heads, expansion, norm: as in `Restormer`. The
+        channels, encoder_blocks, decoder_blocks, refinement_blocks, heads, expansion, norm: As in `Restormer`. The
             prompt blocks have as many attention heads as level 2.
         prompt_count: N.
         prompt_channels: P of the three decoder levels, full resolution first.
         prompt_sizes: S of the three decoder levels; half, a quarter and an eighth of the training crop's side.
-        dormant: keep the six convolutions that the published weights hold and no forward pass uses, so that parameters
-            can be counted and loaded as published. They are frozen: distributed training would wait for them.
+        dormant: Keep six published convolutions that no forward pass uses, so that parameters can be counted and
+            loaded as published. They are frozen, because distributed training would wait for their gradients.
 
     Raises:
-        ValueError: sizes that do not fit together; the text begins with the config key.
+        ValueError: The sizes do not fit together; the message begins with the config key.
     """
 
     def __init__(
@@ -107,22 +107,22 @@ class PromptIR(Restormer):
         self.dormant = _dormant(widths, prompt_channels) if dormant else None
 
     def _arriving(self, widths: list[int]) -> list[int]:
-        """The bottleneck is reduced to level 2's channels before it is upsampled."""
+        """Return the widths, with the bottleneck reduced to level 2's channels before it is upsampled."""
         return [widths[1], widths[2], widths[2]]
 
     def _between(self, level: int, feature: Tensor, image: Tensor) -> Tensor:
-        """Prompt interaction: concatenate the prompt, let one block mix both, reduce the channels."""
+        """Apply the prompt interaction: concatenate the prompt, mix both in one block, reduce the channels."""
         joined = torch.cat([feature, self.prompt[level](feature)], dim=1)
         return self.reduce[level](self.interact[level](joined))
 
     @staticmethod
     def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the authors' state dict under our names; one of ours comes back as it is."""
+        """Return the authors' state dict with the names used here; one that has these names is returned unchanged."""
         return rename(state, RULES)
 
 
 def _dormant(widths: list[int], prompts: tuple[int, ...]) -> nn.ModuleDict:
-    """The convolutions that reduced prompts, and skips with prompts, in an earlier design of the authors."""
+    """Return the convolutions that reduced prompts, and skips with prompts, in an earlier design of the authors."""
     reduced = (prompts[0], prompts[1], prompts[2] * 4 // 5)
     parts = {
         "prompt": nn.ModuleList(nn.Conv2d(p, r, 1, bias=False) for p, r in zip(prompts, reduced, strict=True)),

@@ -1,7 +1,7 @@
-"""Published checkpoints of the peers: from the authors' names of their parameters to ours.
+"""Renaming of the parameters in the published checkpoints of the peers.
 
-Each peer has a static method `from_published(state)` that returns the state dict under our names. A state dict that has
-our names already comes back as it is, so that a loader need not know which one it holds.
+Each peer has a static method `from_published(state)` that returns the state dict with the names used here. A state dict
+that already has these names is returned unchanged, so a loader need not know which kind it has.
 """
 
 import re
@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from torch import Tensor
 
 Rules = tuple[tuple[str, str], ...]
-"""Patterns of whole dotted parts of a name, and what stands in their place; applied in this order."""
+"""Patterns of whole dotted parts of a name, and their replacements, applied in this order."""
 
 MARK = "patch_embed.proj.weight"
-"""The first convolution of each of these networks as the authors name it; here it is `embed.weight`."""
+"""The authors' name of the first convolution in each of these networks; here it is `embed.weight`."""
 
 BLOCK: Rules = (
     (r"attn\.qkv", "attention.query_key_value.0"),
@@ -38,20 +38,20 @@ BACKBONE: Rules = (
     (r"output", "out"),
     *BLOCK,
 )
-"""Everything of Restormer, which PromptIR and AdaIR are built on."""
+"""All parameters of Restormer, which PromptIR and AdaIR extend."""
 
 
 def rename(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
-    """Return a published state dict under our names, and one of ours unchanged.
+    """Return a published state dict with the names used here, and one that has these names unchanged.
 
-    What DataParallel (`module.`) or a trainer's class (`net.`) put before every published name is taken away.
+    A prefix of all published names, from DataParallel (`module.`) or a trainer's class (`net.`), is removed.
 
     Args:
-        state: parameters and buffers by name.
-        rules: the network's own.
+        state: Parameters and buffers by name.
+        rules: The rules of the network.
 
     Raises:
-        ValueError: two names would become the same.
+        ValueError: Two names would become the same.
     """
     marks = [name for name in state if name == MARK or name.endswith(f".{MARK}")]
     prefix = marks[0].removesuffix(MARK) if len(marks) == 1 else ""

@@ -2,7 +2,7 @@
 
 "Restormer: Efficient Transformer for High-Resolution Image Restoration", Zamir, Arora, Khan, Hayat, Khan, Yang, CVPR
 2022, arXiv 2111.09881. Written from the paper; nothing is copied from the authors' repository, whose licence is for
-academic use. That it computes what theirs does was checked on outputs of their code (tests/models/test_restormer.py).
+academic use. Its outputs were checked against those of their code (tests/models/test_restormer.py).
 
 Shape legend: B images, C channels of level 0, H x W pixels. Level l has C * 2^l channels at 1 / 2^l of the resolution;
 the decoder's level 0 and the refinement keep 2C.
@@ -31,21 +31,21 @@ Positive = Annotated[int, Ge(1)]
 
 
 class Restormer(nn.Module):
-    """The whole network; every image size works (reflect-padded to a multiple of 8, then cropped back).
+    """The Restormer network, for images of any size (padded by reflection to a multiple of 8, then cropped back).
 
-    PromptIR and AdaIR are this network with something done to the features before each upsampling: `_between`.
+    PromptIR and AdaIR extend this network by `_between`, which changes the features before each upsampling.
 
     Args:
         channels: C.
-        encoder_blocks: blocks of the four encoder levels; the fourth is the bottleneck.
-        decoder_blocks: blocks of the three decoder levels, full resolution first.
-        refinement_blocks: blocks after the decoder, at full resolution.
-        heads: attention heads of the four levels; each divides its level's channels.
-        expansion: hidden channels of the feed-forward as a multiple of its channels.
+        encoder_blocks: Blocks of the four encoder levels; the fourth is the bottleneck.
+        decoder_blocks: Blocks of the three decoder levels, full resolution first.
+        refinement_blocks: Blocks after the decoder, at full resolution.
+        heads: Attention heads of the four levels; each divides its level's channels.
+        expansion: Hidden channels of the feed-forward as a multiple of its channels.
         norm: `biased`, or `bias_free` as in the authors' blind denoising networks.
 
     Raises:
-        ValueError: sizes that do not fit together; the text begins with the config key.
+        ValueError: The sizes do not fit together; the message begins with the config key.
     """
 
     def __init__(
@@ -97,20 +97,20 @@ class Restormer(nn.Module):
         return x + self.out(self.refinement(feature))[..., :H, :W].to(x.dtype)
 
     def _arriving(self, widths: list[int]) -> list[int]:
-        """Return the channels that `_between` hands to the upsampling into each decoder level."""
+        """Return the channels that `_between` returns for the upsampling into each decoder level."""
         return widths[1:]
 
     def _between(self, level: int, feature: Tensor, image: Tensor) -> Tensor:
-        """Change what is about to be upsampled into decoder level `level`; nothing is changed here.
+        """Change the features before they are upsampled into decoder level `level`; here they are unchanged.
 
         Args:
             level: 2, 1 or 0.
             feature: (B, C * 2^(level + 1), H / 2^(level + 1), W / 2^(level + 1)).
-            image: the padded input, (B, 3, H, W).
+            image: The padded input (B, 3, H, W).
         """
         return feature
 
     @staticmethod
     def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the authors' state dict under our names; one of ours comes back as it is."""
+        """Return the authors' state dict with the names used here; one that has these names is returned unchanged."""
         return rename(state, BACKBONE)

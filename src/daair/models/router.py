@@ -1,21 +1,21 @@
-"""Routers: which specialised expert sees which image.
+"""Routers, which choose the specialised experts for each image.
 
 Shape legend: B images, C channels of the level, N experts, H x W pixels of the image, h x w of the level.
 
 A router of your own is a class that takes `channels=C` and `count=N`; it is called as `router(features, image, labels)`
 with
 
-- `features` (B, C, h, w), what its learner sees: the feature map behind the norm. The norm takes brightness and noise
-  level away from it: its mean is about 0 for a dark and for a bright image alike.
-- `image` (B, 3, H, W), the network's input, values in [0, 1], for a router that looks at the image itself.
-- `labels` (B,) int64, the true degradations, in training; None in use, unless the class says `needs_labels = True`.
+- `features` (B, C, h, w), the learner's input: the feature map after the norm. The norm removes brightness and noise
+  level: the mean is about 0 for a dark and for a bright image alike.
+- `image` (B, 3, H, W), the network's input, values in [0, 1], for a router that uses the image itself.
+- `labels` (B,) int64, the true degradations, in training; None after it, unless the class has `needs_labels = True`.
 
-It returns a `Routing`. The routers here look at the image-level feature, the mean of `features` over the pixels. All of
-it runs in float32 whatever the autocast precision: a rounded logit may flip the choice of an expert.
-A router may have a member `balance`, a module that is given the `aux` of all learners, stacked (L, ...), and returns
-L_aux; without it L_aux is their mean. Its `after_update`, if there is one, is called after each update.
+It returns a `Routing`. The routers here use the image-level feature, the mean of `features` over the pixels. They run
+in float32 under any autocast precision, because a rounded logit may change the choice of an expert.
+A router may have a member `balance`, a module that maps the stacked `aux` (L, ...) of all learners to L_aux; without it
+L_aux is their mean. Its `after_update`, if there is one, is called after each update.
 Provenance: noisy top-1 follows Shazeer et al., "Outrageously Large Neural Networks" (ICLR 2017, arXiv 1701.06538,
-equation 4), as MoCE-IR uses it [S]; that one expert sees the whole image is drawn [F].
+equation 4), as MoCE-IR uses it [S]; that one expert processes the whole image is drawn [F].
 """
 
 from typing import Annotated, NamedTuple
@@ -29,13 +29,13 @@ from daair.models.processes import own_part
 
 
 class Routing(NamedTuple):
-    """What a router decided for B images.
+    """The decision of a router for B images.
 
     Attributes:
-        index: (B,) int64, the one expert of each image; None when every expert is asked.
+        index: (B,) int64, the expert of each image; None if every expert is used.
         gates: (B, N) float32, the weight of each expert's output; rows sum to at most 1.
-        aux: float32, of this learner and the same shape in all: L_aux, a scalar to be minimised, or what the router's
-            `balance` makes it of; 0 outside training.
+        aux: Float32 of the same shape for all learners: the scalar L_aux to be minimised, or the input of the router's
+            `balance`; 0 outside training.
     """
 
     index: Tensor | None
@@ -49,15 +49,15 @@ class Top1(nn.Module):
     Args:
         channels: C.
         count: N.
-        noise: standard deviation of the Gaussian noise on the logits in training, in units of 1/N [S].
-        weight_by_gate: multiply the expert's output by its softmax weight, so that the image loss trains the router
+        noise: Standard deviation of the Gaussian noise on the logits in training, in units of 1/N [S].
+        weight_by_gate: Multiply the expert's output by its softmax weight, so that the image loss trains the router
             [S]; with false only L_aux does.
-        importance: weight of the squared coefficient of variation of the mean gates, within L_aux [S].
-        load: the same for the expected part of the images that each expert gets [S].
-        balance: what is balanced: the dense, clean gates, with the expert's own draw in the threshold (`dense`, [S]),
-            or the gates of the chosen experts, without it (`hard`, Shazeer et al.).
+        importance: Weight of the squared coefficient of variation of the mean gates, within L_aux [S].
+        load: The same for the expected part of the images that each expert gets [S].
+        balance: The gates to balance: dense, clean ones, with the expert's own draw in the threshold (`dense`, [S]),
+            or those of the chosen experts, without it (`hard`, Shazeer et al.).
         reduce: L_aux of the network is the `mean` [S] or the `sum` over its learners.
-        scope: balance the images of an update over all processes together (`global`), or those of each process and
+        scope: Balance the images of an update over all processes together (`global`), or those of each process and
             micro-batch for themselves (`local`, [S]).
     """
 
@@ -91,12 +91,12 @@ class Top1(nn.Module):
 
 
 class Soft(nn.Module):
-    """Every expert, weighted by the softmax of the logits; costs N times as much as one expert.
+    """All experts, weighted by the softmax of the logits; they cost N times as much as one expert.
 
     Args:
         channels: C.
         count: N.
-        temperature: divides the logits; lower is closer to a hard choice.
+        temperature: Divisor of the logits; a lower one is closer to a hard choice.
     """
 
     def __init__(self, channels: int, count: int, temperature: Annotated[float, Gt(0)] = 1.0) -> None:
@@ -105,13 +105,13 @@ class Soft(nn.Module):
         self.temperature = temperature
 
     def forward(self, features: Tensor, image: Tensor | None = None, labels: Tensor | None = None) -> Routing:
-        """Route by the mean of `features` (B, C, h, w); `image` and `labels` are not looked at."""
+        """Route by the mean of `features` (B, C, h, w); `image` and `labels` are unused."""
         gates = (_logits(self.linear, features) / self.temperature).softmax(dim=1)
         return Routing(None, gates, gates.new_zeros(()))
 
 
 class Uniform(nn.Module):
-    """No choice at all: every expert with weight 1/N. What remains of the method when the router is taken away."""
+    """No choice: all experts with weight 1/N, the method without its router."""
 
     def __init__(self, channels: int, count: int) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class Uniform(nn.Module):
 
 
 class Oracle(nn.Module):
-    """The true degradation label is the expert: an upper bound, since no one tells the label in earnest."""
+    """The true degradation label as the expert: an upper bound, because the label is unknown in practice."""
 
     needs_labels = True
 
@@ -136,7 +136,7 @@ class Oracle(nn.Module):
         """Route by `labels`, (B,) int64 in [0, N).
 
         Raises:
-            ValueError: there are no labels.
+            ValueError: There are no labels.
         """
         if labels is None:
             raise ValueError("router=oracle needs the degradation label of each image")
@@ -151,5 +151,5 @@ def _logits(linear: nn.Linear, features: Tensor) -> Tensor:
 
 
 def noise_like(logits: Tensor) -> Tensor:
-    """Return standard normal noise for `logits` (B, N) that does not depend on which process has which image."""
+    """Return standard normal noise for `logits` (B, N), independent of the distribution of images over processes."""
     return own_part(len(logits), lambda images: torch.randn_like(logits.new_empty(images, logits.shape[1])))

@@ -3,7 +3,7 @@
 "SwinIR: Image Restoration Using Swin Transformer", Liang, Cao, Sun, Zhang, Van Gool, Timofte, ICCVW 2021, arXiv
 2108.10257; its blocks are those of "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", Liu, Lin,
 Cao, Hu, Wei, Zhang, Lin, Guo, ICCV 2021, arXiv 2103.14030. This is the variant for images that keep their size
-(denoising, JPEG artifacts), without an upsampler. Written from the papers; `from_published` takes the checkpoints of
+(denoising, JPEG artifacts), without an upsampler. Written from the papers; `from_published` converts the checkpoints of
 the authors' release.
 
 Shape legend: B images, C channels, H x W pixels, h heads, c = C / h channels of a head, s side of a window,
@@ -25,7 +25,7 @@ from daair.models.layers import pad_to_multiple
 from daair.models.processes import own_part
 
 Positive = Annotated[int, Ge(1)]
-MEAN = (0.4488, 0.4371, 0.4040)  # of the red, green and blue values of DIV2K, which the network subtracts
+MEAN = (0.4488, 0.4371, 0.4040)  # mean red, green and blue values of DIV2K, which the network subtracts
 
 
 class WindowAttention(nn.Module):
@@ -49,7 +49,7 @@ class WindowAttention(nn.Module):
         self.register_buffer("offset", offset[0] * (2 * window - 1) + offset[1], persistent=False)
 
     def forward(self, x: Tensor, apart: Tensor | None) -> Tensor:
-        """Attend within windows (B, w, s^2, C); pixels that `apart` (w, s^2, s^2) tells apart do not see each other."""
+        """Attend within windows (B, w, s^2, C); pixel pairs marked in `apart` (w, s^2, s^2) are excluded."""
         query, key, value = self.query_key_value(x).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
         scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)  # (B, w, h, s^2, s^2)
         scores = scores.float() + self.bias[self.offset].permute(2, 0, 1).float()
@@ -60,14 +60,14 @@ class WindowAttention(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Leave a branch out for some images in training (Huang et al., ECCV 2016), the same in any number of processes."""
+    """Stochastic depth (Huang et al., ECCV 2016), whose random choice does not depend on the number of processes."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, ...) -> (B, ...), of the same expectation."""
+        """Return `x` (B, ...) with the branch of some images set to zero, scaled to keep its expectation."""
         if not self.training or self.rate == 0:
             return x
         ones = [1] * (x.dim() - 1)
@@ -90,7 +90,7 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, apart: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C); `apart` is that of `seams`."""
+        """Map (B, H, W, C) to (B, H, W, C); `apart` is from `seams`."""
         H, W = x.shape[1:3]
         y = self.norm1(x)
         if self.shift:
@@ -111,7 +111,7 @@ class Group(nn.Module):
         self.out = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor, apart: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C)."""
+        """Map (B, H, W, C) to (B, H, W, C)."""
         y = x
         for block in self.blocks:
             y = block(y, apart)
@@ -119,19 +119,19 @@ class Group(nn.Module):
 
 
 class SwinIR(nn.Module):
-    """The whole network; every image size works (padded to a multiple of the window, then cropped back).
+    """The SwinIR network, for images of any size (padded to a multiple of the window, then cropped back).
 
     Args:
         channels: C.
-        blocks: blocks of each group; every second block shifts its windows.
-        heads: attention heads of each group; each divides the channels.
+        blocks: Blocks of each group; every second block shifts its windows.
+        heads: Attention heads of each group; each divides the channels.
         window: s, the side of a window in pixels.
-        expansion: hidden channels of the MLP as a multiple of C.
-        drop_path: how often the last block's branches are left out in training; that of the first is 0, of those
-            between them in proportion.
+        expansion: Hidden channels of the MLP as a multiple of C.
+        drop_path: Probability of leaving out the last block's branches in training; it increases linearly from 0 at
+            the first block.
 
     Raises:
-        ValueError: sizes that do not fit together; the text begins with the config key.
+        ValueError: The sizes do not fit together; the message begins with the config key.
     """
 
     def __init__(
@@ -179,9 +179,9 @@ class SwinIR(nn.Module):
 
     @staticmethod
     def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rename the entries of the authors' checkpoints; a state dict with the names used here comes back as it is.
+        """Return the authors' state dict with the names used here; one that has these names is returned unchanged.
 
-        The tables of positions and seams, which follow from the sizes, are left out.
+        The tables of positions and seams are left out, because they follow from the sizes.
         """
         if "conv_first.weight" not in state:
             return dict(state)
@@ -196,7 +196,7 @@ class SwinIR(nn.Module):
 
 
 def seams(height: int, width: int, window: int, device: torch.device) -> Tensor:
-    """Tell which pixels of a shifted window come from opposite borders of the image, (w, s^2, s^2) bool."""
+    """Return which pixel pairs of a shifted window are from opposite borders of the image, (w, s^2, s^2) bool."""
 
     def strip(length: int) -> Tensor:  # the parts that the shift brings together: inside, the last window's halves
         place = torch.arange(length, device=device)

@@ -1,24 +1,24 @@
-"""What a network brings to its training.
+"""The interface between a network and its training.
 
-A network that maps images to images, `forward(x)` with `x` (B, 3, H, W) in [0, 1], needs nothing of this: it is trained
-on the image loss alone. One that needs more has some of these members; the engine asks for them through this module.
+A network that maps images to images, `forward(x)` with `x` (B, 3, H, W) in [0, 1], needs none of this and is trained on
+the image loss alone. A network that needs more has some of these members, which the engine uses through this module.
 
-| member | what it is | without it |
+| member | meaning | without it |
 | --- | --- | --- |
 | `learn(batch, stage) -> Learned` | images and further loss terms of a batch | `routed` or `forward` |
 | `terms` | names of all terms that `learn` returns; each has a weight, `loss.terms.NAME` | none |
-| `views` | crops of each image in a batch; 2 adds another crop with the same degradation | 1 |
-| `stages() -> Sequence[Stage]` | the parts of the training, in their order | one, of everything |
+| `views` | crops of each image in a batch; with 2 there is another crop with the same degradation | 1 |
+| `stages() -> Sequence[Stage]` | the parts of the training, in order | one stage for all parameters |
 | `after_update()` | called in every process after each update of the parameters | nothing happens |
-| `needs_labels` | whether `forward` and `routed` must be told the labels, as second argument, in use as well | false |
+| `needs_labels` | whether `forward` and `routed` need the labels as second argument, also after training | false |
 | `routed(x, labels) -> Learned` | the images with the routers' gates, which validation counts | no gates |
 
 A batch holds `input` and `target`, (B, 3, H, W) in [0, 1], and `label`, (B,) int64, the number of the degradation; with
 two views `input2` and `target2` as well. `learn` is called in training only, with a process's share of the batch;
 `daair.models.processes` has what processes do together: `gathered` brings together what all have, and `own_part` draws
 random numbers that do not depend on how images are shared out. PyTorch's own, such as those of dropout, are the same in
-all processes. `after_update` must do the same in every process. In training `routed` is given the labels whether they
-are needed or not.
+all processes. `after_update` must do the same in every process. In training `routed` always gets
+the labels.
 What a user may want to change, such as the length of a stage, is an argument of the network (a `Stage` can be one).
 
 Shape legend: B images, H x W pixels, L learners, N experts.
@@ -36,12 +36,12 @@ from daair.errors import UserError, suggestion
 
 
 class Learned(NamedTuple):
-    """What a network made of a batch.
+    """The output of a network for a batch.
 
     Attributes:
-        image: (B, 3, H, W), the restored images, which the image loss judges; None in a stage that has no image loss.
-        terms: further loss terms by name, unweighted scalars.
-        gates: (L, B, N) float32, the weight that each learner gave each expert; None without experts.
+        image: (B, 3, H, W), the restored images for the image loss; None in a stage without image loss.
+        terms: Further loss terms by name, unweighted scalars.
+        gates: (L, B, N) float32, the weight of each expert in each learner; None without experts.
     """
 
     image: Tensor | None
@@ -51,14 +51,14 @@ class Learned(NamedTuple):
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the training; it begins with a new optimizer, and with a schedule over its own updates.
+    """A part of the training, with its own optimizer and schedule.
 
     Args:
-        name: what it is called, for `learn` and for people.
-        share: its part of `train.steps`; the shares of all stages sum to 1.
-        trainable: patterns of the names of the parameters that are trained, such as `encoder.*`.
-        lr: factor on `optimizer.lr`.
-        batch_size: images in place of `train.batch_size`; None for as many.
+        name: Name of the stage, for `learn` and messages.
+        share: Fraction of `train.steps`; the shares of all stages sum to 1.
+        trainable: Patterns of the names of the trained parameters, such as `encoder.*`.
+        lr: Factor of `optimizer.lr`.
+        batch_size: Images of a batch; None = `train.batch_size`.
     """
 
     name: str = "training"
@@ -69,11 +69,11 @@ class Stage:
 
 
 class Learner(nn.Module):
-    """A network in one stage of its training; called with a batch, so that DDP sees all that is computed.
+    """A network in one stage of its training; it is called with a batch, so that DDP covers the whole computation.
 
     Args:
-        network: the network to train.
-        stage: the stage.
+        network: The network to train.
+        stage: The stage.
     """
 
     def __init__(self, network: nn.Module, stage: Stage) -> None:
@@ -81,7 +81,7 @@ class Learner(nn.Module):
         self.network, self.stage = network, stage
 
     def forward(self, batch: Mapping[str, Tensor]) -> Learned:
-        """Return what the network makes of a batch."""
+        """Return the network's output for a batch."""
         network = self.network
         if hasattr(network, "learn"):
             return network.learn(batch, self.stage)
@@ -91,10 +91,10 @@ class Learner(nn.Module):
 
 
 def apply(network: nn.Module, x: Tensor, labels: Tensor | None = None) -> Tensor:
-    """Return the restored images of `x` (B, 3, H, W); `labels` (B,) reach only a network that needs them.
+    """Return the restored images of `x` (B, 3, H, W); `labels` (B,) are only passed to a network that needs them.
 
     Raises:
-        UserError: the network returns something else than images.
+        UserError: The network returns anything but images.
     """
     image = network(x, labels) if needs_labels(network) else network(x)
     if not isinstance(image, Tensor):
@@ -103,19 +103,19 @@ def apply(network: nn.Module, x: Tensor, labels: Tensor | None = None) -> Tensor
 
 
 def routed(network: nn.Module, x: Tensor, labels: Tensor | None = None) -> Learned:
-    """Return what `apply` returns, with the gates where the network has routers."""
+    """Return the output of `apply`, with the gates if the network has routers."""
     if not hasattr(network, "routed"):
         return Learned(apply(network, x, labels))
     return network.routed(x, labels if needs_labels(network) else None)
 
 
 def needs_labels(network: nn.Module) -> bool:
-    """Return whether a network must be told the degradation labels."""
+    """Return whether a network needs the degradation labels."""
     return getattr(network, "needs_labels", False)
 
 
 def views(network: nn.Module) -> int:
-    """Return how many crops of each image a network learns from."""
+    """Return the number of crops of each image that a network is trained on."""
     return getattr(network, "views", 1)
 
 
@@ -133,29 +133,29 @@ def trainable(network: nn.Module, stage: Stage, freeze: Sequence[str] = ()) -> s
     """Return the names of the parameters that a stage trains: those that require a gradient, without frozen ones.
 
     Args:
-        network: as it was built, or its copy; `requires_grad` as its constructor left it.
-        stage: the stage.
-        freeze: patterns of names (`train.freeze`).
+        network: The network or its copy, with `requires_grad` as set by its constructor.
+        stage: The stage.
+        freeze: Patterns of names (`train.freeze`).
     """
     names = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
     return {name for name in names if matches(name, stage.trainable) and not matches(name, freeze)}
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:
-    """Return whether one of the patterns (`*`, `?`, `[abc]`) describes the whole name."""
+    """Return whether one of the patterns (`*`, `?`, `[abc]`) matches the whole name."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def check(network: nn.Module, freeze: Sequence[str] = (), processes: int = 1) -> None:
-    """Refuse stages and frozen parameters that cannot be; the network may be on the meta device.
+    """Check stages and frozen parameters; the network may be on the meta device.
 
     Args:
-        network: as it was built.
-        freeze: patterns of names of parameters (`train.freeze`).
-        processes: that share each batch.
+        network: The network as it was built.
+        freeze: Patterns of names of parameters (`train.freeze`).
+        processes: Number of processes that share each batch.
 
     Raises:
-        ValueError: the text begins with the config key.
+        ValueError: They do not fit the network; the message begins with the config key.
     """
     names = [name for name, _ in network.named_parameters()]
     for pattern in freeze:
