@@ -303,11 +303,7 @@ DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (*_clean_se
 
 
 def find_dataset(name: str) -> Dataset:
-    """Return a data set by name.
-
-    Raises:
-        UserError: The name is unknown; the message suggests the nearest one.
-    """
+    """Return a data set by name; raise a UserError with the nearest name if it is unknown."""
     if name not in DATASETS:
         raise UserError(f"dataset {unknown_name(name, DATASETS)}")
     return DATASETS[name]

@@ -24,6 +24,8 @@ OUTER = ("", "data")
 class LocatedDataset:
     """A data set that was found on disk.
 
+    The methods that list files raise a UserError if there are none or a folder cannot be listed.
+
     Attributes:
         dataset: The data set.
         place: The one of its places where it was found.
@@ -52,19 +54,11 @@ class LocatedDataset:
         return self.place.count or self.dataset.count
 
     def files(self) -> list[Path]:
-        """List the clean images.
-
-        Raises:
-            UserError: There are no images, or a folder cannot be listed.
-        """
+        """List the clean images."""
         return self._list(self.targets)
 
     def input_files(self) -> list[Path]:
-        """List the degraded images; the list is empty for a set of clean images.
-
-        Raises:
-            UserError: The folders of the degraded images hold none or cannot be listed.
-        """
+        """List the degraded images; the list is empty for a set of clean images."""
         return self._list(self.inputs) if self.inputs else []
 
     def named_files(self) -> list[tuple[str, Path]]:
@@ -73,11 +67,7 @@ class LocatedDataset:
         return list(zip(short_names(files), files, strict=True))
 
     def pairing(self) -> Pairing:
-        """Pair inputs and targets by name.
-
-        Raises:
-            UserError: A folder is empty or cannot be listed, or this is a set of clean images.
-        """
+        """Pair inputs and targets by name; raise a UserError for a set of clean images."""
         if not self.inputs:
             raise UserError(f"{self.dataset.name}: holds clean images only; there are no pairs in it")
         return pair(self.input_files(), self.files(), self.place.rule)
@@ -105,12 +95,8 @@ def locate_dataset(name: str, root: str | Path) -> LocatedDataset | None:
 
     If several places exist, the first that holds images is returned, or else the first whose folders exist.
 
-    Args:
-        name: Name in `DATASETS`.
-        root: Folder with the data.
-
     Raises:
-        UserError: The name is unknown, or a folder cannot be listed.
+        UserError: The name is not in `DATASETS`, or a folder cannot be listed.
     """
     first = None
     for place in _all_places(find_dataset(name), Path(root)):
@@ -127,11 +113,7 @@ def locate_all(root: str | Path) -> list[LocatedDataset]:
 
 
 def likely_folders(name: str, root: str | Path) -> tuple[Path, str]:
-    """Return the most likely folder of a data set, and a phrase for messages with those of other layouts, if any.
-
-    Raises:
-        UserError: The name is unknown.
-    """
+    """Return the most likely folder of a data set, and a phrase for messages with those of other layouts, if any."""
     folders: dict[str, str] = {}
     for place in find_dataset(name).places:
         folders.setdefault(place.layout, (place.input or place.target)[0])
@@ -146,10 +128,10 @@ def from_folders(name: str, target: str | Path, input: str | Path | None = None,
         name: Name of the data set.
         target: Folder of the clean images.
         input: Folder of the degraded images, if any.
-        rule: Rule that gives the name of an input's target; see `daair.data.pairing.RULES`.
+        rule: Name in `daair.data.pairing.RULES`.
 
     Raises:
-        UserError: A folder is missing or cannot be listed.
+        UserError: A folder is missing or cannot be listed; the message begins with its argument.
     """
     given = {"input": input, "target": target}
     folders = {part: check_folder(folder, f"{part}: ") for part, folder in given.items() if folder is not None}

@@ -72,10 +72,7 @@ def pair(inputs: Iterable[Path], targets: Iterable[Path], rule: str = "same") ->
     Args:
         inputs: Files of degraded images, without repetition.
         targets: Files of clean images, without repetition.
-        rule: Name in `RULES`.
-
-    Raises:
-        UserError: The rule is unknown.
+        rule: Name in `RULES`; a UserError is raised for another.
     """
     check_rule(rule)
     inputs, targets = sort_naturally(inputs), sort_naturally(targets)
@@ -96,11 +93,7 @@ def pair(inputs: Iterable[Path], targets: Iterable[Path], rule: str = "same") ->
 
 
 def check_rule(name: str) -> None:
-    """Check that a rule exists.
-
-    Raises:
-        UserError: The rule is unknown; the message suggests the nearest name.
-    """
+    """Raise a UserError with the nearest name if a rule is unknown."""
     if name not in RULES:
         raise UserError(f"rule: {unknown_name(name, RULES)}")
 

@@ -65,11 +65,7 @@ class PairedFolders:
         self.needs_root = not (Path(input).is_absolute() and Path(target).is_absolute())
 
     def find(self, root: str | None) -> LocatedDataset:
-        """Return the folders as a data set.
-
-        Raises:
-            UserError: A folder is missing; the message begins with the name of its argument.
-        """
+        """Return the folders as a data set; see `daair.data.datasets.from_folders`."""
         base, name = Path(root or "."), f"{Path(self.input).name} and {Path(self.target).name}"
         return from_folders(name, base / self.target, base / self.input, self.rule)
 

@@ -84,8 +84,7 @@ class ValDataset(Dataset):
 
     Args:
         images: The position of the label, its name, and the held-out images, for each task.
-        decoded: Cache that reads the images.
-        patch: Height and width of the crops in pixels.
+        decoded, patch: As for `TrainDataset`.
         crops: Number of crops of each task.
     """
 

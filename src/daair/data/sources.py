@@ -30,7 +30,11 @@ class ImageSource(Protocol):
     """Whether `pictures` needs a root folder."""
 
     def pictures(self, root: str | None = None) -> NamedImages:
-        """Return all pictures with their names; every call returns the same ones."""
+        """Return all pictures with their names; every call returns the same ones.
+
+        Raises:
+            UserError: There are no such pictures, or a folder cannot be listed.
+        """
         ...
 
 
@@ -49,11 +53,7 @@ class Folder:
         return self.path
 
     def pictures(self, root: str | None = None) -> NamedImages:
-        """List the folder.
-
-        Raises:
-            UserError: The folder is missing, cannot be listed, or holds no image.
-        """
+        """List the folder."""
         return [(file.name, file) for file in list_images(Path(root or ".", self.path))]
 
 
@@ -73,11 +73,7 @@ class CleanSet:
         return self.name
 
     def pictures(self, root: str | None = None) -> NamedImages:
-        """List the data set.
-
-        Raises:
-            UserError: The data set is not there, or one of its folders cannot be listed or holds no image.
-        """
+        """List the data set."""
         found = None if root is None else locate_dataset(self.name, root)
         if found is not None:
             return found.named_files()
@@ -103,11 +99,7 @@ class Photographs:
         return "scikit-image"
 
     def pictures(self, root: str | None = None) -> NamedImages:
-        """Find the photographs; `root` is not used.
-
-        Raises:
-            UserError: scikit-image has no photograph of one of the names.
-        """
+        """Find the photographs; `root` is not used."""
         with resources.as_file(resources.files("skimage") / "data") as folder:
             shipped = {file.stem: file for file in list_images(folder)}
         for name in self.names:

@@ -107,6 +107,8 @@ class Place:
 class Record:
     """A reader and writer of a run's folder. A writer must hold `lock()`; a reader needs no lock.
 
+    The methods that read JSON files raise a `DamagedRecord` if a file is incomplete, except `status` and `job`.
+
     Args:
         folder: The run's folder, which need not exist yet.
         writer: Whether to write; if False, as for all but the main process of a run, methods that write do nothing.
@@ -267,11 +269,7 @@ class Record:
             self._write(Record.overrides_file, yaml.safe_dump(list(overrides), allow_unicode=True))
 
     def config(self) -> dict[str, Any]:
-        """Return the frozen config.
-
-        Raises:
-            UserError: The folder holds no config.
-        """
+        """Return the frozen config; raise a UserError if the folder holds none."""
         if not self.config_file.is_file():
             raise UserError(f"{self.folder} is not a run folder: it has no {self.config_file.name}")
         return yaml.load(self.config_file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
@@ -285,11 +283,7 @@ class Record:
         return stored if isinstance(stored, list) and all(isinstance(item, str) for item in stored) else None
 
     def environment(self) -> dict[str, Any]:
-        """Return the environment of the latest attempt, see `daair.runs.environment`; {} if none was stored.
-
-        Raises:
-            DamagedRecord: The file is incomplete.
-        """
+        """Return the environment of the latest attempt, see `daair.runs.environment`; {} if none was stored."""
         return self._object(Record.environment_file)
 
     def summarise(self, **values: Any) -> None:
@@ -302,11 +296,7 @@ class Record:
         self._write(Record.summary_file, json.dumps(_jsonable({**self.summary(), **values}), indent=2) + "\n")
 
     def summary(self) -> dict[str, Any]:
-        """Return the numbers that `summarise` stored; {} if there are none.
-
-        Raises:
-            DamagedRecord: The file is incomplete.
-        """
+        """Return the numbers that `summarise` stored; {} if there are none."""
         return self._object(Record.summary_file)
 
     def note_data(self, summary: Mapping[str, Any]) -> None:
@@ -314,11 +304,7 @@ class Record:
         self._write(Record.data_file, json.dumps(summary, indent=1) + "\n")
 
     def data(self) -> dict[str, Any]:
-        """Return the description that `note_data` stored; {} if there is none.
-
-        Raises:
-            DamagedRecord: The file is incomplete.
-        """
+        """Return the description that `note_data` stored; {} if there is none."""
         return self._object(Record.data_file)
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:

@@ -35,9 +35,7 @@ class DatasetSummary:
     """A summary of one data set.
 
     Attributes:
-        name: Name of the data set.
-        layout: Layout in which it was found.
-        folders: Its folders, relative to the root.
+        name, layout, folders: The data set, the layout in which it was found, and its folders relative to the root.
         images: Number of clean images.
         pairs: Number of inputs with a target; None for a set of clean images.
         official: Official number of images or pairs; None if no number is known.
@@ -46,7 +44,7 @@ class DatasetSummary:
             luma).
         measured: Number of measured pairs.
         published: Published input PSNR in dB by metric protocol.
-        level: The most severe level among the findings; empty if there are none.
+        level: Most severe level of the findings; empty if there are none.
     """
 
     name: str
@@ -79,9 +77,7 @@ class AuditReport:
     """The report of `daair.data.audit.root.audit_root`.
 
     Attributes:
-        root: The folder that was checked.
-        sets: A summary of each data set found.
-        findings: All findings, ordered by data set.
+        sets, findings: The summaries of the data sets that were found, and all findings, ordered by data set.
         absent: Names of the known data sets that were not found.
         without_pairs: Degradations for which no paired training set was found.
         others: Number of images that belong to no known data set, by folder.

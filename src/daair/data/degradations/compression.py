@@ -23,12 +23,7 @@ def jpeg(
     as in FBCNN (Jiang et al., ICCV 2021). The blocks begin at the corner of the image, here that of the crop.
 
     Args:
-        image: Clean image, uint8, (H, W, 3).
-        rng: Random generator.
         quality: Quality on libjpeg's scale, 1 (worst) to 100; both ends of the range are included.
-
-    Returns:
-        Compressed and decoded image, uint8, (H, W, 3).
     """
     drawn = int(rng.integers(quality[0], quality[1], endpoint=True))
     _, code = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, drawn])

@@ -29,8 +29,6 @@ def snow(
     radius ** -3, as for equal flakes at all distances), so most flakes are small, and a few are large.
 
     Args:
-        image: Clean image, uint8, (H, W, 3).
-        rng: Random generator.
         density: Flakes per 10,000 pixels.
         radius: Smallest and largest radius of the flakes of each image, across their fall, in pixels.
         opacity: Fraction of the scene's light that a flake hides at its centre, drawn for each flake.
@@ -38,9 +36,6 @@ def snow(
         angle: Direction of fall in degrees from the vertical.
         veil: Fraction of the scene's light that the uniform veil replaces.
         brightness: Grey level of flakes and veil in [0, 1]; 1 is white.
-
-    Returns:
-        Snowy image, uint8, (H, W, 3), rounded.
     """
     height, width = image.shape[:2]
     number, drawn_out, fall = rng.uniform(*density), rng.uniform(*stretch), np.deg2rad(rng.uniform(*angle))

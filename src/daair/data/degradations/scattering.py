@@ -23,17 +23,12 @@ def haze(
     generates `d`.
 
     Args:
-        image: Clean image, uint8, (H, W, 3).
-        rng: Random generator.
         airlight: Grey airlight `A`; 1 is white.
         beta: Scattering coefficient per unit of depth.
         depth: Smallest and largest depth of a scene, in the inverse unit of `beta`; by default `beta d` is 0.02 to 1.6.
             With the defaults, a photograph of SOTS outdoor has an input PSNR of 16.3 dB on average; its hazy version in
             SOTS (A 0.8, beta 0.2) has 16.1 dB and, by the model, depths of 2.3 to 3.9.
         scale: Height in pixels over which the depth of a scene goes from far to near.
-
-    Returns:
-        Hazy image, uint8, (H, W, 3), rounded.
     """
     strength = rng.uniform(*beta)
     light = rng.uniform(*airlight)

@@ -21,16 +21,11 @@ def noise(image: Image, rng: np.random.Generator, *, sigma: Level | Levels, tabl
     way, so results are only comparable with it.
 
     Args:
-        image: Clean image, uint8, (H, W, 3).
-        rng: Random generator.
         sigma: Standard deviation in grey levels of 255. A pair is a range from which each call draws a value, as for
             blind denoising (DnCNN, Zhang et al., TIP 2017, has 0 to 55).
         table: Whether to draw from 65,536 equally likely quantiles, which takes a fifth of the time. The noise then has
             no values beyond 4.2 standard deviations, which have a probability of 1 in 37,000. This is meant for
             training; benchmarks draw exact noise.
-
-    Returns:
-        Noisy image, uint8, (H, W, 3).
     """
     deviation = rng.uniform(*sigma) if isinstance(sigma, Sequence) else sigma
     if table:
@@ -95,16 +90,11 @@ def lowlight(
     with a standard deviation of 1 to 2 grey levels near black and 2 to 3 at level 20.
 
     Args:
-        image: Clean image, uint8, (H, W, 3).
-        rng: Random generator.
         exposure: Light relative to the clean image, drawn uniformly in the logarithm; 1 keeps the brightness.
         gamma: Exponent in linear light; values above 1 darken shadows more than highlights.
         shot: Variance of the noise per unit of light, where 1 is white, i.e. one over the number of electrons at white;
             drawn uniformly in the logarithm.
         read: Standard deviation of the noise without light, where 1 is white; drawn uniformly in the logarithm.
-
-    Returns:
-        Dark image, uint8, (H, W, 3).
     """
     table = log_uniform(rng, *exposure) * np.power(LIGHT, rng.uniform(*gamma))
     deviation = np.sqrt(log_uniform(rng, *shot) * table + log_uniform(rng, *read) ** 2)

@@ -25,14 +25,9 @@ def blur(
     Foi (TIP 2012) and DeblurGAN (Kupyn et al., CVPR 2018). The image is mirrored at its border.
 
     Args:
-        image: Clean image, uint8, (H, W, 3).
-        rng: Random generator.
         length: Length of the path in pixels.
         turn: Standard deviation in degrees of the smooth change of direction over the exposure; 0 is a straight line.
         jolts: Expected number of abrupt changes of direction during the exposure.
-
-    Returns:
-        Blurred image, uint8, (H, W, 3).
     """
     path = trajectory(rng, length=rng.uniform(*length), turn=rng.uniform(*turn), jolts=rng.uniform(*jolts))
     return encode(cv2.filter2D(cv2.LUT(image, LIGHT), -1, path_kernel(path), borderType=cv2.BORDER_REFLECT_101))

@@ -39,8 +39,6 @@ def rain(
     `conf/degradation/rain_heavy.yaml` was fitted to 6 of its pairs.
 
     Args:
-        image: Clean image, uint8, (H, W, 3).
-        rng: Random generator.
         density: Streaks per 10,000 pixels in each layer.
         length: Typical streak length in pixels, drawn for each layer, uniformly in the logarithm.
         angle: Direction of fall in degrees from the vertical; positive angles lean to the right on the way down.
@@ -48,9 +46,6 @@ def rain(
         intensity: Mean peak brightness that a streak adds, in grey levels of 255, drawn uniformly in the logarithm.
         layers: Number of layers of streaks, each clipped at `BRIGHTEST_STREAK`.
         spread: Largest difference in degrees between the direction of a further layer and that of the first.
-
-    Returns:
-        Rainy image, uint8, (H, W, 3).
     """
     shape = image.shape[:2]
     density_drawn, first_length = rng.uniform(*density), log_uniform(rng, *length)
