@@ -20,8 +20,8 @@ ALLOWED = {
     "models": LEAVES,
     "data": LEAVES,
     "runs": LEAVES,
-    "report": LEAVES | {"runs"},
     "config": LEAVES | NETWORKS | {"data", "models", "runs"},  # whose names and signatures it checks
+    "report": LEAVES | {"config", "runs"},
     "engine": LEAVES | NETWORKS | {"config", "data", "models", "runs"},
     "tasks": LEAVES | NETWORKS | {"config", "data", "models", "runs", "report", "engine"},
     "launch": LEAVES | NETWORKS | {"config", "runs", "tasks"},

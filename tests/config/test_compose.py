@@ -127,7 +127,14 @@ def test_a_list_of_benchmarks_with_keys_below_it_is_refused(composer):
             "degradation@mix.tasks.rian.degrade=snow",
             "degradation@mix.tasks.rian.degrade: not in the config; did you mean degradation@mix.tasks.rain.degrade?",
         ),
+        ("+degradation@mix.degradations.snow=snow", "mix.degradations.snow: unknown; it is mix.tasks.snow.degrade now"),
+        ("+mix.weights.snow=2", "mix.weights.snow: unknown; it is mix.tasks.snow.weight now"),
         ("mix.tasks.rian.weight=2", "mix.tasks.rian.weight: unknown; did you mean mix.tasks.rain.weight?"),
+        (
+            "mix.tasks.snow.weight=2",
+            "mix.tasks.snow.weight: mix.tasks has no snow (noise15, noise25, noise50, rain, haze); "
+            "to add it, write +mix/task@mix.tasks.snow=...",
+        ),
         ("~mix.tasks.noise5", "mix.tasks.noise5: unknown; did you mean mix.tasks.noise50?"),
         ("~mix.nothing_alike", "mix.nothing_alike: not in the config"),
         (

@@ -142,6 +142,7 @@ def test_rows_default_to_what_differs(tmp_path: Path) -> None:
     for i, (router, steps) in enumerate((("top1", 1), ("soft", 1), ("soft", 2))):
         noise = {"noise": 1.0} if router == "top1" else {}
         config = {"router": noise, "optimizer": {"lr": steps}, "choices": {"router": router}}
+        config |= {"trust": [f"pkg{i}"], "mix": {"root": f"/data{i}"}}  # cannot change a trained network
         make_run(tmp_path, f"a-0000000{i}", 0, **config)
     study = table_of(tmp_path)
     assert study.rows.keys == ["router", "optimizer.lr"]

@@ -327,11 +327,21 @@ def _absent(cfg: DictConfig, override: Override) -> Problem:
         if part not in node:
             if near := nearest(part, map(str, node)):
                 return Problem(key, f"unknown; did you mean {'.'.join([*parts[:i], near, *parts[i + 1 :]])}?")
+            place, entries = ".".join(parts[:i]), ", ".join(map(str, node))
+            if i + 1 < len(parts) and not override.is_delete() and (group := _group_of_entries(cfg, place)):
+                text = f"{place} has no {part} ({entries}); to add it, write +{group}@{place}.{part}=..."
+                return Problem(key, text)
             break
         node = node._get_node(part)
     return Problem(
         key, "not in the config" if override.is_delete() else f"not in the config; to add it, write +{key}=..."
     )
+
+
+def _group_of_entries(cfg: DictConfig, place: str) -> str | None:
+    """Return the config group whose options are the entries at `place`, such as `mix/task` at `mix.tasks`, or None."""
+    choices = (str(choice).partition("@") for choice in cfg.hydra.runtime.choices)
+    return next((group for group, _, entry in choices if place and entry.rpartition(".")[0] == place), None)
 
 
 def _of_earlier_version(override: Override) -> Problem | None:

@@ -135,9 +135,22 @@ def explain_key(key: str, known: Collection[str]) -> Problem:
     return Problem(key, UNKNOWN)
 
 
-def explain_unknown(problems: Iterable[Problem], known: Collection[str]) -> list[Problem]:
-    """Return the problems without repetitions, with those that only say `unknown` explained."""
-    return list(dict.fromkeys(explain_key(p.key, known) if p.text == UNKNOWN else p for p in problems))
+def explain_unknown(
+    problems: Iterable[Problem], known: Collection[str], present: Collection[str] = ()
+) -> list[Problem]:
+    """Return the problems without repetitions, with those that only say `unknown` explained.
+
+    Args:
+        problems: The problems.
+        known: The valid dotted keys.
+        present: The dotted keys of the config; one below a key of an earlier version gives the name in the new key.
+    """
+
+    def whole(key: str) -> str:
+        below = sorted(other for other in present if other.startswith(f"{key}."))
+        return below[0] if below and ".NAME" in (moved(key, known) or "") else key
+
+    return list(dict.fromkeys(explain_key(whole(p.key), known) if p.text == UNKNOWN else p for p in problems))
 
 
 def from_pydantic(errors: Sequence[Any], value: Any, key: str = "") -> list[Problem]:

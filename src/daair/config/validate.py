@@ -89,7 +89,7 @@ def validate(cfg: DictConfig | Mapping[str, Any], choices: Mapping[str, str] | N
         wrong = {problem.key for problem in problems if problem.text == UNKNOWN} | set(aliases)
         known = {key for key in known if not any(key.startswith(f"{other}.") for other in wrong)} - wrong
         known |= signed - wrong | set(aliases)
-        raise ConfigError(explain_unknown(problems, known), known=known)
+        raise ConfigError(explain_unknown(problems, known, present), known=known)
     components = {name: node for name, node in components.items() if name in data}
     if "model" in components:
         components |= {source: components["model"][name] for source, name in parts.items()}

@@ -11,18 +11,13 @@ from typing import Any
 
 import pandas as pd
 
+from daair.config.schema import names_config
 from daair.errors import UserError, suggestion
 from daair.files import natural_key
 from daair.report import aggregate, comparable
 from daair.report.aggregate import AVERAGE_COLUMN, COSTS_COLUMN, NUMBERS, Axis, names_of, text
 from daair.report.frame import FACTS, Collated
 from daair.runs.record import STATES
-
-NO_NAMES = (
-    "collate", "logger", "paths", "launch", "device", "question", "task", "profile", "restore", "preview", "scale",
-    "evaluate", "benchmarks", "protocols", "metrics", "checkpoint", "input", "output",
-)  # fmt: skip
-"""Parts of a config that cannot change a network and therefore do not name a variant."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +144,8 @@ def differing_keys(runs: pd.DataFrame, keys: Iterable[str]) -> list[str]:
 
 def _naming_keys(runs: pd.DataFrame) -> list[str]:
     """Return config keys that tell the variants apart; of keys that differ together, only the first."""
-    names = [name for name in runs.columns[len(FACTS) :] if name.partition(".")[0] not in NO_NAMES]
+    # `scale` only sets other keys.
+    names = [name for name in runs.columns[len(FACTS) :] if name != "scale" and names_config(name)]
     first = runs.drop_duplicates("variant")
     kept: dict[tuple[int, ...], str] = {}
     for name in differing_keys(runs, names):
