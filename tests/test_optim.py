@@ -1,5 +1,7 @@
 """Schedules: their course, and resuming in the middle gives the rates that going through would have given."""
 
+import math
+
 import pytest
 import torch
 from torch.optim import lr_scheduler
@@ -50,6 +52,13 @@ def test_courses():
     assert rates(ours("constant")) == [PEAK] * STEPS
     cosine = rates(ours("cosine", warmup=0.1, final=0.1))
     assert max(cosine) == cosine[10] == PEAK and cosine[0] == PEAK / 10 and cosine[-1] == pytest.approx(0.05, rel=0.01)
+
+
+def test_a_cosine_laid_out_for_more_updates_ends_above_zero():
+    """MoCE-IR's: 15 epochs of warm-up, 150 of the cosine, of which 120 are trained."""
+    published = rates(ours("cosine", warmup=0.12, final=0.0, length=1.25))
+    assert published.index(PEAK) == 12
+    assert published[-1] / PEAK == pytest.approx(0.5 * (1 + math.cos(math.pi * (99 - 12) / (125 - 12))), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["cosine", "linear", "step", "constant"])

@@ -48,6 +48,18 @@ def test_every_point_can_be_trained_and_is_told_apart(composer, photographs, stu
         check_buildable(config, BUILT)
 
 
+@pytest.mark.parametrize("study", sorted({*STUDIES} - {"demo"}))
+def test_the_published_scale_asks_for_the_published_test_sets(composer, photographs, study, monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    real, made = {"sots_outdoor", "gopro", "lolv1"}, {"cbsd68_haze", "cbsd68_blur", "cbsd68_lowlight"}
+    for scale, asked in (("paper", real), ("tiny", made)):
+        config = jobs(composer, f"experiment={study}", f"scale={scale}", f"mix.root={photographs}")[0]
+        other = made if scale == "paper" else real
+        assert config.benchmarks.keys() & asked and not config.benchmarks.keys() & other
+    config = jobs(composer, f"experiment={study}", "scale=paper", f"mix.root={photographs}")[0]
+    assert (config.train.clip_grad, config.train.ema_decay, config.schedule["length"]) == (None, 0, 1.25)
+
+
 @pytest.mark.parametrize("study", STUDIES)
 def test_the_header_says_what_it_costs_and_the_table_has_its_reference(composer, photographs, study, monkeypatch):
     monkeypatch.delenv("RANK", raising=False)

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Annotated, Any, Protocol
 
-from annotated_types import Gt, Interval
+from annotated_types import Ge, Gt, Interval
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -75,20 +75,30 @@ class TorchSchedule:
         self.updates = max(self.updates, updates)
 
 
-def cosine(optimizer: Optimizer, steps: int, warmup: Warmup = 0.03, final: Fraction = 0.01) -> Schedule:
+def cosine(
+    optimizer: Optimizer,
+    steps: int,
+    warmup: Warmup = 0.03,
+    final: Fraction = 0.01,
+    length: Annotated[float, Ge(1)] = 1.0,
+) -> Schedule:
     """Return a schedule of a linear warm-up and then half a cosine.
 
     Args:
         optimizer: The optimizer, whose current learning rate is the peak.
         steps: The total number of updates.
         warmup: The length of the warm-up as a fraction of `steps`; it begins near zero.
-        final: The last learning rate as a fraction of the peak.
+        final: The learning rate at the end of the cosine as a fraction of the peak.
+        length: The number of updates that warm-up and cosine are laid out for, as a multiple of `steps`; above 1 the
+            training ends before the cosine does.
     """
     from timm.scheduler import CosineLRScheduler
 
     rise, peak = _rise(optimizer, steps, warmup), _peak(optimizer)
     # For a single update timm would warn that the schedule has no effect.
-    return CosineLRScheduler(optimizer, t_initial=max(2, steps - rise["warmup_t"]), lr_min=final * peak, **rise)
+    return CosineLRScheduler(
+        optimizer, t_initial=max(2, round(length * steps) - rise["warmup_t"]), lr_min=final * peak, **rise
+    )
 
 
 def linear(optimizer: Optimizer, steps: int, warmup: Warmup = 0.03, final: Fraction = 0.0) -> Schedule:

@@ -71,6 +71,8 @@ def test_two_processes_train_like_one(photographs: Path, tmp_path: Path) -> None
     for name in ("train/grad_norm", "train/router"):
         logged = [[row[name] for row in r.metrics() if name in row] for r in (one, two)]
         assert len(logged[0]) == 10 and logged[0] == pytest.approx(logged[1], rel=1e-3), name
+    rows = [row for row in one.metrics() if "train/clipped" in row]
+    assert len(rows) == 10 and all(row["train/clipped"] == (row["train/grad_norm"] > 1) for row in rows)
     scores = [[row["val/psnr"] for row in r.metrics() if "val/psnr" in row] for r in (one, two)]
     assert len(scores[0]) == 2 and scores[0] == pytest.approx(scores[1], abs=1e-3)
 

@@ -245,6 +245,7 @@ class Config(Section):
     input: Text | None = not_identity()
     output: Text | None = not_identity()
     benchmarks: Annotated[dict[str, BenchmarkDefinition] | None, BeforeValidator(_by_name)] = not_identity()
+    testsets: dict[str, Text] = not_identity()
     protocols: Annotated[tuple[Text, ...], MinLen(1)] | None = not_identity()
     metrics: tuple[MeasuredMetric, ...] = not_identity()
     device: Literal["auto", "cpu", "cuda"] = not_identity()

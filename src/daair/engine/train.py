@@ -156,6 +156,8 @@ class Trainer:
                 self.after_update()
                 self.ema.update(self.model, step + 1)
                 tracked[-1]["grad_norm"] = norm
+                if cfg.clip_grad:
+                    tracked[-1]["clipped"] = (norm > cfg.clip_grad).float()
                 weight_norm = nn.utils.get_total_norm(self.model.parameters())  # no checkpoint with infinite weights
                 signum, diverged = stop.agreed(bad=not torch.isfinite(loss.detach() + norm + weight_norm).item())
                 if diverged:
