@@ -76,14 +76,14 @@ def test_averaged_weights_are_preferred_and_it_is_said(tmp_path: Path) -> None:
     torch.save(
         {"params": {name: tensor + 1 for name, tensor in STATE.items()}, "params_ema": STATE}, tmp_path / "a.pth"
     )
-    assert fits(tmp_path / "a.pth") == (f"{tmp_path}/a.pth: params_ema, the averaged weights, are taken, not params",)
+    assert fits(tmp_path / "a.pth") == (f"{tmp_path}/a.pth: uses params_ema, the averaged weights, not params",)
     torch.save({"params_ema": STATE}, tmp_path / "b.pth")
     assert fits(tmp_path / "b.pth") == ()
 
 
 def test_what_is_no_tensor_is_left_out(tmp_path: Path) -> None:
     torch.save({**STATE, "version": 2}, tmp_path / "a.pth")
-    assert fits(tmp_path / "a.pth") == (f"{tmp_path}/a.pth: left out what is no tensor: version",)
+    assert fits(tmp_path / "a.pth") == (f"{tmp_path}/a.pth: ignored entries that are not tensors: version",)
 
 
 class Settings:

@@ -62,7 +62,7 @@ def read_state(path: str | Path) -> State:
         if not inside:
             break
         if inside[0] == "params_ema" and len(inside) > 1:
-            notes.append(f"{path}: params_ema, the averaged weights, are taken, not {' or '.join(inside[1:])}")
+            notes.append(f"{path}: uses params_ema, the averaged weights, not {' or '.join(inside[1:])}")
         held = held[inside[0]]
     if isinstance(held, Placeholder):
         kind = f"{type(held).__module__}.{type(held).__name__}"
@@ -74,7 +74,7 @@ def read_state(path: str | Path) -> State:
     if others and (not tensors or any(isinstance(held[name], Mapping) for name in others)):
         raise UserError(f"{path}: holds no state dict (its keys: {', '.join(list(held)[:5])})")
     if others:
-        notes.append(f"{path}: left out what is no tensor: {_listed(others)}")
+        notes.append(f"{path}: ignored entries that are not tensors: {_listed(others)}")
     return State(tensors, tuple(notes), path)
 
 

@@ -177,5 +177,5 @@ def test_no_machine_alone_takes_a_run_of_two(jobs):
     from daair.launch.pool import Pool
     from daair.runs.record import Status
 
-    with pytest.raises(UserError, match="launch.nodes: .* asks for 2 machines; hydra/launcher=slurm has them"):
+    with pytest.raises(UserError, match="launch.nodes: .* needs 2 machines; use hydra/launcher=slurm"):
         select(jobs("launch.nodes=2", seeds=1), Pool("cpu", ("0", "1")), "failed", lambda job: Status())

@@ -136,5 +136,5 @@ def test_what_is_run_again(base, rerun, run):
 
 
 def test_only_trainings_are_launched(base):
-    with pytest.raises(UserError, match="task=evaluate is no training; add hydra/launcher=basic"):
+    with pytest.raises(UserError, match="task=evaluate is not a training; add hydra/launcher=basic"):
         missing([Job.of(variation(base, {"task.name": "evaluate"}))], "failed", nothing_done)

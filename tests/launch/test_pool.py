@@ -63,7 +63,7 @@ def test_a_run_gets_the_emptiest_devices_and_gives_them_back():
 
 
 def test_mig_devices_form_no_group():
-    with pytest.raises(UserError, match="MIG devices form no group"):
+    with pytest.raises(UserError, match="MIG devices cannot share a run"):
         Pool("gpu", ("MIG-1", "MIG-2")).check(2, "a")
 
 

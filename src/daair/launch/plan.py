@@ -51,7 +51,7 @@ def select(jobs: Sequence[Job], pool: Pool, rerun: str, status: Callable[[Job], 
     for job in jobs:
         if job.config.launch.nodes > 1:
             nodes = job.config.launch.nodes
-            raise UserError(f"launch.nodes: {job.name} asks for {nodes} machines; hydra/launcher=slurm has them")
+            raise UserError(f"launch.nodes: {job.name} needs {nodes} machines; use hydra/launcher=slurm")
         pool.check(processes(job), job.name)
     chosen, skipped = missing(jobs, rerun, status)
     return Selection(ordered(chosen, pool), tuple(skipped))
@@ -78,7 +78,9 @@ def missing(
     skipped = []
     for job in jobs:
         if (task := job.config.task.get("name")) != "train":
-            raise UserError(f"hydra/launcher: task={task} is no training; add hydra/launcher=basic to do it here")
+            raise UserError(
+                f"hydra/launcher: task={task} is not a training; add hydra/launcher=basic to run it in this process"
+            )
         state = status(job).state
         if job.run in runs:
             skipped.append((job.name, f"the same run as {runs[job.run].name}"))

@@ -59,7 +59,7 @@ class Pool:
         if processes > len(self.devices):
             raise UserError(f"launch.num_processes: {name} asks for {processes} of {self}; {self._remedy()}")
         if processes > 1 and any(device.startswith("MIG-") for device in self.devices):
-            raise UserError(f"launch.num_processes: {name} asks for {processes}, but MIG devices form no group")
+            raise UserError(f"launch.num_processes: {name} asks for {processes}, but MIG devices cannot share a run")
 
     def take(self, count: int, alone: bool = False) -> Share | None:
         """Take the `count` devices with the least load and return them; None if fewer have room."""
@@ -92,8 +92,8 @@ class Pool:
 
     def _remedy(self) -> str:
         if self.kind == "gpu":
-            return "launch.devices and CUDA_VISIBLE_DEVICES say which ones the sweep has"
-        return f"launch.slots=N makes more ({cores()} cores are here)"
+            return "launch.devices and CUDA_VISIBLE_DEVICES select the GPUs"
+        return f"launch.slots=N sets their number (this machine has {cores()} cores)"
 
 
 def _s(count: int) -> str:

@@ -55,7 +55,7 @@ def do(job: Job) -> int:
     try:
         for key, usual in {"dry_run": False, "rerun": "failed"}.items():
             if getattr(job.config.launch, key) != usual:
-                raise UserError(f"launch.{key}: only a sweep with hydra/launcher=accelerate or slurm looks at it")
+                raise UserError(f"launch.{key}: only a sweep with hydra/launcher=accelerate or slurm uses it")
         return locate(job.config.task["_target_"])(job) or 0
     except (UserError, OSError) as error:
         return refuse(error)
