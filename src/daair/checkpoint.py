@@ -55,9 +55,7 @@ def save(folder: Path, model: nn.Module, config: Mapping[str, Any], labels: list
     """Write `model.safetensors` and `model.json` into a run's folder, each atomically, and return the weights' path.
 
     Args:
-        folder: The run's folder.
-        model: The network.
-        config: Its resolved `model` config.
+        config: The network's resolved `model` config.
         labels: The names of the degradation labels, in the order of their numbers.
         step: The number of optimizer updates so far.
     """
@@ -81,7 +79,6 @@ def load(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[s
 
     Args:
         path: A run's folder, or a `.safetensors` file with its `model.json` in the same folder.
-        device: The device of the network.
         trust: Packages besides daair whose classes the files may name; their code is run.
 
     Returns:
@@ -122,10 +119,6 @@ def load(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[s
 def find_weights(path: str | Path, key: str = "checkpoint") -> Path:
     """Return the weights file of a run's folder, or `path` itself if it is a file.
 
-    Args:
-        path: A folder or a file.
-        key: The config key with this path, for messages.
-
     Raises:
         UserError: There is no such file.
     """
@@ -151,8 +144,6 @@ def load_weights(model: nn.Module, path: Path, strict: bool = True) -> list[str]
     """Load a state dict into `model`, with our parameter names or those of the network's authors.
 
     Args:
-        model: The network.
-        path: A safetensors or PyTorch file.
         strict: Whether all names and shapes must match; otherwise the matching tensors are loaded.
 
     Returns:

@@ -75,7 +75,6 @@ def with_full_keys(text: str, key: str, arguments: Iterable[str]) -> str:
     (`patch: 64 is larger than ...`) or with a value (`... with on_bad_file=skip`); both get the prefix `key`.
 
     Args:
-        text: The error's text.
         key: The config key of the component's node, such as `mix`.
         arguments: The names of the component's arguments.
     """

@@ -88,7 +88,6 @@ def total_loss(
     """Return the image loss plus the network's weighted terms, and all unweighted parts by name.
 
     Args:
-        loss: The image loss.
         image: The restored images (B, 3, H, W); None leaves the image loss out.
         target: The clean images (B, 3, H, W).
         terms: The network's unweighted terms. A term of weight 0 is added as well, so that its parameters have a
@@ -116,11 +115,6 @@ def check_terms(loss: nn.Module, names: Sequence[str], network: str) -> None:
     """Check that the weights of a loss match the terms of a network.
 
     A weight of 0 and an unchanged default of `TERMS` are allowed for terms that the network does not have.
-
-    Args:
-        loss: The image loss.
-        names: The names of the network's terms.
-        network: The name of its class, for the message.
 
     Raises:
         ValueError: A term has no weight, or a weight has no term; the text begins with the config key.

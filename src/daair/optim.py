@@ -51,11 +51,7 @@ def make_schedule(node: Mapping[str, Any], optimizer: Optimizer, steps: int) -> 
 
 
 class TorchSchedule:
-    """A scheduler of torch with the interface `Schedule`.
-
-    Args:
-        schedule: The scheduler, not stepped yet.
-    """
+    """A scheduler of torch with the interface `Schedule`."""
 
     def __init__(self, schedule: LRScheduler) -> None:
         self.schedule, self.updates = schedule, 0

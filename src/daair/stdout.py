@@ -32,9 +32,6 @@ class Lasting:
 
     After the first failed write, its file descriptor is redirected to the null device. Later output, also by other
     writers to this descriptor, is then dropped without an error.
-
-    Args:
-        stream: The stream; by default standard output.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:

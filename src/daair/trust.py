@@ -57,7 +57,6 @@ def refuse_untrusted(
 
     Args:
         stored: The config or a part of it, as read from a file.
-        source: The file, for the message.
         allowed: The code that may be named without being trusted.
         trust: Packages whose classes and functions may be built.
         hint: The argument with which the user trusts a package, whose name replaces `{}`.

@@ -87,8 +87,6 @@ def fit(
     """Match the tensors of a file with the parameters of a network by name and shape.
 
     Args:
-        state: The content of the file.
-        expected: The state dict of the network.
         convert: A function that translates the names of the authors' checkpoints and leaves other names unchanged.
         strict: Whether all names and shapes must match; otherwise the matching tensors are returned.
 

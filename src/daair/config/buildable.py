@@ -24,7 +24,6 @@ def check_buildable(cfg: Config, seen: set[str] | None = None) -> None:
     """Check everything that a training builds by building it.
 
     Args:
-        cfg: The config.
         seen: The checks that earlier jobs of the same sweep have passed; new ones are added.
 
     Raises:
@@ -93,7 +92,6 @@ def check_mix(cfg: Config, training: bool = False) -> None:
     """Check the mix and its parts by building them; no image is read.
 
     Args:
-        cfg: The config.
         training: Whether to look for the training images under `mix.root` as well.
 
     Raises:

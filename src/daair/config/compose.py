@@ -73,7 +73,6 @@ class Composer:
 
     Args:
         folder: The folder of the root config; None = `conf_dir()`.
-        config_name: The name of the root config.
         config_dir: A further folder, searched last (Hydra's `--config-dir`).
     """
 
@@ -136,9 +135,6 @@ class Composer:
 
     def grid(self, master: DictConfig) -> list[list[str]]:
         """Return the overrides of each job of a sweep; for a searching sweeper, without the keys that it chooses.
-
-        Args:
-            master: The composed config of the command itself.
 
         Raises:
             ConfigError: The sweep sets a key twice, or its values cannot be parsed.

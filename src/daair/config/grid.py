@@ -61,7 +61,6 @@ def label_of(point: Sequence[str], swept: Collection[str]) -> str:
     network (seed, paths, processes, ...) are left out. The other values of the sweep do not change the label.
 
     Args:
-        point: The overrides of the point, as `key=value`.
         swept: The keys that the sweep varies, spelled as in `point`.
     """
     values = dict(override.split("=", 1) for override in point)

@@ -96,10 +96,6 @@ class Command:
     """A command line and its jobs.
 
     Args:
-        composer: The composer of its configs.
-        overrides: The overrides on the command line.
-        multirun: Whether the command has the flag `-m`.
-        run: Whether the command has the flag `--run`.
         flags: Further flags that composing the overrides needs, such as `--config-dir=DIR`.
 
     Attributes:
@@ -229,7 +225,6 @@ def check(cfg: DictConfig, options: Callable[[str], Sequence[str]], seen: set[st
     """Check one composed config as far as its task needs it.
 
     Args:
-        cfg: The composed config with its `hydra` node.
         options: A function that returns the options of a config group.
         seen: The checks that earlier jobs of the command have passed; new ones are added.
 

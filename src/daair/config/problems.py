@@ -141,7 +141,6 @@ def explain_unknown(
     """Return the problems without repetitions, with those that only say `unknown` explained.
 
     Args:
-        problems: The problems.
         known: The valid dotted keys.
         present: The dotted keys of the config; one below a key of an earlier version gives the name in the new key.
     """

@@ -75,7 +75,6 @@ def _arguments(target: Callable[..., Any], partial: bool, own: bool) -> tuple[Ty
     """Return the checker of a target's arguments, and the names of the valid ones.
 
     Args:
-        target: The class or function.
         partial: Whether the code supplies further arguments.
         own: Whether the target is of this package, where the code supplies exactly the positional arguments without a
             default.

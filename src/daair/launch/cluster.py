@@ -99,9 +99,7 @@ class Watch:
     """A loop that waits until no run has a Slurm job any more.
 
     Args:
-        jobs: The jobs to wait for.
         numbers: The numbers of their Slurm jobs, by run name.
-        view: The display of the sweep.
     """
 
     def __init__(self, jobs: Sequence[Job], numbers: Mapping[str, str], view: View) -> None:

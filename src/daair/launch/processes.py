@@ -45,7 +45,6 @@ def command(
     """Return the command line of the run in `folder`; several processes are started by `accelerate launch`.
 
     Args:
-        folder: The run's folder.
         processes: The number of processes on all machines together.
         trust: Packages whose classes the run may build.
         meeting: Flags with which the processes find each other.
@@ -94,15 +93,10 @@ class Attempt:
     SIGKILL. The remaining processes of an attempt whose first process died are ended in the same way.
 
     Args:
-        folder: The run's folder.
         log: The file to which all output is appended.
         processes: The number of processes on all machines together.
-        devices: See `environment`.
-        trust: See `command`.
-        cpu: See `environment`.
         timeout: The time limit in seconds; None = no limit.
         grace: Seconds between SIGTERM and SIGKILL.
-        meeting: See `command`.
     """
 
     def __init__(

@@ -57,7 +57,6 @@ def queue(selection: Selection, anew: bool = False) -> Selection:
     """Freeze the config of every selected job and return the selection without runs that other processes work on.
 
     Args:
-        selection: The jobs to run.
         anew: Whether finished runs start again from the beginning; their folders are renamed to hidden ones and kept.
 
     Raises:
@@ -110,13 +109,7 @@ class Running:
 
 
 class Scheduler:
-    """A scheduler that starts runs as devices become free, and handles their end.
-
-    Args:
-        jobs: The queued jobs in the order in which they should start.
-        pool: The devices.
-        view: The display of the sweep.
-    """
+    """A scheduler that starts runs as devices become free, and handles their end."""
 
     def __init__(self, jobs: Sequence[Job], pool: Pool, view: View) -> None:
         self.waiting, self.pool, self.view = list(jobs), pool, view

@@ -34,7 +34,6 @@ class View:
     """The display of a sweep.
 
     Args:
-        pool: The devices of the sweep.
         console: The console to print on; by default the terminal or standard output.
     """
 
