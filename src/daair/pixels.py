@@ -1,14 +1,14 @@
-"""What the numbers of an image mean: uint8, where white is 255, or floating point, where white is 1.
+"""The two types of images: uint8, where white is 255, and float32, where white is 1.
 
-Pictures of 8 bits stay uint8 from the file to the network. Pictures of 16 bits are float32, and so are inputs with
-values below black or above white, which noise leaves that is neither clipped nor rounded.
+Images of 8 bits stay uint8 from the file to the network. Images of 16 bits are float32, and so are inputs with noise
+that is neither clipped nor rounded, whose values may lie below black or above white.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8] | NDArray[np.float32]
-"""RGB, (H, W, 3): uint8, or float32 with white at 1, possibly beyond [0, 1]."""
+"""An RGB image, (H, W, 3): uint8, or float32 with white at 1, possibly beyond [0, 1]."""
 
 
 def to_float(image: Image) -> NDArray[np.float32]:

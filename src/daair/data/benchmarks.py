@@ -30,7 +30,7 @@ DEMO_PHOTOGRAPHS = ("astronaut", "chelsea", "coffee")
 
 
 class Made(NamedTuple):
-    """How inputs are made from clean test images: the mixes' label, the function, and the papers' protocol."""
+    """A degradation of clean test images: the mixes' label, the function, and the papers' protocol."""
 
     label: str
     degrade: Degradation

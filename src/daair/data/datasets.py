@@ -39,16 +39,6 @@ class LocatedDataset:
     targets: tuple[Path, ...]
 
     @property
-    def layout(self) -> str:
-        """The name of the layout."""
-        return self.place.layout
-
-    @property
-    def folders(self) -> tuple[Path, ...]:
-        """All folders, those of the inputs first."""
-        return (*self.inputs, *self.targets)
-
-    @property
     def count(self) -> int | None:
         """The official number of images in this place; None if no number is known."""
         return self.place.count or self.dataset.count

@@ -240,8 +240,8 @@ class Mix:
             self.screen.refuse_lone(pairing.lone_inputs, lambda: half_a_pair(found, pairing))
         if not pairing.pairs:
             raise UserError(f"tasks.{label}.pairs: {found.inputs[0]} and {found.targets[0]} have no pair in common")
-        files = [(pair.target, pair.input) for pair in pairing.pairs]
-        return TaskImages([pair.name for pair in pairing.pairs], files, f"{found.dataset.name} ({found.layout} layout)")
+        names, files = [pair.name for pair in pairing.pairs], [(pair.target, pair.input) for pair in pairing.pairs]
+        return TaskImages(names, files, f"{found.dataset.name} ({found.place.layout} layout)")
 
     def _synthetic(self, label: str) -> TaskImages:
         degrade = self.tasks[label].degrade

@@ -118,7 +118,7 @@ def crop(images: Sequence[Image], *, size: int, rng: np.random.Generator, augmen
     Args:
         images: Images, uint8 or float32, (H, W, 3) each.
         size: Height and width of the window in pixels.
-        rng: Source of all randomness.
+        rng: Random generator.
         augment: Whether to apply one of the 8 symmetries of the square, the same to all windows.
     """
     height, width = images[0].shape[:2]

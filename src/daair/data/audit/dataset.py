@@ -75,8 +75,8 @@ class DatasetAudit:
         self.findings: list[Finding] = []
         self.summary = DatasetSummary(
             self.name,
-            located.layout,
-            [relative_to_root(folder, root) for folder in located.folders],
+            located.place.layout,
+            [relative_to_root(folder, root) for folder in (*located.inputs, *located.targets)],
             official=located.count,
             published=dict(located.dataset.input_psnr),
         )

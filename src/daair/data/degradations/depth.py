@@ -1,4 +1,4 @@
-"""Apply degradations of 8-bit images and degradations that work in floating point."""
+"""The application of degradations, of which some need 8-bit images and others work in floating point."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -23,7 +23,7 @@ def degraded(image: Image, degrade: Degradation, rng: np.random.Generator) -> Im
     Args:
         image: Clean image, uint8 or float32, (H, W, 3).
         degrade: A function `(image, rng) -> image`, or a partial of one.
-        rng: Source of all randomness.
+        rng: Random generator.
 
     Returns:
         Degraded image of the same shape: uint8, or float32 if the degradation is marked.

@@ -49,9 +49,9 @@ def awgn(image: pixels.Image, rng: np.random.Generator, *, sigma: Level | Levels
 
     Args:
         image: Clean image, uint8 or float32 with white at 1, (H, W, 3).
-        rng: Source of all randomness.
-        sigma: Standard deviation in grey levels of 255; a pair is a range from which each image draws a value
-            uniformly ("blind" training; Restormer, Zamir et al., CVPR 2022, uses 0 to 50).
+        rng: Random generator.
+        sigma: Standard deviation in grey levels of 255. A pair is a range from which each call draws a value, as for
+            blind denoising (Restormer, Zamir et al., CVPR 2022, has 0 to 50).
 
     Returns:
         Noisy image, float32 with white at 1 and values beyond [0, 1], (H, W, 3).
