@@ -14,7 +14,7 @@ from daair.errors import UserError
 from daair.report.frame import frame
 from daair.tasks import collate as task
 
-TABLES = {"runs.parquet", "runs.csv", "table.md", "table.tex", "table.csv", "table.html", "report.html"}
+TABLES = {"runs.parquet", "runs.csv", "table.md", "table.tex", "table.csv", "report.html"}
 
 
 @pytest.fixture

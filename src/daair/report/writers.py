@@ -102,8 +102,8 @@ def to_latex(blocks: Sequence[Block], notes: Sequence[str] = (), title: str = ""
     return "\n".join([*lines, r"\end{table*}"]) + "\n"
 
 
-def to_html(blocks: Iterable[Block], notes: Sequence[str] = ()) -> str:
-    """Return a `<table class="results">` for each block, and the notes; cells have `data-value` to sort by.
+def to_html(blocks: Iterable[Block]) -> str:
+    """Return a `<table class="results">` for each block; cells have `data-value` to sort by.
 
     The rows below are in a `<tbody class="published">`. The style is left to the page.
     """
@@ -120,28 +120,7 @@ def to_html(blocks: Iterable[Block], notes: Sequence[str] = ()) -> str:
             rows = (_html_row(cells, block.names) for cells in block.below)
             lines += ['<tbody class="published">', head, *rows, "</tbody>"]
         lines.append("</table>")
-    if notes:
-        lines.append(f'<p class="notes">{html.escape(" ".join(notes))}</p>')
     return "\n".join(lines) + "\n"
-
-
-STYLE = """body { font: 15px/1.4 sans-serif; margin: 2em; }
-table.results { border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; margin-bottom: 1.5em; }
-table.results caption { text-align: left; font-weight: bold; padding: .3em 0; }
-table.results th, table.results td { padding: .2em .7em; text-align: right; white-space: nowrap; }
-table.results .name, table.results tbody.published th { text-align: left; font-weight: normal; }
-table.results thead th { border-bottom: 1px solid; text-align: right; }
-table.results tbody.published { border-top: 1px solid; color: #666; font-style: italic; }
-p.notes { max-width: 60em; color: #444; }
-"""
-"""Style of a page with tables from `to_html`."""
-
-
-def html_page(title: str, body: str) -> str:
-    """Return an HTML page with `body` below its title."""
-    head = f'<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n<style>\n{STYLE}</style>'
-    page = f"<h1>{html.escape(title)}</h1>\n{body}"
-    return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{page}</body>\n</html>\n'
 
 
 def _rich(cell: Cell) -> str:

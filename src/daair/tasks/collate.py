@@ -2,7 +2,7 @@
 
     <paths.runs>/<study>/
         runs.parquet, runs.csv                       a row per run, benchmark, protocol and image (report/frame.py)
-        table.md, table.tex, table.html              the table and its notes
+        table.md, table.tex                          the table and its notes
         table.csv                                    every number of the table, intervals and tests (report/table.py)
         figures/*.pdf, *.png                         the figures that the data supports (report/figures)
         report.html                                  all of it on one page (report/html.py)
@@ -155,7 +155,6 @@ def write_table(table: StudyTable, blocks: list[writers.Block], notes: list[str]
         "table.md": writers.to_markdown(blocks, notes, title),
         "table.tex": writers.to_latex(blocks, notes, title, safe_name(table.name)),
         "table.csv": layout.numbers_csv(table),
-        "table.html": writers.html_page(title, writers.to_html(blocks, notes)),
     }
     for name, text in texts.items():
         write_text(folder / name, text)
