@@ -1,1 +1,1 @@
-"""Data: where clean images come from, what degrades them, what a loader draws, and what is measured on."""
+"""Image sources, degradations, mixes and benchmarks, and the data sets of the loaders."""

@@ -106,7 +106,7 @@ def _clean_sets() -> Iterator[Dataset]:
             _clean("moceir", "denoising/BSD400"),
             _clean("moceir", "denoising/WaterlooED"),
         ),
-        reference="whatever clean photographs a layout has for training; BSD400 and WED in the papers' layouts",
+        reference="all clean training photographs of a layout; BSD400 and WED in the papers' layouts",
     )
     yield Dataset("clean/val", (_clean("pack", "val/clean"),), reference="held-out photographs of the pack")
     yield Dataset(
