@@ -192,7 +192,7 @@ def test_names_are_short_readable_and_unique() -> None:
         **{"experts.rank": [4.0] * 2 + [8.0] * 4, "experts.agnostic": [True] * 2 + [False] * 4, "a.rank": [1] * 6},
     )
     first, second, third = data.variant_names(runs, ["router", "experts.rank", "experts.agnostic"]).values()
-    assert first == "top1, rank 4, agnostic true"
-    assert second == "soft, rank 8, agnostic false (00000001)" and third == second.replace("1)", "2)")
+    assert first == "top1, rank 4, agnostic yes"
+    assert second == "soft, rank 8, agnostic no (00000001)" and third == second.replace("1)", "2)")
     assert next(iter(data.variant_names(runs, ["experts.rank", "a.rank"]).values())) == "experts.rank 4, a.rank 1"
     assert list(data.variant_names(runs.head(2), []).values()) == ["tiny"]

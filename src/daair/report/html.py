@@ -17,6 +17,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from daair.files import write_text
+from daair.report.aggregate import text
 from daair.report.figures import Drawn, FigureData
 from daair.report.figures.before_after import choose_run
 from daair.runs.pictures import COLUMNS
@@ -126,19 +127,13 @@ def _variants(data: FigureData, folder: Path, commands: Mapping[str, str]) -> It
         yield {
             "name": name,
             "is_reference": variant == data.reference,
-            "values": [_value(whole[key].iloc[0]) for key in data.keys],
+            "values": ["–" if pd.isna(value := whole[key].iloc[0]) else text(value) for key in data.keys],
             "runs": [
                 {"seed": run.seed, "state": run.state, "href": _folder_link(data.folder / run.run, folder)}
                 for run in runs.itertuples(index=False)
             ],
             "command": commands.get(variant, ""),
         }
-
-
-def _value(value: Any) -> str:
-    if pd.isna(value):
-        return "–"
-    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _facts(runs: pd.DataFrame) -> list[tuple[str, str]]:
@@ -154,4 +149,4 @@ def _facts(runs: pd.DataFrame) -> list[tuple[str, str]]:
         "Training time": "" if pd.isna(minutes) else f"{minutes:.1f} min (median of the runs)",
         "Date of the runs": " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "",
     }
-    return [(name, text) for name, text in facts.items() if text]
+    return [(name, value) for name, value in facts.items() if value]

@@ -39,11 +39,8 @@ def draw_curves(data: FigureData, folder: Path) -> Drawn:
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
         if value == "train/loss":
             axis.set_yscale("log")
-            for ticks, subs in (
-                (axis.yaxis.set_major_locator, (1, 2, 5)),
-                (axis.yaxis.set_minor_locator, range(1, 10)),
-            ):
-                ticks(LogLocator(subs=subs))
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_minor_locator(LogLocator(subs=range(1, 10)))
             axis.yaxis.set_major_formatter("{x:g}")
             axis.yaxis.set_minor_formatter(NullFormatter())
     style.legend(figure, axes[-1])

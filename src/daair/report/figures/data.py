@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from daair.metrics import METRICS
+from daair.report.aggregate import text
 from daair.report.figures.style import SEVERAL
 from daair.report.frame import FACTS, Collated, LeftOut
 from daair.report.table import differing_keys
@@ -178,15 +179,11 @@ def variant_names(runs: pd.DataFrame, rows: Sequence[str]) -> dict[str, str]:
 
 def _key_and_value(key: str, value: object) -> str:
     """Return `rank 8`; for texts only the value (`top1`), which needs no explanation."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return f"{key} {str(value).lower()}"
-    return f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+    return value if isinstance(value, str) else f"{key} {text(value)}"
 
 
 def _short(keys: Sequence[str]) -> dict[str, str]:
-    """Return the shortest ends of dotted keys that tell them apart."""
+    """Return the last part of each dotted key if no other key ends with it, else the whole key."""
     short = {key: key.rpartition(".")[2] for key in keys}
     ends = list(short.values())
     return {key: end if ends.count(end) == 1 else key for key, end in short.items()}
