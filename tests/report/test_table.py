@@ -251,6 +251,30 @@ def test_pictures_may_differ_between_mixes(tmp_path: Path) -> None:
     assert table_of(tmp_path, rows=("mix",)).rows.names == [("aio3",), ("denoise",)]
 
 
+@pytest.mark.parametrize("protocol", ["promptir", "basicsr_rgb"])
+def test_both_kinds_of_noise_are_never_averaged(tmp_path: Path, protocol: str) -> None:
+    """Not even if both are measured by one protocol; clipped noise alone is."""
+    table = rows([30.0]) + rows([31.0], "cbsd68_sigma50") + rows([29.0], "cbsd68_awgn25", protocol=protocol)
+    for rank in (4, 8):
+        make_run(tmp_path, f"a-{rank:08x}", 0, table, experts={"rank": rank})
+    study = table_of(tmp_path)
+    assert study.columns.names == [("cbsd68_sigma25",), ("cbsd68_sigma50",), ("cbsd68_awgn25",)]
+    assert not study.has_average
+    assert "No average: the noise of cbsd68_sigma25 is clipped to 8 bits, that of cbsd68_awgn25 is not." in study.notes
+    with pytest.raises(UserError, match="^collate.columns: aio3 would average over cbsd68_sigma25 .*cbsd68_awgn25"):
+        table_of(tmp_path, rows=("experts.rank",), columns=("mix",))
+    clipped = table_of(tmp_path, benchmarks=("cbsd68_sigma25", "cbsd68_sigma50"))
+    assert clipped.has_average and not clipped.notes
+
+
+def test_other_noise_under_the_same_name_is_refused(tmp_path: Path) -> None:
+    """A user's own `mine` with `degrade=sigma25` in one run and with `degrade=awgn25` in another."""
+    for rank, psnr in ((4, 20.55), (8, 20.17)):
+        make_run(tmp_path, f"a-{rank:08x}", 0, rows([30.0], "mine", input_psnr=psnr), experts={"rank": rank})
+    with pytest.raises(UserError, match=r"^mine, promptir: 0.png has another degraded input in "):
+        table_of(tmp_path)
+
+
 def test_several_protocols_are_columns_of_their_own_without_an_average(tmp_path: Path) -> None:
     table = rows([30.0]) + rows([31.0], protocol="moceir")
     make_run(tmp_path, "a-00000004", 0, table, experts={"rank": 4})

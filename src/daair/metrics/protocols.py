@@ -74,8 +74,8 @@ class Protocol:
 
     @property
     def of_inputs(self) -> "Protocol":
-        """The same protocol without clipping, for degraded inputs, whose noise may exceed [0, 1]."""
-        return replace(self, clamp=False)
+        """The same protocol without clipping and rounding: degraded inputs are measured as the network gets them."""
+        return replace(self, clamp=False, quantise=False)
 
     def crop(self, image: NDArray) -> NDArray:
         """Crop an image of any dtype, (H, W, ...), centrally to multiples of `multiple`.

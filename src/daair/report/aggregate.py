@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from daair.metrics import METRICS
+from daair.report.comparable import check_mixtures
 from daair.report.statistics import Comparison, compare, holm
 
 AVERAGE = "average"
@@ -92,6 +93,9 @@ def run_means(
         images, runs: The tables of `Collated`.
         rows, columns: Keys that name the table's rows and columns.
         metrics: Names of metrics.
+
+    Raises:
+        UserError: A column would average over benchmarks that are not comparable.
     """
     groups = images.groupby(["run", "benchmark", "protocol"], observed=True, sort=False)
     means = _mean(groups, metrics)
@@ -100,6 +104,7 @@ def run_means(
     facts = _facts(means, runs)
     means["row"], means["column"] = names_of(facts, rows), names_of(facts, columns)
     means["seed"] = facts["seed"]
+    check_mixtures(means)
     # A column of several benchmarks counts only where all of them were measured.
     means["part"] = facts["benchmark"] + "\0" + facts["protocol"]
     parts = means.groupby("column")["part"].nunique()

@@ -3,7 +3,8 @@
 Each error names two runs that differ, and a remedy.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -71,6 +72,38 @@ def check_columns(images: pd.DataFrame, steps: pd.Series) -> None:
                 f"{budget[run]}; measure it again with task=evaluate"
             )
         _check_images(rows, where)
+
+
+def check_mixtures(parts: pd.DataFrame) -> None:
+    """Check that no column averages over benchmarks of different protocols or of both kinds of Gaussian noise.
+
+    Args:
+        parts: A line per run and benchmark, with `column`, the texts that name its column, `benchmark` and `protocol`.
+
+    Raises:
+        UserError: A column does.
+    """
+    for column, group in parts.groupby("column"):
+        protocols = group.drop_duplicates("protocol")
+        if len(protocols) > 1:
+            one, other = (f"{line.benchmark} by {line.protocol}" for line in protocols[:2].itertuples())
+        elif (both := noises(group["benchmark"])) is not None:
+            one, other = both
+        else:
+            continue
+        raise UserError(
+            f"collate.columns: {' '.join(column)} would average over {one} and {other}, which are not comparable; "
+            "add benchmark, or choose with benchmarks=[...]"
+        )
+
+
+def noises(benchmarks: Iterable[str]) -> tuple[str, str] | None:
+    """Return two benchmarks by name of which one has noise that is clipped to 8 bits and one noise that is not."""
+    found: dict[str, str] = {}
+    for name in benchmarks:
+        if match := re.search(r"_(awgn|sigma|noise)\d+$", name):
+            found.setdefault("float" if match[1] == "awgn" else "8 bits", name)
+    return (found["8 bits"], found["float"]) if len(found) == 2 else None
 
 
 def _check_images(rows: pd.DataFrame, where: str) -> None:

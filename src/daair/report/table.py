@@ -117,6 +117,7 @@ def study_table(collated: Collated, spec: TableSpec, name: str = "", question: s
     reference = _reference(spec.reference, rows)
     seeds = runs["seed"].nunique()
     average = len(columns.names) > 1 and set(column_keys) == {"benchmark"} and images["protocol"].nunique() == 1
+    average = average and comparable.noises(images["benchmark"].unique()) is None
     numbers = aggregate.seed_statistics(means, rows, columns, spec.metrics, seeds, average)
     if reference is not None:
         numbers = aggregate.add_comparisons(numbers, images, runs, rows, columns, reference, spec.alpha, spec.resamples)
@@ -260,12 +261,14 @@ def _reference(wanted: Mapping[str, Any] | None, rows: Axis) -> int | None:
 
 
 def _notes(runs: pd.DataFrame, images: pd.DataFrame, numbers: pd.DataFrame) -> Iterator[str]:
-    """Yield sentences on missing runs, missing seeds and different hardware."""
+    """Yield sentences on missing runs, averages and seeds, and on different hardware."""
     left = runs[~runs["run"].isin(images["run"])]
     if len(left):
         listed = [f"{run} ({state})" for run, state in zip(left["run"], left["state"], strict=True)]
         more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
         yield f"Without results: {', '.join(listed[:5])}{more}."
+    if both := comparable.noises(images["benchmark"].unique()):
+        yield f"No average: the noise of {both[0]} is clipped to 8 bits, that of {both[1]} is not."
     incomplete = numbers[(numbers["column"] != COSTS_COLUMN) & (numbers["seeds"] < numbers["expected"])]
     if len(incomplete):
         first = incomplete.iloc[0]
