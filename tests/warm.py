@@ -75,6 +75,7 @@ def _context() -> multiprocessing.context.BaseContext:
 
 def _child(arguments: list[str], cwd: str, env: dict[str, str], output: str) -> None:
     atexit._clear()  # the server's are not its own: one removes W&B's folder for pictures, which all share
+    multiprocessing.set_start_method("fork", force=True)  # of its own children, as in a process that was not forked
     os.setsid()
     os.chdir(cwd)
     os.environ.clear()

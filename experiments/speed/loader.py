@@ -31,7 +31,7 @@ from daair.cli import conf_dir
 from daair.config.validate import validate
 from daair.data.mix import Mix
 from daair.data.order import StepSampler
-from daair.engine.data import Waiting
+from daair.engine.loader import Batches
 from daair.files import replacing
 from daair.losses import total_loss
 from daair.runs.environment import git_state, processor
@@ -128,7 +128,7 @@ def waiting(overrides: list[str]) -> dict[str, object]:
     criterion = components.build(cfg.loss)
     optimizer = components.build(cfg.optimizer)(p for p in model.parameters() if p.requires_grad)
     sampler = StepSampler(8, 0, 1, start=0, stop=UPDATES + 1)
-    batches = Waiting(DataLoader(mix.train_dataset(seed=0), batch_sampler=sampler, num_workers=1))
+    batches = Batches(DataLoader(mix.train_dataset(seed=0), batch_sampler=sampler, num_workers=1))
     for update, batch in enumerate(batches):
         if update == 0:
             batches.share()

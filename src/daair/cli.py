@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -16,11 +17,13 @@ from omegaconf import DictConfig
 
 from daair.config.compose import VERSION_BASE, Composer, conf_dir, parse_arguments
 from daair.errors import UserError
-from daair.exits import leave, refuse
+from daair.exits import end_with, leave, refuse
 
 
 def entry() -> None:
     """Run the command and end the process with its exit status."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # a rank stops when `accelerate launch` is killed
+        end_with(os.getppid(), signal.SIGTERM)
     leave(main())
 
 

@@ -3,24 +3,62 @@
 The status is 0 after success, 1 after a refusal or failure, and 128 + n after signal n.
 """
 
+import ctypes
+import faulthandler
+import multiprocessing
 import os
+import signal
 import sys
 from typing import NoReturn
 
 from daair.errors import UserError, one_line
 
 SIGNALLED = 128  # higher exit statuses mean that a signal ended the process
+EXIT_LIMIT = 20.0  # seconds that Python has for its exit, in which it waits for threads, processes and W&B's service
+
+_PR_SET_PDEATHSIG = 1
 
 
 def leave(status: int) -> NoReturn:
-    """End the process with this exit status."""
+    """End the process, with all processes that it started by `multiprocessing`, within `EXIT_LIMIT`."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         # Python ends gloo's threads in no fixed order, which sometimes aborts a rank (in 3 of 100 runs). All files are
         # written by now, so end at once.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+    end_within(EXIT_LIMIT)
+    if children := multiprocessing.active_children():  # loader workers ignore the SIGTERM that Python would send
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises an error when one is killed
+        for child in children:
+            child.kill()
     sys.exit(status)
+
+
+def end_within(seconds: float | None) -> None:
+    """End this process after `seconds` with status 1, whatever it does then, and print where it was; None: do not.
+
+    The last call counts. It works also while Python itself hangs.
+    """
+    if seconds is None:
+        faulthandler.cancel_dump_traceback_later()
+    else:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=2)
+
+
+def end_with(parent: int, number: int) -> bool:
+    """Have the kernel send signal `number` to this process when its parent dies, however that dies; only on Linux.
+
+    Args:
+        parent: Process id of the parent that started this process.
+        number: The signal.
+
+    Returns:
+        Whether the parent lives; one that has died before this call sends no signal.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+    return os.getppid() == parent
 
 
 def refuse(error: UserError | OSError) -> int:

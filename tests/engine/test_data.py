@@ -11,7 +11,7 @@ from daair.data.degradations import haze, noise
 from daair.data.mix import Mix
 from daair.data.sources import DeadLeaves, Folder
 from daair.data.tasks import MixTask
-from daair.engine.data import Waiting, check_same_data, data_lines, prepared_mix
+from daair.engine.data import check_same_data, data_lines, prepared_mix
 from daair.engine.progress import Reporter
 from daair.errors import UserError
 from daair.runs.record import Record
@@ -94,13 +94,3 @@ def test_a_run_goes_on_with_the_data_that_it_began_with(root, tmp_path):
     with pytest.raises(UserError, match="haze was synthetic .*, now it is nothing"):
         tasks = {"noise": NOISE, "haze": MixTask(haze, weight=0)}
         check_same_data(record, make(root / "moved", tasks=tasks, synthetic_repeats=2))
-
-
-def test_waiting_is_measured(monkeypatch):
-    clock = iter([0, 10, 12, 20, 21, 30, 30, 34])
-    monkeypatch.setattr("time.monotonic", lambda: next(clock))
-    batches = Waiting([1, 2])  # at 0
-    assert next(batches) == 1 and next(batches) == 2  # 10 to 12, 20 to 21
-    assert batches.share() == pytest.approx(0.1)  # 3 of 30
-    with pytest.raises(StopIteration):
-        next(batches)  # 30 to 34

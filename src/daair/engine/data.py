@@ -1,9 +1,8 @@
 """Prepare and describe the training data of a run, and check that they are the same after a resume."""
 
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from daair import components
 from daair.config.signatures import takes
@@ -54,30 +53,6 @@ def data_lines(mix: Mix, batch: int, steps: int) -> Iterator[str]:
         yield f"warning: left out {one['file']}: {one['why']}"
     if len(skipped) > SHOWN:
         yield f"warning: {len(skipped)} files were left out; data.json in the run's folder lists all"
-
-
-class Waiting:
-    """An iterator over `items` that measures how long its user waits for them."""
-
-    def __init__(self, items: Iterable[Any]) -> None:
-        self._items, self._waited, self._since = iter(items), 0.0, time.monotonic()
-
-    def __iter__(self) -> "Waiting":
-        return self
-
-    def __next__(self) -> Any:
-        asked = time.monotonic()
-        try:
-            return next(self._items)
-        finally:
-            self._waited += time.monotonic() - asked
-
-    def share(self) -> float:
-        """Return the fraction of the time since the last call that was spent waiting, in [0, 1]."""
-        now = time.monotonic()
-        share = self._waited / max(now - self._since, 1e-9)
-        self._waited, self._since = 0.0, now
-        return min(share, 1.0)
 
 
 def check_same_data(record: Record, mix: Mix) -> None:

@@ -14,12 +14,13 @@ from accelerate import Accelerator
 
 from daair.config.schema import Config
 from daair.engine.devices import resolve_device
+from daair.engine.loader import STOPPING
 from daair.engine.progress import Reporter
 from daair.errors import UserError
+from daair.exits import end_within
 from daair.runs.mirror import Mirror
 from daair.runs.record import Record
 
-STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 ECHO = 3.0  # seconds in which repeats are ignored: Slurm signals every process, and torchrun passes signals on
 LAUNCH_TWO_CPU = (
     "ACCELERATE_USE_CPU=true python -m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 "
@@ -106,17 +107,21 @@ def reseed(*key: int) -> None:
     torch.manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
-def ignore_signals(worker: int = 0) -> None:
-    """Ignore the terminal's and Slurm's signals in a loader worker, which ends together with its process."""
-    for number in STOPPING:
-        signal.signal(number, signal.SIG_IGN)
+def seconds_to_stop(cfg: Config) -> float:
+    """Return how long a run may take to stop before it ends itself: `launch.grace`; as a job of Slurm, its notice."""
+    return cfg.launch.slurm.notice if "SLURM_JOB_ID" in os.environ else cfg.launch.grace
 
 
 class Stop:
-    """Notices SIGTERM, SIGINT and SIGHUP, and lets all processes agree on the step after which they stop."""
+    """Notices SIGTERM, SIGINT and SIGHUP, and lets all processes agree on the step after which they stop.
 
-    def __init__(self, accelerator: Accelerator) -> None:
-        self.signal = 0
+    Args:
+        accelerator: The run's processes.
+        seconds: What a process has from its first signal to its end; see `seconds_to_stop`.
+    """
+
+    def __init__(self, accelerator: Accelerator, seconds: float) -> None:
+        self.signal, self.seconds = 0, seconds
         self._group = None
         if accelerator.num_processes > 1:
             self._group = torch.distributed.new_group(backend="gloo")  # on the CPU, so that GPUs are not synchronised
@@ -127,6 +132,8 @@ class Stop:
         old, noted = {}, {}
 
         def note(number: int, frame: object) -> None:
+            if not self.signal:
+                end_within(self.seconds)
             self.signal = number
             if time.monotonic() > noted.setdefault(number, time.monotonic()) + ECHO:
                 signal.signal(number, old[number] or signal.SIG_DFL)

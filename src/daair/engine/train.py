@@ -8,7 +8,7 @@ import contextlib
 import math
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import torch
 from timm.utils import ModelEmaV3
@@ -22,14 +22,23 @@ from daair.data.mix import Mix
 from daair.data.order import StepSampler
 from daair.engine import checkpoints
 from daair.engine.costs import costs
-from daair.engine.data import Waiting, check_same_data, data_lines, prepared_mix, warn_of_leaks
+from daair.engine.data import check_same_data, data_lines, prepared_mix, warn_of_leaks
 from daair.engine.devices import describe
 from daair.engine.evaluate import finish
+from daair.engine.loader import Batches, make_loader
 from daair.engine.progress import ProgressBar, Reporter
-from daair.engine.setup import Session, Stop, change_of_processes, ignore_signals, make_accelerator, reseed
+from daair.engine.setup import (
+    Session,
+    Stop,
+    change_of_processes,
+    make_accelerator,
+    reseed,
+    seconds_to_stop,
+)
 from daair.engine.stages import Span, spans
 from daair.engine.validate import validate
 from daair.errors import UserError, reason
+from daair.exits import end_within
 from daair.files import file_digest
 from daair.losses import total_loss
 from daair.models import training
@@ -71,12 +80,14 @@ def train(job: Job) -> int:
             return exit_code
         except BaseException as error:
             state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            end_within(seconds_to_stop(cfg))  # W&B, a hanging file system or another process may not let it go
             with contextlib.suppress(UserError, OSError):  # on a full disk the state cannot be written either
                 record.update(state=state, message=reason(error))
             raise
         finally:
             mirror.keep(record.collated, record.root)
-            mirror.finish(exit_code)
+            mirror.finish(exit_code, None if exit_code == 0 else seconds_to_stop(cfg) / 2)
+            end_within(None)
 
 
 def mirror_of(cfg: Config, record: Record, reporter: Reporter) -> Mirror:
@@ -130,11 +141,15 @@ class Trainer:
 
     def loop(self) -> int:
         """Make all updates from the newest checkpoint to `train.steps`; return the exit status."""
-        cfg, accelerator, stop = self.cfg.train, self.accelerator, Stop(self.accelerator)
-        first = self.resume()
+        cfg, accelerator = self.cfg.train, self.accelerator
+        stop, first = Stop(accelerator, seconds_to_stop(self.cfg)), self.resume()
         tracked: list[dict[str, Tensor]] = []
-        with stop.listening(), self.session.reporter.progress("train", cfg.steps, first) as bar:
-            for step in self.updates(first):
+        with (
+            stop.listening(),
+            self.session.reporter.progress("train", cfg.steps, first) as bar,
+            contextlib.closing(self.updates(first)) as updates,
+        ):
+            for step in updates:
                 self.learner.train()
                 labels: list[Tensor] = []
                 for micro in range(cfg.accumulation):
@@ -168,15 +183,15 @@ class Trainer:
                     return self.interrupted(step + 1, signum)
         return 0
 
-    def updates(self, first: int) -> Iterator[int]:
+    def updates(self, first: int) -> Generator[int, None, None]:
         """Yield the numbers of the updates from `first` on; each stage is entered before its first update."""
         for span in self.spans:
             start = max(first, span.first)
             if start < span.stop:
                 if span is not self.span:
                     self.enter(span)
-                self.batches = Waiting(self.loader(start))
-                yield from range(start, span.stop)
+                with contextlib.closing(Batches(self.loader(start))) as self.batches:
+                    yield from range(start, span.stop)
 
     def enter(self, span: Span) -> None:
         """Begin a stage: mark its trainable parameters and make its optimizer and schedule."""
@@ -208,13 +223,8 @@ class Trainer:
             start=span.micro_batch(step),
             stop=span.micro_batch(span.stop),
         )
-        return DataLoader(
-            self.mix.train_dataset(self.cfg.seed, views=training.views(self.model)),
-            batch_sampler=sampler,
-            num_workers=self.cfg.train.workers,
-            worker_init_fn=ignore_signals,
-            pin_memory=accelerator.device.type == "cuda",
-        )
+        dataset = self.mix.train_dataset(self.cfg.seed, views=training.views(self.model))
+        return make_loader(dataset, sampler, self.cfg.train.workers, pin_memory=accelerator.device.type == "cuda")
 
     @torch.no_grad()
     def after_update(self) -> None:

@@ -5,16 +5,13 @@ to send it SIGTERM when the launcher dies. So even after SIGKILL of the launcher
 ends.
 """
 
-import contextlib
-import ctypes
 import os
 import signal
-import sys
+
+from daair.exits import end_with
 
 PARENT = "DAAIR_PARENT"
 """Name of the environment variable with the process id of the parent."""
-
-_PR_SET_PDEATHSIG = 1
 
 
 def name_as_parent() -> dict[str, str]:
@@ -29,10 +26,5 @@ def die_with_parent() -> None:
         SystemExit: The parent is dead already.
     """
     parent = os.environ.get(PARENT)
-    if parent is None:
-        return
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(parent):  # the parent died before the call above
+    if parent is not None and not end_with(int(parent), signal.SIGTERM):
         raise SystemExit(128 + signal.SIGTERM)

@@ -5,6 +5,7 @@ The files that collation reads (`Record.collated`) are sent as files of the W&B 
 user is never asked for an account.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -99,11 +100,10 @@ class Mirror:
                 return
             except Exception as error:
                 self._say(f"Weights & Biases: {first_line(error)}; so this run is logged offline")
-                # Without a teardown, the id stays in use. It runs in a thread, because it may never return, and raises
-                # SystemExit if the service has failed.
-                letting_go = threading.Thread(target=wandb.teardown, daemon=True)
-                letting_go.start()
-                letting_go.join(TEARDOWN_TIMEOUT)
+                # Without a teardown, the id stays in use. It may never return, and raises SystemExit if the service has
+                # failed.
+                with contextlib.suppress(Exception):
+                    _within(TEARDOWN_TIMEOUT, wandb.teardown)
         self.run = wandb.init(mode="offline", settings=settings, **arguments)
 
     @_guarded
@@ -160,18 +160,51 @@ class Mirror:
             self.run.save(str(file), base_path=str(root), policy="now", glob=False)
 
     @_guarded
-    def finish(self, exit_code: int) -> None:
-        """End the W&B run; an exit code other than 0 marks it as failed."""
+    def finish(self, exit_code: int, limit: float | None = None) -> None:
+        """End the W&B run.
+
+        Args:
+            exit_code: Marks the run as failed unless it is 0.
+            limit: Seconds that this may take if fewer than `FINISH_TIMEOUT` are left.
+        """
+        limit = min(limit or FINISH_TIMEOUT, FINISH_TIMEOUT)
         try:
-            self.run.finish(exit_code=exit_code)
+            if limit < FINISH_TIMEOUT:
+                _within(limit, self.run.finish, exit_code=exit_code)
+            else:
+                self.run.finish(exit_code=exit_code)
         except TimeoutError:
             command = f"wandb sync --include-online {self.run.settings.sync_dir}"
-            self._say(f"Weights & Biases: no answer for {FINISH_TIMEOUT} s; to send the rest later: {command}")
+            self._say(f"Weights & Biases: no answer for {limit:g} s; to send the rest later: {command}")
         self.run = None
 
     def _switch_off(self, error: Exception) -> None:
         self.run = None
         self._say(f"Weights & Biases: switched off for this run ({first_line(error)}); its folder has everything")
+
+
+def _within(seconds: float, function: Callable, **keys: Any) -> None:
+    """Call a function in a thread, which is left behind if it takes longer.
+
+    Raises:
+        TimeoutError: It takes longer.
+        Exception: What the function raises.
+    """
+    errors = []
+
+    def call() -> None:
+        try:
+            function(**keys)
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError
+    if errors:
+        raise errors[0]
 
 
 def run_id(study: str, name: str) -> str:
