@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 RUN := .venv/bin/python
 
-.PHONY: help setup demo test test-slurm lint clean
+.PHONY: help setup demo test test-slurm chaos lint clean
 
 help: ## show this list
 	@echo "DaAIR Lab. Targets:"
@@ -31,6 +31,9 @@ test: .venv/.ok ## run all tests (minutes); make test ARGS="-k config" runs some
 test-slurm: .venv/.ok ## run sweeps on a Slurm cluster that this machine plays; installs Slurm if root (minutes)
 	@tests/slurm/install.sh
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -q tests/slurm --durations=10 $(ARGS)
+
+chaos: .venv/.ok ## kill processes of small sweeps at random; make chaos MINUTES=30 adds to experiments/reliability/chaos.csv
+	@OMP_NUM_THREADS=1 $(RUN) experiments/reliability/chaos.py $(or $(MINUTES),30) $(SEED)
 
 lint: .venv/.ok ## check style and formatting
 	@$(RUN) -m ruff check .
