@@ -258,8 +258,10 @@ def test_the_pack_trains_all_five(data_root):
     summary = mix.summary()
     assert {data["source"] for data in summary["degradations"].values()} == {"synthetic"}
     assert summary["degradations"]["lowlight"]["note"] == "lolv1/train has 4 pairs, fewer than min_pairs=100"
-    assert {data["samples"] for data in summary["degradations"].values()} == {333 * 3}
-    assert summary["epoch"] == 333 * 3 * 5 and len(mix.clean_files()) == 333
+    samples = {label: data["samples"] for label, data in summary["degradations"].items()}
+    shares = [sum(samples[f"noise{sigma}"] for sigma in (15, 25, 50)), *(samples[name] for name in ("rain", "blur"))]
+    assert shares == pytest.approx([333 * 3 * 7 / 5] * 3, abs=2), "levels of noise are one task"
+    assert summary["epoch"] == 333 * 3 * 7 and len(mix.clean_files()) == 333
     assert summary["validation"]["rain"]["images"] == 32
     assert mix.train_dataset(0)[5]["input"].shape == (3, 64, 64)
     node = conf("aio5") | {"root": str(data_root)}
@@ -295,13 +297,20 @@ def test_the_papers_folders_train_the_papers_mix(tmp_path, layout):
                 file = tmp_path / name.format(i)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(np.full((24, 24, 3), 10 * i, np.uint8)).save(file)
-    changes = {"root": str(tmp_path), "patch": 16, "val_patch": 16, "min_pairs": 1}
-    mix = instantiate(conf("aio5") | changes, _convert_="all")
+    node = conf("aio5") | {"root": str(tmp_path), "patch": 16, "val_patch": 16, "min_pairs": 1, "holdout": 0}
+    if layout is MOCEIR:  # which holds GoPro's crops, not its frames
+        without = instantiate(node, _convert_="all").summary()["degradations"]["blur"]
+        assert without["source"] == "synthetic"
+        note = "there is no gopro/train; for gopro_crops/train: tasks.blur.pairs=gopro_crops/train"
+        assert without["note"] == note
+        node["tasks"]["blur"]["pairs"] = "gopro_crops/train"
+    mix = instantiate(node, _convert_="all")
     photographs = 2 * len(layout[None])
     assert mix.balance_used() == "repeats"
-    wanted = {"noise25": 3 * photographs, "rain": 2 * 120, "haze": 4, "blur": 3 * 5, "lowlight": 20}
+    noise = dict.fromkeys(("noise15", "noise25", "noise50"), 3 * photographs)
+    wanted = noise | {"rain": 2 * 120, "haze": 4, "blur": 3 * 5, "lowlight": 20}
     assert mix.samples() == wanted
-    assert {label: images.source for label, images in mix.images.items() if label != "noise25"} == dict.fromkeys(
+    assert {label: images.source for label, images in mix.images.items() if label not in noise} == dict.fromkeys(
         ("rain", "haze", "blur", "lowlight"), "paired"
     )
 

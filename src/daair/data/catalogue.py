@@ -35,7 +35,6 @@ class Place:
         rule: Rule that gives the name of an input's target; see `daair.data.pairing.RULES`.
         files: Regular expression for whole file names, if several data sets share a folder.
         recursive: Whether images in subfolders belong to the data set.
-        count: Official number of images in this place, if it differs from the data set's.
     """
 
     layout: str
@@ -44,7 +43,6 @@ class Place:
     rule: str = "same"
     files: str | None = None
     recursive: bool = False
-    count: int | None = None
 
 
 @dataclass(frozen=True)
@@ -243,13 +241,18 @@ def _paired_sets() -> Iterator[Dataset]:
         (
             _pairs("pack", "deblurring/gopro/train"),
             _pairs("promptir", "Train/Deblur", "blur", "sharp"),
-            # Restormer's script cuts each 1280x720 frame into 4 x 2 crops of 512 pixels.
-            _pairs("moceir", "deblurring/GoPro/crop/train", "input_crops", "target_crops", count=16824),
             _pairs("moceir", "deblurring/GoPro/train"),
         ),
         count=2103,
         label="blur",
         reference="Nah et al., CVPR 2017",
+    )
+    yield Dataset(
+        "gopro_crops/train",
+        (_pairs("moceir", "deblurring/GoPro/crop/train", "input_crops", "target_crops"),),
+        count=16824,
+        label="blur",
+        reference="Nah et al., CVPR 2017; each frame in 4 x 2 crops of 512 pixels, by Restormer's script",
     )
     yield Dataset(
         "gopro/test",
@@ -297,6 +300,9 @@ def _paired_sets() -> Iterator[Dataset]:
                 reference="CDD-11 (Guo et al., OneRestore, ECCV 2024)",
             )
 
+
+OTHER_FORMS = {"gopro/train": "gopro_crops/train"}
+"""The same pairs cut in another way, by name: whoever has only these is told so."""
 
 DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (*_clean_sets(), *_paired_sets())}
 """All data sets by name, the clean ones first."""

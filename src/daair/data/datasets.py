@@ -38,11 +38,6 @@ class LocatedDataset:
     inputs: tuple[Path, ...]
     targets: tuple[Path, ...]
 
-    @property
-    def count(self) -> int | None:
-        """The official number of images in this place; None if no number is known."""
-        return self.place.count or self.dataset.count
-
     def files(self) -> list[Path]:
         """List the clean images."""
         return self._list(self.targets)

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt, MinLen, MultipleOf
 
-from daair.data.datasets import half_a_pair
+from daair.data.catalogue import OTHER_FORMS
+from daair.data.datasets import half_a_pair, locate_dataset
 from daair.data.decoded import Decoded
 from daair.data.listing import check_folder
 from daair.data.order import apportion
@@ -230,6 +231,7 @@ class Mix:
             if must:
                 otherwise = "" if task.degrade is None else f"; tasks.{label}.source=synthetic needs no pairs"
                 raise UserError(f"tasks.{label}.source: paired, but {task.pairs.missing(self.root)}{otherwise}")
+            self._note_other_form(label)
             return None
         pairing = found.pairing()
         if not must and len(pairing.pairs) < self.min_pairs:
@@ -242,6 +244,12 @@ class Mix:
             raise UserError(f"tasks.{label}.pairs: {found.inputs[0]} and {found.targets[0]} have no pair in common")
         names, files = [pair.name for pair in pairing.pairs], [(pair.target, pair.input) for pair in pairing.pairs]
         return TaskImages(names, files, f"{found.dataset.name} ({found.place.layout} layout)")
+
+    def _note_other_form(self, label: str) -> None:
+        """Note that the missing pairs of a task are there in another form, such as GoPro's crops."""
+        name = getattr(self.tasks[label].pairs, "name", "")
+        if self.root is not None and name in OTHER_FORMS and locate_dataset(OTHER_FORMS[name], self.root):
+            self._notes[label] = f"there is no {name}; for {OTHER_FORMS[name]}: tasks.{label}.pairs={OTHER_FORMS[name]}"
 
     def _synthetic(self, label: str) -> TaskImages:
         degrade = self.tasks[label].degrade

@@ -44,7 +44,7 @@ def data_lines(mix: Mix, batch: int, steps: int) -> Iterator[str]:
     for label, data in summary["degradations"].items():
         what = f"{data['images']} pairs of" if data["source"] == "paired" else f"{data['images']} clean images of"
         share = f"{data['samples']} samples an epoch ({data['samples'] / epoch:.1%})"
-        note = f" ({with_full_keys(data['note'], 'mix', ('min_pairs',))})" if data["note"] else ""
+        note = f" ({with_full_keys(data['note'], 'mix', ('min_pairs', 'tasks'))})" if data["note"] else ""
         yield f"data: {label}: {data['source']}, {what} {data['origin']}{note}; {share}"
     length = epoch / batch
     yield f"data: an epoch is {epoch} samples, {length:.1f} updates; {steps} updates are {steps / length:.1f} epochs"

@@ -44,7 +44,8 @@ _SIZES: dict[str, dict[str, set[str]]] = {
     "rain100l/test": {"BSDS500": _BSD},
     "rain100h/train": {"BSDS500": _BSD},
     "rain100h/test": {"BSDS500": _BSD},
-    "gopro/train": {"GoPro": {"1280x720"}, "512x512 crops of Restormer's script": {"512x512"}},
+    "gopro/train": {"GoPro": {"1280x720"}},
+    "gopro_crops/train": {"512x512 crops of Restormer's script": {"512x512"}},
     "gopro/test": {"GoPro": {"1280x720"}},
     "lolv1/train": {"LOL": {"600x400"}},
     "lolv1/test": {"LOL": {"600x400"}},
@@ -77,7 +78,7 @@ class DatasetAudit:
             self.name,
             located.place.layout,
             [relative_to_root(folder, root) for folder in (*located.inputs, *located.targets)],
-            official=located.count,
+            official=located.dataset.count,
             published=dict(located.dataset.input_psnr),
         )
         self.targets: list[Path] = []
