@@ -23,15 +23,7 @@ AVERAGED = "averaged.safetensors"
 
 
 def save(accelerator: Accelerator, averaged: nn.Module, folder: Path, step: int, keep: int) -> Path:
-    """Write `folder/step-<step>` and remove all but the newest `keep` checkpoints; all processes must call this.
-
-    Args:
-        accelerator: It holds the network and optimizer.
-        averaged: The network with the averaged weights.
-        folder: The folder of checkpoints.
-        step: Optimizer updates so far.
-        keep: Number of checkpoints to keep.
-    """
+    """Write `folder/step-<step>` and remove all but the newest `keep` checkpoints; all processes must call this."""
     path = folder / f"step-{step:08d}"
     # One writer suffices: ranks hold equal states, and all randomness depends on the step (see engine/setup.py).
     if accelerator.is_main_process and not path.exists():

@@ -32,13 +32,7 @@ def prepared_mix(cfg: "Config", reporter: Reporter) -> Mix:
 
 
 def data_lines(mix: Mix, batch: int, steps: int) -> Iterator[str]:
-    """Yield a line on the data of each task, one on the length of an epoch, and warnings about skipped files.
-
-    Args:
-        mix: A prepared mix.
-        batch: Samples of an update.
-        steps: Updates of the training.
-    """
+    """Yield a line on the data of each task, one on the length of an epoch, and warnings about skipped files."""
     summary = mix.summary()
     epoch = summary["epoch"]
     for label, data in summary["degradations"].items():

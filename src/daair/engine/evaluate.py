@@ -50,12 +50,7 @@ def with_data(benchmarks: Sequence[Benchmark], root: str | None, reporter: Repor
 
 
 def finish(session: Session, labels: list[str]) -> int:
-    """Evaluate what has no results yet, mark the run as done, print its summary, and return the exit status.
-
-    Args:
-        session: The run's session.
-        labels: Names of the degradations that it was trained on.
-    """
+    """Evaluate what has no results yet, mark the run as done, print its summary, and return the exit status."""
     cfg, record = session.cfg, session.record
     stored = record.results()
     already = set() if stored is None else set(zip(stored["benchmark"], stored["protocol"], strict=True))
@@ -112,7 +107,7 @@ def summary(session: Session) -> None:
 
 
 def keep(record: Record, rows: pd.DataFrame, first: Samples, extremes: Sequence[Sample], reporter: Reporter) -> None:
-    """Merge rows into results.csv, save the samples with the largest and smallest gains, and draw a sheet of the first.
+    """Add rows to results.csv, save the samples with the largest and smallest gains, and draw a sheet of the first.
 
     New rows replace all old rows of their benchmark and protocol, so that two evaluations are never mixed. A line is
     printed if their tiles differ.

@@ -40,10 +40,6 @@ def load_model(cfg: Config, say: Callable[[str], None]) -> nn.Module:
     A run's folder stores its own network. Weights without one are loaded into the network that the config's `model`
     names, and so are all weights if `model._target_` names a class of another package.
 
-    Args:
-        cfg: The config of the task.
-        say: Prints a line about the weights.
-
     Raises:
         UserError: There are no weights, they do not fit the network, or they name a class that is not trusted.
     """

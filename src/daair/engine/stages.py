@@ -49,12 +49,7 @@ class Span:
 
 
 def spans(network: nn.Module, options: Train) -> list[Span]:
-    """Return the stages of a network's training in order, with their updates.
-
-    Args:
-        network: The network as it was built.
-        options: Updates of the run, default batch size, accumulation and frozen parameters.
-    """
+    """Return the stages of a network's training in order, with their updates; the network must be as it was built."""
     laid, share, first, before = [], 0.0, 0, 0
     for stage in training.stages(network):
         share += stage.share

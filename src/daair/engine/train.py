@@ -108,12 +108,7 @@ def mirror_of(cfg: Config, record: Record, reporter: Reporter) -> Mirror:
 
 
 class Trainer:
-    """The network of one run, and the loop over its updates.
-
-    Args:
-        session: The run's config, record and processes.
-        mix: The training and validation data.
-    """
+    """The network of one run, and the loop over its updates."""
 
     def __init__(self, session: Session, mix: Mix) -> None:
         self.session, self.mix, cfg = session, mix, session.cfg

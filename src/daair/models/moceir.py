@@ -196,7 +196,7 @@ class Mixture(nn.Module):
         self.project = nn.Conv2d(channels, channels, 1, bias=False)
 
     def forward(self, x: Tensor, shared: Tensor, frequency: Tensor) -> tuple[Tensor, Routing]:
-        """Features, shared expert's output (B, C, H, W), frequency embedding -> (B, C, H, W) and the routing."""
+        """Map features, shared expert's output (B, C, H, W) and frequency embedding to features and routing."""
         routing = self.router(x, frequency)
         gate = routing.gates.sum(dim=1)[:, None, None, None].to(x.dtype)
         return self.project(self._dispatch(x, shared, routing.index) * gate), routing

@@ -42,13 +42,9 @@ BACKBONE: Rules = (
 
 
 def rename(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
-    """Return a published state dict with the names used here, and one that has these names unchanged.
+    """Return a state dict renamed by a network's rules; one that has the names used here is returned unchanged.
 
     A prefix of all published names, from DataParallel (`module.`) or a trainer's class (`net.`), is removed.
-
-    Args:
-        state: Parameters and buffers by name.
-        rules: The rules of the network.
 
     Raises:
         ValueError: Two names would become the same.

@@ -69,12 +69,7 @@ class Stage:
 
 
 class Learner(nn.Module):
-    """A network in one stage of its training; it is called with a batch, so that DDP covers the whole computation.
-
-    Args:
-        network: The network to train.
-        stage: The stage.
-    """
+    """A network in one stage of its training; it is called with a batch, so that DDP covers the whole computation."""
 
     def __init__(self, network: nn.Module, stage: Stage) -> None:
         super().__init__()
@@ -148,11 +143,6 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
 
 def check(network: nn.Module, freeze: Sequence[str] = (), processes: int = 1) -> None:
     """Check stages and frozen parameters; the network may be on the meta device.
-
-    Args:
-        network: The network as it was built.
-        freeze: Patterns of names of parameters (`train.freeze`).
-        processes: Number of processes that share each batch.
 
     Raises:
         ValueError: They do not fit the network; the message begins with the config key.

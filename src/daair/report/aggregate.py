@@ -89,11 +89,6 @@ def run_means(
 ) -> pd.DataFrame:
     """Return a line per run and column: `row` and `column` as texts, `seed`, the number of images, and the metrics.
 
-    Args:
-        images, runs: The tables of `Collated`.
-        rows, columns: Keys that name the table's rows and columns.
-        metrics: Names of metrics.
-
     Raises:
         UserError: A column would average over benchmarks that are not comparable.
     """
@@ -130,15 +125,7 @@ def _mean(groups: Any, metrics: Sequence[str]) -> pd.DataFrame:
 def seed_statistics(
     table: pd.DataFrame, rows: Axis, columns: Axis, metrics: Sequence[str], expected: int, average: bool
 ) -> pd.DataFrame:
-    """Return a line for each metric, column and row: mean and deviation over the seeds, and the rank.
-
-    Args:
-        table: The result of `run_means`.
-        rows, columns: The axes of the study's table.
-        metrics: Names of metrics.
-        expected: Number of seeds in a complete cell.
-        average: Whether there is an average column.
-    """
+    """Return a line for each metric, column and row: mean and deviation over the seeds of `run_means`, and the rank."""
     table = table.assign(**{name: table[name].map(axis.places) for name, axis in (("row", rows), ("column", columns))})
     places = list(columns.places.values())
     if average:
@@ -178,15 +165,7 @@ def add_comparisons(
     alpha: float,
     resamples: int,
 ) -> pd.DataFrame:
-    """Return the numbers with comparisons to the reference row; Holm's correction covers all of them together.
-
-    Args:
-        numbers: The result of `seed_statistics`.
-        images, runs: The tables of `Collated`.
-        rows, columns: The axes of the study's table.
-        reference: Position of the reference among the rows.
-        alpha, resamples: See `daair.report.table.TableSpec`.
-    """
+    """Return the numbers with comparisons to the reference row; Holm's correction covers all of them together."""
     facts = _facts(images, runs)
     picture = facts["benchmark"] + "/" + images["image"].astype(str).to_numpy()
     figures = images[numbers["metric"].unique()].set_index(pd.MultiIndex.from_arrays([picture, facts["seed"]]))

@@ -24,10 +24,6 @@ SAME_INPUT = 1e-4
 def check_budgets(runs: pd.DataFrame, keys: Sequence[str]) -> None:
     """Check that all runs had the same training budget and training images, unless the table compares these.
 
-    Args:
-        runs: The measured runs, as in `Collated.runs`.
-        keys: Keys that name the table's rows and columns.
-
     Raises:
         UserError: Two runs differ.
     """

@@ -187,12 +187,7 @@ def read(folder: Path) -> RunContents:
 
 
 def assemble(found: Iterable[RunContents], left_out: Iterable[LeftOut] = ()) -> Collated:
-    """Put runs into tables; a run whose results cannot be read is left out as a whole.
-
-    Args:
-        found: The runs.
-        left_out: Folders and files that were left out before.
-    """
+    """Put runs into tables; a run whose results cannot be read is left out as a whole."""
     found = sorted(found, key=lambda one: [natural_key(part) for part in one.run.split("/")])
     found, copies = _without_copies(found)
     rows, damaged = results.parse([one.results for one in found])

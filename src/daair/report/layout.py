@@ -17,12 +17,7 @@ WEIGHTS = "train.init"
 
 
 def blocks(table: StudyTable, published: Sequence[PublishedRow] = ()) -> list[Block]:
-    """Return a block of cells per metric; the first block also has the costs.
-
-    Args:
-        table: The study's table.
-        published: Rows from papers, shown below the table's own.
-    """
+    """Return a block of cells per metric; the first block also has the costs."""
     cells = {(line.row, line.column, line.metric): line for line in table.numbers.itertuples()}
     costs = [name for name in COSTS if name in set(table.numbers["metric"])]
     columns = [*range(len(table.columns.names)), *([AVERAGE_COLUMN] if table.has_average else [])]

@@ -90,11 +90,6 @@ class StudyTable:
 def study_table(collated: Collated, spec: TableSpec, name: str = "", question: str = "") -> StudyTable:
     """Return the table of a study.
 
-    Args:
-        collated: The study's runs.
-        spec: The contents of the table.
-        name, question: The study's name and question.
-
     Raises:
         UserError: Results are not comparable; the message names two runs and a remedy.
     """
@@ -130,10 +125,6 @@ def differing_keys(runs: pd.DataFrame, keys: Iterable[str]) -> list[str]:
     """Return those of `keys` whose values differ between variants but not between seeds of one variant.
 
     If the option of a group differs, the group stands for the keys below it: `router` for `router.noise`.
-
-    Args:
-        runs: The runs, as in `Collated.runs`.
-        keys: Columns of `runs`.
     """
     texts = runs[list(keys)].astype("string").fillna("null")
     texts = texts.loc[:, texts.nunique() > 1]

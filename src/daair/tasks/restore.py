@@ -75,13 +75,7 @@ def restore(job: Job) -> int:
 
 
 def restore_file(picture: Picture, output: Path, restorer: Restorer, label: int | None) -> None:
-    """Read, restore and write one image.
-
-    Args:
-        picture: The files to read and write.
-        output: The folder (or the single file) beyond which nothing may be written.
-        restorer: Restores images.
-        label: Number of the degradation, for a network that needs it.
+    """Read, restore and write one image; nothing is written outside of `output`.
 
     Raises:
         UserError: Reading, restoring or writing failed; the message begins with the file.
