@@ -79,7 +79,7 @@ def picture(path: Path, found: dict[str, LocatedDataset], degradations: dict) ->
         clean, real = read_rgb(pair.target), read_rgb(pair.input)
         drawn = strengths(clean, degradations[name], f"{name}/{pair.name}")
         pictures = [clean, real, drawn["medium"].image, drawn["strong"].image]
-        rows[f"{dataset}, {name}"] = [window(image, 240) / 255 for image in pictures]
+        rows[f"{dataset}, {name}"] = [window(image, 240) for image in pictures]
     columns = ("clean", "real", "synthetic, medium", "synthetic, strong")
     comparison(path, rows, columns, None, 240, dict.fromkeys(rows, ""))
 

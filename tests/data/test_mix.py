@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from daair.data.benchmarks import BENCHMARKS, DEMO_PHOTOGRAPHS
 from daair.data.catalogue import find_dataset
-from daair.data.degradations import haze, noise, rain
+from daair.data.degradations import awgn, haze, noise, rain
 from daair.data.mix import Mix
 from daair.data.order import StepSampler
 from daair.data.pairs import PairedFolders
@@ -211,6 +211,20 @@ def test_a_second_view_is_another_crop_of_the_same_image():
             assert torch.allclose(sample["input2"], 1 - sample["target2"], atol=1e-6)
         different += not torch.equal(sample["target"], sample["target2"])
     assert different > 15
+
+
+def test_noise_in_floating_point_is_neither_clipped_nor_rounded():
+    mix = make(tasks={"awgn": MixTask(partial(awgn, sigma=50)), "noise": MixTask(partial(noise, sigma=50))})
+    train, val = mix.train_dataset(0), mix.val_dataset()
+    for dataset, count in ((train, 20), (val, 6)):
+        samples = [dataset[k] for k in range(count)]
+        classic = [sample for sample in samples if sample["label"] == 0]
+        noisy, clean = (torch.stack([sample[name] for sample in classic]) for name in ("input", "target"))
+        assert noisy.dtype == torch.float32 and noisy.min() < 0 <= clean.min() <= clean.max() <= 1 < noisy.max()
+        assert (noisy - clean).std() * 255 == pytest.approx(50, rel=0.02)
+        clipped = torch.stack([sample["input"] for sample in samples if sample["label"] == 1])
+        assert clipped.min() >= 0 and clipped.max() <= 1
+    assert same(train[3], mix.train_dataset(0)[3]) and same(val[1], mix.val_dataset()[1])
 
 
 def test_patch_larger_than_the_images(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from daair.data import images
 from daair.data.degradations import haze, rain
 from daair.data.mix import Mix
 from daair.data.pairs import PairedFolders
@@ -99,6 +100,21 @@ def test_both_of_a_pair_are_cut_and_turned_alike(papers):
         seen.add(sample["target"].numpy().tobytes())
     assert len(seen) == 30
     assert np.array_equal(dataset[7]["input"], make(papers, tasks=tasks).train_dataset(0)[7]["input"])
+
+
+def test_pairs_of_16_bits_are_trained_on_at_full_depth(tmp_path):
+    """Inputs are a hundredth of a level of 8 bits above their targets."""
+    step = np.float32(2 / 65535)
+    for i in range(4):
+        clean = np.random.default_rng(i).integers(0, 60000, (SIZE, SIZE + 4, 3)) / np.float32(65535)
+        for part, rgb in (("a", clean + step), ("b", clean)):
+            images.write(tmp_path / part / f"{i}.png", images.PictureFile(rgb.astype(np.float32), bits=16))
+    tasks = {"mine": MixTask(pairs=PairedFolders("a", "b"))}
+    for cache in (None, str(tmp_path / "cache")):
+        mix = make(tmp_path, tasks=tasks, val_patch=16, cache=cache)
+        for dataset in (mix.train_dataset(0), mix.val_dataset()):
+            difference = dataset[0]["input"] - dataset[0]["target"]
+            assert difference.min() > 0 and difference.mean().item() == pytest.approx(step, rel=0.01)
 
 
 def test_a_second_view_of_a_pair_is_another_crop_of_the_same_pair(papers):

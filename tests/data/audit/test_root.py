@@ -1,6 +1,7 @@
 """The audit of a root folder: what is wrong is found and named, and nothing else."""
 
 import contextlib
+import dataclasses
 import io
 import shutil
 from functools import cache
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image, ImageOps
 from skimage import data as photographs
 
+from daair.data import images
 from daair.data.audit.findings import AuditReport
 from daair.data.audit.root import audit_root
 from daair.errors import UserError
@@ -103,6 +105,15 @@ def test_a_second_look_reads_no_file_again(root, tmp_path, monkeypatch):
     second = audit(root, facts)
     assert looked == ["new.png"]
     assert statements(first) == SUBSETS and ("warning", "clean/train", "train/clean/0.png") in statements(second)
+
+
+def test_pictures_of_16_bits_are_judged_like_those_of_8(root):
+    before = audit(root)
+    for file in (root / "lowlight/lolv1/test").rglob("*.png"):
+        images.write(file, dataclasses.replace(images.read(file), bits=16))
+    after = audit(root)
+    assert [one.input_psnr for one in after.sets] == [pytest.approx(one.input_psnr, abs=1e-5) for one in before.sets]
+    assert statements(after) == statements(before)
 
 
 @pytest.mark.parametrize("damage", ["folder in its place", "not a database"])
