@@ -77,10 +77,31 @@ def test_id_ignores_what_cannot_change_the_network(composer, override):
      "mix.tasks.rain.source=paired", "mix.source=auto", "mix.synthetic_repeats=2", "mix.tasks.rain.weight=2",
      "mix.balance=repeats",
      "mix.tasks.rain.repeats=7", "mix.tasks.rain.pairs=rain100h/train", "mix.min_pairs=5",
-     "train.freeze=[a]", "train.init_strict=false"],
+     "train.freeze=[a]", "train.init_strict=false", "train.budget=20min", "train.progressive=[{share:1,patch:32}]"],
 )  # fmt: skip
 def test_id_changes_with_what_can(composer, override):
     assert config_id(validate(composer.compose_job([override]))) != config_id(validate(composer.compose_job([])))
+
+
+def test_id_of_a_training_for_a_time_is_that_of_the_time(composer):
+    def of(*overrides):
+        return config_id(validate(composer.compose_job(overrides)))
+
+    assert (
+        of("train.budget=20min")
+        == of("train.budget=1200s")
+        == of(
+            "train.budget=20min",
+            "scale=tiny",
+            "model=daair",
+            "mix.patch=128",
+            "mix.val_patch=128",
+            "train.batch_size=32",
+            "optimizer.lr=2e-4",
+            "loss.terms.router=0.01",
+        )
+    )
+    assert of("train.budget=20min") != of("train.budget=21min")
 
 
 def test_id_takes_the_names_of_folders_and_not_their_places(composer):

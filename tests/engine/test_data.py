@@ -1,6 +1,7 @@
 """What a run is trained on is told at its start, written down, and the same when it goes on."""
 
 import json
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import numpy as np
@@ -43,15 +44,14 @@ def root(tmp_path):
 
 
 def test_lines(root):
-    lines = list(data_lines(make(root / "here"), batch=4, steps=100))
+    lines = list(data_lines(make(root / "here")))
     assert lines == [
         "data: noise: synthetic, 5 clean images of clean; 10 samples an epoch (25.0%)",
         "data: haze: synthetic, 5 clean images of clean; 30 samples an epoch (75.0%)",
-        "data: an epoch is 40 samples, 10.0 updates; 100 updates are 10.0 epochs",
     ]
     for i in range(4):
         (root / "here" / "clean" / f"{i}.png").write_text("no picture")
-    *_, first, _, _, last = data_lines(make(root / "here", on_bad_file="skip"), batch=4, steps=100)
+    *_, first, _, _, last = data_lines(make(root / "here", on_bad_file="skip"))
     assert first.startswith(f"warning: left out {root}/here/clean/0.png: not a readable PNG")
     assert last == "warning: 4 files were left out; data.json in the run's folder lists all"
 
@@ -65,13 +65,19 @@ def test_what_cannot_be_trained_on_is_told_with_its_config_key(root):
         "root": str(root / "here"),
         "val_patch": 32,
     }
+
+    def prepare(sizes: Sequence[int] = (), **changes) -> Mix:
+        train = SimpleNamespace(progressive=[SimpleNamespace(patch=size) for size in sizes])
+        return prepared_mix(SimpleNamespace(mix=node | changes, train=train), Reporter(False))
+
     for changes, message in (
         ({"patch": 64}, "mix.patch: 64 is larger than the smallest training image"),
+        ({"sizes": [16, 48, 32]}, "train.progressive: 48 is larger than the smallest training image"),
         ({"root": str(root / "nowhere")}, "mix.root: .*nowhere: no such folder"),
     ):
         with pytest.raises(UserError, match=f"^{message}"):
-            prepared_mix(SimpleNamespace(mix=node | changes), Reporter(False))
-    assert prepared_mix(SimpleNamespace(mix=node | {"patch": 32}), Reporter(False)).samples() == {"noise": 5}
+            prepare(**{"patch": 32, **changes})
+    assert prepare(patch=32).samples() == prepare([16, 40], patch=128).samples() == {"noise": 5}
 
 
 def test_a_run_goes_on_with_the_data_that_it_began_with(root, tmp_path):

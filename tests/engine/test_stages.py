@@ -161,7 +161,7 @@ class InStages(nn.Module):
 
 
 def options(**changes) -> Train:
-    given = {"steps": 10, "batch_size": 4, "accumulation": 2, "freeze": ()} | changes
+    given = {"steps": 10, "batch_size": 4, "accumulation": 2, "freeze": (), "progressive": ()} | changes
     return Train.model_construct(**given)
 
 

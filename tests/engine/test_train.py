@@ -123,11 +123,17 @@ def test_weights_are_written_before_the_checkpoint(tmp_path: Path, monkeypatch: 
             summarise=lambda **values: written.append(values),
         ),
         seconds=6.0,
+        updating=5.0,
         ema=SimpleNamespace(module=None),
         mix=SimpleNamespace(labels=[]),
     )
     train.Trainer.after_step(stub, 4, [], SimpleNamespace(rate=1.0, seconds=2.0), stopping=False)
-    assert written == ["weights", "checkpoint", "status", {"seconds": 8.0, "images_per_second": 3.0}]
+    assert written == [
+        "weights",
+        "checkpoint",
+        "status",
+        {"seconds": 8.0, "update_seconds": 5.0, "images_per_second": 3.0},
+    ]
 
 
 def test_patch_above_the_images_leaves_no_run_folder(photographs: Path, tmp_path: Path) -> None:
@@ -144,16 +150,6 @@ def test_network_without_routing_trains(photographs: Path, tmp_path: Path) -> No
     chosen = [o for o in command(photographs, tmp_path, "train.steps=2") if not o.startswith(("model", "experts"))]
     code, output = run(["--config-dir", str(tmp_path / "conf"), *chosen, "model=plain", "benchmarks=[demo_noise25]"])
     assert code == 0 and "demo_noise25" in output, output
-
-
-def test_peers_train(photographs: Path, tmp_path: Path) -> None:
-    names = [f"{name}_tiny" for name in ("restormer", "promptir", "adair", "moceir", "airnet", "nafnet", "swinir")]
-    chosen = [o for o in command(photographs, tmp_path, "train.steps=2") if not o.startswith(("model", "experts"))]
-    code, output = run(["-m", *chosen, f"model={','.join(names)}"])
-    assert code == 0, output
-    assert sorted(folder.parent.name.rpartition("-")[0] for folder in tmp_path.glob("*/*/seed0")) == sorted(
-        f"model_{name}" for name in names
-    )
 
 
 def test_fine_tuning_starts_from_the_weights_and_keeps_what_is_frozen(photographs: Path, tmp_path: Path) -> None:

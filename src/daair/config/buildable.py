@@ -70,7 +70,7 @@ def _check_updates(cfg: Config) -> None:
         parameters = [torch.nn.Parameter(torch.empty(shape, dtype=dtype)) for shape, dtype in shapes]
         optimizer = _try(cfg, "optimizer", lambda made=parameters: build(cfg.optimizer)(made))
         _try(cfg, "optimizer", optimizer.step)
-        steps = max(1, round(stage.share * cfg.train.steps))
+        steps = max(1, round(stage.share * (cfg.train.steps or 1)))  # within a time they are not known yet
         schedule = _try(cfg, "schedule", lambda o=optimizer, n=steps: make_schedule(cfg.schedule, o, n))
         _try(cfg, "schedule", lambda made=schedule: made.step_update(1))
 

@@ -22,6 +22,9 @@ def identity(cfg: Config) -> dict[str, Any]:
         UserError: The weights of `train.init` do not exist.
     """
     kept = _identity(cfg)
+    kept["train"].pop("budget" if cfg.train.budget is None else "steps")  # what a time comes to is measured, not asked
+    if not cfg.train.progressive:
+        kept["train"].pop("progressive")
     if cfg.train.init is not None:
         from daair.checkpoint import find_weights  # imports torch
 
@@ -65,6 +68,8 @@ def _identity(section: BaseModel) -> dict[str, Any]:
     for name, field in type(section).model_fields.items():
         if (field.json_schema_extra or {}).get("identity", True):
             value = getattr(section, name)
+            if isinstance(value, tuple):
+                value = [_identity(item) if isinstance(item, BaseModel) else item for item in value]
             kept[name] = _identity(value) if isinstance(value, BaseModel) else value
     return kept
 

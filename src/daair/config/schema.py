@@ -8,6 +8,7 @@ marks keys that cannot change a trained network and are therefore left out of th
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -52,6 +53,25 @@ def _by_name(value: Any) -> Any:
     return value
 
 
+UNITS = {"s": 1, "min": 60, "h": 3600}
+"""The units of `train.budget`, in seconds."""
+
+
+def seconds(time: str) -> float:
+    """Return the seconds of a time such as `90s`, `20min` or `1.5h`; 0 for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|h)", time)
+    return float(found[1]) * UNITS[found[2]] if found else 0.0
+
+
+def _time(value: Any) -> Any:
+    """A time in the largest unit of which it is a whole number: `1200s` is `20min`, as a name of the same run."""
+    total = seconds(value) if isinstance(value, str) else 0.0
+    if total <= 0:
+        raise PydanticCustomError("time", "must be a time such as 90s, 20min or 2h")
+    unit = next((unit for unit in ("h", "min") if total % UNITS[unit] == 0), "s")
+    return f"{total / UNITS[unit]:.15g}{unit}"
+
+
 Text = Annotated[str, BeforeValidator(_text), MinLen(1)]
 Positive = Annotated[int, Ge(1)]
 Node = dict[str, Any]
@@ -72,10 +92,20 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
+class Phase(Section):
+    """An entry of `train.progressive`: a part of the updates with crops and batches of their own size."""
+
+    share: Annotated[float, Gt(0), Le(1)]
+    patch: Annotated[int, Ge(8)] | None = None
+    batch_size: Positive | None = None
+
+
 class Train(Section):
     """Options of the training loop (conf/train)."""
 
-    steps: Positive
+    steps: Positive | None
+    budget: Annotated[str, BeforeValidator(_time)] | None
+    progressive: tuple[Phase, ...]
     batch_size: Positive
     accumulation: Positive
     clip_grad: Annotated[float, Gt(0)] | None

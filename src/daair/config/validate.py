@@ -66,7 +66,7 @@ def validate(cfg: DictConfig | Mapping[str, Any], choices: Mapping[str, str] | N
     present = set(_all_keys(data))
     aliases = {alias: source for alias, source in aliases.items() if alias in present}
     parts = _parts(data, aliases)
-    problems = _drop_parts(data, parts, choices, given)
+    problems = _drop_parts(data, parts, choices, given) + _drop_steps(data, given)
     known = known_keys() | present
     try:
         config = parse(Config, {**data, "choices": choices})
@@ -81,6 +81,9 @@ def validate(cfg: DictConfig | Mapping[str, Any], choices: Mapping[str, str] | N
         components[key], wrong, named = signatures.check(node, key)
         problems, signed = problems + wrong, signed | named
     problems = _in_source(problems, aliases)
+    if config is not None and config.train.budget is not None:
+        text = "refers to train.steps, which train.budget leaves open"
+        problems += [Problem(alias, text) for alias, source in aliases.items() if source == "train.steps"]
     if config is not None:
         told = {problem.key for problem in problems}
         problems += [problem for problem in _combinations(config) if problem.key not in told]
@@ -237,6 +240,16 @@ def _drop_parts(
     return problems
 
 
+def _drop_steps(data: Mapping[str, Any], given: Collection[str]) -> list[Problem]:
+    """Leave `train.steps` open where a time says how long to train; a user who set both has a problem."""
+    train = data.get("train")
+    if not isinstance(train, dict) or train.get("budget") is None:
+        return []
+    train["steps"] = None
+    text = f"unused with train.budget={train['budget']}; leave it out, or set train.budget=null"
+    return [Problem("train.steps", text)] if "train.steps" in given else []
+
+
 def _in_source(problems: list[Problem], aliases: Mapping[str, str]) -> list[Problem]:
     """Return the problems without repetitions, with the key of the source in place of an alias."""
     moved = []
@@ -276,10 +289,7 @@ def _combinations(cfg: Config) -> Iterator[Problem]:
     if cfg.collate.source != "folders" and cfg.collate.project is None:
         text = f"missing; collate.source={cfg.collate.source} needs collate.project=ENTITY/NAME"
         yield Problem("collate.project", text)
-    size, processes = cfg.train.batch_size, cfg.launch.world_size
-    if size % processes:
-        text = f"must be a multiple of launch.nodes x launch.num_processes ({processes}), got {size}"
-        yield Problem("train.batch_size", text)
+    yield from _lengths(cfg)
     for name, section in (("restore", cfg.restore), ("evaluate", cfg.evaluate)):
         if isinstance(section.tile, int) and section.overlap >= section.tile:
             text = f"must be below {name}.tile ({section.tile}), got {section.overlap}"
@@ -296,6 +306,21 @@ def _combinations(cfg: Config) -> Iterator[Problem]:
     if oracle and isinstance(count, int) and isinstance(tasks, dict) and count < len(tasks):
         text = f"must be at least {len(tasks)} with router=oracle (one expert per degradation), got {count}"
         yield Problem("experts.count", text)
+
+
+def _lengths(cfg: Config) -> Iterator[Problem]:
+    """Yield what is wrong with the number of updates, their parts and their batches."""
+    train, processes = cfg.train, cfg.launch.world_size
+    if train.steps is None and train.budget is None:
+        yield Problem("train.steps", "must be an integer, got null")
+    sizes = {f"train.progressive[{i}].batch_size": phase.batch_size for i, phase in enumerate(train.progressive)}
+    for key, size in {"train.batch_size": train.batch_size, **sizes}.items():
+        if size is not None and size % processes:
+            text = f"must be a multiple of launch.nodes x launch.num_processes ({processes}), got {size}"
+            yield Problem(key, text)
+    shares = [phase.share for phase in train.progressive]
+    if shares and abs(sum(shares) - 1) > 1e-6:
+        yield Problem("train.progressive", f"the shares must sum to 1, not {' + '.join(map('{:g}'.format, shares))}")
 
 
 def _inputs(cfg: Config, task: str | None) -> Iterator[Problem]:

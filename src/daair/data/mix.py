@@ -109,13 +109,16 @@ class Mix:
             check_folder(self.root, "root: ")
         return {label: self._paired(label) or self._synthetic(label) for label in self.active}
 
-    def prepare(self, progress: Callable[[str, int], Any] | None = None) -> None:
+    def prepare(
+        self, progress: Callable[[str, int], Any] | None = None, largest: tuple[str, int] | None = None
+    ) -> None:
         """Decode all files that are not in the cache yet, and leave out or refuse the unusable ones.
 
         Workers that are forked afterwards share the decoded images. Further calls do nothing.
 
         Args:
             progress: Returns a context manager, given a name and a total; its `advance()` is called `total` times.
+            largest: Name, for messages, and side in pixels of the largest training crops; None for those of `patch`.
 
         Raises:
             UserError: A file is unusable and `on_bad_file` is `error`, or a task has no usable image.
@@ -123,6 +126,7 @@ class Mix:
         if self._ready is not None:
             return
         train, val = dict(self.images), {}
+        side = largest or ("patch", self.patch)
         held_out = _clean_images(self.val, self.root)
         for label, images in self.images.items():
             degrade = self.tasks[label].degrade
@@ -134,19 +138,19 @@ class Mix:
             else:
                 val[label] = replace(held_out, degrade=degrade)
         self.screen.decode([*train.values(), *val.values()], progress)
-        train = {label: self.screen.usable(images, "patch", self.patch) for label, images in train.items()}
+        train = {label: self.screen.usable(images, *side) for label, images in train.items()}
         val = {label: self.screen.usable(images, "val_patch", self.val_patch) for label, images in val.items()}
         self._ready = train, val
 
-    def train_dataset(self, seed: int, views: int = 1) -> TrainDataset:
+    def train_dataset(self, seed: int, views: int = 1, patch: int | None = None) -> TrainDataset:
         """Return the endless training samples of one seed, with `views` crops of an image in each sample.
 
-        See `TrainDataset` for the fields of a sample.
+        See `TrainDataset` for the fields of a sample. `patch` is the side of the crops, None for that of the mix.
         """
         self.prepare()
         images, counts = [self._ready[0].get(label) for label in self.labels], self.samples()
         counts = [counts.get(label, 0) for label in self.labels]
-        return TrainDataset(images, counts, self.decoded, self.patch, self.augment, seed, views)
+        return TrainDataset(images, counts, self.decoded, patch or self.patch, self.augment, seed, views)
 
     def val_dataset(self) -> ValDataset:
         """Return the validation crops: `val_crops` of each active task, which are the same for all seeds."""

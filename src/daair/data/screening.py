@@ -44,7 +44,7 @@ class Screen:
 
         Args:
             images: Images, whose files `decode` has read.
-            argument: Name of the argument of `daair.data.mix.Mix` that sets `patch`, for messages.
+            argument: Name of the key that sets `patch`, for messages.
             patch: Height and width of the crops in pixels.
 
         Raises:
@@ -98,7 +98,7 @@ class Screen:
         if not self.skip or not any_left:
             smallest = min(small, key=lambda i: min(self.decoded.shape(pictures[i])))
             height, width = self.decoded.shape(pictures[smallest])
-            which = "training" if argument == "patch" else "validation"
+            which = "validation" if argument == "val_patch" else "training"
             raise UserError(
                 f"{argument}: {patch} is larger than the smallest {which} image ({names[smallest]}, {width}x{height}); "
                 f"the largest patch that fits is {min(height, width)}" + (f"; {SKIP}" if any_left else "")

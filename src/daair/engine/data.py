@@ -25,14 +25,16 @@ def prepared_mix(cfg: "Config", reporter: Reporter) -> Mix:
     Raises:
         UserError: The data cannot be used for training; the message names the config key.
     """
-    with naming_full_keys("mix", takes(components.locate(cfg.mix["_target_"]))):
+    names = takes(components.locate(cfg.mix["_target_"]))
+    with naming_full_keys("train", ("progressive",)), naming_full_keys("mix", names):
         mix = components.build(cfg.mix)
-        mix.prepare(reporter.progress)
+        sizes = [phase.patch or mix.patch for phase in cfg.train.progressive]
+        mix.prepare(reporter.progress, ("progressive", max(sizes)) if sizes else None)
     return mix
 
 
-def data_lines(mix: Mix, batch: int, steps: int) -> Iterator[str]:
-    """Yield a line on the data of each task, one on the length of an epoch, and warnings about skipped files."""
+def data_lines(mix: Mix) -> Iterator[str]:
+    """Yield a line on the data of each task of a prepared mix, and warnings about skipped files."""
     summary = mix.summary()
     epoch = summary["epoch"]
     for label, data in summary["degradations"].items():
@@ -40,8 +42,6 @@ def data_lines(mix: Mix, batch: int, steps: int) -> Iterator[str]:
         share = f"{data['samples']} samples an epoch ({data['samples'] / epoch:.1%})"
         note = f" ({with_full_keys(data['note'], 'mix', ('min_pairs', 'tasks'))})" if data["note"] else ""
         yield f"data: {label}: {data['source']}, {what} {data['origin']}{note}; {share}"
-    length = epoch / batch
-    yield f"data: an epoch is {epoch} samples, {length:.1f} updates; {steps} updates are {steps / length:.1f} epochs"
     skipped = summary["skipped"]
     for one in skipped[:SHOWN]:
         yield f"warning: left out {one['file']}: {one['why']}"

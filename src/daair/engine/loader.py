@@ -97,7 +97,8 @@ class Batches:
     """
 
     def __init__(self, loader: DataLoader) -> None:
-        self._iterator, self._waited, self._since = iter(loader), 0.0, time.monotonic()
+        self._iterator, self._since = iter(loader), time.monotonic()
+        self.waited = 0.0  # seconds since the last call of `share`
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -113,13 +114,13 @@ class Batches:
                 raise UserError(f"train.workers: {SHARED_MEMORY} is full; {REMEDY}") from error
             raise
         finally:
-            self._waited += time.monotonic() - asked
+            self.waited += time.monotonic() - asked
 
     def share(self) -> float:
         """Return the part of the time since the last call that was spent waiting, in [0, 1]."""
         now = time.monotonic()
-        share = self._waited / max(now - self._since, 1e-9)
-        self._waited, self._since = 0.0, now
+        share = self.waited / max(now - self._since, 1e-9)
+        self.waited, self._since = 0.0, now
         return min(share, 1.0)
 
     def close(self) -> None:

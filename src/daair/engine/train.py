@@ -7,8 +7,11 @@ therefore ends with the same weights to the last bit (on a CPU).
 import contextlib
 import math
 import signal
+import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from timm.utils import ModelEmaV3
@@ -20,7 +23,7 @@ from daair.config.jobs import Job
 from daair.config.schema import Config
 from daair.data.mix import Mix
 from daair.data.order import StepSampler
-from daair.engine import checkpoints
+from daair.engine import budget, checkpoints
 from daair.engine.costs import costs
 from daair.engine.data import check_same_data, data_lines, prepared_mix, warn_of_leaks
 from daair.engine.devices import describe
@@ -57,15 +60,16 @@ def train(job: Job) -> int:
     record = Record(job.folder, writer=accelerator.is_main_process)
     with record.lock():
         check_same_data(record, mix)
+        session = Session(budget.recorded(cfg, record), record, accelerator, reporter)
         if record.status().state == "done":
             reporter.say(f"{record.folder} is done; it is not trained again")
-            return finish(Session(cfg, record, accelerator, reporter), mix.labels)
+            return finish(session, mix.labels)
         reporter.say(f"run {record.folder}")
-        for line in data_lines(mix, cfg.train.batch_size * cfg.train.accumulation, cfg.train.steps):
+        for line in data_lines(mix):
             reporter.say(line)
         warn_of_leaks(cfg, reporter, mix.clean_files())
-        device = describe(accelerator.device, accelerator.num_processes)
-        record.start(cfg.to_dict(), environment(), git_diff(), cfg.train.steps, device, job.overrides)
+        device, steps = describe(accelerator.device, accelerator.num_processes), session.cfg.train.steps or 0
+        record.start(cfg.to_dict(), environment(), git_diff(), steps, device, job.overrides)
         record.note_data(mix.summary())
         processes, before = (
             accelerator.num_processes,
@@ -76,7 +80,9 @@ def train(job: Job) -> int:
         record.summarise(training_data=mix.summary()["digest"], processes=processes)
         mirror, exit_code = mirror_of(cfg, record, reporter), 1
         try:
-            exit_code = Trainer(Session(cfg, record, accelerator, reporter, mirror), mix).complete()
+            session = replace(session, mirror=mirror)
+            session = budget.resolve(session, lambda plan, time: trial(plan, session, mix, time))
+            exit_code = Trainer(session, mix).complete()
             return exit_code
         except BaseException as error:
             state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -107,6 +113,32 @@ def mirror_of(cfg: Config, record: Record, reporter: Reporter) -> Mirror:
     return mirror
 
 
+def trial(cfg: Config, session: Session, mix: Mix, seconds: float) -> list[budget.Speed]:
+    """Return how fast each part of a training is, by throw-away updates of some seconds."""
+    train = cfg.train.model_copy(update={"init": None})  # the weights do not change the time
+    quiet = replace(session, cfg=cfg.model_copy(update={"train": train}), reporter=Reporter(active=False))
+    return Trainer(quiet, mix).speeds(seconds)
+
+
+class Update(NamedTuple):
+    """What came of one update, in this process.
+
+    Attributes:
+        loss, norm, weight_norm: of the last micro-batch, of the gradient, of the weights; scalars.
+        labels: (B,) of each micro-batch.
+        parts: the loss and its terms by name, for each micro-batch; the gradient's norm in the last.
+        seconds: that it took, without waiting for samples.
+    """
+
+    loss: Tensor
+    norm: Tensor
+    weight_norm: Tensor
+    labels: list[Tensor]
+    parts: list[dict[str, Tensor]]
+    seconds: float
+    finite: bool
+
+
 class Trainer:
     """The network of one run, and the loop over its updates."""
 
@@ -127,66 +159,98 @@ class Trainer:
         self.spans = spans(model, cfg.train)
         self.frozen = [p for name, p in model.named_parameters() if training.matches(name, cfg.train.freeze)]
         self.epoch = sum(mix.samples().values())  # samples of an epoch
+        self.span: Span | None = None
+        self.seconds = self.updating = 0.0  # time in the loop and in its updates alone, before the newest checkpoint
 
     def complete(self) -> int:
         """Train what is missing, then evaluate; return the exit status."""
         if self.record.writer and "parameters" not in self.record.summary():
             self.record.summarise(**costs(self.ema.module))
+        epochs = self.spans[-1].images(self.spans[-1].stop) / self.epoch
+        text = f"data: an epoch is {self.epoch} samples; {self.cfg.train.steps} updates are {epochs:.1f} epochs"
+        self.session.reporter.say(text)
         return self.loop() or finish(self.session, self.mix.labels)
 
     def loop(self) -> int:
         """Make all updates from the newest checkpoint to `train.steps`; return the exit status."""
-        cfg, accelerator = self.cfg.train, self.accelerator
-        stop, first = Stop(accelerator, seconds_to_stop(self.cfg)), self.resume()
+        stop, first = Stop(self.accelerator, seconds_to_stop(self.cfg)), self.resume()
         tracked: list[dict[str, Tensor]] = []
         with (
             stop.listening(),
-            self.session.reporter.progress("train", cfg.steps, first) as bar,
+            self.session.reporter.progress("train", self.cfg.train.steps, first) as bar,
             contextlib.closing(self.updates(first)) as updates,
         ):
             for step in updates:
-                self.learner.train()
-                labels: list[Tensor] = []
-                for micro in range(cfg.accumulation):
-                    batch = {
-                        name: x.to(accelerator.device, non_blocking=True) for name, x in next(self.batches).items()
-                    }
-                    reseed(self.cfg.seed, step, micro)
-                    with accelerator.accumulate(self.learner):
-                        learned = self.learner(batch)
-                        loss, parts = total_loss(self.criterion, learned.image, batch["target"], learned.terms)
-                        accelerator.backward(loss)
-                        if accelerator.sync_gradients:
-                            norm = accelerator.clip_grad_norm_(self.model.parameters(), cfg.clip_grad or math.inf)
-                        self.optimizer.step()
-                        self.optimizer.zero_grad()
-                    labels.append(batch["label"])
-                    tracked.append({name: part.detach() for name, part in {"loss": loss, **parts}.items()})
-                self.schedule.step_update(step + 1 - self.span.first)
-                self.after_update()
-                self.ema.update(self.model, step + 1)
-                tracked[-1]["grad_norm"] = norm
-                if cfg.clip_grad:
-                    tracked[-1]["clipped"] = (norm > cfg.clip_grad).float()
-                weight_norm = nn.utils.get_total_norm(self.model.parameters())  # no checkpoint with infinite weights
-                signum, diverged = stop.agreed(bad=not torch.isfinite(loss.detach() + norm + weight_norm).item())
+                made = self.update(step)
+                signum, diverged = stop.agreed(bad=not made.finite)
                 if diverged:
-                    raise UserError(self.explain_divergence(step + 1, loss, norm, weight_norm, labels))
-                bar.advance(f"loss {loss.item():.4f}  lr {self.learning_rate:.1e}", self.span.images_an_update)
+                    raise UserError(self.explain_divergence(step + 1, made))
+                tracked += made.parts
+                bar.advance(f"loss {made.loss:.4f}  lr {self.learning_rate:.1e}", self.span.images_an_update)
                 self.after_step(step + 1, tracked, bar, stopping=signum != 0)
                 if signum:
                     return self.interrupted(step + 1, signum)
         return 0
 
     def updates(self, first: int) -> Generator[int, None, None]:
-        """Yield the numbers of the updates from `first` on; each stage is entered before its first update."""
+        """Yield the numbers of the updates from `first` on; each span is begun before its first update."""
         for span in self.spans:
             start = max(first, span.first)
             if start < span.stop:
-                if span is not self.span:
-                    self.enter(span)
-                with contextlib.closing(Batches(self.loader(start))) as self.batches:
+                with self.within(span, start):
                     yield from range(start, span.stop)
+
+    def update(self, step: int) -> Update:
+        """Make the update of this number: forward and backward pass, optimizer, schedule, moving average."""
+        cfg, accelerator, began, waited = self.cfg.train, self.accelerator, time.monotonic(), self.batches.waited
+        self.learner.train()
+        labels, tracked = [], []
+        for micro in range(cfg.accumulation):
+            batch = {name: x.to(accelerator.device, non_blocking=True) for name, x in next(self.batches).items()}
+            reseed(self.cfg.seed, step, micro)
+            with accelerator.accumulate(self.learner):
+                learned = self.learner(batch)
+                loss, parts = total_loss(self.criterion, learned.image, batch["target"], learned.terms)
+                accelerator.backward(loss)
+                if accelerator.sync_gradients:
+                    norm = accelerator.clip_grad_norm_(self.model.parameters(), cfg.clip_grad or math.inf)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+            labels.append(batch["label"])
+            tracked.append({name: part.detach() for name, part in {"loss": loss, **parts}.items()})
+        self.schedule.step_update(step + 1 - self.span.begin)
+        self.after_update()
+        self.ema.update(self.model, step + 1)
+        tracked[-1]["grad_norm"] = norm
+        if cfg.clip_grad:
+            tracked[-1]["clipped"] = (norm > cfg.clip_grad).float()
+        weight_norm = nn.utils.get_total_norm(self.model.parameters())  # no checkpoint with infinite weights
+        finite = torch.isfinite(loss.detach() + norm + weight_norm).item()  # waits for the GPU
+        seconds = time.monotonic() - began - (self.batches.waited - waited)
+        self.updating += seconds
+        return Update(loss.detach(), norm, weight_norm, labels, tracked, seconds, finite)
+
+    def speeds(self, seconds: float) -> list[budget.Speed]:
+        """Return how fast the updates of each span are, by updates that change the network and are not recorded."""
+        made = []
+        for span in self.spans:
+            with self.within(span, span.first):
+                time_of = budget.timed(span, lambda step: self.update(step).seconds, seconds / len(self.spans))
+            made.append(time_of)
+        return made
+
+    @contextlib.contextmanager
+    def within(self, span: Span, start: int) -> Iterator[None]:
+        """Load the batches of a span from update `start` on inside the block; enter its stage if that is new."""
+        if self.span is None or span.stage is not self.span.stage:
+            self.enter(span)
+        self.span = span
+        if len(self.spans) > 1:
+            what = f"{len(span.trainable)} parameters, {span.batch_size} images a batch"
+            what += f", crops of {span.patch} pixels" if span.patch else ""
+            self.session.reporter.say(f"stage {span.stage.name}: updates {span.first + 1} to {span.stop}, {what}")
+        with contextlib.closing(Batches(self.loader(start))) as self.batches:
+            yield
 
     def enter(self, span: Span) -> None:
         """Begin a stage: mark its trainable parameters and make its optimizer and schedule."""
@@ -201,12 +265,9 @@ class Trainer:
         optimizer = components.build(self.cfg.optimizer)(p for p in self.model.parameters() if p.requires_grad)
         for group in optimizer.param_groups:
             group["lr"] *= span.stage.lr
-        self.schedule = make_schedule(self.cfg.schedule, optimizer, span.stop - span.first)
+        self.schedule = make_schedule(self.cfg.schedule, optimizer, span.end - span.begin)
         self.schedule.step_update(0)
         self.learner, self.optimizer = self.accelerator.prepare(learner, optimizer)
-        if len(self.spans) > 1:
-            what = f"{len(span.trainable)} parameters, {span.batch_size} images a batch"
-            self.session.reporter.say(f"stage {span.stage.name}: updates {span.first + 1} to {span.stop}, {what}")
 
     def loader(self, step: int) -> DataLoader:
         """Return this process's share of the stage's micro-batches from update `step` on."""
@@ -218,7 +279,7 @@ class Trainer:
             start=span.micro_batch(step),
             stop=span.micro_batch(span.stop),
         )
-        dataset = self.mix.train_dataset(self.cfg.seed, views=training.views(self.model))
+        dataset = self.mix.train_dataset(self.cfg.seed, training.views(self.model), span.patch)
         return make_loader(dataset, sampler, self.cfg.train.workers, pin_memory=accelerator.device.type == "cuda")
 
     @torch.no_grad()
@@ -250,15 +311,16 @@ class Trainer:
 
     def resume(self) -> int:
         """Load the newest checkpoint and return its step."""
-        self.span: Span | None = None
         step = checkpoints.newest_step(self.record.checkpoints)
         if step:
             self.enter(next(span for span in self.spans if span.first < step <= span.stop))
             checkpoints.resume(self.accelerator, self.ema.module, self.record.checkpoints)
-            self.schedule.step_update(step - self.span.first)
+            self.schedule.step_update(step - self.span.begin)
             self.session.reporter.say(f"resuming at step {step} of {self.cfg.train.steps}")
         self.record.rewind(step)
-        self.seconds = self.record.summary().get("seconds", 0.0) if step else 0.0  # time in the loop before `step`
+        if step:
+            summary = self.record.summary()
+            self.seconds, self.updating = (summary.get(name, 0.0) for name in ("seconds", "update_seconds"))
         self.session.mirror.catch_up(self.record.metrics())
         return step
 
@@ -283,7 +345,8 @@ class Trainer:
             checkpoints.save(self.accelerator, self.ema.module, self.record.checkpoints, step, cfg.keep)
             self.record.update(step=step)
             seconds = self.seconds + bar.seconds
-            self.record.summarise(seconds=round(seconds, 2), images_per_second=round(images / seconds, 3))
+            times = {"seconds": round(seconds, 2), "update_seconds": round(self.updating, 2)}
+            self.record.summarise(**times, images_per_second=round(images / seconds, 3))
 
     def interrupted(self, step: int, signum: int) -> int:
         """Record that a signal stopped the run, and return the shell's exit status for that signal."""
@@ -293,18 +356,16 @@ class Trainer:
         self.session.reporter.say(f"{name}: {text}")
         return 128 + signum
 
-    def explain_divergence(
-        self, step: int, loss: Tensor, norm: Tensor, weight_norm: Tensor, labels: list[Tensor]
-    ) -> str:
+    def explain_divergence(self, step: int, made: Update) -> str:
         """Return a message with the step, the norms, the batch of all processes (all must call this) and the remedy."""
-        everywhere = self.accelerator.gather(torch.cat(labels))
+        everywhere = self.accelerator.gather(torch.cat(made.labels))
         names = Counter(self.mix.labels[i] for i in everywhere.tolist())
         batch = ", ".join(f"{count} x {name}" for name, count in sorted(names.items()))
         saved = checkpoints.found(self.record.checkpoints)
         good = f"last good checkpoint: {saved[-1]}" if saved else "there is no checkpoint yet"
         return (
-            f"training diverged at step {step}: loss {loss}, gradient norm {norm}, weight norm {weight_norm} "
-            f"(batch: {batch}); {good}; "
+            f"training diverged at step {step}: loss {made.loss}, gradient norm {made.norm}, weight norm "
+            f"{made.weight_norm} (batch: {batch}); {good}; "
             "try a lower optimizer.lr, a longer schedule.warmup or a lower train.clip_grad"
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from daair.config.jobs import Job
+from daair.config.schema import Phase, seconds
 from daair.errors import UserError
 from daair.launch.pool import Pool, Share
 from daair.runs.record import Status
@@ -31,10 +32,14 @@ def processes(job: Job) -> int:
 
 
 def cost(job: Job) -> float:
-    """Return the number of pixels that a job trains on, an estimate of its cost from the config alone."""
+    """Return a job's `train.budget` in seconds, or the number of pixels that it trains on: an estimate of its cost."""
     train, patch = job.config.train, job.config.mix.get("patch")
+    if train.budget is not None:
+        return seconds(train.budget) * processes(job)
     side = patch if isinstance(patch, int) else 1
-    return float(train.steps * train.accumulation * train.batch_size * side**2)
+    parts = train.progressive or (Phase(share=1.0),)
+    pixels = sum(part.share * (part.batch_size or train.batch_size) * (part.patch or side) ** 2 for part in parts)
+    return float(train.steps * train.accumulation * pixels)
 
 
 def duration(job: Job) -> float:

@@ -74,7 +74,7 @@ def queue(selection: Selection, anew: bool = False) -> Selection:
                 if done:
                     job.folder.rename(job.folder.with_name(f".{job.folder.name}-{time.strftime('%Y%m%dT%H%M%S')}"))
                     job.folder.mkdir()
-                record.queue(job.config.to_dict(), job.config.train.steps, job.overrides)
+                record.queue(job.config.to_dict(), job.config.train.steps or 0, job.overrides)
             queued.append(job)
         except Busy as error:
             skipped.append((job.name, str(error).partition(";")[0]))

@@ -125,7 +125,7 @@ class View:
             return
         table = Table.grid(padding=(0, 2))
         for job, look in seen:
-            bar = "━" * round(24 * look.step / job.config.train.steps)
+            bar = "━" * round(24 * look.share)
             table.add_row(Text(job.name), f"{bar:<24}", _numbers(job, look))
         self._live.update(Group(table, Text(counts)))
 
@@ -139,7 +139,7 @@ class View:
     def _left(self, seen: Sequence[tuple[Job, Progress]], waiting: Sequence[Job]) -> float | None:
         """Estimate the seconds until the end of the sweep from the speed of its runs; None while that is unknown."""
         lefts = [look.left for _, look in seen if look.left is not None]
-        rests = [duration(job) * (1 - look.step / job.config.train.steps) for job, look in seen]
+        rests = [duration(job) * (1 - look.share) for job, look in seen]
         speeds = self._speeds or [left / rest for left, rest in zip(lefts, rests, strict=False) if rest > 0]
         if len(lefts) < len(seen) or (waiting and not speeds):
             return None
@@ -176,7 +176,7 @@ def _numbers(job: Job, look: Progress) -> str:
     rates = (row.get("train/images_per_second") for row in Record(job.folder).newest())
     rate = next(filter(None, rates), None)
     parts = [
-        f"{look.step}/{job.config.train.steps}",
+        f"{look.step}/{look.steps or '?'}",
         "starting" if rate is None else f"{rate:.1f} images/s",
         "" if look.psnr is None else f"{look.psnr:.2f} dB",
         "" if look.left is None else f"left {stdout.duration(look.left)}",

@@ -15,15 +15,22 @@ class Progress:
 
     Attributes:
         step: Number of optimizer updates so far, as recorded.
+        steps: Number of updates in all; 0 until a run with `train.budget` has measured it.
         psnr: PSNR of the latest validation in dB, mean over degradations; None before the first validation.
         left: Estimated remaining seconds of training; None if the run is not running or its speed is unknown.
         silent: Seconds since the run last wrote anything; None if it never did.
     """
 
     step: int
+    steps: int
     psnr: float | None
     left: float | None
     silent: float | None
+
+    @property
+    def share(self) -> float:
+        """The part of its updates that it has made, in [0, 1]."""
+        return self.step / max(self.steps, 1)
 
 
 def progress(run: Run, now: datetime) -> Progress:
@@ -47,12 +54,12 @@ def progress(run: Run, now: datetime) -> Progress:
         step = max(step, newest[1])
     heard = max(filter(None, (_time(status.updated), newest and newest[0])), default=None)
     silent = None if heard is None else max(0.0, (now - heard).total_seconds())
-    return Progress(step, psnr, _left(status.steps, newest, oldest, now) if running else None, silent)
+    return Progress(step, status.steps, psnr, _left(status.steps, newest, oldest, now) if running else None, silent)
 
 
 def _left(steps: int, newest: tuple | None, oldest: tuple | None, now: datetime) -> float | None:
     """Return the seconds from `now` to the last update at the speed between the oldest and the newest line."""
-    if newest is None or oldest is None or newest[1] <= oldest[1]:
+    if not steps or newest is None or oldest is None or newest[1] <= oldest[1]:
         return None
     per_step = (newest[0] - oldest[0]).total_seconds() / (newest[1] - oldest[1])
     return max(0.0, per_step * (steps - newest[1]) - (now - newest[0]).total_seconds())
