@@ -63,13 +63,17 @@ def seconds(time: str) -> float:
     return float(found[1]) * UNITS[found[2]] if found else 0.0
 
 
-def _time(value: Any) -> Any:
-    """A time in the largest unit of which it is a whole number: `1200s` is `20min`, as a name of the same run."""
-    total = seconds(value) if isinstance(value, str) else 0.0
-    if total <= 0:
-        raise PydanticCustomError("time", "must be a time such as 90s, 20min or 2h")
+def spelled(time: str) -> str:
+    """Return a time in the largest unit that gives a whole number: `1200s` is `20min`, and names the same run."""
+    total = seconds(time)
     unit = next((unit for unit in ("h", "min") if total % UNITS[unit] == 0), "s")
     return f"{total / UNITS[unit]:.15g}{unit}"
+
+
+def _time(value: Any) -> Any:
+    if not isinstance(value, str) or not seconds(value):
+        raise PydanticCustomError("time", "must be a time such as 90s, 20min or 2h")
+    return spelled(value)
 
 
 Text = Annotated[str, BeforeValidator(_text), MinLen(1)]
