@@ -53,7 +53,7 @@ def make_run(
         "model": {"_target_": "daair.models.daair.DaAIR", "channels": 8},
         "experts": {"count": 5, "rank": 4},
         "mix": {"patch": 64, "root": None},
-        "train": {"steps": 100, "batch_size": 4, "accumulation": 1},
+        "train": {"steps": 100, "batch_size": 4, "accumulation": 1, "budget": None, "progressive": []},
         "seed": seed,
         "study": study,
         "question": None,

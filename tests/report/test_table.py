@@ -8,6 +8,7 @@ import pytest
 from synthetic import make_run, rows, runs_of_variants
 
 from daair.errors import UserError
+from daair.report import layout
 from daair.report.aggregate import COSTS_COLUMN
 from daair.report.frame import frame
 from daair.report.table import StudyTable, TableSpec, differing_keys, study_table
@@ -200,6 +201,8 @@ OTHER = {  # what differs in the second run, and what the refusal says
         {"train": {"steps": 200}, "rows": {"step": 200}, "status": {"steps": 200}},
         "train.steps: 100 in {a}, 200 in {b}; budgets differ; if that is the question, add train.steps to collate.rows",
     ),
+    "time": ({"train": {"budget": "20min"}}, "train.budget: fixed updates in {a}, 20min in {b}; budgets differ; if"),
+    "phases": ({"train": {"progressive": [{"share": 1}]}}, 'train.progressive: [] in {a}, [{{"share": 1}}] in {b}; '),
     "batch": ({"train": {"batch_size": 8}}, "train.batch_size: 4 in {a}, 8 in {b}; budgets differ"),
     "crop": ({"mix": {"patch": 128}}, "mix.patch: 64 in {a}, 128 in {b}; budgets differ"),
     "processes": (
@@ -243,6 +246,39 @@ def test_processes_may_differ_where_they_balance_together(tmp_path: Path) -> Non
         more = {"router": {"scope": "global"}, "summary": {"processes": 1 + i}}
         make_run(tmp_path, f"{name}-0000000{i}", 0, rows([30.0]), experts={"rank": 4 + i}, **more)
     assert len(table_of(tmp_path, rows=("experts.rank",)).rows.names) == 2
+
+
+def in_time(folder: Path, count: int, steps: int, processor: str = "A Processor") -> None:
+    """Write a run that trained for 20 minutes and made so many updates in them."""
+    given = {"train": {"steps": None, "budget": "20min"}, "experts": {"rank": count}, "status": {"steps": steps}}
+    make_run(folder, f"a-{count:08x}", 0, rows([30.0], step=steps), environment={"processor": processor}, **given)
+
+
+def test_a_table_of_equal_times_says_so_and_shows_the_updates(tmp_path: Path) -> None:
+    in_time(tmp_path, 4, 2400)
+    in_time(tmp_path, 8, 1250)
+    study = table_of(tmp_path, rows=("experts.rank",))
+    made = study.numbers[study.numbers["metric"] == "steps"]
+    assert made["mean"].tolist() == [2400, 1250]
+    first, *_ = layout.blocks(study)
+    assert first.header[-1] == "updates" and [line[-1].text for line in first.rows] == ["2400", "1250"]
+    text = "Trained for 20min each, without validation and waiting for images; updates: how many that gave."
+    assert text in " ".join(layout.notes(study))
+
+    make_run(tmp_path, "a-00000001", 0, rows([30.0]), experts={"rank": 1})
+    with pytest.raises(UserError, match="train.budget: fixed updates in .*, 20min in .*; budgets differ; if that is"):
+        table_of(tmp_path, rows=("experts.rank",))
+    marked = table_of(tmp_path, rows=("train.budget", "experts.rank"))
+    assert marked.rows.names == [("20min", "4"), ("20min", "8"), ("none", "1")]
+    assert "With a train.budget, trained for that time, without" in " ".join(layout.notes(marked))
+
+
+def test_times_on_different_hardware_are_no_equal_budgets(tmp_path: Path) -> None:
+    in_time(tmp_path, 4, 2400)
+    in_time(tmp_path, 8, 9900, "Another Processor")
+    with pytest.raises(UserError, match="^hardware: A Processor in .*, Another Processor in .*; hardware decides"):
+        table_of(tmp_path, rows=("experts.rank",))
+    assert len(table_of(tmp_path, rows=("hardware", "experts.rank")).rows.names) == 2
 
 
 def test_pictures_may_differ_between_mixes(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from daair.metrics import METRICS
-from daair.report.comparable import check_mixtures
+from daair.report.comparable import TIME, check_mixtures
 from daair.report.statistics import Comparison, compare, holm
 
 AVERAGE = "average"
@@ -33,6 +33,7 @@ COSTS = {
     "parameters": Cost("params, M", 2, 1e6),
     "macs": Cost("MACs, G", 2, 1e9),
     "images_per_second": Cost("images/s", 1, 1),
+    "steps": Cost("updates", 0, 1),
 }
 """Costs of a row, by their column of the frame."""
 
@@ -188,11 +189,18 @@ def add_comparisons(
 
 
 def costs(runs: pd.DataFrame, rows: Axis, expected: int) -> pd.DataFrame:
-    """Return known parameters, MACs and speed of each row; speed only if all runs used the same hardware."""
+    """Return known parameters, MACs and speed of each row, and its updates where runs trained for a time.
+
+    Speed is shown only if all runs used the same hardware.
+    """
     measured = runs[runs["state"] == "done"]
+    shown = {
+        "images_per_second": measured["hardware"].nunique() <= 1,
+        "steps": TIME in measured and measured[TIME].notna().any(),
+    }
     tables = []
     for cost in COSTS:
-        if measured[cost].notna().any() and (cost != "images_per_second" or measured["hardware"].nunique() <= 1):
+        if measured[cost].notna().any() and shown.get(cost, True):
             found = measured[cost].groupby(rows.positions(measured)).agg(mean="mean", sd="std", seeds="count")
             found = found.reindex(pd.RangeIndex(len(rows.names), name="row")).reset_index()
             found["seeds"] = found["seeds"].fillna(0).astype(int)

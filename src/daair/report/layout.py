@@ -7,7 +7,7 @@ import pandas as pd
 
 from daair.metrics import METRICS
 from daair.report.aggregate import AVERAGE, AVERAGE_COLUMN, COSTS, COSTS_COLUMN
-from daair.report.comparable import BUDGET
+from daair.report.comparable import BUDGET, TIME
 from daair.report.published import PublishedRow
 from daair.report.table import StudyTable
 from daair.report.writers import Block, Cell
@@ -167,12 +167,16 @@ def _about_tests(table: StudyTable) -> Iterator[str]:
 
 
 def _budget(runs: pd.DataFrame) -> str:
-    """Return the updates and crops that all runs have in common; empty if their updates differ."""
-    steps, batch, accumulation, patch = (runs[key].dropna().unique() if key in runs else () for key in BUDGET)
+    """Return the time, or the updates and crops, that all runs have in common; empty if they differ in it."""
+    times = runs[TIME].astype("string").fillna("").unique() if TIME in runs else [""]
+    if len(times) > 1 or times[0]:
+        time = f"Trained for {times[0]} each" if len(times) == 1 else f"With a {TIME}, trained for that time"
+        return f"{time}, without validation and waiting for images; updates: how many that gave."
+    steps, batch, accumulation, patch, phases = (runs[key].dropna().unique() if key in runs else () for key in BUDGET)
     if len(steps) != 1:
         return ""
     text = f"{steps[0]:,.0f} updates"
-    if len(batch) == 1 and len(accumulation) == 1:
+    if len(batch) == 1 and len(accumulation) == 1 and set(phases) <= {"[]"}:
         text += f" of {batch[0] * accumulation[0]:.0f} crops"
         text += f" of {patch[0]:.0f} pixels" if len(patch) == 1 else ""
     return text + "."
