@@ -56,7 +56,7 @@ def complaint(composer: Composer, *overrides: str) -> str:
         ("model=smal", "model=smal: unknown; did you mean model=daair_small? (options: adair, adair_tiny, airnet, "),
         ("experts=nope", "experts=nope: unknown (options: constant, pyramid, spread)"),
         ("hydra/launcher=bsic", "hydra/launcher=bsic: unknown; did you mean hydra/launcher=basic? (options: "),
-        ("train=3", "train=3: unknown (options: default)"),
+        ("train=3", "train=3: unknown (options: default, progressive)"),
         ("control=null", "control=null: unknown (options: "),
         # types
         ("train.steps=1.5", "train.steps: must be an integer, got 1.5"),
