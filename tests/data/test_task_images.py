@@ -1,16 +1,19 @@
 """What a task is trained on: pairs where they are, else clean photographs; told, and the same crop for both."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from daair.data import images
+from daair.data.catalogue import find_dataset
 from daair.data.degradations import haze, rain
 from daair.data.mix import Mix
 from daair.data.pairs import PairedFolders
 from daair.data.sources import CleanSet, DeadLeaves, Folder
+from daair.data.task_images import TaskImages, hold_out
 from daair.data.tasks import MixTask
 from daair.errors import UserError
 
@@ -65,17 +68,21 @@ def test_auto_takes_pairs_where_they_are(papers):
     summary = mix.summary()
     rain_, haze_ = summary["degradations"]["rain"], summary["degradations"]["haze"]
     assert rain_["source"] == "paired" and rain_["origin"] == "rain100l/train (promptir layout)"
-    assert (rain_["images"], haze_["source"], haze_["images"]) == (6, "synthetic", 3)
-    assert summary["balance"] == "equal" and rain_["samples"] == haze_["samples"] == (6 * 5 + 3 * 4) // 2
+    assert (rain_["images"], haze_["source"], haze_["images"]) == (5, "synthetic", 3)
+    assert summary["validation"]["rain"] == {"source": "paired", "origin": rain_["origin"], "images": 1}
+    assert summary["validation"]["haze"]["source"] == "synthetic"
+    assert summary["balance"] == "equal" and rain_["samples"] + haze_["samples"] == 5 * 5 + 3 * 4
     assert len(mix.clean_files()) == 9
 
 
 def test_repeats_of_the_papers_hold_where_all_is_paired(papers):
     mix = make(papers, tasks={"rain": replace(RAIN, repeats=120), "haze": MixTask(haze)}, synthetic_repeats=3)
     assert mix.balance_used() == "repeats"
-    assert mix.samples() == {"rain": 6 * 120, "haze": 3 * 3}
-    assert make(papers, balance="repeats").samples() == {"rain": 30, "haze": 12}
-    halved = make(papers, balance="repeats", tasks={"rain": replace(RAIN, weight=0.5), "haze": HAZE}).samples()
+    assert mix.samples() == {"rain": 5 * 120, "haze": 3 * 3}
+    assert make(papers, balance="repeats", holdout=0).samples() == {"rain": 30, "haze": 12}
+    halved = make(
+        papers, balance="repeats", holdout=0, tasks={"rain": replace(RAIN, weight=0.5), "haze": HAZE}
+    ).samples()
     assert halved["rain"] / halved["haze"] == pytest.approx(15 / 12, rel=0.1)
 
 
@@ -150,6 +157,35 @@ def test_what_does_not_go_together(papers, changes, text):
     assert text in str(caught.value)
 
 
+def test_pairs_are_validated_on_pairs_that_are_not_trained_on(papers):
+    mix = make(papers, tasks={"rain": RAIN, "haze": HAZE}, holdout=0.4)
+    mix.prepare()
+    trained, held = (set(images["rain"].names) for images in mix._ready)
+    assert len(trained) == 4 and len(held) == 2 and not trained & held
+    samples = [mix.val_dataset()[k] for k in range(len(mix.val_dataset()))]
+    rainy = [sample for sample in samples if sample["label"] == 0]
+    assert {sample["name"] for sample in rainy} == {f"rain/{name}-0" for name in held}
+    for sample in rainy:
+        assert np.allclose(sample["input"] * 255, sample["target"] * 255 + 50, atol=1e-3), "not an imitation"
+    everything = make(papers, holdout=0)
+    assert everything.summary()["degradations"]["rain"]["images"] == 6
+    assert set(everything.summary()["validation"]) == {"haze"}
+    with pytest.raises(UserError, match="^holdout: 0 leaves nothing to validate on"):
+        make(papers, tasks={"rain": RAIN}, holdout=0).prepare()
+
+
+def test_a_scene_is_not_split():
+    """Frames of one GoPro sequence, and crops of one frame, are nearly the same picture."""
+    names = [f"GOPR03{s}_07_00-{frame:06}-{crop}.png" for s in range(72, 82) for frame in (47, 48) for crop in (1, 2)]
+    files = [Path("sharp") / name for name in names]
+    pairs = TaskImages(names, [(file, file) for file in files], "gopro")
+    train, val = (
+        {name[:14] for name in part.names} for part in hold_out(pairs, 0.3, find_dataset("gopro/train").scene)
+    )
+    assert len(train) == 7 and len(val) == 3 and not train & val
+    assert len(hold_out(pairs, 0.3)[1]) == 12, "each clean image by itself"
+
+
 def folders(root, /, pairs=None, **changes):
     settings = {
         "tasks": {"mine": MixTask(pairs=pairs or PairedFolders("a", "b", rule="rain"))},
@@ -176,7 +212,7 @@ def test_folders_that_are_not_there(tmp_path):
     write_pairs(tmp_path, 1, "a", "b")
     with pytest.raises(UserError, match=r"^tasks.mine.pairs.input: .*/c: no such folder"):
         folders(tmp_path, pairs=PairedFolders("c", "b")).images  # noqa: B018
-    with pytest.raises(UserError, match="^tasks.mine.pairs: .* is the only clean image; two are needed"):
+    with pytest.raises(UserError, match="^tasks.mine.pairs: .* shows the only scene; two are needed"):
         folders(tmp_path).prepare()
     (tmp_path / "e").mkdir()
     with pytest.raises(UserError, match="e: holds no images; put files of these kinds there"):

@@ -57,6 +57,7 @@ class Dataset:
         input_psnr: Published mean PSNR of the inputs in dB, by metric protocol.
         variants: Descriptions of other published versions, by their number of images.
         margin: Number of pixels by which the published targets exceed the inputs on each side.
+        scene: Regular expression whose first group is the scene in the name of a target; None: each shows its own.
         reference: The source of the data set and of its numbers.
     """
 
@@ -67,6 +68,7 @@ class Dataset:
     input_psnr: dict[str, float] = field(default_factory=dict)
     variants: dict[int, str] = field(default_factory=dict)
     margin: int = 0
+    scene: str | None = None
     reference: str = ""
 
     @property
@@ -83,6 +85,7 @@ def _pairs(layout: str, folder: str, input: str = "input", target: str = "target
     return Place(layout, (f"{folder}/{target}",), (f"{folder}/{input}",), **more)
 
 
+_GOPRO_SCENE = r"(GOPR\d+_\d+_\d+)"  # GOPR0372_07_00-000047.png is a frame of the sequence GOPR0372_07_00
 _BSD_NAME = r"a?[1-9]\d{3,5}\.\w+"  # BSDS500's numbers; PromptIR's list of training images has an "a" before them
 _WED_NAME = r"0\d{4}\.\w+"  # 00001.bmp to 04744.bmp, as in PromptIR's list
 
@@ -245,6 +248,7 @@ def _paired_sets() -> Iterator[Dataset]:
         ),
         count=2103,
         label="blur",
+        scene=_GOPRO_SCENE,
         reference="Nah et al., CVPR 2017",
     )
     yield Dataset(
@@ -252,6 +256,7 @@ def _paired_sets() -> Iterator[Dataset]:
         (_pairs("moceir", "deblurring/GoPro/crop/train", "input_crops", "target_crops"),),
         count=16824,
         label="blur",
+        scene=_GOPRO_SCENE,
         reference="Nah et al., CVPR 2017; each frame in 4 x 2 crops of 512 pixels, by Restormer's script",
     )
     yield Dataset(

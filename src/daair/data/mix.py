@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Lt, MinLen, MultipleOf
+from annotated_types import Ge, Lt, MinLen, MultipleOf
 
 from daair.data.catalogue import OTHER_FORMS
 from daair.data.datasets import half_a_pair, locate_dataset
@@ -43,7 +43,8 @@ class Mix:
         augment: Whether to flip and rotate crops by multiples of 90 degrees at random.
         val_patch: Height and width of validation crops in pixels.
         val_crops: Number of validation crops of each task.
-        holdout: Fraction of the clean images of a task that is held out for validation if the task has no `degrade`.
+        holdout: Fraction of the scenes of a task's pairs that is held out to validate it. With 0 all are trained on,
+            and such a task is not validated.
         root: Folder with the data, for sources, pairs and benchmarks that read files.
         cache: Folder for decoded images, shared by all runs; None keeps them in memory.
         cache_gb: Gigabytes of decoded images to keep; further images are decoded at each use.
@@ -66,7 +67,7 @@ class Mix:
         augment: bool = True,
         val_patch: Annotated[int, Ge(16), MultipleOf(8)] = 128,
         val_crops: Annotated[int, Ge(1)] = 16,
-        holdout: Annotated[float, Gt(0), Lt(1)] = 0.05,
+        holdout: Annotated[float, Ge(0), Lt(1)] = 0.05,
         root: str | None = None,
         cache: str | None = None,
         cache_gb: Annotated[float, Ge(0)] = 16.0,
@@ -85,6 +86,7 @@ class Mix:
             raise UserError(f"root: needed by mix={name}; the folder with train/clean and val/clean")
         self.decoded = Decoded(cache, cache_gb * 1e9)
         self.screen = Screen(self.decoded, skip=on_bad_file == "skip")
+        self._scenes: dict[str, str | None] = {}  # how the names of paired clean images tell their scenes
         self._notes: dict[str, str] = {}  # by label: the reason why existing pairs are not used
         self._ready: tuple[dict[str, TaskImages], dict[str, TaskImages]] | None = None
 
@@ -127,16 +129,20 @@ class Mix:
             return
         train, val = dict(self.images), {}
         side = largest or ("patch", self.patch)
-        held_out = _clean_images(self.val, self.root)
+        synthetic = any(images.source == "synthetic" for images in self.images.values())
+        held_out = _clean_images(self.val, self.root) if synthetic else None
         for label, images in self.images.items():
-            degrade = self.tasks[label].degrade
-            if degrade is None:
+            if images.source == "synthetic":
+                val[label] = replace(held_out, degrade=images.degrade)
+            elif self.holdout:
                 try:
-                    train[label], val[label] = hold_out(images, self.holdout)
+                    train[label], val[label] = hold_out(images, self.holdout, self._scenes[label])
                 except UserError as error:
                     raise UserError(f"tasks.{label}.pairs: {error}") from None
-            else:
-                val[label] = replace(held_out, degrade=degrade)
+        if not val:
+            raise UserError(
+                "holdout: 0 leaves nothing to validate on, as all tasks are trained on pairs; give holdout=0.05"
+            )
         self.screen.decode([*train.values(), *val.values()], progress)
         train = {label: self.screen.usable(images, *side) for label, images in train.items()}
         val = {label: self.screen.usable(images, "val_patch", self.val_patch) for label, images in val.items()}
@@ -153,7 +159,7 @@ class Mix:
         return TrainDataset(images, counts, self.decoded, patch or self.patch, self.augment, seed, views)
 
     def val_dataset(self) -> ValDataset:
-        """Return the validation crops: `val_crops` of each active task, which are the same for all seeds."""
+        """Return the validation crops: `val_crops` of each active task with held-out images, the same for all seeds."""
         self.prepare()
         images = [(self.labels.index(label), label, images) for label, images in self._ready[1].items()]
         return ValDataset(images, self.decoded, self.val_patch, self.val_crops)
@@ -246,6 +252,7 @@ class Mix:
             self.screen.refuse_lone(pairing.lone_inputs, lambda: half_a_pair(found, pairing))
         if not pairing.pairs:
             raise UserError(f"tasks.{label}.pairs: {found.inputs[0]} and {found.targets[0]} have no pair in common")
+        self._scenes[label] = found.dataset.scene
         names, files = [pair.name for pair in pairing.pairs], [(pair.target, pair.input) for pair in pairing.pairs]
         return TaskImages(names, files, f"{found.dataset.name} ({found.place.layout} layout)")
 

@@ -99,16 +99,18 @@ class ValDataset(Dataset):
             raise IndexError(f"validation sample {key} of {len(self)}")
         number, index = divmod(int(key), self.crops)
         position, label, images = self.images[number]
-        name = images.names[index % len(images)]
+        count = len(images)
+        which = index * count // self.crops if count > self.crops else index % count  # neighbours may share a scene
+        name = images.names[which]
         window = partial(crop, size=self.patch, rng=keyed_rng("val-crop", name, index))
         rng = keyed_rng("val", label, name, index)
-        degraded, clean = images.draw(index % len(images), self.decoded, window, rng)
+        degraded, clean = images.draw(which, self.decoded, window, rng)
         return {
             "input": to_tensor(degraded),
             "target": to_tensor(clean),
             "label": position,
             "key": int(key),
-            "name": f"{label}/{name}-{index // len(images)}",
+            "name": f"{label}/{name}-{index // count}",
         }
 
 

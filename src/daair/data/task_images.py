@@ -1,8 +1,10 @@
 """The images of one task: pairs of files, or clean images that are degraded on the fly."""
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -56,25 +58,30 @@ class TaskImages:
         return (stored[0] if self.degrade is None else degraded(clean, self.degrade, rng)), clean
 
 
-def hold_out(images: TaskImages, part: float) -> tuple[TaskImages, TaskImages]:
-    """Split pairs into training and validation pairs; all pairs of a clean image get into the same part.
+def hold_out(images: TaskImages, part: float, scene: str | None = None) -> tuple[TaskImages, TaskImages]:
+    """Split pairs into training and validation pairs; all pairs of a scene get into the same part.
 
     The split depends on the names of the clean images alone.
 
     Args:
         images: Pairs of files.
-        part: Fraction of the clean images to hold out, in (0, 1). At least one is held out, and at least one remains.
+        part: Fraction of the scenes to hold out, in (0, 1). At least one is held out, and at least one remains.
+        scene: Regular expression whose first group is the scene in the name of a clean image; None, and where it does
+            not match: each clean image shows a scene of its own.
 
     Raises:
-        UserError: There are fewer than two clean images.
+        UserError: There are fewer than two scenes.
     """
     targets = [target for target, _ in images.pictures]
-    different = list(dict.fromkeys(targets))
+    found = [scene and re.match(scene, target.name) for target in targets]
+    scenes = [match[1] if match else target for match, target in zip(found, targets, strict=True)]
+    different = list(dict.fromkeys(scenes))
     if len(different) < 2:
-        raise UserError(f"{targets[0]} is the only clean image; two are needed, one of them to validate on")
+        raise UserError(f"{targets[0]} shows the only scene; two are needed, one of them to validate on")
     count = min(max(1, round(part * len(different))), len(different) - 1)
-    ranked = sorted(different, key=lambda file: hashlib.blake2b(file.name.encode(), digest_size=8).digest())
+    # By the file's name and not its folder, so that data sets with the same clean images hold out the same ones.
+    ranked = sorted(different, key=lambda one: hashlib.blake2b(Path(one).name.encode(), digest_size=8).digest())
     held_out = set(ranked[:count])
-    train = [i for i, target in enumerate(targets) if target not in held_out]
-    val = [i for i, target in enumerate(targets) if target in held_out]
+    train = [i for i, one in enumerate(scenes) if one not in held_out]
+    val = [i for i, one in enumerate(scenes) if one in held_out]
     return images.keep(train), images.keep(val)

@@ -41,7 +41,9 @@ def data_lines(mix: Mix) -> Iterator[str]:
         what = f"{data['images']} pairs of" if data["source"] == "paired" else f"{data['images']} clean images of"
         share = f"{data['samples']} samples an epoch ({data['samples'] / epoch:.1%})"
         note = f" ({with_full_keys(data['note'], 'mix', ('min_pairs', 'tasks'))})" if data["note"] else ""
-        yield f"data: {label}: {data['source']}, {what} {data['origin']}{note}; {share}"
+        held = summary["validation"].get(label)
+        kept = "" if data["source"] == "synthetic" else f", {held['images']} held out" if held else ", not validated"
+        yield f"data: {label}: {data['source']}, {what} {data['origin']}{note}{kept}; {share}"
     skipped = summary["skipped"]
     for one in skipped[:SHOWN]:
         yield f"warning: left out {one['file']}: {one['why']}"
