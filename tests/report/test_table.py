@@ -251,6 +251,7 @@ def test_processes_may_differ_where_they_balance_together(tmp_path: Path) -> Non
 def in_time(folder: Path, count: int, steps: int, processor: str = "A Processor") -> None:
     """Write a run that trained for 20 minutes and made so many updates in them."""
     given = {"train": {"steps": None, "budget": "20min"}, "experts": {"rank": count}, "status": {"steps": steps}}
+    given["summary"] = {"update_seconds": 1150 + 10 * count}
     make_run(folder, f"a-{count:08x}", 0, rows([30.0], step=steps), environment={"processor": processor}, **given)
 
 
@@ -262,7 +263,8 @@ def test_a_table_of_equal_times_says_so_and_shows_the_updates(tmp_path: Path) ->
     assert made["mean"].tolist() == [2400, 1250]
     first, *_ = layout.blocks(study)
     assert first.header[-1] == "updates" and [line[-1].text for line in first.rows] == ["2400", "1250"]
-    text = "Trained for 20min each, without validation and waiting for images; updates: how many that gave."
+    text = "Trained for 20min each, without validation and waiting for images; updates: how many that gave "
+    text += "(they took 19.8 to 20.5 min)."
     assert text in " ".join(layout.notes(study))
 
     make_run(tmp_path, "a-00000001", 0, rows([30.0]), experts={"rank": 1})

@@ -18,6 +18,7 @@ empty, so that missing runs can be counted. Columns, in this order:
 | parameters, macs | size of the network; multiply-accumulates for one 224 x 224 image |
 | images_per_second | training crops per second in the training loop, including validations and checkpoints |
 | seconds | time in the training loop, all attempts together |
+| update_seconds | time in its updates alone, without waiting for images; what `train.budget` counts |
 | training_data | digest of the training images |
 | processes | how many shared each batch, in the latest attempt |
 | benchmark, protocol, image, ... | as in results.csv, see `daair.engine.evaluate`; `step` = updates when measured |
@@ -44,7 +45,7 @@ from daair.report.config_columns import Piece, column, config_columns, read_conf
 from daair.runs import results, store
 from daair.runs.record import Place, Record, Status
 
-SUMMARY = ("parameters", "macs", "images_per_second", "seconds", "training_data", "processes")
+SUMMARY = ("parameters", "macs", "images_per_second", "seconds", "update_seconds", "training_data", "processes")
 FACTS = (
     "run", "study", "variant", "label", "id", "seed", "state", "attempt", "steps", "started", "finished", "commit",
     "hardware", "torch", *SUMMARY,

@@ -171,7 +171,9 @@ def _budget(runs: pd.DataFrame) -> str:
     times = runs[TIME].astype("string").fillna("").unique() if TIME in runs else [""]
     if len(times) > 1 or times[0]:
         time = f"Trained for {times[0]} each" if len(times) == 1 else f"With a {TIME}, trained for that time"
-        return f"{time}, without validation and waiting for images; updates: how many that gave."
+        text = f"{time}, without validation and waiting for images; updates: how many that gave"
+        minutes = runs.loc[runs[TIME].notna(), "update_seconds"].dropna().astype(float) / 60
+        return text + (f" (they took {minutes.min():.1f} to {minutes.max():.1f} min)." if len(minutes) else ".")
     steps, batch, accumulation, patch, phases = (runs[key].dropna().unique() if key in runs else () for key in BUDGET)
     if len(steps) != 1:
         return ""

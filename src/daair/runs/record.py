@@ -290,8 +290,9 @@ class Record:
         """Store numbers about the whole run, replacing earlier ones of the same names.
 
         Collation reads `parameters`; `macs`, the multiply-accumulate operations for a 224 x 224 image; `seconds` and
-        `images_per_second` of the training loop, including validations and checkpoints; `training_data`, a digest; and
-        `processes`, how many trained it last.
+        `images_per_second` of the training loop, including validations and checkpoints; `update_seconds`, of the
+        updates alone; `training_data`, a digest; and `processes`, how many trained it last. `budget` tells what a run
+        with `train.budget` has measured.
         """
         self._write(Record.summary_file, json.dumps(_jsonable({**self.summary(), **values}), indent=2) + "\n")
 
