@@ -197,6 +197,6 @@ def test_weights_alone_are_those_of_the_network_that_the_command_names(tmp_path:
     task = ["task=evaluate", f"checkpoint={tmp_path / 'net.pth'}", "benchmarks=[demo_noise25]", "device=cpu"]
     named = ["model=nafnet", "model.channels=4", *(f"model.{key}={value}" for key, value in BLOCKS.items())]
     code, output = run([*task, *named, f"paths.runs={tmp_path}"])
-    assert code == 0 and "demo_noise25" in output and "params_ema, the averaged weights, are taken" in output, output
+    assert code == 0 and "demo_noise25" in output and "uses params_ema, the averaged weights" in output, output
     code, output = run([*task, f"paths.runs={tmp_path}"])
     assert code == 1 and "name their network: model=promptir" in output.splitlines()[-1]
