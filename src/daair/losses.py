@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 Weight = Annotated[float, Ge(0)]
 
-TERMS: Mapping[str, float] = MappingProxyType({"router": 0.01, "contrast": 0.1})
+TERMS: Mapping[str, float] = MappingProxyType({"router": 0.01, "contrast": 0.1, "label": 1.0})
 """Default weights of terms that networks add to the image loss: L_aux of routers [S], AirNet's contrastive loss."""
 
 

@@ -1,6 +1,7 @@
 """`task=profile`: the figures mean what they say."""
 
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -11,7 +12,7 @@ from torch import nn
 
 from daair import checkpoint
 from daair.cli import conf_dir
-from daair.config.jobs import Composer
+from daair.config.jobs import Composer, Job
 from daair.config.validate import validate
 from daair.engine.costs import costs
 from daair.errors import UserError
@@ -158,7 +159,7 @@ def test_the_task_prints_and_writes_a_table(tmp_path, monkeypatch, capsys):
             raise UserError("model.heads: do not fit")
         return convolution()
 
-    monkeypatch.setattr(task, "model_config", lambda cfg, name, composer: name)
+    monkeypatch.setattr(task, "model_config", lambda job, name: name)
     monkeypatch.setattr(checkpoint, "build", build)
     assert profile(config(tmp_path, ("one", "odd", "two"))) == 1
     said = capsys.readouterr().out
@@ -180,7 +181,7 @@ def test_the_task_prints_and_writes_a_table(tmp_path, monkeypatch, capsys):
 
 
 def test_a_failing_forward_pass_is_reported_in_the_table_and_the_status(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(task, "model_config", lambda cfg, name, composer: name)
+    monkeypatch.setattr(task, "model_config", lambda job, name: name)
     monkeypatch.setattr(checkpoint, "build", lambda name: Broken() if name == "bad" else convolution())
     assert profile(config(tmp_path, ("good", "bad"))) == 1
     assert "does not run" in capsys.readouterr().out
@@ -189,19 +190,17 @@ def test_a_failing_forward_pass_is_reported_in_the_table_and_the_status(tmp_path
 def test_options_of_the_group_are_built_with_the_experts_of_the_config():
     from hydra.core.global_hydra import GlobalHydra
 
-    from daair.cli import conf_dir
-    from daair.config.jobs import Composer
-    from daair.config.validate import validate
-
     composer = Composer(conf_dir())
-    composed = composer.compose(["model=daair_tiny", "experts.count=3", "model.channels=24"])
-    cfg = validate(composed)
-    assert task.model_config(cfg, "daair_tiny", composer)["channels"] == 24
-    small = task.model_config(cfg, "daair_small", composer)
+    overrides = ("model=daair_tiny", "experts.count=3", "model.channels=24")
+    given = Job(validate(composer.compose(overrides)), overrides, "", Path(), "", composer=composer)
+    assert task.model_config(given, "daair_tiny")["channels"] == 24
+    small = task.model_config(given, "daair_small")
     assert small["experts"]["count"] == 3 and small["channels"] != 24
     assert isinstance(checkpoint.build(small), nn.Module) and not GlobalHydra().is_initialized()
+    other = task.model_config(given, "daair_naf_tiny")  # its experts are of another class
+    assert other["experts"]["count"] == 3 and isinstance(checkpoint.build(other), nn.Module)
     with pytest.raises(UserError):
-        task.model_config(cfg, "daair_tny", composer)
+        task.model_config(given, "daair_tny")
 
 
 @pytest.mark.parametrize("overrides", [[], ["router=oracle"], ["router=soft"], ["control=none", "experts.count=0"]])

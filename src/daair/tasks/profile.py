@@ -14,6 +14,7 @@ columns are measured as follows:
   and optimizer, in float32, on random crops of that size; the memory includes gradients and the optimizer's state.
 """
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -35,8 +36,8 @@ from daair.models.training import apply
 from daair.runs.environment import commit_name, git_state, processor
 
 if TYPE_CHECKING:
-    from daair.config.jobs import Composer, Job
-    from daair.config.schema import Config, Profile
+    from daair.config.jobs import Job
+    from daair.config.schema import Profile
 
 COLUMNS = ("model", "parameters_m", "gmacs", "latency_ms", "latency_q1_ms", "latency_q3_ms", "memory_mib")
 """Columns of `measure`; further columns in the CSV describe the machine and the settings."""
@@ -59,7 +60,7 @@ def profile(job: "Job") -> int:
     models, failures = {}, []
     for name in dict.fromkeys(cfg.profile.models):
         try:
-            models[name] = checkpoint.build(model_config(cfg, name, job.composer))
+            models[name] = checkpoint.build(model_config(job, name))
         except Exception as error:  # a foreign model may fail in any way; the others are still measured
             failures.append(f"{name}: {str(error).strip() or type(error).__name__}")
     for failure in failures:
@@ -86,19 +87,17 @@ def profile(job: "Job") -> int:
     return 1 if failures or len(broken) else 0
 
 
-def model_config(cfg: "Config", name: str, composer: "Composer") -> dict[str, Any]:
-    """Return the `model` config of the option `name`, with those parts of `cfg` that it has, such as the router.
+def model_config(job: "Job", name: str) -> dict[str, Any]:
+    """Return the `model` config of the option `name`, with what the user set of its parts, such as `experts.count=3`.
 
-    If `cfg` itself was composed with this option, the keys that the user set are kept, such as `model.channels=48`.
+    The option that the job itself was composed with keeps the keys that the user set, such as `model.channels=48`.
     """
-    if cfg.choices.get("model") == name:
-        return cfg.model
+    if job.config.choices.get("model") == name:
+        return job.config.model
     from omegaconf import OmegaConf
 
-    composed = composer.compose([f"model={name}"])
-    for part, node in cfg.parts.items():
-        if part in composed:
-            OmegaConf.update(composed, part, node, merge=False, force_add=True)
+    parts = [o for o in job.overrides if re.split(r"[.=@]", o.lstrip("+~"))[0] in job.config.parts]
+    composed = job.composer.compose([f"model={name}", *parts])
     return OmegaConf.to_container(composed.model, resolve=True, throw_on_missing=True)
 
 

@@ -1,0 +1,255 @@
+"""DaAIR on the body of NAFNet: experts that are merged into the convolutions before an image is seen.
+
+Our own variant, not a published network. From DaAIR (arXiv 2405.15475) it has the agnostic weights that all images
+share, low-rank experts that specialise, and a router that gives each image one expert; the body is that of NAFNet (Chen
+et al., ECCV 2022), whose 1x1 convolutions are the agnostic expert. Expert n changes the weight W of a convolution by a
+product of two small matrices, as low-rank adaptation does (Hu et al., ICLR 2022):
+
+    W_n = W + U_n V_n   (fusion: sum)        W_n = W * (1 + U_n V_n), element-wise   (fusion: product)
+
+One decision holds for the whole network, so the weights of an image's expert are made once and cost no pass over its
+pixels: the rank, the number of experts and their parameters do not change what a pixel costs.
+
+Shape legend: B images, C channels of level 0, N experts, R rank, H x W pixels of the image, h x w of a level. Level l
+has C * 2^l channels at 1 / 2^l of the resolution. Feature maps are channels last, (B, h, w, C).
+
+    x -> 3x3 -> encoder 0 -> 1 -> ... -> middle -> ... -> decoder 1 -> 0 -> 3x3 -> + x
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge, MinLen
+from torch import Tensor, nn
+
+from daair.models.image_router import ImageRouter
+from daair.models.layers import pad_to_multiple
+from daair.models.router import Routing
+from daair.models.training import Learned, Stage
+
+Positive = Annotated[int, Ge(1)]
+Count = Annotated[int, Ge(0)]
+Fusion = Literal["sum", "product"]
+
+
+@dataclass(frozen=True)
+class MergedExperts:
+    """How many experts there are, of which rank, and how they change the weights (config group `experts`).
+
+    Args:
+        count: N; 0 leaves the body alone.
+        rank: R at the first level; above the channels of a level it is cut to them.
+        layout: `constant`: `rank` everywhere; `pyramid`: it doubles with each level, as the channels do.
+        fusion: whether an expert is added to the agnostic weight, or multiplies it.
+    """
+
+    count: Count = 5
+    rank: Positive = 4
+    layout: Literal["constant", "pyramid"] = "pyramid"
+    fusion: Fusion = "sum"
+
+    def rank_at(self, level: int) -> int:
+        """Return R at `level`; 0 is full resolution."""
+        return self.rank if self.layout == "constant" else self.rank * 2**level
+
+
+class MergedLinear(nn.Module):
+    """A 1x1 convolution with the agnostic weight and that of the image's expert, merged.
+
+    Args:
+        inputs: channels of the input, I.
+        outputs: channels of the output, O.
+        experts: number, rank and fusion of the experts.
+        level: of the features; decides the rank.
+    """
+
+    def __init__(self, inputs: int, outputs: int, experts: MergedExperts, level: int) -> None:
+        super().__init__()
+        self.agnostic = nn.Linear(inputs, outputs)
+        self.fusion, rank = experts.fusion, min(experts.rank_at(level), inputs, outputs)
+        self.down = self.up = None
+        if experts.count:  # `up` begins at zero, so that a new network is its body
+            self.up = nn.Parameter(torch.zeros(experts.count, outputs, rank))
+            self.down = nn.Parameter(torch.randn(experts.count, rank, inputs) / inputs**0.5)
+
+    def forward(self, x: Tensor, routing: Routing | None) -> Tensor:
+        """(B, h, w, I) -> (B, h, w, O)."""
+        if routing is None or self.up is None:
+            return self.agnostic(x)
+        B, h, w, _ = x.shape
+        merged = torch.baddbmm(self.agnostic.bias, x.reshape(B, h * w, -1), self.weight(routing).transpose(1, 2))
+        return merged.view(B, h, w, -1)
+
+    def weight(self, routing: Routing) -> Tensor:
+        """Return each image's weight, (B, O, I): the agnostic one and, by their gates, those of its experts."""
+        if routing.index is None:
+            change = torch.einsum("bn,nor,nri->boi", routing.gates, self.up, self.down)
+        else:
+            gate = routing.gates.gather(1, routing.index[:, None])[:, :, None]
+            change = (gate * self.up[routing.index]) @ self.down[routing.index]
+        agnostic = self.agnostic.weight
+        return agnostic + change if self.fusion == "sum" else torch.addcmul(agnostic, agnostic, change)
+
+
+class Block(nn.Module):
+    """NAFNet's block: x + beta * spatial part, then + gamma * channel part; both begin at zero.
+
+    Both parts expand to 2C channels, of which the simple gate leaves C. The four 1x1 convolutions have experts.
+    """
+
+    def __init__(self, channels: int, experts: MergedExperts, level: int) -> None:
+        super().__init__()
+
+        def point(outputs: int) -> MergedLinear:
+            return MergedLinear(channels, outputs, experts, level)
+
+        self.norm1, self.norm2 = nn.LayerNorm(channels, eps=1e-6), nn.LayerNorm(channels, eps=1e-6)
+        self.expand, self.spatial = point(2 * channels), point(channels)
+        self.widen, self.channel = point(2 * channels), point(channels)
+        self.depthwise = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
+        self.attention = nn.Linear(channels, channels)  # of channels, on their means
+        self.beta, self.gamma = nn.Parameter(torch.zeros(channels)), nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor, routing: Routing | None) -> Tensor:
+        """(B, h, w, C) -> (B, h, w, C)."""
+        y = gate(convolve(self.depthwise, self.expand(self.norm1(x), routing)))
+        y = y * self.attention(y.mean((1, 2), keepdim=True))
+        x = torch.addcmul(x, self.beta, self.spatial(y, routing))
+        return torch.addcmul(x, self.gamma, self.channel(gate(self.widen(self.norm2(x), routing)), routing))
+
+
+class DaAIRNAF(nn.Module):
+    """The whole network; every image size works (padded to a multiple of 2^levels, then cropped back).
+
+    Args:
+        channels: C.
+        encoder_blocks: blocks of each encoder level, full resolution first; their number is that of the levels.
+        middle_blocks: blocks at the lowest resolution.
+        decoder_blocks: blocks of each decoder level, full resolution first.
+        experts: number and ranks of the experts.
+        router: factory of the one router, called with `channels` and `count`; it sees the features of the first
+            convolution and the image. One with a `pretraining` stage, such as `image`, learns apart, before the rest.
+
+    Raises:
+        ValueError: unequal numbers of encoder and decoder levels; the text begins with the config key.
+    """
+
+    def __init__(
+        self,
+        channels: Positive = 32,
+        encoder_blocks: Annotated[tuple[Count, ...], MinLen(1)] = (1, 1, 1, 28),
+        middle_blocks: Count = 1,
+        decoder_blocks: Annotated[tuple[Count, ...], MinLen(1)] = (1, 1, 1, 1),
+        experts: MergedExperts = MergedExperts(),  # noqa: B008 - frozen
+        router: Callable[..., nn.Module] = ImageRouter,
+    ) -> None:
+        super().__init__()
+        if len(encoder_blocks) != len(decoder_blocks):
+            raise ValueError(
+                f"model.decoder_blocks: {len(decoder_blocks)} levels, but the encoder has {len(encoder_blocks)}"
+            )
+        widths = [channels * 2**level for level in range(len(encoder_blocks) + 1)]
+        self.multiple = 2 ** len(encoder_blocks)
+
+        def blocks(level: int, depth: int) -> nn.ModuleList:
+            return nn.ModuleList(Block(widths[level], experts, level) for _ in range(depth))
+
+        self.router = router(channels=channels, count=experts.count) if experts.count else None
+        self.embed = nn.Conv2d(3, channels, 3, padding=1)
+        self.encoder = nn.ModuleList(blocks(level, depth) for level, depth in enumerate(encoder_blocks))
+        self.down = nn.ModuleList(nn.Conv2d(width, 2 * width, 2, stride=2) for width in widths[:-1])
+        self.middle = blocks(len(encoder_blocks), middle_blocks)
+        self.up = nn.ModuleList(nn.Linear(width, 2 * width, bias=False) for width in widths[1:])
+        self.decoder = nn.ModuleList(blocks(level, depth) for level, depth in enumerate(decoder_blocks))
+        self.out = nn.Conv2d(channels, 3, 3, padding=1)
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """The loss terms beside that of the image: `label` or `router`, if there is a router."""
+        return () if self.router is None else ("label" if self._pretraining else "router",)
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether `forward` must be told the degradation labels."""
+        return getattr(self.router, "needs_labels", False)
+
+    @property
+    def _pretraining(self) -> Stage | None:
+        return getattr(self.router, "pretraining", None)
+
+    def stages(self) -> Sequence[Stage]:
+        """Return the stage of a router that learns apart, and that of everything else."""
+        first = self._pretraining
+        if first is None:
+            return [Stage()]
+        rest = tuple(f"{name}.*" for name, _ in self.named_children() if name != "router")
+        return [first, Stage("restoration", 1 - first.share, rest)]
+
+    def learn(self, batch: Mapping[str, Tensor], stage: Stage) -> Learned:
+        """Return the router's loss in its own stage; the restored images in the other."""
+        first = self._pretraining
+        if first is not None and stage.name == first.name:
+            return Learned(None, {"label": self.router.loss(batch["input"], batch["label"])})
+        return self.routed(batch["input"], batch["label"])
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Restore `x` (B, 3, H, W), values in [0, 1]; the result has its shape and dtype and is not clamped.
+
+        Args:
+            x: degraded images.
+            labels: (B,) int64 degradations; needed by `router=oracle` alone.
+        """
+        return self.routed(x, labels).image
+
+    def routed(self, x: Tensor, labels: Tensor | None = None) -> Learned:
+        """Restore as `forward` does; also return the gates (1, B, N) and, if it learns with the rest, L_aux."""
+        H, W = x.shape[-2:]
+        padded = pad_to_multiple(x, self.multiple).contiguous(memory_format=torch.channels_last)
+        feature = self.embed(padded)
+        routing = None if self.router is None else self.router(feature, x, labels)
+        feature, skips = feature.permute(0, 2, 3, 1), []
+        for blocks, down in zip(self.encoder, self.down, strict=True):
+            for block in blocks:
+                feature = block(feature, routing)
+            skips.append(feature)
+            feature = convolve(down, feature)
+        for block in self.middle:
+            feature = block(feature, routing)
+        for blocks, up, skip in reversed(list(zip(self.decoder, self.up, skips, strict=True))):
+            feature = double(up(feature)) + skip
+            for block in blocks:
+                feature = block(feature, routing)
+        image = x + self.out(feature.permute(0, 3, 1, 2))[..., :H, :W].to(x.dtype)
+        if routing is None:
+            return Learned(image)
+        terms = {} if self._pretraining else {"router": self._balanced(routing.aux[None])}
+        return Learned(image, terms, routing.gates[None])
+
+    def _balanced(self, aux: Tensor) -> Tensor:
+        """Return L_aux of the one learner, see `daair.models.router`."""
+        balance = getattr(self.router, "balance", None)
+        return aux.mean() if balance is None else balance(aux)
+
+    def after_update(self) -> None:
+        """Begin a new balance of the experts."""
+        if hasattr(balance := getattr(self.router, "balance", None), "after_update"):
+            balance.after_update()
+
+
+def gate(x: Tensor) -> Tensor:
+    """Multiply the first half of the channels by the second, (B, h, w, 2C) -> (B, h, w, C): the simple gate."""
+    first, second = x.chunk(2, dim=-1)
+    return first * second
+
+
+def convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """Apply a convolution to a feature map (B, h, w, C) with the channels last."""
+    return layer(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+def double(x: Tensor) -> Tensor:
+    """Rearrange (B, h, w, 4C) to (B, 2h, 2w, C): the pixel shuffle, for channels that are last."""
+    B, h, w, C = x.shape
+    return x.view(B, h, w, 2, 2, C // 4).transpose(2, 3).reshape(B, 2 * h, 2 * w, C // 4)

@@ -1,0 +1,115 @@
+"""A router that looks at the image itself and is taught the degradations' labels before the rest of the network.
+
+Our own design. The features behind a norm hide brightness and noise level; fixed statistics of the image show them:
+means and spreads of the channels, the dark channel (haze; He et al., CVPR 2009), and on two scales the energies of a
+Laplacian and of the gradients (noise, blur) and the skewness of vertical differences (rain). A few convolutions see what
+the statistics miss.
+
+Shape legend: B images, N degradations (one expert each), H x W pixels, F statistics.
+"""
+
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
+
+from daair.models.router import Routing
+from daair.models.training import Stage
+
+SCALES = 2
+STATISTICS = 8 + SCALES * 11
+
+
+class ImageRouter(nn.Module):
+    """Softmax over the degradations, decided by the votes of the image's tiles (option `image` of the group `router`).
+
+    In training the true label is the decision, and the router is not asked: its own mistakes would blur what the
+    experts learn. In use each tile gives log-probabilities; their mean, sharpened, is the image's decision. A crop may
+    be ambiguous where the image is not, and a whole image differs from the crops that were learnt from.
+
+    Args:
+        channels: not used; the router sees no features.
+        count: N.
+        width: channels of the first convolutions.
+        hidden: width of the layer before the logits.
+        tile: side of the tiles that vote, in pixels; best that of the training crops.
+        sharpness: factor on the mean log-probability before the softmax.
+        pretraining: the stage that trains the router alone.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        count: int,
+        width: Annotated[int, Ge(1)] = 16,
+        hidden: Annotated[int, Ge(1)] = 48,
+        tile: Annotated[int, Ge(8)] = 64,
+        sharpness: Annotated[float, Gt(0)] = 3.0,
+        pretraining: Stage = Stage("router", 0.1, ("router.*",), 5.0, 32),  # noqa: B008 - frozen
+    ) -> None:
+        super().__init__()
+        self.count, self.tile, self.sharpness, self.pretraining = count, tile, sharpness, pretraining
+        laplacian = torch.tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]]) / 6  # unit response to unit noise
+        self.register_buffer("laplacian", laplacian.expand(3, 1, 3, 3).clone(), persistent=False)
+        self.conv1 = nn.Conv2d(3, width, 5, stride=2, padding=2)
+        self.conv2 = nn.Conv2d(width, width, 3, stride=2, padding=1)
+        self.conv3 = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm1d(STATISTICS + 6 * width, momentum=0.05)  # statistics differ in scale by far
+        self.decide = nn.Sequential(nn.Linear(STATISTICS + 6 * width, hidden), nn.ReLU(), nn.Linear(hidden, count))
+
+    def forward(self, features: Tensor, image: Tensor, labels: Tensor | None = None) -> Routing:
+        """Route by the labels (B,) in training, else by `image` (B, 3, H, W), values in [0, 1]; see `Routing`."""
+        aux = image.new_zeros((), dtype=torch.float32)
+        if self.training and labels is not None:
+            return Routing(labels, F.one_hot(labels, self.count).float(), aux)
+        return Routing(None, self.vote(image), aux)
+
+    def loss(self, image: Tensor, labels: Tensor) -> Tensor:
+        """Return the cross-entropy of `labels` (B,) for whole crops `image` (B, 3, H, W)."""
+        return F.cross_entropy(self.logits(image), labels)
+
+    def vote(self, image: Tensor) -> Tensor:
+        """Return the gates (B, N) that the tiles of `image` (B, 3, H, W) agree on."""
+        height, width = (min(self.tile, side) for side in image.shape[-2:])
+        image = image[..., : image.shape[-2] // height * height, : image.shape[-1] // width * width]
+        tiles = image.unfold(2, height, height).unfold(3, width, width).permute(0, 2, 3, 1, 4, 5)
+        B, rows, columns = tiles.shape[:3]
+        votes = self.logits(tiles.reshape(-1, 3, height, width)).log_softmax(1)
+        return (self.sharpness * votes.view(B, rows * columns, -1).mean(1)).softmax(1)
+
+    def logits(self, image: Tensor) -> Tensor:
+        """Return the logits (B, N) of `image` (B, 3, H, W) as a whole, in float32 whatever the autocast precision."""
+        with torch.autocast(image.device.type, enabled=False):
+            image = image.float()
+            y = F.relu(self.conv2(F.relu(self.conv1(4 * (image - image.mean((2, 3), keepdim=True))))))
+            z = F.relu(self.conv3(y))
+            seen = [z.mean((2, 3)), z.amax((2, 3)), y.mean((2, 3)), y.std((2, 3))]
+            return self.decide(self.norm(torch.cat([self.statistics(image), *seen], dim=1)))
+
+    @torch.no_grad()
+    def statistics(self, image: Tensor) -> Tensor:
+        """Return the fixed statistics (B, F) of `image` (B, 3, H, W)."""
+        image = image.clamp(0, 1)
+        low, high = image.amin(1), image.amax(1)
+        found = [image.mean((2, 3)), image.std((2, 3)), _mean(low), _mean(high - low)]
+        for _ in range(SCALES):
+            edges = F.conv2d(image, self.laplacian, groups=3)
+            found += [_log(edges.abs().mean((2, 3)), 1), _log(edges.square().mean((2, 3)), 2)]
+            found += [_log(_mean(image.diff(dim=axis).abs().mean(1)), 1) for axis in (3, 2)]
+            vertical = image.mean(1).diff(dim=1)
+            found.append(_log(_mean(vertical.square()), 2))
+            found += [_log(_mean((sign * vertical).clamp_min(0) ** 3), 3) for sign in (1, -1)]
+            image = F.avg_pool2d(image, 2)
+        return torch.cat(found, dim=1)
+
+
+def _mean(x: Tensor) -> Tensor:
+    """(B, h, w) -> (B, 1)."""
+    return x.flatten(1).mean(1, keepdim=True)
+
+
+def _log(moment: Tensor, order: int) -> Tensor:
+    """Return the logarithm of a moment's root, as a size in units of the image range; at least that of 1e-4."""
+    return moment.clamp_min(10.0 ** (-4 * order)).log() / order
