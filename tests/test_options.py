@@ -1,5 +1,6 @@
 """Every option of every config group composes, is valid, builds, and takes one training step."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,11 @@ def config(group: str, option: str, root: Path) -> Config:
     if (group, option) == ("model", "custom"):
         kept += ["model._target_=torch.nn.Conv2d", "model.args={in_channels:3,out_channels:3,kernel_size:1}"]
     with_part = [name for name, text in MODELS.items() if f"/{group}@" in text]
-    if with_part and "daair" not in with_part:  # a part that only other models have
-        kept = [o for o in kept if not o.startswith(("model", "experts"))] + [f"model={with_part[0]}"]
+    with_option = [name for name, text in MODELS.items() if re.search(rf"/{group}@\S+: {option}\b", text)]
+    models = with_option or with_part
+    if models and "daair" not in models:  # a part or an option that only other models have
+        kept = [o for o in kept if not o.startswith(("model", "experts"))]
+        kept += [f"model={models[0]}", "model.channels=8"]
     if group == "model" and "/experts@" not in MODELS[option] and "- daair\n" not in MODELS[option]:
         kept = [o for o in kept if not o.startswith("experts")]
     # In the place of another one:

@@ -128,7 +128,7 @@ def test_one_override(composer, override, text):
         (("task=profile", "output=x.csv"), "output: unused by task=profile; did you mean profile.output?"),
         (("task=collate", "output=x"), "output: unused by task=collate; did you mean collate.output?"),
         (("task=evaluate", "checkpoint=x", "input=x"), "input: unused by task=evaluate; it is for task=restore, pre"),
-        (("router=oracle", "experts.count=1"), "experts.count: must be at least 5 with router=oracle (one expert per"),
+        (("router=oracle", "experts.count=1"), "experts.count: must be at least 5 with this router (one expert per"),
         (("task=profile", "profile.models=[daair,smal]"), "profile.models: no smal; did you mean daair_small? ("),
         (("mix=aio3",), "mix.root: "),
         (("experts.rank=1000",), "experts.rank: "),

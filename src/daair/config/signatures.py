@@ -12,7 +12,7 @@ import inspect
 import types
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any, NotRequired, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BeforeValidator, ConfigDict, Strict, TypeAdapter, ValidationError, ValidationInfo, WrapValidator
@@ -101,7 +101,11 @@ def _accepting_nodes(hint: Any) -> Any:
     """Return the annotation `hint` extended to accept a node as well, except for numbers, texts and flags."""
     if hint is Any or hint is inspect.Parameter.empty:
         return _Loose
-    return _exact(hint) if hint in SCALARS else Annotated[_exact(hint), WrapValidator(_node_or)]
+    if hint in SCALARS:
+        return _exact(hint)
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return Annotated[_exact(hint), WrapValidator(partial(_node_of, hint))]
+    return Annotated[_exact(hint), WrapValidator(_node_or)]
 
 
 def _exact(hint: Any) -> Any:
@@ -162,6 +166,15 @@ def _refuse(_: Any) -> Any:
 
 def _node_or(value: Any, handler: Callable[[Any], Any], info: ValidationInfo) -> Any:
     return _checked_node(value, info.context) if is_node(value) else handler(value)
+
+
+def _node_of(kind: type, value: Any, handler: Callable[[Any], Any], info: ValidationInfo) -> Any:
+    """Check a node that must build an object of the dataclass `kind`."""
+    checked = _node_or(value, handler, info)
+    target = locate(value["_target_"]) if is_node(value) else kind
+    if isinstance(target, type) and not issubclass(target, kind):
+        raise PydanticCustomError("kind", f"takes {kind.__name__}, not {target.__name__}")
+    return checked
 
 
 def _loose(value: Any, _: Callable[[Any], Any], info: ValidationInfo) -> Any:

@@ -302,9 +302,9 @@ def _combinations(cfg: Config) -> Iterator[Problem]:
         yield Problem("optimizer.lr", f"must be greater than 0, got {lr}")
     router, count = cfg.model.get("router"), _at(cfg.model, "experts.count")
     tasks = cfg.mix.get("tasks")
-    oracle = is_node(router) and str(router["_target_"]).endswith(".Oracle")
-    if oracle and isinstance(count, int) and isinstance(tasks, dict) and count < len(tasks):
-        text = f"must be at least {len(tasks)} with router=oracle (one expert per degradation), got {count}"
+    labelled = is_node(router) and str(router["_target_"]).endswith((".Oracle", ".ImageRouter"))
+    if labelled and isinstance(count, int) and isinstance(tasks, dict) and 0 < count < len(tasks):
+        text = f"must be at least {len(tasks)} with this router (one expert per degradation), got {count}"
         yield Problem("experts.count", text)
 
 

@@ -148,6 +148,8 @@ class DaAIR(nn.Module):
         nn.init.zeros_(self.out.weight)  # an untrained network returns its input
         nn.init.zeros_(self.out.bias)
         self._update_control(momentum=0.0)
+        if any(hasattr(router, "pretraining") for router in self._routers()):
+            raise ValueError("router: this one learns apart, before the rest, which only model=daair_naf provides for")
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Restore `x` (B, 3, H, W), values in [0, 1]; the result has its shape and dtype and is not clamped.

@@ -252,4 +252,4 @@ def convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
 def double(x: Tensor) -> Tensor:
     """Rearrange (B, h, w, 4C) to (B, 2h, 2w, C): the pixel shuffle, for channels that are last."""
     B, h, w, C = x.shape
-    return x.view(B, h, w, 2, 2, C // 4).transpose(2, 3).reshape(B, 2 * h, 2 * w, C // 4)
+    return x.view(B, h, w, C // 4, 2, 2).permute(0, 1, 4, 2, 5, 3).reshape(B, 2 * h, 2 * w, C // 4)

@@ -2,8 +2,8 @@
 
 Our own design. The features behind a norm hide brightness and noise level; fixed statistics of the image show them:
 means and spreads of the channels, the dark channel (haze; He et al., CVPR 2009), and on two scales the energies of a
-Laplacian and of the gradients (noise, blur) and the skewness of vertical differences (rain). A few convolutions see what
-the statistics miss.
+Laplacian and of the gradients (noise, blur) and the skewness of vertical differences (rain). A few convolutions see
+what the statistics miss.
 
 Shape legend: B images, N degradations (one expert each), H x W pixels, F statistics.
 """
@@ -15,10 +15,12 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
+from daair.models.layers import pad_to_multiple
 from daair.models.router import Routing
 from daair.models.training import Stage
 
 SCALES = 2
+SMALLEST = 8  # side in pixels of the smallest image whose statistics exist on both scales
 STATISTICS = 8 + SCALES * 11
 
 
@@ -72,6 +74,8 @@ class ImageRouter(nn.Module):
 
     def vote(self, image: Tensor) -> Tensor:
         """Return the gates (B, N) that the tiles of `image` (B, 3, H, W) agree on."""
+        if min(image.shape[-2:]) < SMALLEST:
+            image = pad_to_multiple(image, SMALLEST)
         height, width = (min(self.tile, side) for side in image.shape[-2:])
         image = image[..., : image.shape[-2] // height * height, : image.shape[-1] // width * width]
         tiles = image.unfold(2, height, height).unfold(3, width, width).permute(0, 2, 3, 1, 4, 5)

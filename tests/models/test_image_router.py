@@ -1,0 +1,83 @@
+"""The router that looks at the image and learns apart."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from daair.models import training
+from daair.models.daair_naf import DaAIRNAF, MergedExperts
+from daair.models.image_router import STATISTICS, ImageRouter
+from daair.models.training import Learner
+
+
+def router(count: int = 3, **options) -> ImageRouter:
+    torch.manual_seed(0)
+    return ImageRouter(8, count, **({"width": 4, "hidden": 8, "tile": 16} | options))
+
+
+def noisy(labels: torch.Tensor, size: int = 16) -> torch.Tensor:
+    """Return smooth images with noise of a strength of each label's own."""
+    smooth = torch.rand(len(labels), 3, 1, 1).expand(-1, -1, size, size)
+    return (smooth + 0.1 * labels[:, None, None, None] * torch.randn(len(labels), 3, size, size)).clamp(0, 1)
+
+
+def test_it_learns_noise_levels_and_tiles_vote_for_them():
+    model = router(tile=16).train()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(40):
+        labels = torch.randint(0, 3, (16,))
+        loss = model.loss(noisy(labels), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    labels = torch.arange(3).repeat(8)
+    gates = model.eval()(torch.zeros(()), noisy(labels, 40)).gates
+    assert (gates.argmax(1) == labels).float().mean() > 0.9
+
+
+def test_in_training_the_label_decides():
+    model = router().train()
+    labels = torch.tensor([2, 0])
+    routing = model(torch.zeros(()), torch.rand(2, 3, 16, 16), labels)
+    assert torch.equal(routing.index, labels) and torch.equal(routing.gates, torch.eye(3)[labels])
+    used = model.eval()(torch.zeros(()), torch.rand(2, 3, 16, 16), labels).gates
+    assert not torch.equal(used, torch.eye(3)[labels]), "labels must not help in use"
+
+
+@settings(max_examples=10)
+@given(height=st.integers(1, 40), width=st.integers(1, 40))
+def test_gates_of_every_size_sum_to_one(height, width):
+    gates = router().eval()(torch.zeros(()), torch.rand(2, 3, height, width)).gates
+    torch.testing.assert_close(gates.sum(1), torch.ones(2))
+
+
+def test_equal_tiles_vote_as_one_with_sharpened_probabilities():
+    model, tile = router(sharpness=2.0).eval(), torch.rand(1, 3, 16, 16)
+    one = model.logits(tile).softmax(1).square()
+    torch.testing.assert_close(model.vote(tile.repeat(1, 1, 2, 3)), one / one.sum())
+
+
+def test_statistics_are_finite_for_flat_images_and_values_outside_the_range():
+    for image in (torch.zeros(1, 3, 16, 16), torch.full((1, 3, 16, 16), 7.0), torch.randn(1, 3, 16, 16)):
+        found = router().statistics(image)
+        assert found.shape == (1, STATISTICS) and found.isfinite().all()
+
+
+def test_a_network_with_it_trains_in_two_stages_that_share_no_parameter():
+    model = DaAIRNAF(4, (1,), 1, (1,), MergedExperts(3, 2), lambda **sizes: ImageRouter(**sizes, width=4, hidden=8))
+    first, second = model.stages()
+    parts = [training.trainable(model, stage) for stage in (first, second)]
+    assert parts[0] and parts[1] and not parts[0] & parts[1]
+    assert parts[0] | parts[1] == {name for name, _ in model.named_parameters()}
+    assert first.share + second.share == pytest.approx(1) and model.terms == ("label",)
+    batch = {"input": torch.rand(4, 3, 16, 16), "label": torch.tensor([0, 1, 2, 0])}
+    learned = Learner(model, first)(batch)
+    assert learned.image is None and learned.terms["label"].ndim == 0
+    learned.terms["label"].backward()
+    assert {name for name, p in model.named_parameters() if p.grad is not None} == parts[0]
+    model.zero_grad()
+    learned = Learner(model, second)(batch)
+    assert learned.terms == {} and torch.equal(learned.gates[0].argmax(1), batch["label"])
+    learned.image.sum().backward()
+    assert {name for name, p in model.named_parameters() if p.grad is not None} == parts[1]
