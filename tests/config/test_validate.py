@@ -54,7 +54,7 @@ def complaint(composer: Composer, *overrides: str) -> str:
         ("+seed=3", "seed: exists already; leave out the +"),
         # unknown options
         ("model=smal", "model=smal: unknown; did you mean model=daair_small? (options: adair, adair_tiny, airnet, "),
-        ("experts=nope", "experts=nope: unknown (options: constant, pyramid, spread)"),
+        ("experts=nope", "experts=nope: unknown (options: constant, merged, pyramid, spread)"),
         ("hydra/launcher=bsic", "hydra/launcher=bsic: unknown; did you mean hydra/launcher=basic? (options: "),
         ("train=3", "train=3: unknown (options: default, progressive)"),
         ("control=null", "control=null: unknown (options: "),

@@ -5,17 +5,21 @@ updates of its own network on its own images; what they took gives `train.steps`
 seed, as if the number had been set. It is noted in the run's folder, with the hardware; a resumed run reads it there.
 
 The time is that of the updates: forward and backward pass, optimizer, moving average. Neither the measurement counts,
-nor waiting for samples, validations, checkpoints and the evaluation. Parts of the training whose updates differ in
+nor waiting for samples, validations, checkpoints and the evaluation. With one thread on a CPU it is the process's own
+time, so that other programs on the machine do not shorten a training. Parts of the training whose updates differ in
 cost, such as AirNet's stages, are measured one by one and keep their shares of the updates.
 """
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 
+import torch
 from accelerate.utils import broadcast_object_list
 
 from daair.config.schema import Config, seconds
 from daair.engine.devices import describe
+from daair.engine.loader import Batches
 from daair.engine.setup import Session
 from daair.engine.stages import Span
 from daair.errors import UserError
@@ -46,6 +50,27 @@ class Speed:
     share: float
     updates: int
     seconds: float
+
+
+class Clock:
+    """The time of one update, from its construction on.
+
+    Args:
+        device: where the update is made.
+        batches: what counts the seconds of waiting for samples, which are left out.
+    """
+
+    def __init__(self, device: torch.device, batches: Batches) -> None:
+        self._own = device.type == "cpu" and torch.get_num_threads() == 1
+        self._batches = batches
+        self._began = self._now()
+
+    def seconds(self) -> float:
+        """Return the seconds since the construction."""
+        return self._now() - self._began
+
+    def _now(self) -> float:
+        return time.process_time() if self._own else time.monotonic() - self._batches.waited
 
 
 def recorded(cfg: Config, record: Record) -> Config:

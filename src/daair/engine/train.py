@@ -7,7 +7,6 @@ therefore ends with the same weights to the last bit (on a CPU).
 import contextlib
 import math
 import signal
-import time
 from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import replace
@@ -202,7 +201,7 @@ class Trainer:
 
     def update(self, step: int) -> Update:
         """Make the update of this number: forward and backward pass, optimizer, schedule, moving average."""
-        cfg, accelerator, began, waited = self.cfg.train, self.accelerator, time.monotonic(), self.batches.waited
+        cfg, accelerator, clock = self.cfg.train, self.accelerator, budget.Clock(self.accelerator.device, self.batches)
         self.learner.train()
         labels, tracked = [], []
         for micro in range(cfg.accumulation):
@@ -226,7 +225,7 @@ class Trainer:
             tracked[-1]["clipped"] = (norm > cfg.clip_grad).float()
         weight_norm = nn.utils.get_total_norm(self.model.parameters())  # no checkpoint with infinite weights
         finite = torch.isfinite(loss.detach() + norm + weight_norm).item()  # waits for the GPU
-        seconds = time.monotonic() - began - (self.batches.waited - waited)
+        seconds = clock.seconds()
         self.updating += seconds
         return Update(loss.detach(), norm, weight_norm, labels, tracked, seconds, finite)
 
