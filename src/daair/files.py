@@ -127,13 +127,13 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def file_digest(path: Path) -> str:
-    """Return the first 16 hexadecimal digits of a file's SHA-256."""
+def file_digest(path: Path, digits: int = 16) -> str:
+    """Return the first hexadecimal digits of a file's SHA-256, of which there are 64."""
     stat = path.stat()
-    return _digest(path, stat.st_mtime_ns, stat.st_size)
+    return _digest(path, stat.st_mtime_ns, stat.st_size)[:digits]
 
 
 @lru_cache
 def _digest(path: Path, _mtime: int, _size: int) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return hashlib.file_digest(file, "sha256").hexdigest()

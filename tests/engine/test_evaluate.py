@@ -17,7 +17,7 @@ from daair.data.degradations import noise
 from daair.data.keyed import keyed_rng
 from daair.metrics import PROTOCOLS
 from daair.runs import samples
-from daair.tasks.evaluate import load_network
+from daair.tasks.evaluate import rows_folder
 
 MODEL = {
     "_target_": "daair.models.daair.DaAIR",
@@ -133,7 +133,7 @@ def test_files_of_one_name_and_different_weights_do_not_share_a_folder(tmp_path:
         config = SimpleNamespace(
             checkpoint=str(file), trust=(), output=None, model=MODEL, paths=SimpleNamespace(runs="runs")
         )
-        return load_network(config, print)[1]
+        return rows_folder(config)
 
     assert place(tmp_path / "a") == place(tmp_path / "b") != place(tmp_path / "c", weight=1.0)
 

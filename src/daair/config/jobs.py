@@ -207,6 +207,9 @@ class Command:
             )
         if task in ("evaluate", "restore"):
             _refuse_network(config, point.overrides)
+        typed = [override.lstrip("+").partition("=")[0] for override in self.master.hydra.overrides.task]
+        if task == "evaluate" and config.study is None and "label" in typed:  # not one that a sweep made up
+            raise ConfigError([Problem("label", "unused without study=NAME, in whose table it would name the row")])
         job = Job.of(config, (*self.flags, *point.given), composer=self.composer)
         if not job.id:
             return job

@@ -33,8 +33,9 @@ def command(overrides: Sequence[str], seeds: Sequence[int]) -> str:
 
     Args:
         overrides: The overrides of one run as the user gave them (`Record.overrides`).
-        seeds: The seeds of all runs of that config; several seeds become a sweep.
+        seeds: The seeds of all runs of that config; several seeds become a sweep; empty for an evaluation.
     """
     others = [override for override in overrides if override.partition("=")[0].lstrip("+") != "seed"]
     flags = ["-m"] if len(seeds) > 1 else []
-    return shlex.join(["python", "run.py", *flags, *others, f"seed={','.join(map(str, sorted(seeds)))}"])
+    seed = [f"seed={','.join(map(str, sorted(seeds)))}"] if seeds else []
+    return shlex.join(["python", "run.py", *flags, *others, *seed])

@@ -281,7 +281,7 @@ def _all_keys(data: Any, prefix: str = "") -> Iterator[str]:
 def _combinations(cfg: Config) -> Iterator[Problem]:
     """Yield problems of values that are valid alone but not in combination."""
     task = cfg.task.get("name")
-    if cfg.study is None and task != "status":
+    if cfg.study is None and task not in ("status", "evaluate"):
         yield Problem("study", f"missing; task={task} needs study=...")
     for key in cfg.task.keys() - {"_target_", "name", "study"}:
         yield Problem(f"task.{key}", UNKNOWN)
@@ -325,6 +325,8 @@ def _lengths(cfg: Config) -> Iterator[Problem]:
 
 def _inputs(cfg: Config, task: str | None) -> Iterator[Problem]:
     """Yield problems of the keys checkpoint, input and output: missing, or set but not read by the task."""
+    if task == "evaluate" and cfg.study is not None and cfg.output is not None:
+        yield Problem("output", "unused with study=..., whose folder holds the rows; leave out one of them")
     for key in NEEDS.get(task, ()):
         if getattr(cfg, key) is None:
             yield Problem(key, f"missing; task={task} needs {key}=...")

@@ -20,7 +20,7 @@ measured.
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 from torch import nn
@@ -29,7 +29,7 @@ from daair import checkpoint
 from daair.config import overrides
 from daair.config.validate import benchmarks_of
 from daair.data.benchmarks import Benchmark, Item, load_benchmark, why_missing
-from daair.engine.measure import Samples, measure
+from daair.engine.measure import Samples, make_restorer, measure
 from daair.engine.progress import Reporter
 from daair.engine.setup import Session
 from daair.errors import with_full_keys
@@ -63,21 +63,32 @@ def finish(session: Session, labels: list[str]) -> int:
         network = checkpoint.build(cfg.model)
         checkpoint.load_weights(network, record.weights_file)
         network.labels, network.step = labels, cfg.train.steps
-        measure_and_keep(network, items, session)
+        for _ in measure_and_keep(network, items, session):
+            pass
     record.update(state="done", step=cfg.train.steps, message="")
     if session.accelerator.is_main_process:
         summary(session)
     return 0
 
 
-def measure_and_keep(network: nn.Module, items: Sequence[Item], session: Session) -> pd.DataFrame:
-    """Measure a network on images of benchmarks, add rows and sample images to the record, and return the rows."""
-    cfg = session.cfg
-    rows, *pictures = measure(
-        network, items, session.accelerator, session.reporter, cfg.evaluate, cfg.protocols, cfg.metrics
-    )
-    keep(session.record, rows, *pictures, session.reporter)
-    return rows
+def measure_and_keep(network: nn.Module, items: Sequence[Item], session: Session) -> Iterator[pd.DataFrame]:
+    """Measure a network on one benchmark after the other, and add each to the record before the next begins.
+
+    Yields:
+        The new rows of a benchmark, once they and its sample images are in the record.
+    """
+    cfg, accelerator, reporter = session.cfg, session.accelerator, session.reporter
+    restorer = make_restorer(network, accelerator, cfg.evaluate, reporter)
+    metrics, first = cfg.metrics, {}
+    for name in dict.fromkeys(item.benchmark for item in items):
+        own = [item for item in items if item.benchmark == name]
+        rows, shown, extremes = measure(
+            network, own, accelerator, reporter, cfg.evaluate, cfg.protocols, metrics, restorer
+        )
+        metrics = [metric for metric in metrics if metric in rows]  # whose weights are missing was said once
+        first |= shown
+        keep(session.record, rows, first, extremes, reporter)
+        yield rows
 
 
 def summary(session: Session) -> None:
@@ -116,10 +127,6 @@ def keep(record: Record, rows: pd.DataFrame, first: Samples, extremes: Sequence[
         return
     for sample in extremes:  # before the rows, because an evaluation that has rows is not repeated
         samples.write(record.sample_file(sample.benchmark, sample.which), sample)
-    notes = {
-        name: [f"{row['input_psnr']:.2f} dB", f"{row['psnr']:.2f} dB", ""]
-        for name, row in rows.drop_duplicates("benchmark").set_index("benchmark").iterrows()
-    }
     stored = record.results()
     if stored is not None:
         old, new = (scores.tiles(table) for table in (stored, rows))
@@ -132,4 +139,6 @@ def keep(record: Record, rows: pd.DataFrame, first: Samples, extremes: Sequence[
             rows = pd.concat([stored[kept], rows], ignore_index=True)[list(columns)]
     with replacing(record.results_file) as temporary:
         rows.to_csv(temporary, index=False)
-    comparison(record.samples / "comparison.png", first, notes=notes, height=256)
+    firsts = rows[rows["benchmark"].isin(first)].drop_duplicates("benchmark").set_index("benchmark")
+    figures = {name: [f"{row['input_psnr']:.2f} dB", f"{row['psnr']:.2f} dB", ""] for name, row in firsts.iterrows()}
+    comparison(record.samples / "comparison.png", first, notes=figures, height=256)

@@ -65,14 +65,14 @@ def measure(
     options: Evaluate,
     protocols: Sequence[str] | None = None,
     metrics: Iterable[str] = (),
+    restorer: Restorer | None = None,
 ) -> tuple[pd.DataFrame, Samples, list[Sample]]:
     """Restore and measure all images, shared by the processes; every process returns all rows.
 
     Images go through the network one by one, in float32 for every training precision.
 
     Args:
-        model: A network that maps images (1, 3, H, W), white at 1, to images; may have `labels`, `needs_labels` and
-            `step`.
+        model: Maps images (1, 3, H, W), white at 1, to images; may have `labels`, `needs_labels` and `step`.
         items: Images of benchmarks.
         accelerator: Device and processes.
         reporter: Shows the progress.
@@ -80,6 +80,7 @@ def measure(
         protocols: Names of the protocols for every image; None = each benchmark's own.
         metrics: Names of metrics in addition to those that are always measured; one whose weights are missing is left
             out, with a printed line.
+        restorer: The network as returned by `make_restorer`; None = one is made.
 
     Returns:
         The rows (see `daair.engine.evaluate`) by benchmark, then protocol, then image; the first image of each
@@ -91,7 +92,7 @@ def measure(
         RuntimeError: The gathered rows are not exactly one per image and protocol.
     """
     scores = _scores(metrics, accelerator, reporter)
-    restorer = make_restorer(model, accelerator, options, reporter)
+    restorer = restorer or make_restorer(model, accelerator, options, reporter)
     keys = _places(items, protocols)
     first = {item.benchmark: i for i, item in reversed(list(enumerate(items)))}
     share = range(accelerator.process_index, len(items), accelerator.num_processes)

@@ -15,6 +15,7 @@ import pandas as pd
 from daair.metrics import METRICS
 from daair.report.comparable import TIME, check_mixtures
 from daair.report.statistics import Comparison, compare, holm
+from daair.report.weights import is_trained, trained
 
 AVERAGE = "average"
 AVERAGE_COLUMN, COSTS_COLUMN = -1, -2
@@ -51,10 +52,12 @@ class Axis:
     Attributes:
         keys: Columns of the frame whose values name the rows.
         names: The values of `keys` as texts, in order.
+        trained: For rows, the number of variants that the study trained; the rows after them were only evaluated.
     """
 
     keys: list[str]
     names: list[tuple[str, ...]]
+    trained: int = 0
 
     @property
     def places(self) -> dict[tuple[str, ...], int]:
@@ -99,7 +102,7 @@ def run_means(
     means = means.reset_index()
     facts = _facts(means, runs)
     means["row"], means["column"] = names_of(facts, rows), names_of(facts, columns)
-    means["seed"] = facts["seed"]
+    means["seed"] = facts["seed"].fillna(0)  # of a network that was only evaluated, whose row has no other run
     check_mixtures(means)
     # A column of several benchmarks counts only where all of them were measured.
     means["part"] = facts["benchmark"] + "\0" + facts["protocol"]
@@ -139,18 +142,20 @@ def seed_statistics(
     wanted = pd.MultiIndex.from_product([metrics, places, rows.places.values()], names=["metric", "column", "row"])
     numbers = numbers[numbers["seeds"] > 0].reindex(wanted).reset_index()
     numbers["seeds"] = numbers["seeds"].fillna(0).astype(int)
-    numbers["expected"] = expected
-    numbers["rank"] = _ranks(numbers)
+    numbers["expected"] = numbers["seeds"].where(numbers["row"] >= rows.trained, expected)
+    numbers["rank"] = _ranks(numbers[numbers["row"] < (rows.trained or len(rows.names))])
+    numbers["rank"] = numbers["rank"].fillna(0).astype(int)
     return numbers
 
 
 def _ranks(numbers: pd.DataFrame) -> pd.Series:
     """Return 1 and 2 for the best and second rounded mean of complete cells, else 0; equal means share a rank."""
     places = [METRICS[metric] for metric in numbers["metric"]]
-    rounded = pd.Series([
+    signed = [
         (-1 if metric.higher_is_better else 1) * round(mean, metric.digits)
         for metric, mean in zip(places, numbers["mean"], strict=True)
-    ])  # fmt: skip
+    ]
+    rounded = pd.Series(signed, index=numbers.index)
     complete = rounded.where(numbers["seeds"] == numbers["expected"])
     ranks = complete.groupby([numbers["metric"], numbers["column"]]).rank("dense")
     return ranks.where(ranks <= 2, 0).astype(int)
@@ -166,7 +171,10 @@ def add_comparisons(
     alpha: float,
     resamples: int,
 ) -> pd.DataFrame:
-    """Return the numbers with comparisons to the reference row; Holm's correction covers all of them together."""
+    """Return the numbers with comparisons to the reference row; Holm's correction covers all of them together.
+
+    Rows of networks that were only evaluated have differences, which are not tested.
+    """
     facts = _facts(images, runs)
     picture = facts["benchmark"] + "/" + images["image"].astype(str).to_numpy()
     figures = images[numbers["metric"].unique()].set_index(pd.MultiIndex.from_arrays([picture, facts["seed"]]))
@@ -175,11 +183,16 @@ def add_comparisons(
     found = {}
     for i, row, column, metric in numbers[["row", "column", "metric"]].itertuples():
         own, other = (figures_of.get((place, column)) for place in (row, reference))
-        if row != reference and own is not None and other is not None:
+        tested = row != reference and max(row, reference) < rows.trained
+        if tested and own is not None and other is not None:
             found[i] = vars(compare(own[metric], other[metric], alpha=alpha, resamples=resamples))
     comparisons = pd.DataFrame.from_dict(found, orient="index", columns=[field.name for field in fields(Comparison)])
     numbers = numbers.join(comparisons)
     numbers["p_holm"] = holm(numbers["p"])
+    of_reference = numbers[numbers["row"] == reference].set_index(["metric", "column"])["mean"].rename("reference")
+    difference = numbers["mean"] - numbers.join(of_reference, on=["metric", "column"])["reference"]
+    untested = (numbers["row"] != reference) & (numbers["row"].clip(lower=reference) >= rows.trained)
+    numbers["delta"] = numbers["delta"].mask(untested, difference)
     # Averages have a difference but no test, because one photograph may occur in several benchmarks.
     parts = numbers[numbers["column"] >= 0].groupby(["metric", "row"])["delta"]
     means = parts.mean().where(parts.count() == len(columns.names)).rename("average")
@@ -193,9 +206,9 @@ def costs(runs: pd.DataFrame, rows: Axis, expected: int) -> pd.DataFrame:
 
     Speed is shown only if all runs used the same hardware.
     """
-    measured = runs[runs["state"] == "done"]
+    measured = runs[(runs["state"] == "done") | ~is_trained(runs)]
     shown = {
-        "images_per_second": measured["hardware"].nunique() <= 1,
+        "images_per_second": trained(measured)["hardware"].nunique() <= 1,
         "steps": TIME in measured and measured[TIME].notna().any(),
     }
     tables = []
@@ -204,5 +217,6 @@ def costs(runs: pd.DataFrame, rows: Axis, expected: int) -> pd.DataFrame:
             found = measured[cost].groupby(rows.positions(measured)).agg(mean="mean", sd="std", seeds="count")
             found = found.reindex(pd.RangeIndex(len(rows.names), name="row")).reset_index()
             found["seeds"] = found["seeds"].fillna(0).astype(int)
-            tables.append(found.assign(column=COSTS_COLUMN, metric=cost, expected=expected))
+            found["expected"] = found["seeds"].where(found["row"] >= rows.trained, expected)
+            tables.append(found.assign(column=COSTS_COLUMN, metric=cost))
     return pd.concat(tables) if tables else pd.DataFrame(columns=["column"], dtype=int)

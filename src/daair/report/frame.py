@@ -7,10 +7,10 @@ empty, so that missing runs can be counted. Columns, in this order:
 | --- | --- |
 | run | `<study>/<label>-<config id>/seed<k>`: the run's folder below the folder of runs |
 | study, variant, label, id | names of the run; `variant` is `<label>-<id>`, the same for all seeds of a config |
-| seed | integer |
+| seed | integer; empty for a network that was only evaluated |
 | state | queued, running, done, failed, interrupted |
 | attempt | number of times the run was started |
-| steps | training budget in optimizer updates |
+| steps | training budget in optimizer updates; empty if unknown |
 | started, finished | ISO times, UTC; empty if it has not happened |
 | commit | commit of the source tree, with a `+` if it had changes |
 | hardware | the GPUs, else the processor |
@@ -21,6 +21,8 @@ empty, so that missing runs can be counted. Columns, in this order:
 | update_seconds | time in its updates alone, without waiting for images; what `train.budget` counts |
 | training_data | digest of the training images |
 | processes | how many shared each batch, in the latest attempt |
+| origin | for a network that was only evaluated, the origin of its weights, see `daair.engine.study_row` |
+| weights_file, weights_digest | name of its weights file, and the SHA-256 of that file |
 | benchmark, protocol, image, ... | as in results.csv, see `daair.engine.evaluate`; `step` = updates when measured |
 | gain, ... | metrics that are computed from others, see `daair.metrics.METRICS` |
 | router, model, mix, ... | the chosen option of each config group |
@@ -45,7 +47,10 @@ from daair.report.config_columns import Piece, column, config_columns, read_conf
 from daair.runs import results, store
 from daair.runs.record import Place, Record, Status
 
-SUMMARY = ("parameters", "macs", "images_per_second", "seconds", "update_seconds", "training_data", "processes")
+SUMMARY = (
+    "parameters", "macs", "images_per_second", "seconds", "update_seconds", "training_data", "processes", "origin",
+    "weights_file", "weights_digest",
+)  # fmt: skip
 FACTS = (
     "run", "study", "variant", "label", "id", "seed", "state", "attempt", "steps", "started", "finished", "commit",
     "hardware", "torch", *SUMMARY,
@@ -199,6 +204,8 @@ def assemble(found: Iterable[RunContents], left_out: Iterable[LeftOut] = ()) -> 
     rows["run"] = pd.Categorical.from_codes(np.searchsorted(kept, rows["run"]), categories=order)
     facts = [_facts(one) for one in found]
     columns = {name: column([row[name] for row in facts]) for name in FACTS}
+    if columns["seed"].hasnans:
+        columns["seed"] = columns["seed"].astype("Int64")
     for name, series in config_columns([one.config for one in found]).items():
         columns.setdefault(name, series)  # `study`, `label` and `seed` are taken from the folder's name
     runs = pd.DataFrame(columns)
@@ -226,9 +233,9 @@ def _facts(one: RunContents) -> dict[str, Any]:
     label, _, config_id = variant.rpartition("-")
     status, environment = one.status, one.environment
     return {
-        "run": one.run, "study": study, "variant": variant, "label": label, "id": config_id,
-        "seed": int(seed.removeprefix("seed")), "state": status.state, "attempt": status.attempt,
-        "steps": status.steps, "started": status.started or None, "finished": status.finished or None,
+        "run": one.run, "study": study, "variant": variant, "label": one.summary.get("label") or label,
+        "id": config_id, "seed": store.seed_of(seed), "state": status.state, "attempt": status.attempt,
+        "steps": status.steps or None, "started": status.started or None, "finished": status.finished or None,
         "commit": status.commit or None,
         "hardware": _hardware(status, environment), "torch": (environment.get("packages") or {}).get("torch"),
         **{name: one.summary.get(name) for name in SUMMARY},

@@ -17,9 +17,10 @@ from markupsafe import Markup
 from PIL import Image
 
 from daair.files import write_text
+from daair.report import weights
 from daair.report.aggregate import text
 from daair.report.figures import Drawn, FigureData
-from daair.report.figures.before_after import choose_run
+from daair.report.figures.before_after import choose_run, shown_name
 from daair.runs.pictures import COLUMNS
 from daair.runs.samples import Sample
 
@@ -57,7 +58,7 @@ def write(
         "notes": notes,
         "figures": [_figure(one, folder) for one in drawn if one.files and one.name != SHOWN_BY_SLIDERS],
         "not_drawn": [one for one in drawn if one.reason],
-        "shown_run": f"{run['name']}, seed {run['seed']}" if samples else "",
+        "shown_run": shown_name(run) if samples else "",
         "samples": [_sample(sample) for sample in samples],
         "keys": data.keys,
         "variants": list(_variants(data, folder, commands or {})),
@@ -77,10 +78,11 @@ def _only(column: pd.Series) -> str:
 
 def _counts(data: FigureData) -> str:
     """Return `9 of 9 runs done, 3 variants, 3 seeds`."""
-    runs = data.runs
-    done = int((runs["state"] == "done").sum())
-    parts = [f"{done} of {_number(len(runs), 'run')} done", _number(len(data.names), "variant")]
-    return ", ".join([*parts, _number(runs["seed"].nunique(), "seed")])
+    runs = weights.trained(data.runs)
+    done, others = int((runs["state"] == "done").sum()), len(data.runs) - len(runs)
+    parts = [f"{done} of {_number(len(runs), 'run')} done", _number(len(data.trained), "variant")]
+    parts += [_number(runs["seed"].nunique(), "seed")]
+    return ", ".join([*parts, f"{_number(others, 'network')} only evaluated"] if others else parts)
 
 
 def _number(count: int, thing: str) -> str:
@@ -123,14 +125,14 @@ def _variants(data: FigureData, folder: Path, commands: Mapping[str, str]) -> It
     """Yield each variant with the values of its differing keys, its runs and its command."""
     for variant, name in data.names.items():
         whole = data.runs_of(variant)
-        runs = whole[["run", "seed", "state"]]
+        runs = whole[["run", "state"]].astype(str)
         yield {
             "name": name,
             "is_reference": variant == data.reference,
             "values": ["–" if pd.isna(value := whole[key].iloc[0]) else text(value) for key in data.keys],
             "runs": [
-                {"seed": run.seed, "state": run.state, "href": _folder_link(data.folder / run.run, folder)}
-                for run in runs.itertuples(index=False)
+                {"name": run.rpartition("/")[2], "state": state, "href": _folder_link(data.folder / run, folder)}
+                for run, state in runs.itertuples(index=False)
             ],
             "command": commands.get(variant, ""),
         }

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 import pandas as pd
 
 from daair.metrics import METRICS
+from daair.report import weights
 from daair.report.aggregate import AVERAGE, AVERAGE_COLUMN, COSTS, COSTS_COLUMN
 from daair.report.comparable import BUDGET, TIME
 from daair.report.published import PublishedRow
@@ -78,11 +79,12 @@ def notes(table: StudyTable) -> Iterator[str]:
     measured = runs[runs["run"].isin(images["run"])]
     counts = images.groupby(["benchmark", "protocol"], observed=True, sort=False)["image"].nunique()
     sizes = ", ".join(f"{benchmark} {count}" for (benchmark, _), count in counts.items())
-    seeds = sorted(runs["seed"].unique().tolist())
+    seeds = sorted(runs["seed"].dropna().unique().tolist())
+    figure = "mean over images"
     if len(seeds) > 1:
-        figure = f"mean ± standard deviation over seeds {', '.join(map(str, seeds))} of the mean over images"
-    else:
-        figure = f"seed {seeds[0]}, mean over images"
+        figure = f"mean ± standard deviation over seeds {', '.join(map(str, seeds))} of the {figure}"
+    elif seeds:
+        figure = f"seed {seeds[0]}, {figure}"
     yield f"Protocol {_listed(images['protocol'])}; {figure} ({sizes})."
     yield from _about_inputs(table)
     if table.has_average:
@@ -90,7 +92,9 @@ def notes(table: StudyTable) -> Iterator[str]:
     yield "Bold: best, underlined: second, of the rounded means; equal ones share a rank."
     if table.reference is not None:
         yield from _about_tests(table)
-    yield " ".join(filter(None, [_budget(measured), f"Hardware: {_listed(measured['hardware'])}.", _origin(measured)]))
+    yield from weights.notes(measured)
+    budget = _budget(weights.trained(measured))
+    yield " ".join(filter(None, [budget, f"Hardware: {_listed(measured['hardware'])}.", _origin(measured)]))
     if "macs" in set(table.numbers["metric"]):
         yield "MACs of one 224 × 224 image; images/s: crops per second in training."
     yield from table.notes
@@ -104,6 +108,10 @@ def numbers_csv(table: StudyTable) -> str:
     columns = {i: " ".join(name) for i, name in enumerate(table.columns.names)} | {AVERAGE_COLUMN: AVERAGE}
     lines["column"] = lines["column"].map(columns).fillna("")
     lines["reference"] = lines["row"] == table.reference if table.reference is not None else False
+    if len(others := table.runs[~weights.is_trained(table.runs)]):
+        facts = others.set_index(table.rows.positions(others).astype(int))[["origin", "weights_file", "weights_digest"]]
+        lines = lines.join(facts, on="row")
+        lines[["seeds", "expected"]] = lines[["seeds", "expected"]].astype("Int64").mask(lines["row"].isin(facts.index))
     return lines.drop(columns="row").to_csv(index=False)
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from daair.config.schema import names_config
 from daair.errors import UserError, suggestion
 from daair.files import natural_key
-from daair.report import aggregate, comparable
+from daair.report import aggregate, comparable, weights
 from daair.report.aggregate import AVERAGE_COLUMN, COSTS_COLUMN, NUMBERS, Axis, names_of, text
 from daair.report.frame import FACTS, Collated
 from daair.runs.record import STATES
@@ -94,23 +94,27 @@ def study_table(collated: Collated, spec: TableSpec, name: str = "", question: s
         UserError: Results are not comparable; the message names two runs and a remedy.
     """
     runs = collated.runs
-    row_keys = list(spec.rows) or _naming_keys(runs)
+    if set(spec.columns) - {"benchmark", "protocol"}:  # of a network that was only evaluated, no such key is known
+        runs = weights.trained(runs)
+    row_keys = list(spec.rows) or _naming_keys(weights.trained(runs))
     images = _chosen_images(collated.images, runs, spec)
     column_keys = _with_protocol(images, list(spec.columns))
     for key in (*row_keys, *column_keys):
         _check_key(key, runs)
     _check_metrics(images, spec.metrics)
-    measured = runs[runs["run"].isin(images["run"])]
     keys = [key for key in (*row_keys, *column_keys) if key not in ("benchmark", "protocol")]
-    _check_distinct(runs, keys)
-    comparable.check_budgets(measured, keys)
+    trained = weights.trained(runs)
+    _check_distinct(trained, keys)
+    comparable.check_budgets(trained[trained["run"].isin(images["run"])], keys)
     comparable.check_columns(images, runs.set_index("run")["steps"])
 
+    trained, runs = weights.is_trained(runs), weights.named(runs, row_keys)
     means = aggregate.run_means(images, runs, row_keys, column_keys, spec.metrics)
-    rows = Axis(row_keys, sorted(set(names_of(runs, row_keys)), key=lambda name: [natural_key(part) for part in name]))
+    own, others = (_ordered(names_of(part, row_keys)) for part in (runs[trained], runs[~trained]))
+    rows = Axis(row_keys, [*own, *others], len(own))
     columns = Axis(column_keys, _column_order(means, column_keys))
     reference = _reference(spec.reference, rows)
-    seeds = runs["seed"].nunique()
+    seeds = max(1, runs["seed"].nunique())
     average = len(columns.names) > 1 and set(column_keys) == {"benchmark"} and images["protocol"].nunique() == 1
     average = average and comparable.noises(images["benchmark"].unique()) is None
     numbers = aggregate.seed_statistics(means, rows, columns, spec.metrics, seeds, average)
@@ -134,6 +138,11 @@ def differing_keys(runs: pd.DataFrame, keys: Iterable[str]) -> list[str]:
     return [name for name in found if "." not in name or name.partition(".")[0] not in found]
 
 
+def _ordered(names: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Return the names of rows, each once, in natural order."""
+    return sorted(set(names), key=lambda name: [natural_key(part) for part in name])
+
+
 def _naming_keys(runs: pd.DataFrame) -> list[str]:
     """Return config keys that tell the variants apart; of keys that differ together, only the first."""
     # `scale` only sets other keys.
@@ -146,12 +155,12 @@ def _naming_keys(runs: pd.DataFrame) -> list[str]:
 
 
 def _chosen_images(images: pd.DataFrame, runs: pd.DataFrame, spec: TableSpec) -> pd.DataFrame:
-    """Return the results of finished runs on the chosen benchmarks.
+    """Return the results of finished runs and of networks that were only evaluated on the chosen benchmarks.
 
     Raises:
         UserError: There are none; the message says what there is instead.
     """
-    done = runs.loc[runs["state"] == "done", "run"]
+    done = runs.loc[(runs["state"] == "done") | ~weights.is_trained(runs), "run"]
     chosen = measured = images[images["run"].isin(done)]
     for name, wanted in (("benchmark", spec.benchmarks), ("protocol", spec.protocols)):
         if wanted is not None:
@@ -265,6 +274,7 @@ def _notes(runs: pd.DataFrame, images: pd.DataFrame, numbers: pd.DataFrame) -> I
         first = incomplete.iloc[0]
         count = f"{first['seeds']}/{first['expected']}"
         yield f"Cells with missing seeds show how many there are ({count}) and are not ranked."
-    measured_on = sorted(set(runs.loc[runs["state"] == "done", "hardware"].dropna()))
+    trained = weights.trained(runs)
+    measured_on = sorted(set(trained.loc[trained["state"] == "done", "hardware"].dropna()))
     if len(measured_on) > 1:
         yield f"Trained on different hardware ({'; '.join(measured_on)}): no images/s."

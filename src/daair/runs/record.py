@@ -292,7 +292,7 @@ class Record:
         Collation reads `parameters`; `macs`, the multiply-accumulate operations for a 224 x 224 image; `seconds` and
         `images_per_second` of the training loop, including validations and checkpoints; `update_seconds`, of the
         updates alone; `training_data`, a digest; and `processes`, how many trained it last. `budget` tells what a run
-        with `train.budget` has measured.
+        with `train.budget` has measured. What it reads of evaluated networks: `daair.engine.study_row`.
         """
         self._write(Record.summary_file, json.dumps(_jsonable({**self.summary(), **values}), indent=2) + "\n")
 

@@ -1,6 +1,7 @@
 """Finding run folders and reading their states, without locking or writing anything.
 
     <runs>/<study>/<label>-<config id>/seed<k>/
+    <runs>/<study>/<label>-<id>/weights/           a network that was only evaluated (daair.engine.study_row)
 
 Only folders with such names are runs; others in the folder of runs (evaluations, tables, hidden folders, the user's
 own) are ignored.
@@ -19,7 +20,8 @@ from daair.files import natural_key, safe_name
 from daair.runs.record import Record, State, Status
 
 VARIANT = re.compile(r"(?P<label>.+)-(?P<id>[0-9a-f]{8})")
-SEED = re.compile(r"seed(0|[1-9][0-9]*)")
+WEIGHTS = "weights"
+SEED = re.compile(rf"seed(0|[1-9][0-9]*)|{WEIGHTS}")
 CLOCK_TOLERANCE = 60.0  # seconds by which a process may appear younger than its run, because clocks are adjusted
 
 
@@ -29,7 +31,8 @@ class Run:
 
     Attributes:
         folder: The run's folder.
-        study, label, id, seed: The parts of its path `<study>/<label>-<id>/seed<seed>`.
+        study, label, id, seed: The parts of its path `<study>/<label>-<id>/seed<seed>`; a network that was
+            only evaluated has no seed.
         status: Contents of status.json; `state` is the actual state of the run.
         problem: One line that says why status.json cannot be read; empty if it can.
     """
@@ -38,7 +41,7 @@ class Run:
     study: str
     label: str
     id: str
-    seed: int
+    seed: int | None
     status: Status
     problem: str = ""
 
@@ -50,7 +53,7 @@ class Run:
     @property
     def name(self) -> str:
         """The name of the run, `<study>/<label>-<id>/seed<k>`."""
-        return f"{self.study}/{self.variant}/seed{self.seed}"
+        return "/".join(self.folder.parts[-3:])
 
     @property
     def died(self) -> bool:
@@ -74,6 +77,11 @@ class Run:
             return False
         except psutil.AccessDenied:
             return True
+
+
+def seed_of(name: str) -> int | None:
+    """Return the seed that the folder of a run is called after; None of a network that was only evaluated."""
+    return None if name == WEIGHTS else int(name.removeprefix("seed"))
 
 
 def identity(run: str) -> tuple[str, ...]:
@@ -112,14 +120,14 @@ def read(folder: str | Path) -> Run:
     """
     folder = Path(folder)
     study, variant, seed = folder.parts[-3:]
-    names, number = VARIANT.fullmatch(variant), SEED.fullmatch(seed)
-    if names is None or number is None:
+    names = VARIANT.fullmatch(variant)
+    if names is None or SEED.fullmatch(seed) is None:
         raise ValueError(f"{folder} is not named like a run's folder")
     try:
         status, problem = Record(folder).read_status(), ""
     except UserError as error:
         status, problem = Status(), str(error)
-    return Run(folder, study, names["label"], names["id"], int(number[1]), status, problem)
+    return Run(folder, study, names["label"], names["id"], seed_of(seed), status, problem)
 
 
 def find_variant(runs: str | Path, study: str, config_id: str) -> str | None:

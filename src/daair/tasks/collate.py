@@ -26,7 +26,7 @@ from daair.config.compose import conf_dir
 from daair.config.overrides import command
 from daair.engine.progress import Reporter
 from daair.files import replacing, safe_name, write_text
-from daair.report import figures, layout, published, writers
+from daair.report import figures, layout, published, weights, writers
 from daair.report import html as report
 from daair.report.frame import Collated
 from daair.report.table import StudyTable, TableSpec, study_table
@@ -86,8 +86,9 @@ def collate(job: "Job") -> int:
 
 def settings(cfg: "Config", collated: Collated, runs: Path) -> dict[str, Any]:
     """Return `collate`'s keys, `question` and `benchmarks`: from the command, else from the study's newest run."""
-    started = collated.runs["started"].astype("str")
-    newest = collated.runs["run"][started.fillna("").argmax()]
+    trained = weights.trained(collated.runs)  # a network that was only evaluated says nothing of its study
+    telling = collated.runs if trained.empty else trained
+    newest = telling["run"].iloc[telling["started"].astype("str").fillna("").argmax()]
     frozen = Record(runs / newest).config() if (runs / newest).is_dir() else {}
     own = frozen.get("collate") or {}
     asked = {}
@@ -198,7 +199,7 @@ def commands(collated: Collated, runs: Path) -> dict[str, str]:
     for variant, group in collated.runs.groupby("variant", observed=True):
         given = (Record(runs / run).overrides() for run in group["run"])
         if (overrides := next((some for some in given if some is not None), None)) is not None:
-            found[str(variant)] = command(overrides, group["seed"].tolist())
+            found[str(variant)] = command(overrides, group["seed"].dropna().tolist())
     return found
 
 

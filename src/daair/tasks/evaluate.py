@@ -1,10 +1,9 @@
 """`task=evaluate`: measure a network on benchmarks; `daair.engine.evaluate` describes the rows."""
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
-from torch import nn
+import pandas as pd
 
 from daair import checkpoint
 from daair.config.jobs import Job
@@ -15,6 +14,7 @@ from daair.engine.evaluate import measure_and_keep, with_data
 from daair.engine.inference import load_model
 from daair.engine.progress import Reporter
 from daair.engine.setup import Session, make_accelerator
+from daair.engine.study_row import measure_row
 from daair.errors import UserError
 from daair.files import file_digest, safe_name
 from daair.runs import scores
@@ -24,7 +24,8 @@ from daair.runs.record import Record
 def evaluate(job: Job) -> int:
     """Measure `job.config.checkpoint` on `job.config.benchmarks`; return the exit status.
 
-    The rows are written to the folder `output`. By default the rows of a run are merged into its own results.csv, those
+    With `study=NAME` the network becomes a row of that study, called `label`, see `daair.engine.study_row`. Otherwise
+    the rows are written to the folder `output`. By default the rows of a run are merged into its own results.csv, those
     of a single file are written to `<paths.runs>/evaluate/<file>-<digest>/` and those of a method without weights to
     `<paths.runs>/evaluate/<name>/`. The digest gives every network its own folder, even if all files are called
     model.safetensors.
@@ -42,31 +43,33 @@ def evaluate(job: Job) -> int:
     if cfg.benchmarks is None:
         benchmarks = with_data(benchmarks, root, reporter)
     items = [item for benchmark in benchmarks for item in load_benchmark(benchmark, root)]
-    model, folder = load_network(cfg, reporter.say)
-    record = Record(folder, writer=accelerator.is_main_process)
-    with record.lock():
-        rows = measure_and_keep(model, items, Session(cfg, record, accelerator, reporter))
+    notes: list[str] = []
+    model = checkpoint.build(cfg.model).eval() if cfg.checkpoint is None else load_model(cfg, notes.append)
+    for note in notes:
+        reporter.say(note)
+    if cfg.study is not None:
+        record, rows = measure_row(job, model, items, notes, accelerator, reporter)
+    else:
+        record = Record(rows_folder(cfg), writer=accelerator.is_main_process)
+        with record.lock():
+            rows = pd.concat(measure_and_keep(model, items, Session(cfg, record, accelerator, reporter)))
     if accelerator.is_main_process:
         scores.show(scores.per_benchmark(rows), reporter.console)
         reporter.say(f"one row per image: {record.results_file}\npictures:          {record.samples}")
+        if cfg.study is not None:
+            reporter.say(f"the study's table: python run.py task=collate study={cfg.study}")
     return 0
 
 
-def load_network(cfg: Config, say: Callable[[str], None]) -> tuple[nn.Module, Path]:
-    """Return the network to evaluate, and the folder for its rows.
-
-    Raises:
-        UserError: There are no weights, or they do not fit the network.
-    """
+def rows_folder(cfg: Config) -> Path:
+    """Return the folder for the rows of a network that is evaluated for itself, for no study."""
     if cfg.checkpoint is None:
-        model = checkpoint.build(cfg.model)
         name = str(cfg.model["_target_"]).rpartition(".")[2].lower()
         if arguments := {key: value for key, value in cfg.model.items() if key != "_target_" and value}:
             name += f"-{hashlib.sha256(repr(arguments).encode()).hexdigest()[:8]}"
-        return model.eval(), Path(cfg.output or f"{cfg.paths.runs}/evaluate/{name}")
+        return Path(cfg.output or f"{cfg.paths.runs}/evaluate/{name}")
     source = Path(cfg.checkpoint)
-    model = load_model(cfg, say)
     if source.is_dir():
-        return model, Path(cfg.output or source)
-    name = safe_name(f"{source.stem}-{file_digest(source)[:8]}")
-    return model, Path(cfg.output or f"{cfg.paths.runs}/evaluate/{name}")
+        return Path(cfg.output or source)
+    name = safe_name(f"{source.stem}-{file_digest(source, 8)}")
+    return Path(cfg.output or f"{cfg.paths.runs}/evaluate/{name}")

@@ -108,7 +108,7 @@ def _cells(run: Run, now: datetime, job: str) -> list[str]:
     message = "; ".join(filter(None, (job, message)))
     return [
         run.variant,
-        str(run.seed),
+        "" if run.seed is None else str(run.seed),
         _coloured(_state(run), _state(run)),
         f"{look.step}/{stored.steps}{share}" if stored.steps else "",
         "" if look.psnr is None else f"{look.psnr:.2f}",

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from daair.report.figures import style
@@ -37,8 +38,8 @@ def draw_before_after(data: FigureData, folder: Path) -> Drawn:
                 place = {"rotation": 90, "ha": "right", "va": "center", "fontsize": 6, "transform": axis.transAxes}
                 axis.text(-0.03, 0.5, f"{benchmark}\n{which} gain", **place)
     caption = (
-        f"Images with the largest (left) and smallest (right) PSNR gain of each benchmark; {run['name']}, seed "
-        f"{run['seed']}. Figures are of whole images, of which the middle is shown."
+        f"Images with the largest (left) and smallest (right) PSNR gain of each benchmark; {shown_name(run)}. "
+        "Figures are of whole images, of which the middle is shown."
     )
     return style.save(figure, folder, name, caption)
 
@@ -58,6 +59,11 @@ def choose_run(data: FigureData) -> tuple[dict, list[Sample]]:
             if found:
                 return {**row, "name": data.names[variant]}, sorted(found, key=lambda s: order[s.benchmark])
     return {}, []
+
+
+def shown_name(run: dict) -> str:
+    """Return what `choose_run` chose, for readers: its name, and its seed if it has one."""
+    return run["name"] if pd.isna(run["seed"]) else f"{run['name']}, seed {run['seed']}"
 
 
 def _title(sample: Sample, column: int) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from daair.metrics import METRICS
+from daair.report import weights
 from daair.report.aggregate import text
 from daair.report.figures.style import SEVERAL
 from daair.report.frame import FACTS, Collated, LeftOut
@@ -45,6 +46,11 @@ class FigureData:
         return variant_names(self.runs, self.rows)
 
     @cached_property
+    def trained(self) -> set[str]:
+        """The variants that the study trained; the others were only evaluated."""
+        return set(weights.trained(self.runs)["variant"].astype(str))
+
+    @cached_property
     def benchmarks(self) -> list[str]:
         """Return the names of the benchmarks, in the order of the results."""
         return [str(name) for name in self.images["benchmark"].unique()]
@@ -73,8 +79,9 @@ class FigureData:
         return self.scores(metric).mean(axis=1, skipna=False).dropna()
 
     def best(self, metric: str = "psnr") -> str | None:
-        """Return the variant with the best average over seeds and benchmarks."""
+        """Return the variant with the best average over seeds and benchmarks; of trained ones, if any."""
         means = self.averages(metric).groupby(level=0).mean()
+        means = means[[variant in self.trained for variant in means.index]] if self.trained else means
         return None if means.empty else str(means.idxmax() if METRICS[metric].higher_is_better else means.idxmin())
 
     def few(self) -> list[str]:
@@ -120,7 +127,9 @@ class FigureData:
 
     def seeds_note(self) -> str:
         """Return how many seeds were measured: `3 seeds`, `2 to 3 seeds`, or that one seed has no spread."""
-        measured = self.runs[self.runs["run"].isin(self.images["run"].unique())]
+        measured = weights.trained(self.runs[self.runs["run"].isin(self.images["run"].unique())])
+        if measured.empty:
+            return "one network for each row"
         counts = measured.groupby("variant", observed=True)["seed"].nunique()
         low, high = int(counts.min()), int(counts.max())
         if high == 1:
@@ -145,7 +154,7 @@ def figure_data(
         protocols: Names of protocols; None = for each benchmark the one with the most rows.
     """
     table = collated.runs
-    keys = differing_keys(table, [name for name in table.columns if name not in FACTS])
+    keys = differing_keys(weights.trained(table), [name for name in table.columns if name not in FACTS])
     images = one_protocol(collated.images, protocols)
     return FigureData(table, images, Path(runs), tuple(keys), tuple(rows or keys), reference, collated.left_out)
 
@@ -168,10 +177,10 @@ def variant_names(runs: pd.DataFrame, rows: Sequence[str]) -> dict[str, str]:
         rows: Columns that tell the variants apart. The id is added if they do not suffice; if empty, the label is the
             name.
     """
-    short, names, ids = _short(rows), {}, {}
+    short, names, ids, others = _short(rows), {}, {}, weights.names(runs)
     for row in runs.drop_duplicates("variant").to_dict("records"):
         parts = [_key_and_value(short[key], row[key]) for key in rows if not pd.isna(row[key])]
-        names[row["variant"]] = ", ".join(parts) or str(row["label"])
+        names[row["variant"]] = others.get(row["variant"]) or ", ".join(parts) or str(row["label"])
         ids[row["variant"]] = row["id"]
     times = Counter(names.values())
     return {variant: name if times[name] == 1 else f"{name} ({ids[variant]})" for variant, name in names.items()}

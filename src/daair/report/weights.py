@@ -1,0 +1,65 @@
+"""Rows of networks that were only evaluated (`daair.engine.study_row`): never seeds of a variant that was trained.
+
+Such a row goes by its label and says whose weights it has: `PromptIR (published weights)`. It has no seed and no rank
+among networks that were trained under the study's conditions, and its difference to the reference is not tested.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+SHORT = 8
+"""Hexadecimal digits of a digest that a note shows."""
+
+
+def is_trained(runs: pd.DataFrame) -> pd.Series:
+    """Return for each row of `Collated.runs` whether it is a training run of the study."""
+    return runs["origin"].isna() if "origin" in runs else pd.Series(True, index=runs.index)
+
+
+def trained(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the training runs among the rows of `Collated.runs`."""
+    return runs[is_trained(runs)]
+
+
+def names(runs: pd.DataFrame) -> dict[str, str]:
+    """Return what the networks that were only evaluated are called, by variant; the id is added to equal names."""
+    others = runs[~is_trained(runs)]
+    times = Counter(zip(others["label"], others["origin"], strict=True)) if len(others) else Counter()
+    return {
+        str(row.variant): f"{row.label} ({row.origin}{f', {row.id}' if times[row.label, row.origin] > 1 else ''})"
+        for row in others.itertuples()
+    }
+
+
+def named(runs: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Return the runs, in which networks that were only evaluated have their name at the first of `keys`, else nothing.
+
+    Args:
+        runs: As in `Collated.runs`.
+        keys: Those that name a table's rows.
+    """
+    called = runs["variant"].astype(str).map(names(runs))
+    if called.isna().all():
+        return runs
+    texts = [called, *[pd.Series("", index=runs.index)] * (len(keys) - 1)]
+    replaced = {key: runs[key].astype(object).where(called.isna(), text) for key, text in zip(keys, texts, strict=True)}
+    return runs.assign(**replaced)
+
+
+def notes(runs: pd.DataFrame) -> Iterator[str]:
+    """Yield what a reader must know of these rows, in sentences."""
+    others = runs[~is_trained(runs)]
+    if others.empty:
+        return
+    called = names(runs)
+    files = [
+        f"{called[str(row.variant)]}: {row.weights_file}, SHA-256 {row.weights_digest[:SHORT]}"
+        if row.weights_digest
+        else f"{called[str(row.variant)]}: nothing to load"
+        for row in others.drop_duplicates("variant").itertuples()
+    ]
+    yield f"Measured here, not trained in this study: {'; '.join(files)}. Such rows have no seeds and are not tested."
+    if len(others) < len(runs):
+        yield "Nor are they ranked: other data and another budget may have made them."
