@@ -1,6 +1,7 @@
 """Networks that a study did not train, as rows of its table: real weights, the real commands."""
 
 import hashlib
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -70,7 +71,7 @@ def test_somebodys_weights_stand_in_a_table_beside_trained_and_printed_ones(lab:
     assert same.abs().max().max() < 1e-9, "the same weights"
 
     task = ["task=collate", "study=peers", f"paths.runs={lab.runs}", "collate.reference={label:PromptIR}"]
-    code, output = run([*task, "collate.rows=[label]"])
+    code, output = run(task)
     assert code == 0, output
     markdown = (lab.runs / "peers" / "table.md").read_text()
     lines = [line for line in markdown.splitlines() if line.startswith("| PromptIR")]
@@ -96,7 +97,7 @@ def test_the_same_file_again_measures_what_is_missing(lab: SimpleNamespace) -> N
     record = record_of(lab, "again")
     assert record.folder.parent.name.startswith("theirs-") and record.summary()["label"] == "theirs"
     first = record.results()
-    output = evaluate(lab, MEASURED, "study=again", "label=Net (2022)")
+    output = evaluate(lab, MEASURED, "study=again", "label='Net (2022)'")
     assert "measured before, not again: demo_noise25" in output and "evaluate 3/3  demo_noise25" not in output
     pd.testing.assert_frame_equal(record.results().iloc[: len(first)], first)
     assert record.status().attempt == 2 and set(record.results()["benchmark"]) == {"demo_noise25", "demo_rain"}
@@ -104,7 +105,9 @@ def test_the_same_file_again_measures_what_is_missing(lab: SimpleNamespace) -> N
     assert "measured before, not again: demo_noise25, demo_rain" in output and record.status().attempt == 2
     assert frame(lab.runs, "again").runs["label"].tolist() == ["Net (2022)"], "as given, and kept"
     output = evaluate(lab, MEASURED, "study=again", "evaluate.tile=64", "evaluate.overlap=8")
-    assert "not again" not in output and set(record.results()["tile"]) == {64}
+    assert "with other settings before, now again: demo_noise25, demo_rain" in output and set(
+        record.results()["tile"]
+    ) == {64}
     evaluate(lab, MEASURED, "study=again", "evaluate.tile=64", "evaluate.overlap=8", "protocols=[moceir]")
     assert set(record_of(lab, "again").results()["protocol"]) == {"promptir", "moceir"}
 
@@ -112,15 +115,21 @@ def test_the_same_file_again_measures_what_is_missing(lab: SimpleNamespace) -> N
 def test_a_killed_evaluation_keeps_what_was_finished(lab: SimpleNamespace) -> None:
     three = "benchmarks=[demo_noise25,demo_rain,demo_haze]"
     task = ["task=evaluate", f"checkpoint={lab.file}", f"paths.runs={lab.runs}", "device=cpu", "study=killed"]
-    victim = start([*task, *NAFNET, three, "evaluate.tile=32", "evaluate.overlap=31"])  # slow: a tile for each pixel
+    slow = [three, "evaluate.tile=32", "evaluate.overlap=16"]  # some seconds for each benchmark
+    victim = start([*task, *NAFNET, *slow])
     while not (found := [*lab.runs.glob(f"killed/*/{store.WEIGHTS}/results.csv")]):
         assert victim.poll() is None, victim.communicate()[0]
+        time.sleep(0.02)
     kill_tree(victim.pid)
     victim.communicate()
     record = Record(found[0].parent)
     before = record.results()
     assert record.status().state == "running" and set(before["benchmark"]) < {"demo_noise25", "demo_rain", "demo_haze"}
-    assert frame(lab.runs, "killed").runs["state"].tolist() == ["running"]
+    output = evaluate(lab, "study=killed", *slow)
+    assert f"measured before, not again: {', '.join(before['benchmark'].unique())}\n" in output
+    assert record.status().state == "done" and record.status().attempt == 2
+    pd.testing.assert_frame_equal(record.results().iloc[: len(before)], before)
+    assert record.results()["benchmark"].nunique() == 3
 
 
 def test_a_run_of_ones_own_and_a_method_without_weights(lab: SimpleNamespace) -> None:

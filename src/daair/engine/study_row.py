@@ -38,7 +38,7 @@ from daair.engine.evaluate import measure_and_keep
 from daair.engine.progress import Reporter
 from daair.engine.setup import Session
 from daair.errors import UserError, reason
-from daair.files import file_digest, safe_name
+from daair.files import file_digest, replacing, safe_name
 from daair.metrics import METRICS
 from daair.runs import store
 from daair.runs.environment import environment, git_diff
@@ -140,27 +140,40 @@ def measure_row(
             config = {**{key: frozen[key] for key in DESCRIBES}, **weights.config, "seed": None}
             device = describe(accelerator.device, accelerator.num_processes)
             record.start(config, environment(), git_diff(), step, device, job.overrides)
-            items = [item for item in items if item.benchmark in lacking]
-            _measure(model, items, settings, Session(cfg, record, accelerator, reporter))
+            _note_settings(record, {name: settings[name] for name in lacking}, reporter)
+            missing = [item for item in items if item.benchmark in lacking]
+            _measure(model, missing, Session(cfg, record, accelerator, reporter))
             record.update(state="done", step=step, message="")
         stored = record.results() if record.writer else None  # else main may not have written it yet
     return record, None if stored is None else stored[stored["benchmark"].isin(settings)]
 
 
-def _measure(
-    model: nn.Module, items: Sequence[Item], settings: Mapping[str, Mapping[str, Any]], session: Session
-) -> None:
-    """Measure, keep and note one benchmark after the other; note also why it ended too soon."""
-    record, status = session.record, session.record.status()
+def _note_settings(record: Record, settings: Mapping[str, Mapping[str, Any]], reporter: Reporter) -> None:
+    """Note with which settings benchmarks are going to be measured; delete their rows of other settings before.
+
+    In this order a process that is killed at any time leaves no row with settings that are not its own.
+    """
+    if not record.writer:
+        return
+    stored, status, measured = record.results(), record.status(), record.summary().get("measured", {})
+    stale = [name for name in settings if measured.get(name, {}).get("settings", settings[name]) != settings[name]]
+    if stale and stored is not None:
+        reporter.say(f"measured with other settings before, now again: {', '.join(stale)}")
+        with replacing(record.results_file) as temporary:
+            stored[~stored["benchmark"].isin(stale)].to_csv(temporary, index=False)
+    by = {"commit": status.commit, "device": status.device}
+    record.summarise(measured={**measured, **{name: {"settings": own, **by} for name, own in settings.items()}})
+
+
+def _measure(model: nn.Module, items: Sequence[Item], session: Session) -> None:
+    """Measure images and add their rows to the record; note why it ended if it ended too soon."""
     try:
-        for rows in measure_and_keep(model, items, session):
-            name = rows["benchmark"].iloc[0]
-            noted = {"settings": settings[name], "commit": status.commit, "device": status.device}
-            record.summarise(measured={**record.summary().get("measured", {}), name: noted})
+        for _ in measure_and_keep(model, items, session):
+            pass
     except BaseException as error:
         state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         with contextlib.suppress(UserError, OSError):
-            record.update(state=state, message=reason(error))
+            session.record.update(state=state, message=reason(error))
         raise
 
 

@@ -92,7 +92,6 @@ def notes(table: StudyTable) -> Iterator[str]:
     yield "Bold: best, underlined: second, of the rounded means; equal ones share a rank."
     if table.reference is not None:
         yield from _about_tests(table)
-    yield from weights.notes(measured)
     budget = _budget(weights.trained(measured))
     yield " ".join(filter(None, [budget, f"Hardware: {_listed(measured['hardware'])}.", _origin(measured)]))
     if "macs" in set(table.numbers["metric"]):
@@ -163,9 +162,13 @@ def _about_inputs(table: StudyTable) -> Iterator[str]:
 
 def _about_tests(table: StudyTable) -> Iterator[str]:
     tests, alpha = table.numbers["p"].notna().sum(), table.spec.alpha
-    reference = zip(table.rows.keys, table.rows.names[table.reference], strict=True)
+    names = zip(table.rows.keys, table.rows.names[table.reference], strict=True)
+    reference = f"{', '.join(f'{key} = {name}' for key, name in names)} (ref.)"
+    if not tests:  # of networks that were only evaluated
+        yield f"Δ: difference to {reference}."
+        return
     yield (
-        f"* differs from {', '.join(f'{key} = {name}' for key, name in reference)} (ref.): Wilcoxon signed-rank test, "
+        f"* differs from {reference}: Wilcoxon signed-rank test, "
         f"paired over images after averaging over seeds, Holm's correction over all {tests} tests, p < {alpha:g}. "
         "Δ: difference to it."
     )

@@ -108,6 +108,7 @@ def study_table(collated: Collated, spec: TableSpec, name: str = "", question: s
     comparable.check_budgets(trained[trained["run"].isin(images["run"])], keys)
     comparable.check_columns(images, runs.set_index("run")["steps"])
 
+    about = list(weights.notes(runs[runs["run"].isin(images["run"])]))
     trained, runs = weights.is_trained(runs), weights.named(runs, row_keys)
     means = aggregate.run_means(images, runs, row_keys, column_keys, spec.metrics)
     own, others = (_ordered(names_of(part, row_keys)) for part in (runs[trained], runs[~trained]))
@@ -121,7 +122,7 @@ def study_table(collated: Collated, spec: TableSpec, name: str = "", question: s
     if reference is not None:
         numbers = aggregate.add_comparisons(numbers, images, runs, rows, columns, reference, spec.alpha, spec.resamples)
     numbers = pd.concat([numbers, aggregate.costs(runs, rows, seeds)], ignore_index=True).reindex(columns=list(NUMBERS))
-    notes = list(_notes(runs, images, numbers))
+    notes = [*about, *_notes(runs, images, numbers)]
     return StudyTable(name, question, spec, rows, columns, reference, numbers, runs, images, notes)
 
 
