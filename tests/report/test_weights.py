@@ -1,0 +1,45 @@
+"""Rows of networks that were only evaluated, beside trained and printed ones."""
+
+from pathlib import Path
+
+from helpers import ROOT
+from synthetic import make_run, rows
+
+from daair.report import layout, published
+from daair.report.frame import frame
+from daair.report.table import TableSpec, study_table
+
+COUNTS = {"cbsd68_sigma15": 68, "cbsd68_sigma25": 68, "cbsd68_sigma50": 68, "rain100l": 100, "sots_outdoor": 500}
+
+
+def study(runs: Path) -> Path:
+    """Write a study of one trained variant with two seeds, and of PromptIR's weights with the very same config."""
+    for seed, psnr in ((0, 30.0), (1, 31.0)):
+        table = [row for name, count in COUNTS.items() for row in rows([psnr] * count, name)]
+        make_run(runs, "PromptIR-00000001", seed, table, label="PromptIR")
+    weights = {
+        "origin": "published weights",
+        "label": "PromptIR",
+        "weights_file": "model.ckpt",
+        "weights_digest": "ab" * 32,
+        "weights_notes": [],
+        "measured": {},
+    }
+    table = [row for name, count in COUNTS.items() for row in rows([33.0] * count, name)]
+    folder = make_run(runs, "PromptIR-00000002", 2, table, label="PromptIR", summary=weights)
+    folder.rename(folder.with_name("weights"))
+    return runs
+
+
+def test_trained_evaluated_and_printed_rows_of_one_network_cannot_be_mistaken(tmp_path: Path) -> None:
+    table = study_table(frame(study(tmp_path)), TableSpec(rows=("label",)))
+    beside, left_out = published.published_rows(table, published.load(["aio3/PromptIR"], ROOT / "conf" / "reference"))
+    assert left_out == []
+    psnr = layout.blocks(table, beside)[0]
+    own = {line[0].text: line[1] for line in psnr.rows}
+    assert set(own) == {"PromptIR", "PromptIR (published weights)"}
+    assert own["PromptIR"].text.startswith("30.50") and "±" in own["PromptIR"].text, "the mean of the trained seeds alone"
+    assert own["PromptIR (published weights)"].text == "33.00" and not own["PromptIR (published weights)"].bold
+    assert [line[0].text for line in psnr.below] == ["PromptIR"] and psnr.below[0][1].text == "33.98"
+    markdown = "\n".join(str(line) for line in table.notes)
+    assert "PromptIR (published weights): model.ckpt, SHA-256 abababab" in markdown
