@@ -38,7 +38,7 @@ def test_trained_evaluated_and_printed_rows_of_one_network_cannot_be_mistaken(tm
     psnr = layout.blocks(table, beside)[0]
     own = {line[0].text: line[1] for line in psnr.rows}
     assert set(own) == {"PromptIR", "PromptIR (published weights)"}
-    assert own["PromptIR"].text.startswith("30.50") and "±" in own["PromptIR"].text, "the mean of the trained seeds alone"
+    assert own["PromptIR"].text.startswith("30.50") and "±" in own["PromptIR"].text  # of the trained seeds
     assert own["PromptIR (published weights)"].text == "33.00" and not own["PromptIR (published weights)"].bold
     assert [line[0].text for line in psnr.below] == ["PromptIR"] and psnr.below[0][1].text == "33.98"
     markdown = "\n".join(str(line) for line in table.notes)
