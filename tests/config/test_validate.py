@@ -62,6 +62,7 @@ def complaint(composer: Composer, *overrides: str) -> str:
         ("train.steps=1.5", "train.steps: must be an integer, got 1.5"),
         ("train.steps=many", 'train.steps: must be an integer, got "many"'),
         ("train.steps=null", "train.steps: must be an integer, got null"),
+        ("train.epochs=0", "train.epochs: must be greater than 0, got 0"),
         ("train.budget=20", "train.budget: must be a time such as 90s, 20min or 2h, got 20"),
         ("train.budget=0min", 'train.budget: must be a time such as 90s, 20min or 2h, got "0min"'),
         ("train.progressive=[{share:0.5}]", "train.progressive: the shares must sum to 1, not 0.5"),
@@ -135,12 +136,20 @@ def test_one_override(composer, override, text):
         (("model.heads=[1,2,4,7]",), "model.heads: "),
         (("experts.kernel=2",), "experts.kernel: must be odd, got 2"),
         (
+            ("train.budget=20min", "train.epochs=9"),
+            "train.epochs: unused with train.budget=20min; leave it out, or set train.budget=null",
+        ),
+        (
+            ("train.epochs=9", "train.steps=9"),
+            "train.steps: unused with train.epochs=9; leave it out, or set train.epochs=null",
+        ),
+        (
             ("train.budget=20min", "train.steps=9"),
             "train.steps: unused with train.budget=20min; leave it out, or set train.budget=null",
         ),
         (
             ("train.budget=20min", "optimizer.lr=${train.steps}"),
-            "optimizer.lr: refers to train.steps, which train.budget leaves open",
+            "optimizer.lr: refers to train.steps, which train.budget and train.epochs leave open",
         ),
         (
             ("train.progressive=[{share:1,batch_size:3}]", "launch.num_processes=2"),

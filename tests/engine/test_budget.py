@@ -5,12 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 from helpers import ROOT, SMALL, environment, make_photographs, run, run_ranks
+from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from warm import Warm
 
 from daair.config.schema import UNITS, Phase, Train, seconds, spelled
+from daair.config.validate import validate
 from daair.engine import budget
 from daair.engine.budget import PLAN, Speed
 from daair.engine.stages import spans
@@ -97,6 +99,16 @@ def test_the_first_updates_are_not_measured() -> None:
     assert speed == Speed("b", None, 4, 0.75, 40, 0.25)
     assert made == list(range(PLAN // 4, PLAN // 4 + budget.WARM_UP + 40))
     assert budget.timed(last, update, time=0).updates == budget.LEAST
+
+
+def test_epochs_come_to_updates_by_the_images_of_each() -> None:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        phases = "train.progressive=[{share:0.5,patch:8,batch_size:8},{share:0.5}]"
+        asked = (["train.epochs=2.5", *more] for more in ([], [phases], ["train.accumulation=3"]))
+        configs = [validate(compose("config", [*SMALL, "mix.root=x", *keys]), {}) for keys in asked]
+    assert [cfg.train.steps for cfg in configs] == [None] * 3
+    steps = [budget.settled(cfg, Record(Path("none")), samples=96).train.steps for cfg in configs]
+    assert steps == [2.5 * 96 / 4, 2.5 * 96 / 6, 2.5 * 96 / 12]
 
 
 def test_a_time_too_short_for_an_update_is_refused(tmp_path: Path) -> None:

@@ -201,6 +201,7 @@ OTHER = {  # what differs in the second run, and what the refusal says
         {"train": {"steps": 200}, "rows": {"step": 200}, "status": {"steps": 200}},
         "train.steps: 100 in {a}, 200 in {b}; budgets differ; if that is the question, add train.steps to collate.rows",
     ),
+    "epochs": ({"train": {"epochs": 2}}, "train.epochs: fixed updates in {a}, 2.0 in {b}; budgets differ; if that is"),
     "time": ({"train": {"budget": "20min"}}, "train.budget: fixed updates in {a}, 20min in {b}; budgets differ; if"),
     "phases": ({"train": {"progressive": [{"share": 1}]}}, 'train.progressive: [] in {a}, [{{"share": 1}}] in {b}; '),
     "batch": ({"train": {"batch_size": 8}}, "train.batch_size: 4 in {a}, 8 in {b}; budgets differ"),

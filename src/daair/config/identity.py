@@ -22,7 +22,11 @@ def identity(cfg: Config) -> dict[str, Any]:
         UserError: The weights of `train.init` do not exist.
     """
     kept = _identity(cfg)
-    kept["train"].pop("budget" if cfg.train.budget is None else "steps")  # what a time comes to is measured, not asked
+    if cfg.train.budget is not None or cfg.train.epochs is not None:
+        kept["train"]["steps"] = None  # what a time or epochs come to is found out, not asked
+    for name in ("steps", "epochs", "budget"):
+        if kept["train"][name] is None:
+            del kept["train"][name]
     if not cfg.train.progressive:
         kept["train"].pop("progressive")
     if cfg.train.init is not None:

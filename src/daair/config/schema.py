@@ -108,6 +108,7 @@ class Train(Section):
     """Options of the training loop (conf/train)."""
 
     steps: Positive | None
+    epochs: Annotated[float, Gt(0)] | None = None
     budget: Annotated[str, BeforeValidator(_time)] | None
     progressive: tuple[Phase, ...]
     batch_size: Positive

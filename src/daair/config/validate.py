@@ -66,7 +66,7 @@ def validate(cfg: DictConfig | Mapping[str, Any], choices: Mapping[str, str] | N
     present = set(_all_keys(data))
     aliases = {alias: source for alias, source in aliases.items() if alias in present}
     parts = _parts(data, aliases)
-    problems = _drop_parts(data, parts, choices, given) + _drop_steps(data, given)
+    problems = _drop_parts(data, parts, choices, given) + _settle_length(data, given)
     known = known_keys() | present
     try:
         config = parse(Config, {**data, "choices": choices})
@@ -81,8 +81,8 @@ def validate(cfg: DictConfig | Mapping[str, Any], choices: Mapping[str, str] | N
         components[key], wrong, named = signatures.check(node, key)
         problems, signed = problems + wrong, signed | named
     problems = _in_source(problems, aliases)
-    if config is not None and config.train.budget is not None:
-        text = "refers to train.steps, which train.budget leaves open"
+    if config is not None and config.train.steps is None:
+        text = "refers to train.steps, which train.budget and train.epochs leave open"
         problems += [Problem(alias, text) for alias, source in aliases.items() if source == "train.steps"]
     if config is not None:
         told = {problem.key for problem in problems}
@@ -240,14 +240,16 @@ def _drop_parts(
     return problems
 
 
-def _drop_steps(data: Mapping[str, Any], given: Collection[str]) -> list[Problem]:
-    """Leave `train.steps` open where a time says how long to train; a user who set both has a problem."""
+def _settle_length(data: Mapping[str, Any], given: Collection[str]) -> list[Problem]:
+    """Keep one of the keys that say how long to train: what the user set, else what a file set, in this order."""
     train = data.get("train")
-    if not isinstance(train, dict) or train.get("budget") is None:
+    if not isinstance(train, dict):
         return []
-    train["steps"] = None
-    text = f"unused with train.budget={train['budget']}; leave it out, or set train.budget=null"
-    return [Problem("train.steps", text)] if "train.steps" in given else []
+    keys = [key for key in ("budget", "epochs", "steps") if train.get(key) is not None]
+    counting, *unused = sorted(keys, key=lambda key: f"train.{key}" not in given) or [None]
+    text = f"unused with train.{counting}={train.get(counting)}; leave it out, or set train.{counting}=null"
+    train.update(dict.fromkeys(unused))
+    return [Problem(f"train.{key}", text) for key in unused if f"train.{key}" in given]
 
 
 def _in_source(problems: list[Problem], aliases: Mapping[str, str]) -> list[Problem]:
@@ -311,7 +313,7 @@ def _combinations(cfg: Config) -> Iterator[Problem]:
 def _lengths(cfg: Config) -> Iterator[Problem]:
     """Yield what is wrong with the number of updates, their parts and their batches."""
     train, processes = cfg.train, cfg.launch.world_size
-    if train.steps is None and train.budget is None:
+    if train.steps is None and train.epochs is None and train.budget is None:
         yield Problem("train.steps", "must be an integer, got null")
     sizes = {f"train.progressive[{i}].batch_size": phase.batch_size for i, phase in enumerate(train.progressive)}
     for key, size in {"train.batch_size": train.batch_size, **sizes}.items():

@@ -1,4 +1,4 @@
-"""Trains for a time: how many updates fit into `train.budget` on the machine at hand.
+"""Trains for epochs or a time: how many updates are `train.epochs`, or fit into `train.budget` on this machine.
 
 A learning-rate schedule must know its length before the first update. So a run with a budget begins with throw-away
 updates of its own network on its own images; what they took gives `train.steps`, and training starts afresh from its
@@ -17,11 +17,12 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from accelerate.utils import broadcast_object_list
 
+from daair import checkpoint
 from daair.config.schema import Config, seconds
 from daair.engine.devices import describe
 from daair.engine.loader import Batches
 from daair.engine.setup import Session
-from daair.engine.stages import Span
+from daair.engine.stages import Span, spans
 from daair.errors import UserError
 from daair.runs.record import Record
 
@@ -73,8 +74,19 @@ class Clock:
         return time.process_time() if self._own else time.monotonic() - self._batches.waited
 
 
-def recorded(cfg: Config, record: Record) -> Config:
-    """Return a config with the updates that its run has measured earlier; as it is if there is nothing to know."""
+def settled(cfg: Config, record: Record, samples: int) -> Config:
+    """Return a config with the updates that it comes to, as far as they are known before the training.
+
+    Args:
+        cfg: of a run; with `train.epochs` the updates follow from its mix, with `train.budget` they were measured
+            earlier, or are not known yet.
+        record: of the run.
+        samples: of an epoch.
+    """
+    if cfg.train.epochs is not None:
+        network = checkpoint.build(cfg.model)  # which may have stages with batches of their own
+        images = spans(network, with_steps(cfg, PLAN).train)[-1].images(PLAN) / PLAN  # of an update, on average
+        return with_steps(cfg, max(1, round(cfg.train.epochs * samples / images)))
     known = record.summary().get("budget")
     return with_steps(cfg, known["steps"]) if cfg.train.budget is not None and known else cfg
 

@@ -59,7 +59,7 @@ def train(job: Job) -> int:
     record = Record(job.folder, writer=accelerator.is_main_process)
     with record.lock():
         check_same_data(record, mix)
-        session = Session(budget.recorded(cfg, record), record, accelerator, reporter)
+        session = Session(budget.settled(cfg, record, sum(mix.samples().values())), record, accelerator, reporter)
         if record.status().state == "done":
             reporter.say(f"{record.folder} is done; it is not trained again")
             return finish(session, mix.labels)

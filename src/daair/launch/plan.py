@@ -26,6 +26,10 @@ class Selection:
     skipped: tuple[tuple[str, str], ...]
 
 
+EPOCH = 150_000
+"""Samples of an epoch of unknown images, about those of the published mixes."""
+
+
 def processes(job: Job) -> int:
     """Return the number of processes of a job, each of which needs a device."""
     return job.config.launch.num_processes
@@ -37,6 +41,8 @@ def cost(job: Job) -> float:
     if train.budget is not None:
         return seconds(train.budget) * processes(job)
     side = patch if isinstance(patch, int) else 1
+    if train.epochs is not None:
+        return train.epochs * EPOCH * side**2
     parts = train.progressive or (Phase(share=1.0),)
     pixels = sum(part.share * (part.batch_size or train.batch_size) * (part.patch or side) ** 2 for part in parts)
     return float(train.steps * train.accumulation * pixels)

@@ -14,8 +14,8 @@ from daair.errors import UserError
 BUDGET = ("train.steps", "train.batch_size", "train.accumulation", "mix.patch", "train.progressive")
 """Config keys that define the training budget; they may differ only where they name rows or columns."""
 
-TIME = "train.budget"
-"""The key of runs that trained for a time, not for a number of updates."""
+TIME, EPOCHS = "train.budget", "train.epochs"
+"""The keys of runs that trained for a time or for epochs, not for a number of updates."""
 
 PROCESSES = ("processes", "launch.num_processes", "launch.nodes")
 """Columns that say how many processes shared a batch; the first one is what a run really had."""
@@ -33,8 +33,13 @@ def check_budgets(runs: pd.DataFrame, keys: Sequence[str]) -> None:
     for name in BUDGET:
         if name in runs and name not in keys:
             _refuse_difference(runs, name, f"budgets differ; if that is the question, add {name} to collate.rows")
-    if TIME in runs and runs[TIME].notna().any():
-        _check_times(runs, keys)
+    for name in (TIME, EPOCHS):
+        if name in runs and name not in keys and runs[name].notna().any():
+            lengths = runs.set_index("run")[name].astype("string").fillna("fixed updates")
+            _refuse(lengths, name, "{}", f"budgets differ; if that is the question, add {name} to collate.rows")
+    if TIME in runs and "hardware" not in keys:
+        remedy = "hardware decides what a time is worth; train them on the same, or add hardware to collate.rows"
+        _refuse_difference(runs[runs[TIME].notna()], "hardware", remedy)
     if set(PROCESSES).isdisjoint(keys) and "processes" in runs:
         local = runs[[name for name in runs if name.endswith(".scope")]].eq("local").any(axis=1)
         remedy = "with scope=local each process balances its own images; train them on as many processes"
@@ -45,16 +50,6 @@ def check_budgets(runs: pd.DataFrame, keys: Sequence[str]) -> None:
             _refuse_difference(
                 group, "training_data", "they were trained on different pictures; train them again on the same"
             )
-
-
-def _check_times(runs: pd.DataFrame, keys: Sequence[str]) -> None:
-    """Check that all runs trained for the same time on the same hardware, unless the table compares these."""
-    if TIME not in keys:
-        times = runs.set_index("run")[TIME].astype("string").fillna("fixed updates")
-        _refuse(times, TIME, "{}", f"budgets differ; if that is the question, add {TIME} to collate.rows")
-    if "hardware" not in keys:
-        remedy = "hardware decides what a time is worth; train them on the same, or add hardware to collate.rows"
-        _refuse_difference(runs[runs[TIME].notna()], "hardware", remedy)
 
 
 def check_columns(images: pd.DataFrame, steps: pd.Series) -> None:

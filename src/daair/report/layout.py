@@ -8,7 +8,7 @@ import pandas as pd
 from daair.metrics import METRICS
 from daair.report import weights
 from daair.report.aggregate import AVERAGE, AVERAGE_COLUMN, COSTS, COSTS_COLUMN
-from daair.report.comparable import BUDGET, TIME
+from daair.report.comparable import BUDGET, EPOCHS, TIME
 from daair.report.published import PublishedRow
 from daair.report.table import StudyTable
 from daair.report.writers import Block, Cell
@@ -186,9 +186,10 @@ def _budget(runs: pd.DataFrame) -> str:
         minutes = runs.loc[runs[TIME].notna(), "update_seconds"].dropna().astype(float) / 60
         return text + (f" (they took {minutes.min():.1f} to {minutes.max():.1f} min)." if len(minutes) else ".")
     steps, batch, accumulation, patch, phases = (runs[key].dropna().unique() if key in runs else () for key in BUDGET)
-    if len(steps) != 1:
+    epochs = runs[EPOCHS].dropna().unique() if EPOCHS in runs else ()
+    if len(steps) + len(epochs) != 1:
         return ""
-    text = f"{steps[0]:,.0f} updates"
+    text = f"{epochs[0]:g} epochs" if len(epochs) else f"{steps[0]:,.0f} updates"
     if len(batch) == 1 and len(accumulation) == 1 and set(phases) <= {"[]"}:
         text += f" of {batch[0] * accumulation[0]:.0f} crops"
         text += f" of {patch[0]:.0f} pixels" if len(patch) == 1 else ""
