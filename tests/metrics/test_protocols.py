@@ -54,6 +54,7 @@ LIBRARY = {
     # PromptIR's utils/val_utils.py, MoCE-IR's src/test.py, and BasicSR's calculate_ssim, each in scikit-image's words
     "promptir": {},
     "moceir": {"gaussian_weights": True},
+    "moceir_whole": {"gaussian_weights": True},
     "basicsr_rgb": {"gaussian_weights": True, "use_sample_covariance": False},
     "basicsr_y": {"gaussian_weights": True, "use_sample_covariance": False},
 }

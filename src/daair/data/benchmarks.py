@@ -144,7 +144,8 @@ def _benchmarks() -> Iterator[Benchmark]:
         if split != "test":
             continue
         if dataset.paired:
-            yield Benchmark(name, dataset.label, dataset=dataset.name)
+            protocol = "moceir_whole" if name.startswith("cdd11_") else "promptir"
+            yield Benchmark(name, dataset.label, dataset=dataset.name, protocol=protocol)
         else:
             for end, made in DEGRADED.items():
                 yield Benchmark(f"{name}_{end}", dataset=dataset.name, **made._asdict())

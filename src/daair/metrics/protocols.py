@@ -152,11 +152,19 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol(
             name="moceir",
-            multiple=16,  # except for CDD-11, which its test script does not crop
+            multiple=16,
             quantise=False,
             channel="rgb",
             window=GAUSSIAN_11_SAMPLE,
             source="MoCE-IR (Zamfir et al., CVPR 2025): scikit-image with gaussian_weights=True, other defaults",
+        ),
+        Protocol(
+            name="moceir_whole",
+            multiple=1,
+            quantise=False,
+            channel="rgb",
+            window=GAUSSIAN_11_SAMPLE,
+            source="MoCE-IR on CDD-11, whose images its test script does not crop; else as `moceir`",
         ),
         Protocol(
             name="basicsr_rgb",
