@@ -129,7 +129,10 @@ class Command:
 
 def strike(command: Command, choose: random.Random, counts: Counter) -> None:
     """Send a random process of the command a random signal."""
-    if not (targets := command.targets()):
+    targets = command.targets()
+    if len(targets) < 2 and choose.random() < 0.8:  # nothing runs yet; most signals are for what is at work
+        return
+    if not targets:
         return
     kind, way = choose.choice(sorted(targets)), choose.choice(sorted(WAYS))
     victim = choose.choice(targets[kind])

@@ -4,6 +4,8 @@ The real thing is in tests/slurm.
 """
 
 import os
+import signal
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -165,11 +167,43 @@ def test_processes_of_several_machines_meet_on_the_first_host(jobs):
     }  # fmt: skip
 
 
-def test_queue_reads_squeue(commands):
+def test_queue_reads_squeue(commands, monkeypatch):
     (commands / "queue").write_text("12_3|PENDING|Priority\n13|RUNNING|None\n")
     assert queue.jobs() == {"12_3": "PENDING (Priority)", "13": "RUNNING"}
     (commands / "queue").unlink()
+    monkeypatch.setattr(queue, "PATIENCE", 0)
     assert queue.jobs() is None and queue.state("13") == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"), [("Unable to contact slurm controller", 3), ("Invalid job id specified", 1)]
+)
+def test_a_controller_that_does_not_answer_is_asked_again(commands, error, asked, monkeypatch):
+    """A preempted run that took no answer for an end of its job was not put back into the queue."""
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    script = (
+        f'#!/bin/sh\necho >> asked\n[ $(wc -l < asked) -gt 2 ] && echo RUNNING && exit\necho "{error}" >&2; exit 1\n'
+    )
+    (commands / "squeue").write_text(script)
+    assert queue.state("13") == ("RUNNING" if asked == 3 else "")
+    assert Path("asked").read_text().count("\n") == asked
+
+
+def test_a_job_is_put_back_into_the_queue_although_the_controller_is_busy(monkeypatch):
+    answers = iter([subprocess.TimeoutExpired("scontrol", 60), None])
+    handlers = {}
+    node = SimpleNamespace(node=0, raw_job_id="7", _usr_sig=lambda: signal.SIGUSR2)
+
+    def checkpoint_and_requeue(number, frame):
+        if error := next(answers):
+            raise error
+
+    monkeypatch.setattr("signal.getsignal", lambda number: checkpoint_and_requeue)
+    monkeypatch.setattr("signal.signal", handlers.__setitem__)
+    monkeypatch.setattr(queue, "state", lambda job: "RUNNING")
+    slurm.NodeTask("run", 1, 1, True, 1, 30.0)._listen(node)
+    handlers[signal.SIGTERM](signal.SIGTERM, None)
+    assert next(answers, "asked twice") == "asked twice"
 
 
 def test_no_machine_alone_takes_a_run_of_two(jobs):

@@ -21,7 +21,7 @@ from daair.exits import end_within
 from daair.runs.mirror import Mirror
 from daair.runs.record import Record
 
-ECHO = 3.0  # seconds in which repeats are ignored: Slurm signals every process, and torchrun passes signals on
+ECHO = 3.0  # seconds in which a second Ctrl-C is the first one again: torchrun passes on what the terminal has sent
 LAUNCH_TWO_CPU = (
     "ACCELERATE_USE_CPU=true python -m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 "
     "--mixed_precision no --dynamo_backend no --main_process_port 0 run.py ..."
@@ -128,14 +128,18 @@ class Stop:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle the signals inside the `with` block; a later signal of the same kind has its usual effect."""
+        """Handle the signals inside the `with` block; a second Ctrl-C has its usual effect.
+
+        A second SIGTERM has none: Slurm sends it to every process, and on a busy machine torchrun passes it on late.
+        """
         old, noted = {}, {}
 
         def note(number: int, frame: object) -> None:
             if not self.signal:
                 end_within(self.seconds)
             self.signal = number
-            if time.monotonic() > noted.setdefault(number, time.monotonic()) + ECHO:
+            late = time.monotonic() > noted.setdefault(number, time.monotonic()) + ECHO
+            if late and number == signal.SIGINT:
                 signal.signal(number, old[number] or signal.SIG_DFL)
                 signal.raise_signal(number)
 

@@ -25,6 +25,7 @@ import json
 import shlex
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -42,6 +43,9 @@ from daair.runs.record import Record
 if TYPE_CHECKING:
     from submitit import JobEnvironment
     from submitit.helpers import DelayedSubmission
+
+REQUESTS = 3
+"""How often Slurm is asked to put a job back into the queue."""
 
 LONGEST = 1000
 """The largest number of jobs in one array under Slurm's default MaxArraySize."""
@@ -184,7 +188,15 @@ class NodeTask:
 
     def _listen(self, node: JobEnvironment) -> None:
         """Handle SIGTERM as submitit handles its own signal, unless Slurm ends or requeues the job itself."""
-        requeue = signal.getsignal(node._usr_sig())
+        checkpoint_and_requeue = signal.getsignal(node._usr_sig())
+
+        def requeue(number: int, frame: object) -> None:
+            for left in reversed(range(REQUESTS)):  # `scontrol requeue` fails while a busy controller does not answer
+                try:
+                    return checkpoint_and_requeue(number, frame)
+                except subprocess.SubprocessError:
+                    if not left:
+                        raise
 
         def usr(number: int, frame: object) -> None:
             self.told = node.node > 0  # on the first node `checkpoint` tells the processes

@@ -1,6 +1,9 @@
 """The state of Slurm jobs by `squeue`, which needs no accounting database; without Slurm, no job is found."""
 
 import subprocess
+import time
+
+PATIENCE = 20.0  # seconds
 
 
 def jobs() -> dict[str, str] | None:
@@ -17,11 +20,19 @@ def jobs() -> dict[str, str] | None:
 
 
 def state(job: str) -> str:
-    """Return the state of one job, such as `RUNNING`; empty if Slurm does not answer or no longer lists the job."""
-    try:
-        return _squeue("--jobs", job, "--format=%T").strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
+    """Return the state of one job, such as `RUNNING`; empty if Slurm does not answer or no longer lists the job.
+
+    A controller that does not answer at once, as on a busy cluster, is asked again for `PATIENCE` seconds.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return _squeue("--jobs", job, "--format=%T").strip()
+        except (OSError, subprocess.SubprocessError) as error:
+            known = isinstance(error, FileNotFoundError) or "Invalid job id" in str(getattr(error, "stderr", ""))
+            if known or time.monotonic() > deadline:
+                return ""
+        time.sleep(0.5)
 
 
 def _squeue(*arguments: str) -> str:
