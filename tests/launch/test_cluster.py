@@ -179,7 +179,7 @@ def test_queue_reads_squeue(commands, monkeypatch):
     ("error", "asked"), [("Unable to contact slurm controller", 3), ("Invalid job id specified", 1)]
 )
 def test_a_controller_that_does_not_answer_is_asked_again(commands, error, asked, monkeypatch):
-    """A preempted run that took no answer for an end of its job was not put back into the queue."""
+    """A preempted run takes no answer for the end of its job, and would not go back into the queue."""
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     script = (
         f'#!/bin/sh\necho >> asked\n[ $(wc -l < asked) -gt 2 ] && echo RUNNING && exit\necho "{error}" >&2; exit 1\n'
@@ -189,10 +189,11 @@ def test_a_controller_that_does_not_answer_is_asked_again(commands, error, asked
     assert Path("asked").read_text().count("\n") == asked
 
 
-def test_a_job_is_put_back_into_the_queue_although_the_controller_is_busy(monkeypatch):
+def test_a_preempted_job_is_put_back_into_the_queue(monkeypatch):
+    """Also the one of an array that has the array's own number, and although the controller is busy."""
     answers = iter([subprocess.TimeoutExpired("scontrol", 60), None])
     handlers = {}
-    node = SimpleNamespace(node=0, raw_job_id="7", _usr_sig=lambda: signal.SIGUSR2)
+    node = SimpleNamespace(node=0, job_id="7_1", raw_job_id="7", _usr_sig=lambda: signal.SIGUSR2)
 
     def checkpoint_and_requeue(number, frame):
         if error := next(answers):
@@ -200,7 +201,8 @@ def test_a_job_is_put_back_into_the_queue_although_the_controller_is_busy(monkey
 
     monkeypatch.setattr("signal.getsignal", lambda number: checkpoint_and_requeue)
     monkeypatch.setattr("signal.signal", handlers.__setitem__)
-    monkeypatch.setattr(queue, "state", lambda job: "RUNNING")
+    states = {"7_1": "RUNNING", "7": "RUNNING\nRUNNING"}  # squeue's answers
+    monkeypatch.setattr(queue, "state", states.get)
     slurm.NodeTask("run", 1, 1, True, 1, 30.0)._listen(node)
     handlers[signal.SIGTERM](signal.SIGTERM, None)
     assert next(answers, "asked twice") == "asked twice"

@@ -204,7 +204,8 @@ class NodeTask:
 
         def term(number: int, frame: object) -> None:
             self.told = True  # the signal went to all processes
-            if node.node == 0 and queue.state(node.raw_job_id) == "RUNNING":
+            # Not by `raw_job_id`: one job of an array has the array's number, for which squeue lists all of them.
+            if node.node == 0 and queue.state(node.job_id) == "RUNNING":
                 requeue(number, frame)
 
         signal.signal(node._usr_sig(), usr)
