@@ -223,7 +223,7 @@ def main() -> int:
         (lab / "conf" / "sweeps").mkdir(parents=True)
         (lab / "conf" / "sweeps" / "chaos.yaml").write_text(SWEEP)
         whole = Command(lab, "whole")
-        if whole.process.wait(PATIENCE):
+        if whole.process.wait():
             print((lab / "whole.txt").read_text(), file=sys.stderr)
             return 1
         seed = first
