@@ -16,7 +16,7 @@ from rich.console import Console
 from synthetic import make_run, rows
 
 from daair.errors import UserError
-from daair.report import layout, published, writers
+from daair.report import differences, layout, published, writers
 from daair.report.frame import frame
 from daair.report.layout import shortest_paths
 from daair.report.table import StudyTable, TableSpec, study_table
@@ -72,7 +72,7 @@ def test_csv(parts) -> None:
     text = layout.numbers_csv(parts[0])
     table = pd.read_csv(io.StringIO(text))
     assert set(table["metric"]) == {"psnr", "ssim", "parameters", "macs", "images_per_second"}
-    assert table["reference"].sum() == 9 and table.loc[table["p"].notna(), "column"].nunique() == 2
+    assert table["reference"].sum() == 9 and table.loc[table["p_holm"].notna(), "column"].nunique() == 2
     check("table.csv", table.round(9).to_csv(index=False))  # the last digits are the machine's
 
 
@@ -133,18 +133,71 @@ def test_marks_deltas_and_gaps(tmp_path: Path) -> None:
         "images/s",
     ]
     assert texts[0] == ["full", "32.60 ± 0.10", "20.10 ± 0.10", "26.35 ± 0.10", "ref.", "0.50", "1.00", "30.0"]
-    assert texts[1][1:5] == ["32.30* ± 0.14 (2/3)", "20.80 ± 0.14 (2/3)", "26.55 ± 0.14 (2/3)", "+0.20"]
+    assert texts[1][1:5] == ["32.30† ± 0.14 (2/3)", "20.80 ± 0.14 (2/3)", "26.55 ± 0.14 (2/3)", "+0.20"]
     assert texts[2][1] == "32.60 ± 0.00" and [cell.bold for cell in first.rows[2][1:4]] == [True, True, True]
     assert [cell.bold for cell in first.rows[0][1:4]] == [True, False, False] and first.rows[0][2].underlined
     assert second.title == "SSIM ↑" and len(second.header) == 5
     notes = " ".join(layout.notes(study))
     for text in (
         "Protocol promptir; mean ± standard deviation over seeds 0, 1, 2 of the mean over images (cbsd68_sigma25 6, ",
-        "Wilcoxon signed-rank test, paired over images after averaging over seeds, Holm's correction over all 8 tests",
+        "Δ: difference to optimizer.note = full (ref.). * differs from the reference beyond the chance of images and",
+        "† these networks differ from the reference's, on images like these; fewer than 3 seeds, or a single image,",
+        "Marks: p < 0.3 after Holm's correction over all 8 tests, and the 70 % interval excludes 0.",
         "100 updates of 4 crops of 64 pixels. Hardware: A Processor. Commit ccccccc; runs of 2026-11-01.",
         "Fewer than 3 images cannot reach p < 0.3, whatever they show.",
     ):
         assert text in notes, notes
+
+
+def test_a_star_survives_images_and_seeds(tmp_path: Path) -> None:
+    """Three seeds: with gains that agree there is a star, with gains that differ as much as they are large, none."""
+    wobble = (0.00, 0.01, -0.01, 0.02, -0.02, 0.00)
+    for rank, gains in {1: (0.0, 0.0, 0.0), 2: (0.48, 0.5, 0.52), 4: (0.1, 1.5, -0.1)}.items():
+        for seed, gain in enumerate(gains):
+            table = rows([v + gain + rank * w for v, w in zip(SIX, wobble, strict=True)])
+            make_run(tmp_path, f"a-{rank:08x}", seed, table, experts={"rank": rank})
+    study = study_table(frame(tmp_path), TableSpec(metrics=("psnr",), reference={"experts.rank": 1}, resamples=200))
+    (block,) = layout.blocks(study)
+    assert [line[1].text for line in block.rows] == ["32.50 ± 0.00", "33.00* ± 0.02", "33.00 ± 0.87"]
+    assert "images like these" not in " ".join(layout.notes(study))
+    found = study.numbers.set_index("row").loc[2]
+    assert (found["p_images"] < 0.05 < found["p"]).any()  # what stars meant when seeds did not count
+    spans = differences.intervals(study)
+    assert spans.header[3:6] == ["Δ", "95 % interval, images and seeds", "95 % interval, these networks"]
+    assert [cell.text for cell in spans.rows[0][:3]] == ["2", "cbsd68_sigma25", "PSNR"]
+    assert spans.rows[0][3].text == "+0.50*" and spans.rows[0][4].text == "+0.45 to +0.55"
+    assert spans.rows[1][3].text == "+0.50" and spans.rows[1][4].text.startswith("−")
+
+
+def test_no_tests_are_not_spoken_of(tmp_path: Path) -> None:
+    make_run(tmp_path, "a-00000004", 0, rows([30.0]), experts={"rank": 4})
+    make_run(tmp_path, "a-00000008", 0, None, experts={"rank": 8}, status={"state": "running"})
+    study = study_table(frame(tmp_path), TableSpec(reference={"experts.rank": 4}))
+    notes = " ".join(layout.notes(study))
+    assert "Δ: difference to experts.rank = 4 (ref.)." in notes and differences.intervals(study) is None
+    assert not any(word in notes for word in ("Holm", "p <", "tests", "Marks"))
+
+
+def test_values_that_are_not_finite_are_counted_and_named_and_neither_averaged_nor_ranked(tmp_path: Path) -> None:
+    inf, nan = float("inf"), float("nan")
+    black = {"a.png": 30.0, "black.png": inf}
+    for rank, psnr in {1: black, 2: {"a.png": 31.0, "black.png": 40.0}, 4: {"a.png": nan, "black.png": inf}}.items():
+        table = [{**row, "ssim": 0.9} for row in rows(psnr, input_psnr=inf)]
+        make_run(tmp_path, f"a-{rank:08x}", 0, table, experts={"rank": rank})
+    study = study_table(frame(tmp_path), TableSpec(reference={"experts.rank": 2}))
+    psnr, ssim = layout.blocks(study)
+    assert [line[1].text for line in psnr.rows] == ["30.00‡", "35.50", "– (0/1)"]
+    assert [(line[1].bold, line[1].underlined) for line in psnr.rows] == [(False, False), (True, False), (False, False)]
+    assert [line[1].text for line in ssim.rows] == ["0.9000"] * 3
+    notes = " ".join(layout.notes(study))
+    assert (
+        "‡ PSNR: 3 values not finite, left out of the mean and not ranked: cbsd68_sigma25 black.png in "
+        "rank/a-00000001/seed0 (inf), cbsd68_sigma25 a.png in rank/a-00000004/seed0 (nan), " in notes
+    )
+    numbers = study.numbers.set_index(["metric", "row"]).loc["psnr"]
+    assert numbers["not_finite"].tolist() == [1, 0, 2] and numbers["paired_images"].tolist()[0] == 1
+    assert "inf" not in layout.numbers_csv(study).replace("not_finite", "")
+    assert "PSNR cbsd68_sigma25 nan" not in notes and "(without 2 infinite)" in notes
 
 
 def test_one_seed_has_no_deviation_and_one_column_no_average(tmp_path: Path) -> None:

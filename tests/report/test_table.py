@@ -94,18 +94,18 @@ def test_gain_is_over_the_input(tmp_path: Path) -> None:
 def test_comparison_with_the_reference(tmp_path: Path) -> None:
     ranked(tmp_path, {4: [0.0, 0.0], 8: [0.2, 0.4], 16: [-0.1, -0.1]})
     study = table_of(tmp_path, reference={"experts.rank": 4})
-    assert study.reference == 0 and math.isnan(cell(study, 0, 0)["p"])
+    assert study.reference == 0 and math.isnan(cell(study, 0, 0)["p_holm"])
     better = cell(study, 1, 0)
-    assert better["delta"] == pytest.approx(0.3) and (better["delta_low"], better["delta_high"]) == pytest.approx(
-        (0.3, 0.3)
-    )
-    assert better["p"] == pytest.approx(2 / 2**6)  # six images, all better; two seeds do not make it twelve
+    assert (better["delta"], better["images_low"], better["images_high"]) == pytest.approx((0.3, 0.3, 0.3))
+    assert better["p_images"] == pytest.approx(2 / 2**6) and math.isnan(
+        better["p"]
+    )  # six images, all better; two seeds do not make it twelve
     assert (better["paired_images"], better["paired_seeds"], better["seeds_agreeing"]) == (6, 2, 2)
-    tests = study.numbers["p"].notna().sum()
+    tests = study.numbers["p_images"].notna().sum()
     assert tests == 8 and better["p_holm"] == pytest.approx(min(1, 8 * 2 / 2**6))  # 2 rows, 2 columns, 2 metrics
-    assert cell(study, 1, 1)["p"] == 1.0  # one image says nothing
+    assert cell(study, 1, 1)["p_images"] == 1.0  # one image says nothing
     average = cell(study, 1, -1)
-    assert average["delta"] == pytest.approx((0.3 + 0.6) / 2) and math.isnan(average["p"])
+    assert average["delta"] == pytest.approx((0.3 + 0.6) / 2) and math.isnan(average["p_holm"])
     assert cell(study, 2, 0)["delta"] == pytest.approx(-0.1)
 
 

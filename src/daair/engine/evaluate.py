@@ -34,7 +34,7 @@ from daair.engine.progress import Reporter
 from daair.engine.setup import Session
 from daair.errors import with_full_keys
 from daair.files import replacing
-from daair.metrics import METRICS
+from daair.metrics import METRICS, required_columns
 from daair.runs import samples, scores
 from daair.runs.pictures import comparison
 from daair.runs.record import Record
@@ -138,7 +138,13 @@ def keep(record: Record, rows: pd.DataFrame, first: Samples, extremes: Sequence[
             columns = dict.fromkeys([*rows.columns, *stored.columns])
             rows = pd.concat([stored[kept], rows], ignore_index=True)[list(columns)]
     with replacing(record.results_file) as temporary:
-        rows.to_csv(temporary, index=False)
+        _with_nan(rows).to_csv(temporary, index=False)
     firsts = rows[rows["benchmark"].isin(first)].drop_duplicates("benchmark").set_index("benchmark")
     figures = {name: [f"{row['input_psnr']:.2f} dB", f"{row['psnr']:.2f} dB", ""] for name, row in firsts.iterrows()}
     comparison(record.samples / "comparison.png", first, notes=figures, height=256)
+
+
+def _with_nan(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows in which a NaN that was measured is the text `nan`; an empty cell means that nothing was measured."""
+    names = [name for name in required_columns() if rows[name].isna().any()]
+    return rows.assign(**{name: rows[name].astype(object).where(rows[name].notna(), "nan") for name in names})

@@ -2,7 +2,8 @@
 
 A run's value in a column is the mean over the images of each benchmark, then over the benchmarks if the column holds
 several. A cell has the mean and standard deviation (n - 1) of these values over the seeds. Missing runs are counted
-and never averaged over.
+and never averaged over. Values that are not finite (`daair.metrics.finite`) are left out of the mean over the images,
+and such a cell is not ranked.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from daair.metrics import METRICS
+from daair.metrics.finite import not_finite
 from daair.report.comparable import TIME, check_mixtures
 from daair.report.statistics import Comparison, compare, holm
 from daair.report.weights import is_trained, trained
@@ -20,6 +22,9 @@ from daair.report.weights import is_trained, trained
 AVERAGE = "average"
 AVERAGE_COLUMN, COSTS_COLUMN = -1, -2
 """Values of `column` for lines that belong to no column of the table."""
+
+LEFT_OUT = "‡"
+"""Mark of means from which values are left out because they are not finite."""
 
 
 class Cost(NamedTuple):
@@ -40,7 +45,8 @@ COSTS = {
 
 NUMBERS = (
     "row", "column", "metric", "mean", "sd", "seeds", "expected", "images", "rank", "delta", "delta_low", "delta_high",
-    "p", "p_holm", "seeds_agreeing", "paired_images", "paired_seeds",
+    "p", "images_low", "images_high", "p_images", "p_holm", "seeds_agreeing", "paired_images", "paired_seeds",
+    "not_finite",
 )  # fmt: skip
 """Columns of `StudyTable.numbers`."""
 
@@ -96,8 +102,12 @@ def run_means(
     Raises:
         UserError: A column would average over benchmarks that are not comparable.
     """
-    groups = images.groupby(["run", "benchmark", "protocol"], observed=True, sort=False)
-    means = _mean(groups, metrics)
+    strange, keys = not_finite(images, metrics), ["run", "benchmark", "protocol"]
+    values, lacking = images[list(metrics)].mask(strange), images[list(metrics)].isna() & ~strange
+    groups = images[keys].join(values).groupby(keys, observed=True, sort=False)
+    means = groups.mean()
+    if lacking.any(axis=None):
+        means = means.mask(images[keys].join(lacking).groupby(keys, observed=True, sort=False).any())
     means["images"] = groups.size()
     means = means.reset_index()
     facts = _facts(means, runs)
@@ -129,7 +139,7 @@ def _mean(groups: Any, metrics: Sequence[str]) -> pd.DataFrame:
 def seed_statistics(
     table: pd.DataFrame, rows: Axis, columns: Axis, metrics: Sequence[str], expected: int, average: bool
 ) -> pd.DataFrame:
-    """Return a line for each metric, column and row: mean and deviation over the seeds of `run_means`, and the rank."""
+    """Return a line for each metric, column and row: mean and deviation over the seeds of `run_means`."""
     table = table.assign(**{name: table[name].map(axis.places) for name, axis in (("row", rows), ("column", columns))})
     places = list(columns.places.values())
     if average:
@@ -143,9 +153,25 @@ def seed_statistics(
     numbers = numbers[numbers["seeds"] > 0].reindex(wanted).reset_index()
     numbers["seeds"] = numbers["seeds"].fillna(0).astype(int)
     numbers["expected"] = numbers["seeds"].where(numbers["row"] >= rows.trained, expected)
-    numbers["rank"] = _ranks(numbers[numbers["row"] < (rows.trained or len(rows.names))])
-    numbers["rank"] = numbers["rank"].fillna(0).astype(int)
     return numbers
+
+
+def add_ranks(
+    numbers: pd.DataFrame, images: pd.DataFrame, runs: pd.DataFrame, rows: Axis, columns: Axis
+) -> pd.DataFrame:
+    """Return the numbers with `not_finite`, how many values are left out of a cell's means, and with the ranks."""
+    metrics = list(numbers["metric"].unique())
+    strange = not_finite(images, metrics)
+    bad = strange.any(axis=1)
+    facts = _facts(images[bad], runs)
+    strange = strange[bad].set_axis(facts.index).assign(row=rows.positions(facts), column=columns.positions(facts))
+    of_average = strange.assign(column=AVERAGE_COLUMN)
+    counts = pd.concat([strange, of_average]).melt(["row", "column"], metrics, "metric", "not_finite")
+    counts = counts.groupby(["metric", "column", "row"])["not_finite"].sum()
+    numbers = numbers.join(counts, on=["metric", "column", "row"])
+    numbers["not_finite"] = numbers["not_finite"].fillna(0).astype(int)
+    ranks = _ranks(numbers[numbers["row"] < (rows.trained or len(rows.names))])
+    return numbers.assign(rank=ranks.reindex(numbers.index, fill_value=0))
 
 
 def _ranks(numbers: pd.DataFrame) -> pd.Series:
@@ -156,7 +182,7 @@ def _ranks(numbers: pd.DataFrame) -> pd.Series:
         for metric, mean in zip(places, numbers["mean"], strict=True)
     ]
     rounded = pd.Series(signed, index=numbers.index)
-    complete = rounded.where(numbers["seeds"] == numbers["expected"])
+    complete = rounded.where((numbers["seeds"] == numbers["expected"]) & (numbers["not_finite"] == 0))
     ranks = complete.groupby([numbers["metric"], numbers["column"]]).rank("dense")
     return ranks.where(ranks <= 2, 0).astype(int)
 
@@ -171,8 +197,9 @@ def add_comparisons(
     alpha: float,
     resamples: int,
 ) -> pd.DataFrame:
-    """Return the numbers with comparisons to the reference row; Holm's correction covers all of them together.
+    """Return the numbers with comparisons to the reference row.
 
+    `p_holm` is Holm's correction over the whole table of `p`, or of `p_images` where there are too few seeds for `p`.
     Rows of networks that were only evaluated have differences, which are not tested.
     """
     facts = _facts(images, runs)
@@ -188,9 +215,10 @@ def add_comparisons(
             found[i] = vars(compare(own[metric], other[metric], alpha=alpha, resamples=resamples))
     comparisons = pd.DataFrame.from_dict(found, orient="index", columns=[field.name for field in fields(Comparison)])
     numbers = numbers.join(comparisons)
-    numbers["p_holm"] = holm(numbers["p"])
-    of_reference = numbers[numbers["row"] == reference].set_index(["metric", "column"])["mean"].rename("reference")
-    difference = numbers["mean"] - numbers.join(of_reference, on=["metric", "column"])["reference"]
+    numbers["p_holm"] = holm(numbers["p"].fillna(numbers["p_images"]))
+    finite = numbers.assign(finite=numbers["mean"].where(numbers["not_finite"] == 0))
+    of_reference = finite[numbers["row"] == reference].set_index(["metric", "column"])["finite"].rename("reference")
+    difference = finite["finite"] - numbers.join(of_reference, on=["metric", "column"])["reference"]
     untested = (numbers["row"] != reference) & (numbers["row"].clip(lower=reference) >= rows.trained)
     numbers["delta"] = numbers["delta"].mask(untested, difference)
     # Averages have a difference but no test, because one photograph may occur in several benchmarks.

@@ -1,14 +1,15 @@
 """A study's table for readers: its numbers as texts of cells, and the notes below it."""
 
-import math
 from collections.abc import Collection, Iterator, Sequence
 
+import numpy as np
 import pandas as pd
 
 from daair.metrics import METRICS
 from daair.report import weights
-from daair.report.aggregate import AVERAGE, AVERAGE_COLUMN, COSTS, COSTS_COLUMN
+from daair.report.aggregate import AVERAGE, AVERAGE_COLUMN, COSTS, COSTS_COLUMN, LEFT_OUT
 from daair.report.comparable import BUDGET, EPOCHS, TIME
+from daair.report.differences import about_tests, mark, signed
 from daair.report.published import PublishedRow
 from daair.report.table import StudyTable
 from daair.report.writers import Block, Cell
@@ -91,7 +92,7 @@ def notes(table: StudyTable) -> Iterator[str]:
         yield "Average: mean over the columns."
     yield "Bold: best, underlined: second, of the rounded means; equal ones share a rank."
     if table.reference is not None:
-        yield from _about_tests(table)
+        yield from about_tests(table)
     budget = _budget(weights.trained(measured))
     yield " ".join(filter(None, [budget, f"Hardware: {_listed(measured['hardware'])}.", _origin(measured)]))
     if "macs" in set(table.numbers["metric"]):
@@ -125,17 +126,16 @@ def _figure(line, table: StudyTable) -> Cell:
     count = "" if line.seeds == line.expected else f" ({line.seeds}/{line.expected})"
     if not line.seeds:
         return Cell(f"–{count}")
-    mark = "*" if line.p_holm < table.spec.alpha else ""
+    marks = mark(line, table.spec.alpha) + (LEFT_OUT if line.not_finite else "")
     spread = f" ± {line.sd:.{digits}f}" if line.seeds > 1 else ""
-    return Cell(f"{line.mean:z.{digits}f}{mark}{spread}{count}", line.rank == 1, line.rank == 2, line.mean)
+    return Cell(f"{line.mean:z.{digits}f}{marks}{spread}{count}", line.rank == 1, line.rank == 2, line.mean)
 
 
 def _delta(line, table: StudyTable) -> Cell:
     if line.row == table.reference:
         return Cell("ref.")
-    if pd.isna(line.delta):
-        return Cell("–")
-    return Cell(f"{line.delta:+z.{METRICS[line.metric].digits}f}".replace("-", "−"), value=line.delta)
+    known = not pd.isna(line.delta)
+    return Cell(signed(line.delta, METRICS[line.metric].digits), value=line.delta if known else None)
 
 
 def _cost(line, name: str) -> Cell:
@@ -152,29 +152,18 @@ def _about_inputs(table: StudyTable) -> Iterator[str]:
         column = f"input_{name}"
         if not (metric.always or name in table.spec.metrics) or column not in once or once[column].isna().all():
             continue
-        means = once.groupby(["benchmark", "protocol"], observed=True, sort=False)[column].mean()
+        finite = once.assign(**{column: once[column].where(np.isfinite(once[column]))})
+        means = finite.groupby(["benchmark", "protocol"], observed=True, sort=False)[column].mean()
         several = means.index.get_level_values("protocol").nunique() > 1
-        figures = [f"{' '.join(key) if several else key[0]} {mean:z.{metric.digits}f}" for key, mean in means.items()]
-        parts.append(f"{metric.header} {', '.join(figures)}{f' {metric.unit}' if metric.unit else ''}")
+        figures = [
+            f"{' '.join(key) if several else key[0]} {'–' if np.isnan(mean) else f'{mean:z.{metric.digits}f}'}"
+            for key, mean in means.items()
+        ]
+        left_out = int(np.isinf(once[column]).sum())
+        without = f" (without {left_out} infinite)" if left_out else ""
+        parts.append(f"{metric.header} {', '.join(figures)}{f' {metric.unit}' if metric.unit else ''}{without}")
     if parts:
         yield f"Degraded inputs: {'; '.join(parts)}."
-
-
-def _about_tests(table: StudyTable) -> Iterator[str]:
-    tests, alpha = table.numbers["p"].notna().sum(), table.spec.alpha
-    names = zip(table.rows.keys, table.rows.names[table.reference], strict=True)
-    reference = f"{', '.join(f'{key} = {name}' for key, name in names)} (ref.)"
-    if not tests:  # of networks that were only evaluated
-        yield f"Δ: difference to {reference}."
-        return
-    yield (
-        f"* differs from {reference}: Wilcoxon signed-rank test, "
-        f"paired over images after averaging over seeds, Holm's correction over all {tests} tests, p < {alpha:g}. "
-        "Δ: difference to it."
-    )
-    enough = 2 + math.floor(math.log2(1 / alpha))  # the smallest p for n images is 2 / 2^n
-    if table.numbers["paired_images"].min() < enough:
-        yield f"Fewer than {enough} images cannot reach p < {alpha:g}, whatever they show."
 
 
 def _budget(runs: pd.DataFrame) -> str:

@@ -14,8 +14,10 @@ import pandas as pd
 from daair.config.schema import names_config
 from daair.errors import UserError, suggestion
 from daair.files import natural_key
+from daair.metrics import METRICS
+from daair.metrics.finite import not_finite
 from daair.report import aggregate, comparable, weights
-from daair.report.aggregate import AVERAGE_COLUMN, COSTS_COLUMN, NUMBERS, Axis, names_of, text
+from daair.report.aggregate import AVERAGE_COLUMN, COSTS_COLUMN, LEFT_OUT, NUMBERS, Axis, names_of, text
 from daair.report.frame import FACTS, Collated
 from daair.runs.record import STATES
 
@@ -56,7 +58,8 @@ class StudyTable:
         reference: Position of the reference among the rows.
         numbers: A line per row, column and metric, then per row and cost, with the columns `NUMBERS`. `row` and
             `column` are positions (or `AVERAGE_COLUMN`, `COSTS_COLUMN`). `rank` is 1 for the best rounded mean, 2 for
-            the second, 0 for others and for cells with missing seeds. Averages are not tested.
+            the second, 0 for others, for cells with missing seeds, and where `not_finite`, the number of values that
+            are left out of the cell's means, is not 0. Averages are not tested.
         runs: The table's runs in all states, as in `Collated.runs`.
         images: The table's results, as in `Collated.images`.
         notes: Sentences on missing runs and other exceptions.
@@ -119,10 +122,11 @@ def study_table(collated: Collated, spec: TableSpec, name: str = "", question: s
     average = len(columns.names) > 1 and set(column_keys) == {"benchmark"} and images["protocol"].nunique() == 1
     average = average and comparable.noises(images["benchmark"].unique()) is None
     numbers = aggregate.seed_statistics(means, rows, columns, spec.metrics, seeds, average)
+    numbers = aggregate.add_ranks(numbers, images, runs, rows, columns)
     if reference is not None:
         numbers = aggregate.add_comparisons(numbers, images, runs, rows, columns, reference, spec.alpha, spec.resamples)
     numbers = pd.concat([numbers, aggregate.costs(runs, rows, seeds)], ignore_index=True).reindex(columns=list(NUMBERS))
-    notes = [*about, *_notes(runs, images, numbers)]
+    notes = [*about, *_notes(runs, images, numbers), *_left_out(images, spec.metrics)]
     return StudyTable(name, question, spec, rows, columns, reference, numbers, runs, images, notes)
 
 
@@ -279,3 +283,18 @@ def _notes(runs: pd.DataFrame, images: pd.DataFrame, numbers: pd.DataFrame) -> I
     measured_on = sorted(set(trained.loc[trained["state"] == "done", "hardware"].dropna()))
     if len(measured_on) > 1:
         yield f"Trained on different hardware ({'; '.join(measured_on)}): no images/s."
+
+
+def _left_out(images: pd.DataFrame, metrics: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence for each metric with values that are not finite: how many, and the first of them."""
+    for metric, strange in not_finite(images, metrics).items():
+        found = images[strange]
+        if found.empty:
+            continue
+        shown = ", ".join(
+            f"{line.benchmark} {line.image} in {line.run} ({getattr(line, metric)})" for line in found[:3].itertuples()
+        )
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        count = f"{len(found)} value{'s' if len(found) > 1 else ''}"
+        header = METRICS[metric].header
+        yield f"{LEFT_OUT} {header}: {count} not finite, left out of the mean and not ranked: {shown}{more}."

@@ -15,6 +15,7 @@ LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$",
     "Δ": r"$\Delta$", "–": "--", "×": r"$\times$", "*": r"\textsuperscript{*}", "<": r"\textless{}",
+    "†": r"\textsuperscript{\dag}", "‡": r"\textsuperscript{\ddag}",
     ">": r"\textgreater{}", "−": r"$-$", "σ": r"$\sigma$", '"': "''",
 }  # fmt: skip
 

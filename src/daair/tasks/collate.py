@@ -26,7 +26,7 @@ from daair.config.compose import conf_dir
 from daair.config.overrides import command
 from daair.engine.progress import Reporter
 from daair.files import replacing, safe_name, write_text
-from daair.report import figures, layout, published, weights, writers
+from daair.report import differences, figures, layout, published, weights, writers
 from daair.report import html as report
 from daair.report.frame import Collated
 from daair.report.table import StudyTable, TableSpec, study_table
@@ -188,7 +188,7 @@ def illustrate(
     drawn = figures.draw(data, folder / "figures", spec.metrics)
     if without := [str(one) for one in drawn if one.reason]:
         reporter.say(f"not drawn: {'; '.join(without)}")
-    html = writers.to_html(blocks)
+    html = writers.to_html(filter(None, [*blocks, differences.intervals(table)]))
     page = report.write(data, folder, table=html, drawn=drawn, notes=notes, commands=commands(collated, runs))
     return [folder / "figures", page] if any(one.files for one in drawn) else [page]
 

@@ -1,0 +1,85 @@
+"""What a table says about differences to its reference: the marks of cells, the notes on tests, the intervals."""
+
+import math
+from collections.abc import Iterator
+
+import pandas as pd
+
+from daair.metrics import METRICS
+from daair.report.statistics import SEEDS
+from daair.report.table import StudyTable
+from daair.report.writers import Block, Cell
+
+VARIANTS, NETWORKS = "*", "†"
+"""Marks of differences that hold for the variants, and for these trained networks only."""
+
+
+def mark(line, alpha: float) -> str:
+    """Return the mark of a line of `StudyTable.numbers`: its corrected p is below alpha and its interval excludes 0."""
+    if not line.p_holm < alpha:
+        return ""
+    if pd.isna(line.p):
+        return NETWORKS if line.images_low * line.images_high > 0 else ""
+    return VARIANTS if line.delta_low * line.delta_high > 0 else ""
+
+
+def signed(value: float, digits: int) -> str:
+    """Return a number with its sign and a real minus; an en dash for nan."""
+    return "–" if pd.isna(value) else f"{value:+z.{digits}f}".replace("-", "−")
+
+
+def about_tests(table: StudyTable) -> Iterator[str]:
+    """Yield sentences on the reference, the tests and their number; nothing about tests if there were none."""
+    numbers, alpha = table.numbers, table.spec.alpha
+    named = zip(table.rows.keys, table.rows.names[table.reference], strict=True)
+    reference = f"{', '.join(f'{key} = {name}' for key, name in named)} (ref.)"
+    yield f"Δ: difference to {reference}."
+    tests = int(numbers["p_holm"].notna().sum())
+    if not tests:
+        return
+    of_networks = numbers["p_holm"].notna() & numbers["p"].isna()
+    if not of_networks.all():
+        yield (
+            f"{VARIANTS} differs from the reference beyond the chance of images and seeds: crossed random effects of "
+            "both (Satterthwaite) and a t test over seeds, the larger p."
+        )
+    if of_networks.any():
+        yield (
+            f"{NETWORKS} these networks differ from the reference's, on images like these; fewer than {SEEDS} seeds, "
+            "or a single image, cannot tell more: Wilcoxon signed-rank test, paired over images after averaging over "
+            "seeds."
+        )
+    correction = f"after Holm's correction over all {tests} tests" if tests > 1 else "in the only test"
+    yield f"Marks: p < {alpha:g} {correction}, and the {100 * (1 - alpha):g} % interval excludes 0."
+    enough = 2 + math.floor(math.log2(1 / alpha))  # the smallest p for n images is 2 / 2^n
+    if of_networks.any() and numbers.loc[of_networks, "paired_images"].min() < enough:
+        yield f"Fewer than {enough} images cannot reach p < {alpha:g}, whatever they show."
+
+
+def intervals(table: StudyTable) -> Block | None:
+    """Return a table of the differences with both intervals and the corrected p; None if nothing was tested."""
+    if table.reference is None or table.numbers["p_holm"].isna().all():
+        return None
+    level = f"{100 * (1 - table.spec.alpha):g} %"
+    header = [
+        *table.rows.keys, "column", "metric", "Δ", f"{level}, images and seeds", f"{level}, these networks", "p (Holm)",
+        "images", "seeds",
+    ]  # fmt: skip
+    rows = []
+    for line in table.numbers[table.numbers["p_holm"].notna()].itertuples():
+        digits, sign = METRICS[line.metric].digits, mark(line, table.spec.alpha)
+        names = [*table.rows.names[line.row], " ".join(table.columns.names[line.column]), METRICS[line.metric].header]
+        spans = [(line.delta_low, line.delta_high), (line.images_low, line.images_high)]
+        rows.append([
+            *map(Cell, names),
+            Cell(f"{signed(line.delta, digits)}{sign}", value=line.delta),
+            *(Cell(_span(low, high, digits), value=None if pd.isna(low) else low) for low, high in spans),
+            Cell(f"{line.p_holm:.3g}", value=line.p_holm),
+            Cell(f"{line.paired_images:.0f}", value=line.paired_images),
+            Cell(f"{line.paired_seeds:.0f}", value=line.paired_seeds),
+        ])  # fmt: skip
+    return Block("Differences to the reference", header, rows, len(table.rows.keys) + 2)
+
+
+def _span(low: float, high: float, digits: int) -> str:
+    return "–" if pd.isna(low) else f"{signed(low, digits)} to {signed(high, digits)}"
