@@ -62,8 +62,8 @@ def intervals(table: StudyTable) -> Block | None:
         return None
     level = f"{100 * (1 - table.spec.alpha):g} %"
     header = [
-        *table.rows.keys, "column", "metric", "Δ", f"{level}, images and seeds", f"{level}, these networks", "p (Holm)",
-        "images", "seeds",
+        *table.rows.keys, "column", "metric", "Δ", f"{level} interval, images and seeds",
+        f"{level} interval, these networks", "p (Holm)", "images", "seeds",
     ]  # fmt: skip
     rows = []
     for line in table.numbers[table.numbers["p_holm"].notna()].itertuples():
