@@ -5,7 +5,7 @@ again with other seeds. Variants are compared by their differences d(image, seed
 
 - `crossed` tests against both sources. It says whether the *variants* differ, and needs at least `SEEDS` seeds.
 - Wilcoxon's test over images, after averaging over seeds, says only whether *these networks* differ on images like
-  these. With three seeds and no difference between the variants it is right about these networks in up to 80 % of
+  these. With three seeds that spread by 0.2 dB, and no difference between the variants, it finds one in three of four
   cases (experiments/statistics), so it must not be read as a statement about the variants.
 """
 
