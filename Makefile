@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 RUN := .venv/bin/python
 
-.PHONY: help setup demo test test-slurm chaos lint clean
+.PHONY: help setup demo test test-slurm chaos lint docs clean
 
 help: ## show this list
 	@echo "DaAIR Lab. Targets:"
@@ -23,7 +23,7 @@ demo: .venv/.ok ## a small study on embedded images: three networks, their table
 	@echo "       source .venv/bin/activate"
 	@for run in runs/demo/n5_rank8-*/seed0; do \
 		echo "       python run.py task=restore checkpoint=$$run input=IMAGE_OR_DIR output=DIR"; done
-	@echo "       on real photographs: README.md"
+	@echo "       on real photographs: docs/data.md"
 
 test: .venv/.ok ## run all tests (minutes); make test ARGS="-k config" runs some
 	@OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -q -n 2 --durations=10 $(ARGS)
@@ -38,6 +38,9 @@ chaos: .venv/.ok ## kill processes of small sweeps at random; make chaos MINUTES
 lint: .venv/.ok ## check style and formatting
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
+
+docs: .venv/.ok ## write docs/config.md, the reference of all config keys, from conf/
+	@$(RUN) docs/make_config.py
 
 clean: ## remove caches and build products; keeps .venv and runs
 	@rm -rf build dist .pytest_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""README.md and those of the studies: commands compose, tables are those of result files, links lead somewhere."""
+"""README.md, docs/ and the studies' pages: commands compose, tables are those of result files, links lead somewhere."""
 
 import re
 import shlex
@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from helpers import ROOT, make_photographs
 
+from daair import cli
 from daair.config.compose import Composer
 from daair.config.jobs import Command
 from daair.config.validate import validate
@@ -17,34 +18,60 @@ from daair.report.writers import Block, Cell
 from daair.runs import scores
 
 README = (ROOT / "README.md").read_text()
+GUIDE = ROOT / "docs" / "extend.md"  # its commands need the plugin: tests/test_plugin.py
+GUIDES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+STUDIES_PAGES = sorted(ROOT.glob("experiments/*/README.md"))
+PAGES = [*GUIDES, ROOT / "CONTRIBUTING.md", *STUDIES_PAGES]
 COMMANDS = [
     re.split("  +", re.sub(r"\s*\\\n\s*", " ", line))[0].strip()
-    for page in (ROOT / "README.md", *sorted(ROOT.glob("experiments/*/README.md")))
+    for page in PAGES
+    if page != GUIDE
     for line in re.findall(r"^ {4}(python run\.py\b(?:.*\\\n)*.*)$", page.read_text(), re.MULTILINE)
 ]
+ANSWERED = re.compile("--(help|cfg|info)")  # Hydra answers these; they make no jobs
 MEASURED = sorted(file.parent.name for file in (ROOT / "experiments").glob("*/results.csv"))
 STUDIES = sorted(file.parent.name for file in (ROOT / "experiments").glob("*/table.csv"))
 
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_photographs(tmp_path_factory.mktemp("photographs"), count=1, size=128)
+    root = make_photographs(tmp_path_factory.mktemp("photographs"), count=2, size=128)
+    for name in ("rainy", "clean"):
+        (root / name).symlink_to(root / "train" / "clean")
+    return root
 
 
 def test_there_are_commands_and_tables() -> None:
     assert len(COMMANDS) > 10 and len(MEASURED) >= 2 and "demo" in STUDIES
 
 
-@pytest.mark.parametrize("command", [command for command in dict.fromkeys(COMMANDS) if "--help" not in command])
-def test_commands_compose(command: str, photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def composer() -> Composer:
+    return Composer(str(ROOT / "conf"))
+
+
+@pytest.mark.parametrize("command", [one for one in dict.fromkeys(COMMANDS) if not ANSWERED.search(one)])
+def test_commands_compose(
+    command: str, composer: Composer, photographs: Path, monkeypatch: pytest.MonkeyPatch, own_network: None
+) -> None:
     monkeypatch.delenv("RANK", raising=False)
+    if "hydra/sweeper=optuna" in command:
+        pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     words = shlex.split(re.sub(r"\[(restore\.tile=512)\]", r"\1", command))[2:]
-    overrides = [re.sub(r"\bDIR\b", str(photographs), word) for word in words if word != "-m"]
-    composer = Composer(str(ROOT / "conf"))
+    words = [cli.spell_out(re.sub(r"\bDIR\b", str(photographs), word), words) for word in words]
+    overrides = [word for word in words if word != "-m"]
     points = Command(composer, overrides, multirun="-m" in words).points
     assert points
     for point in points[:: max(1, len(points) // 2)]:
         validate(composer.compose_job(point.overrides))
+
+
+@pytest.fixture
+def own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network that README.md shows, as a file in the current directory."""
+    (snippet,) = [text for text in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "class Net" in text]
+    (tmp_path / "mynet.py").write_text(snippet)
+    monkeypatch.syspath_prepend(tmp_path)
 
 
 @pytest.mark.parametrize("name", MEASURED)
@@ -54,8 +81,10 @@ def test_tables_of_runs_are_those_of_their_rows(name: str) -> None:
     block = Block("", header, [list(map(Cell, row)) for row in rows], names=len(scores.KEYS))
     table = writers.to_markdown([block]).strip()
     assert table in (folder / "README.md").read_text(), f"experiments/{name}/README.md should have\n{table}"
-    if f"experiments/{name}/README.md" in README:
-        assert table in README, f"README.md should have\n{table}"
+    for page in GUIDES:
+        text = page.read_text()
+        if f"experiments/{name}/README.md" in text and table.splitlines()[0] in text:
+            assert table in text, f"{page.relative_to(ROOT)} should have\n{table}"
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -67,6 +96,7 @@ def test_tables_of_studies_are_those_of_their_numbers(name: str) -> None:
     assert shown[0], f"no table with {', '.join(keys)} and an average"
     if name in ("demo", "rank"):
         shown.append(_table(README, keys))
+    shown += [found for page in GUIDES[1:] if (found := _table(page.read_text(), keys)) and name in page.read_text()]
     psnr = numbers[(numbers["metric"] == "psnr") & numbers["mean"].notna()]
     digits = METRICS["psnr"].digits
     for table in shown:
@@ -77,10 +107,25 @@ def test_tables_of_studies_are_those_of_their_numbers(name: str) -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("experiments/*/README.md")):
-        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-            if not re.match(r"[a-z]+:", target):
-                assert (page.parent / target).exists(), f"{page.relative_to(ROOT)}: {target}"
+    wrong = []
+    for page in PAGES:
+        for target, section in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text()):
+            file = page.parent / target if target else page
+            if re.match(r"[a-z]+:", target):
+                continue
+            if not file.exists() or section and section not in _sections(file):
+                wrong.append(f"{page.relative_to(ROOT)}: {target}#{section}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_page_is_in_the_readme() -> None:
+    assert {page.name for page in GUIDES[1:]} == set(re.findall(r"\]\(docs/(\w[\w-]*\.md)\) \|", README))
+
+
+def _sections(page: Path) -> set[str]:
+    """The names by which links reach the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
 def _table(text: str, keys: list[str]) -> dict[tuple[str, ...], dict[str, str]]:
