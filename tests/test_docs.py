@@ -18,8 +18,8 @@ from daair import cli
 from daair.config.schema import known_keys
 
 TROUBLE = (ROOT / "docs" / "troubleshooting.md").read_text()
-LINES = re.findall(r"^ {4}(?!\$)(.*)$", TROUBLE, re.MULTILINE)
 REFUSED = re.findall(r"^ {4}\$ python run\.py (.*)\n {4}error: (.*)$", TROUBLE, re.MULTILINE)
+LINES = re.findall(r"^\n {4}(?!\$)(.*)$", TROUBLE, re.MULTILINE)  # those that no command of the page prints
 LEAST = 15  # letters of a message that a line must share with it
 
 
