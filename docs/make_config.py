@@ -36,13 +36,17 @@ KEYS = {
 }
 """Where the options of a group go in the config, if not into the key of its name."""
 
+TARGETS = {"mix/base/task": "daair.data.tasks.MixTask", "mix/task": "daair.data.tasks.MixTask"}
+"""What the keys of files without `_target_` are arguments of, by file or group."""
+
 HIDDEN = {"_target_", "_partial_", "defaults", "hydra"}
 
 INTRODUCTION = """# Config reference
 
 This page is made from `conf/` by `make docs`; do not edit it. `python run.py --cfg job` prints the composed config of a
 command. A key is set by `key=value`; an option of a group, a file of the folder `conf/GROUP`, by `GROUP=OPTION`.
-`null` means that nothing is set. The type of a key stands beside it; `1.0` can be written as `1`, but `1` not as `1.5`.
+`null` means that nothing is set. A node is a mapping with `_target_`, the path of a
+class or function, and its arguments.
 """
 
 
@@ -78,6 +82,7 @@ def read(path: Path) -> File:
     lines, root = text.splitlines(), yaml.compose(text)
     top = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
     about = _joined(line for line in lines[:top] if not re.match(r"#( {2,}|$| @package)", line))
+    about = re.sub(":$", ".", about)  # a command followed
     file = File(path, about, str((yaml.safe_load(text) or {}).get("_target_", "")), text)
     if isinstance(root, yaml.MappingNode):
         file.keys = list(_keys(root, (), lines, top))
@@ -151,7 +156,9 @@ def words(hint: Any) -> str:
     if origin is Annotated:
         return _with_limits(words(args[0]), args[1:])
     if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(filter(None, map(words, sorted(args, key=lambda a: a is type(None))))))
+        return " or ".join(
+            dict.fromkeys(words(arg) or "node" for arg in sorted(args, key=lambda arg: arg is type(None)))
+        )
     if origin is Literal:
         return " \\| ".join(str(arg) for arg in args)
     if hint is type(None):
@@ -205,8 +212,19 @@ def of_target(target: str, name: str) -> str:
     return words(hints[name]) if name in hints else ""
 
 
-def target_of(file: File) -> str:
-    """Return the class or function that a file's keys are arguments of; a file that it builds on may name it."""
+def target_of(file: File, path: tuple[str, ...] = ()) -> str:
+    """Return the class or function that the keys below `path` in a file are arguments of; empty if none is known.
+
+    A file that the file builds on may name it.
+    """
+    if path:
+        node = yaml.safe_load(file.text)
+        for name in path:
+            node = node.get(name) or {}
+        return node.get("_target_", "")
+    for place in (file.path.with_suffix("").relative_to(CONF), file.path.parent.relative_to(CONF)):
+        if str(place) in TARGETS:
+            return TARGETS[str(place)]
     if file.target:
         return file.target
     for item in (yaml.safe_load(file.text) or {}).get("defaults", ()):
@@ -236,16 +254,22 @@ def prose(text: str) -> str:
     return cell(text).replace("<", "&lt;").replace("*", "\\*")
 
 
-def table(keys: list[Key], prefix: str, type_of: Any) -> Iterator[str]:
-    """Yield the lines of a table of keys; a key without value is a section, and shown if it has a comment."""
+def kind(file: File, path: tuple[str, ...], place: tuple[str, ...]) -> str:
+    """Return the type in words of the key at `path` in a file that goes to `place` in the config."""
+    return of_schema((*place, *path)) or of_target(target_of(file, path[:-1]), path[-1])
+
+
+def table(file: File, prefix: str = "") -> Iterator[str]:
+    """Yield the lines of a table of a file's keys; a section is shown if it has a comment."""
+    place = tuple(filter(None, prefix.split(".")))
     yield from ("| key | type | default | meaning |", "| --- | --- | --- | --- |")
-    for key in keys:
+    for key in file.keys:
         if key.heading:
             yield f"| | | | *{prose(key.heading)}* |"
-        name = ".".join((*filter(None, [prefix]), *key.path))
+        name = ".".join((*place, *key.path))
         default = f"`{cell(key.value)}`" if key.value else ""
         if key.value or key.comment:
-            yield f"| `{name}` | {type_of(key)} | {default} | {prose(key.comment)} |"
+            yield f"| `{name}` | {kind(file, key.path, place)} | {default} | {prose(key.comment)} |"
 
 
 def assignments(file: File) -> Iterator[str]:
@@ -269,7 +293,7 @@ def _flat(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], 
 def page() -> str:
     """Return the text of docs/config.md."""
     lines = [INTRODUCTION, "## Root keys", ""]
-    lines += table(read(CONF / "config.yaml").keys, "", lambda key: of_schema(key.path))
+    lines += table(read(CONF / "config.yaml"))
     for group, files in groups():
         lines += ["", f"## {group}", ""]
         described = [file for file in files if any(key.comment for key in file.keys) and not file.is_global]
@@ -281,12 +305,7 @@ def page() -> str:
         prefix = KEYS.get(group, group)
         for file in described:
             place = "mix.tasks.NAME" if (group, file.path.stem) == ("mix/base", "task") else prefix
-            target = target_of(file)
-            kinds = lambda key, target=target, place=place: (  # noqa: E731 - used at once
-                of_schema((*place.split("."), *key.path))
-                or (of_target(target, key.path[0]) if target and len(key.path) == 1 else "")
-            )
-            lines += ["", f"### {group}={file.path.stem}", "", *table(file.keys, place, kinds)]
+            lines += ["", f"### {group}={file.path.stem}", "", *table(file, place)]
     return "\n".join(lines) + "\n"
 
 

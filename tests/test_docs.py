@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Annotated, Literal
 
 import pytest
@@ -25,8 +25,13 @@ LEAST = 15  # letters of a message that a line must share with it
 
 @pytest.fixture(scope="module")
 def reference() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_config", ROOT / "docs" / "make_config.py")
-    module = sys.modules["make_config"] = importlib.util.module_from_spec(spec)  # dataclasses look there
+    return load("make_config")
+
+
+def load(name: str) -> ModuleType:
+    """Return a module of docs/."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look there
     spec.loader.exec_module(module)
     return module
 
@@ -106,3 +111,20 @@ def _messages() -> Iterator[re.Pattern[str]]:
                 continue
             if sum(len(re.findall(r"\w", part)) for part in parts if part) >= LEAST:
                 yield re.compile("".join(".*" if part is None else re.escape(part) for part in parts))
+
+
+def test_the_site_has_every_page_and_its_links_lead_there() -> None:
+    hooks = load("site_hooks")
+    pages = {file.name for file in (ROOT / "docs").glob("*.md")}
+    navigation = (ROOT / "mkdocs.yml").read_text().partition("nav:")[2]
+    assert set(re.findall(r": ([\w-]+\.md)$", navigation, re.MULTILINE)) == pages | {"index.md", "CONTRIBUTING.md"}
+    for page, link, on_site in [
+        ("index.md", "docs/data.md", "data.md"),
+        ("data.md", "../experiments/rank/README.md#x", "experiments/rank/README.md#x"),
+        ("data.md", "gpu.md", "gpu.md"),
+        ("experiments/rank/README.md", "../router/README.md", "../router/README.md"),
+        ("tests/plugin/README.md", "../../docs/extend.md", "../../extend.md"),
+        ("gpu.md", "https://arxiv.org", "https://arxiv.org"),
+    ]:
+        shown = SimpleNamespace(file=SimpleNamespace(src_uri=page))
+        assert hooks.on_page_markdown(f"[a]({link})", shown) == f"[a]({on_site})"
