@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 65
 
-LEAVES = {"errors", "exits", "files", "stdout", "components", "metrics", "pixels", "trust"}
+LEAVES = {"errors", "exits", "files", "stdout", "components", "metrics", "pixels", "submodules", "trust"}
 """Modules and packages at the root that every room may import."""
 
 NETWORKS = {"losses", "optim", "checkpoint", "weights"}

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from daair.components import build, locate
+from daair.submodules import submodule
 
 Warmup = Annotated[float, Interval(ge=0, lt=1)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
@@ -88,21 +89,19 @@ def cosine(
         length: The number of updates that warm-up and cosine are laid out for, as a multiple of `steps`; above 1 the
             training ends before the cosine does.
     """
-    from timm.scheduler import CosineLRScheduler
-
+    timm = submodule("timm.scheduler.cosine_lr")
     rise, peak = _rise(optimizer, steps, warmup), _peak(optimizer)
     # For a single update timm would warn that the schedule has no effect.
-    return CosineLRScheduler(
+    return timm.CosineLRScheduler(
         optimizer, t_initial=max(2, round(length * steps) - rise["warmup_t"]), lr_min=final * peak, **rise
     )
 
 
 def linear(optimizer: Optimizer, steps: int, warmup: Warmup = 0.03, final: Fraction = 0.0) -> Schedule:
     """Return a schedule of a linear warm-up and then a linear decay; the arguments are those of `cosine`."""
-    from timm.scheduler import PolyLRScheduler
-
+    timm = submodule("timm.scheduler.poly_lr")
     rise, peak = _rise(optimizer, steps, warmup), _peak(optimizer)
-    return PolyLRScheduler(
+    return timm.PolyLRScheduler(
         optimizer, t_initial=max(2, steps - rise["warmup_t"]), power=1.0, lr_min=final * peak, **rise
     )
 
@@ -123,11 +122,10 @@ def step(
         drops: The times of the drops as fractions of `steps`.
         factor: The factor on the learning rate at each drop.
     """
-    from timm.scheduler import MultiStepLRScheduler
-
+    timm = submodule("timm.scheduler.multistep_lr")
     rise = _rise(optimizer, steps, warmup)
     times = sorted(round(drop * steps) - rise["warmup_t"] + 1 for drop in drops)  # timm drops one update early
-    return MultiStepLRScheduler(optimizer, decay_t=times, decay_rate=factor, **rise)
+    return timm.MultiStepLRScheduler(optimizer, decay_t=times, decay_rate=factor, **rise)
 
 
 def constant(optimizer: Optimizer, steps: int, warmup: Warmup = 0.0) -> Schedule:

@@ -1,6 +1,8 @@
 """Figures of hand-made studies: which are drawn, which are not and why, and that they show the right numbers."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from daair.report import figures
 from daair.report import frame as collate
 from daair.report.figures import before_after, curves, data, routing, scores, style
 
-DRAWN = {"psnr_against_rank", "psnr_against_parameters", "psnr_against_macs", "gain", "curves", "before_after"}
+DRAWN = {"psnr_against_rank", "psnr_against_cost", "gain", "curves", "before_after"}
 
 
 @pytest.fixture(scope="module")
@@ -33,30 +35,66 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
     """Figures by name, instead of files."""
     made: dict[str, Figure] = {}
 
-    def save(figure: Figure, folder: Path, name: str, caption: str) -> style.Drawn:
+    def save(figure: Figure, folder: Path, name: str, caption: str, marks: Sequence[style.Mark] = ()) -> style.Drawn:
         made[name] = figure
-        return style.Drawn(name, caption, (folder / f"{name}.pdf",))
+        spots = tuple(style.Spot(mark.x, mark.y, mark.variant, mark.text) for mark in marks)
+        return style.Drawn(name, caption, (folder / f"{name}.pdf",), spots=spots)
 
     monkeypatch.setattr(style, "save", save)
     return made
 
 
+def test_by_default_what_answers_the_question_is_drawn(study, kept: dict, tmp_path: Path) -> None:
+    drawn = figures.draw(study, tmp_path, ["psnr", "ssim"])
+    assert [one.name for one in drawn] == [
+        "psnr_against_rank", "psnr_against_cost", "gain", "curves", "routing_rank-8", "before_after",
+    ]  # fmt: skip
+    other = figures.draw(replace(study, reference="rank4-00000004"), tmp_path)
+    assert [one.name for one in other if one.name.startswith("routing")] == ["routing_rank-4", "routing_rank-8"]
+    everything = {one.name for one in figures.draw(study, tmp_path, ["psnr", "ssim"], "all")}
+    more = {"ssim_against_rank", "ssim_against_cost", "routing_rank-2", "routing_rank-4", "routing_rank-8"}
+    assert everything == DRAWN | more
+
+
+def test_points_say_which_runs_they_show(study, kept: dict, tmp_path: Path) -> None:
+    spots = scores.draw_against(study, "experts.rank", "psnr", tmp_path).spots
+    assert len(spots) == 9 and spots[0].variant == "rank2-00000002" and spots[0].left == 2
+    assert spots[0].text == "rank 2 (seed 0, 1, 2): PSNR 25.60 ± 0.10 dB"
+    assert len(scores.draw_cost(study, "psnr", tmp_path).spots) == 6
+    bars = {spot.text.partition(" (")[0] for spot in scores.draw_gain(study, tmp_path).spots}
+    assert bars == set(study.names.values())
+
+
+def test_spots_lie_on_their_points(tmp_path: Path) -> None:
+    with style.styled():
+        figure, (axes,) = style.panels(1, per_row=1, height=2)
+        axes.plot([1, 4], [10, 30])
+        axes.set_xscale("log")
+        drawn = style.save(figure, tmp_path, "line", "A line.", [style.Mark(axes, 4, 30, "a", "last")])
+    (spot,) = drawn.spots
+    ink = np.asarray(Image.open(drawn.files[1]).convert("HSV"))[..., 1] > 100  # the only colour is the line's
+    top, right = np.argwhere(ink.any(axis=1))[0, 0], np.argwhere(ink.any(axis=0))[-1, 0]
+    assert spot.top == pytest.approx(top / ink.shape[0], abs=0.02)
+    assert spot.left == pytest.approx(right / ink.shape[1], abs=0.02)
+
+
 def test_everything_that_the_data_supports_is_drawn_and_the_rest_is_named(tmp_path: Path) -> None:
     runs = studies.make_study(tmp_path / "runs", seeds=[0, 1], ranks=[2, 4])
     tmp_path = tmp_path / "figures"
-    drawn = figures.draw(figures.figure_data(collate.frame(runs, "rank"), runs), tmp_path)
+    drawn = figures.draw(figures.figure_data(collate.frame(runs, "rank"), runs), tmp_path, ["psnr", "lpips"], "all")
     made = {one.name for one in drawn if one.files}
     assert made == DRAWN | {"routing_rank-2", "routing_rank-4"}
     reasons = {one.name: one.reason for one in drawn if not one.files}
-    assert reasons == {"psnr_against_experts": "experts.count is the same (5) in all variants"}
+    assert set(reasons) == {"lpips_against_rank", "lpips_against_cost"}
+    assert set(reasons.values()) == {"no run was measured with lpips"}
     assert {file.name for file in tmp_path.iterdir()} == {f"{name}{end}" for name in made for end in (".pdf", ".png")}
     assert all(one.caption.endswith(".") and "  " not in one.caption for one in drawn if one.files)
 
 
 def test_sizes_fit_a_two_column_paper_and_text_stays_text(study, tmp_path: Path) -> None:
     with style.styled():
-        pdf, png = scores.draw_against(study, "macs", "psnr", tmp_path).files
-        again = scores.draw_against(study, "macs", "psnr", tmp_path / "again").files[0]
+        pdf, png = scores.draw_cost(study, "psnr", tmp_path).files
+        again = scores.draw_cost(study, "psnr", tmp_path / "again").files[0]
     box = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+)", pdf.read_bytes())
     assert float(box[1]) / 72 in (pytest.approx(style.COLUMN, abs=0.01), pytest.approx(style.PAGE, abs=0.01))
     assert Image.open(png).info["dpi"] == pytest.approx((300, 300), abs=0.1)
@@ -65,7 +103,7 @@ def test_sizes_fit_a_two_column_paper_and_text_stays_text(study, tmp_path: Path)
 
 
 def test_metric_against_rank_shows_means_and_standard_deviations(study, kept: dict, tmp_path: Path) -> None:
-    drawn = scores.draw_against(study, "rank", "psnr", tmp_path)
+    drawn = scores.draw_against(study, "experts.rank", "psnr", tmp_path)
     noise, rain, average = kept["psnr_against_rank"].axes
     (bars,) = noise.containers
     points, _, (spread,) = bars.lines
@@ -84,8 +122,8 @@ def test_metric_against_rank_shows_means_and_standard_deviations(study, kept: di
 def test_one_seed_has_no_error_bars(tmp_path: Path, kept: dict) -> None:
     studies.make_study(tmp_path, seeds=[0])
     study = figures.figure_data(collate.frame(tmp_path, "rank"), tmp_path)
-    drawn = scores.draw_against(study, "macs", "psnr", tmp_path)
-    (axis,) = kept["psnr_against_macs"].axes
+    drawn = scores.draw_cost(study, "psnr", tmp_path)
+    _, axis = kept["psnr_against_cost"].axes
     assert len(axis.containers) == 3 and not any(bars.has_yerr for bars in axis.containers)
     assert "one seed, so no spread is known" in drawn.caption and axis.get_xlabel() == "MACs of a 224 x 224 image / G"
 
@@ -95,10 +133,19 @@ def test_what_differs_besides_makes_lines_of_its_own(tmp_path: Path, kept: dict)
         keys = {"experts.count": count, "experts.rank": rank}
         studies.make_run(tmp_path, f"n-{count}{rank}abcdef", 0, keys, gain=3, pictures=False)
     study = figures.figure_data(collate.frame(tmp_path, "rank"), tmp_path)
-    scores.draw_against(study, "experts", "psnr", tmp_path)
+    assert scores.swept(study) == ["experts.count", "experts.rank"]
+    scores.draw_against(study, "experts.count", "psnr", tmp_path)
     bars = {bars.get_label(): bars for bars in kept["psnr_against_experts"].axes[0].containers}
     assert list(bars) == ["rank 4", "rank 8"]
     assert list(bars["rank 4"].lines[0].get_xdata()) == [1, 2, 4] and list(bars["rank 8"].lines[0].get_xdata()) == [2]
+
+
+def test_keys_that_only_differ_together_are_not_drawn_alone(tmp_path: Path, kept: dict) -> None:
+    for count, rank in ((1, 4), (2, 8)):
+        studies.make_run(tmp_path, f"n-{count}{rank}abcdef", 0, {"experts.count": count, "experts.rank": rank}, gain=3)
+    study = figures.figure_data(collate.frame(tmp_path, "rank"), tmp_path)
+    drawn = scores.draw_against(study, "experts.count", "psnr", tmp_path)
+    assert drawn.reason == "no two variants differ in experts.count alone" and not kept
 
 
 def test_a_run_that_misses_a_benchmark_has_no_average(tmp_path: Path) -> None:
@@ -140,7 +187,7 @@ def test_long_curves_are_averaged_in_parts(study) -> None:
 
 
 def test_routing_shows_the_last_matrix_of_each_learner(study, kept: dict, tmp_path: Path) -> None:
-    drawn = list(routing.draw_routing(study, tmp_path))
+    drawn = list(routing.draw_routing(study, tmp_path, study.few()))
     assert [one.name for one in drawn] == ["routing_rank-2", "routing_rank-4", "routing_rank-8"]
     lines = study.metrics("rank/rank2-00000002/seed0")
     shares = np.array(lines[-1]["routing/utilisation"]["learners"])
@@ -156,7 +203,7 @@ def test_routing_shows_the_last_matrix_of_each_learner(study, kept: dict, tmp_pa
 def test_networks_without_experts_have_no_routing(tmp_path: Path) -> None:
     studies.make_run(tmp_path, "a-00000001", 0, {"experts.count": 0}, gain=3, routed=False, pictures=False)
     study = figures.figure_data(collate.frame(tmp_path, "rank"), tmp_path)
-    (drawn,) = routing.draw_routing(study, tmp_path)
+    (drawn,) = routing.draw_routing(study, tmp_path, study.few())
     assert drawn.reason.startswith("no run has logged a routing matrix")
     assert "evaluate.pictures" in before_after.draw_before_after(study, tmp_path).reason
 

@@ -229,6 +229,7 @@ class Collate(Section):
     published: tuple[Text, ...] | None
     alpha: Annotated[float, Gt(0), Lt(1)]
     resamples: Annotated[int, Ge(100)]
+    figures: Literal["answer", "all"]
     output: Text | None
 
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -48,6 +47,7 @@ from daair.optim import make_schedule
 from daair.runs.environment import environment, git_diff
 from daair.runs.mirror import Mirror
 from daair.runs.record import Record
+from daair.submodules import submodule
 
 
 def train(job: Job) -> int:
@@ -153,7 +153,8 @@ class Trainer:
             for tensor in (*self.model.parameters(), *self.model.buffers()):
                 if tensor.dim() == 4:  # `Module.to` fails at five dimensions, such as PromptIR's prompts
                     tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
-        self.ema = ModelEmaV3(self.model, decay=cfg.train.ema_decay, use_warmup=True)
+        averaged = submodule("timm.utils.model_ema").ModelEmaV3
+        self.ema = averaged(self.model, decay=cfg.train.ema_decay, use_warmup=True)
         self.criterion = components.build(cfg.loss).to(self.accelerator.device)
         self.spans = spans(model, cfg.train)
         self.frozen = [p for name, p in model.named_parameters() if training.matches(name, cfg.train.freeze)]

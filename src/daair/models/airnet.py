@@ -24,7 +24,6 @@ import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
-from torchvision.ops import deform_conv2d
 
 from daair.models.processes import gathered
 from daair.models.training import Learned, Stage
@@ -112,6 +111,8 @@ class GuidedConvolution(nn.Module):
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         """Map (B, C, H, W) and a guide of the same shape to (B, C, H, W), computed in float32 under any precision."""
+        from torchvision.ops import deform_conv2d  # imported here: it imports `torch._dynamo`, which takes a second
+
         offset, mask = self.sample(torch.cat([x, guide], dim=1)).float().split([18, 9], dim=1)
         with torch.autocast(x.device.type, enabled=False):
             return deform_conv2d(x.float(), offset, self.weight.float(), padding=1, mask=mask.sigmoid()).to(x.dtype)

@@ -10,8 +10,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from timm.layers import LayerNorm2d, RmsNorm2d
 from torch import Tensor, nn
+
+from daair.submodules import submodule
+
+LayerNorm2d: type[nn.Module] = submodule("timm.layers.norm").LayerNorm2d
+RmsNorm2d: type[nn.Module] = submodule("timm.layers.norm").RmsNorm2d
 
 AttentionKind = Literal["channel", "window"]
 FeedForwardKind = Literal["gated", "mlp"]

@@ -13,10 +13,9 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge, MinLen
-from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
-from daair.models.layers import pad_to_multiple
+from daair.models.layers import LayerNorm2d, pad_to_multiple
 
 Positive = Annotated[int, Ge(1)]
 Count = Annotated[int, Ge(0)]

@@ -18,11 +18,13 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt, Lt, MinLen
-from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
 from daair.models.layers import pad_to_multiple
 from daair.models.processes import own_part
+from daair.submodules import submodule
+
+trunc_normal_ = submodule("timm.layers.weight_init").trunc_normal_
 
 Positive = Annotated[int, Ge(1)]
 MEAN = (0.4488, 0.4371, 0.4040)  # mean red, green and blue values of DIV2K, which the network subtracts

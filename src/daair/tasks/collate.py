@@ -77,7 +77,7 @@ def collate(job: "Job") -> int:
     files += write_table(table, blocks, notes, folder)
     show(table, blocks, notes, reporter)
     if collated.runs["variant"].nunique() <= MANY:
-        files += illustrate(table, collated, blocks, notes, runs, folder, reporter)
+        files += illustrate(table, collated, blocks, notes, runs, folder, reporter, cfg.collate.figures)
     else:
         reporter.say(f"more than {MANY} variants: no figures and no report")
     reporter.say("\n".join(str(file) for file in files))
@@ -179,13 +179,14 @@ def illustrate(
     runs: Path,
     folder: Path,
     reporter: Reporter,
+    which: str,
 ) -> list[Path]:
     """Draw the figures that the study supports, write the report, and return the files."""
     spec = table.spec
     if spec.benchmarks is not None:
         collated = replace(collated, images=collated.images[collated.images["benchmark"].isin(spec.benchmarks)])
     data = figures.figure_data(collated, runs, table.rows.keys, table.reference_variant, spec.protocols)
-    drawn = figures.draw(data, folder / "figures", spec.metrics)
+    drawn = figures.draw(data, folder / "figures", spec.metrics, which)
     if without := [str(one) for one in drawn if one.reason]:
         reporter.say(f"not drawn: {'; '.join(without)}")
     html = writers.to_html(filter(None, [*blocks, differences.intervals(table)]))

@@ -2,42 +2,52 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from daair.report.figures import style
 from daair.report.figures.before_after import draw_before_after
 from daair.report.figures.curves import draw_curves
 from daair.report.figures.data import FigureData, figure_data
 from daair.report.figures.routing import draw_routing
-from daair.report.figures.scores import KEYS, draw_against, draw_gain
+from daair.report.figures.scores import draw_against, draw_cost, draw_gain, swept
 from daair.report.figures.style import Drawn
 
 __all__ = ["Drawn", "FigureData", "draw", "figure_data"]
 
 
-def draw(data: FigureData, folder: str | Path, metrics: Sequence[str] = ("psnr",)) -> list[Drawn]:
-    """Draw all figures that a study's data supports, as `<folder>/<name>.pdf` and `.png`.
+def draw(
+    data: FigureData,
+    folder: str | Path,
+    metrics: Sequence[str] = ("psnr",),
+    which: Literal["answer", "all"] = "answer",
+) -> list[Drawn]:
+    """Draw the figures of a study that its data supports, as `<folder>/<name>.pdf` and `.png`.
 
     Args:
         data: The study.
         folder: Folder for the files; it is created if missing, and other files in it are kept.
-        metrics: Metrics to draw against rank, experts, parameters and MACs.
+        metrics: Metrics to draw against the swept keys and the costs.
+        which: "answer" draws what answers the study's question, so only the first metric, and the routing of the
+            reference and the best variant; "all" draws every metric and the routing of every variant.
 
     Returns:
         Every figure in the order of the report; one that was not drawn has the reason.
     """
+    everything = which == "all"
     with style.styled():
-        return list(_all(data, Path(folder), metrics))
+        return list(_drawn(data, Path(folder), metrics if everything else metrics[:1], everything))
 
 
-def _all(data: FigureData, folder: Path, metrics: Sequence[str]) -> Iterator[Drawn]:
+def _drawn(data: FigureData, folder: Path, metrics: Sequence[str], everything: bool) -> Iterator[Drawn]:
     if data.images.empty:
         yield Drawn("scores", reason="no run has results")
     else:
         for metric in metrics:
-            for what in KEYS:
-                yield draw_against(data, what, metric, folder)
+            for key in swept(data):
+                yield draw_against(data, key, metric, folder)
+            yield draw_cost(data, metric, folder)
         yield draw_gain(data, folder)
     yield draw_curves(data, folder)
-    yield from draw_routing(data, folder)
+    yield from draw_routing(data, folder, data.few() if everything else data.leading())
     if not data.images.empty:
         yield draw_before_after(data, folder)

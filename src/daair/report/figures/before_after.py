@@ -52,8 +52,7 @@ def choose_run(data: FigureData) -> tuple[dict, list[Sample]]:
         run has samples.
     """
     order = {name: i for i, name in enumerate(data.benchmarks)}
-    first = [variant for variant in (data.reference, data.best()) if variant in data.names]
-    for variant in dict.fromkeys([*first, *data.few()]):
+    for variant in dict.fromkeys([*data.leading(), *data.few()]):
         for row in data.runs_of(variant).to_dict("records"):
             found = [s for s in samples.find(data.record(str(row["run"])).samples) if s.benchmark in order]
             if found:

@@ -84,6 +84,12 @@ class FigureData:
         means = means[[variant in self.trained for variant in means.index]] if self.trained else means
         return None if means.empty else str(means.idxmax() if METRICS[metric].higher_is_better else means.idxmin())
 
+    def leading(self) -> list[str]:
+        """Return the reference and the best variant by average PSNR, as far as there are such; else the first."""
+        best = None if self.images.empty else self.best()
+        found = list(dict.fromkeys(variant for variant in (self.reference, best) if variant in self.names))
+        return found or list(self.names)[:1]
+
     def few(self) -> list[str]:
         """Return at most `SEVERAL` variants in order: all, or the reference and the best by average PSNR."""
         ordered = list(self.names)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,10 @@ DECODER = (2, 1, 0)
 """Levels of the decoder in the order of its learners; those of the encoder come before, 0 to 3."""
 
 
-def draw_routing(data: FigureData, folder: Path) -> Iterator[Drawn]:
-    """Draw a figure per variant, for its lowest seed with routing."""
+def draw_routing(data: FigureData, folder: Path, variants: Sequence[str]) -> Iterator[Drawn]:
+    """Draw a figure for each of the variants, for its lowest seed with routing."""
     drawn = False
-    for variant in data.few():
+    for variant in variants:
         for row in data.runs_of(variant).to_dict("records"):
             last = last_routing(data.metrics(str(row["run"])))
             if last is not None:

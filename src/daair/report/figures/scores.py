@@ -1,5 +1,6 @@
 """Draw a metric against what a study varies, and the gain per benchmark."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -7,21 +8,24 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
+from daair.files import safe_name
 from daair.metrics import METRICS
 from daair.report.aggregate import AVERAGE, text
 from daair.report.figures import style
 from daair.report.figures.data import FigureData
-from daair.report.figures.style import COLOURS, LINES, MARKERS, SEVERAL, Drawn
+from daair.report.figures.style import COLOURS, LINES, MARKERS, SEVERAL, Drawn, Mark
 
-KEYS = {
-    "rank": ("experts.rank", "rank of the experts (first level)", 1.0),
-    "experts": ("experts.count", "number of experts", 1.0),
-    "parameters": ("parameters", "parameters / M", 1e-6),
-    "macs": ("macs", "MACs of a 224 x 224 image / G", 1e-9),
+SWEPT = {
+    "experts.rank": ("rank", "rank of the experts (first level)"),
+    "experts.count": ("experts", "number of experts"),
 }
-"""The column that a metric is drawn against, the label of its axis, and the factor that converts to the axis' unit."""
+"""The name in files and the label of an axis, for keys whose own name would say too little."""
 
-COSTS = ("parameters", "macs")
+COSTS = {
+    "parameters": ("parameters / M", 1e-6),
+    "macs": ("MACs of a 224 x 224 image / G", 1e-9),
+}
+"""The label of the axis of each cost, and the factor that converts to its unit."""
 
 
 def axis_label(name: str) -> str:
@@ -30,41 +34,86 @@ def axis_label(name: str) -> str:
     return f"{metric.header} / {metric.unit}" if metric.unit else metric.header
 
 
-def draw_against(data: FigureData, what: str, metric: str, folder: Path) -> Drawn:
-    """Draw a metric against rank, experts, parameters or MACs: one panel per benchmark, and their average.
+def swept(data: FigureData) -> list[str]:
+    """Return the keys with several numbers among those that name a variant, in their order."""
+    numbers = {key: pd.to_numeric(data.runs[key], errors="coerce") for key in data.rows if key in data.runs}
+    return [key for key, values in numbers.items() if values.nunique() > 1 and data.runs[key].dtype != bool]
 
-    Variants that also differ in other keys are separate lines; against parameters or MACs each variant is a point.
+
+def draw_against(data: FigureData, key: str, metric: str, folder: Path) -> Drawn:
+    """Draw a metric against a swept key: one panel per benchmark, and their average.
+
+    Variants that also differ in other keys are separate lines.
     """
-    name, (column, label, factor) = f"{metric}_against_{what}", KEYS[what]
-    if metric not in data.images or data.images[metric].isna().all():
-        return Drawn(name, reason=f"no run was measured with {metric}")
-    if column not in data.runs or data.runs[column].isna().all():
-        return Drawn(name, reason=f"no run says its {column}")
-    values = pd.to_numeric(data.runs.groupby("variant", observed=True)[column].first(), errors="coerce")
-    values.index = values.index.astype(str)
-    values = values[[variant for variant in data.names if variant in values]].dropna() * factor
+    what, label = SWEPT.get(key, (safe_name(key.rpartition(".")[2]), key))
+    name = f"{metric}_against_{what}"
+    if reason := _unmeasured(data, metric):
+        return Drawn(name, reason=reason)
+    values = _values(data, key)
     if values.nunique() < 2:
         same = f" ({values.iloc[0]:.4g})" if len(values) else ""
-        return Drawn(name, reason=f"{column} is the same{same} in all variants")
+        return Drawn(name, reason=f"{key} is the same{same} in all variants")
+    lines = _lines(data, key, values)
+    if not any(values[members].nunique() > 1 for members in lines.values()):
+        return Drawn(name, reason=f"no two variants differ in {key} alone")
+    if len(lines) > SEVERAL:
+        return Drawn(name, reason=f"more than {SEVERAL} lines, one for each combination of the other keys")
     scores = data.scores(metric)
     columns = list(scores)
     if len(columns) > 1:
         scores[AVERAGE] = data.averages(metric)
-        columns = [AVERAGE] if what in COSTS else [*columns, AVERAGE]
-    lines = _points(data, values) if what in COSTS else _lines(data, column, values)
-    if not lines:
-        return Drawn(name, reason=f"more than {SEVERAL} lines, one for each combination of the other keys")
+        columns.append(AVERAGE)
     figure, axes = style.panels(len(columns), per_row=3, height=2.4 if len(columns) == 1 else 1.8)
+    marks = []
     for axis, benchmark in zip(axes, columns, strict=True):
-        _draw_lines(axis, scores[benchmark], values, lines, joined=what not in COSTS)
-        alone = f"average of {len(data.benchmarks)} benchmarks" if columns == [AVERAGE] else benchmark
-        axis.set(title=alone, xlabel=label)
-        _ticks(axis, values, whole=what not in COSTS)
+        marks += _draw_lines(data, axis, scores[benchmark], values, lines, metric, joined=True)
+        axis.set(title=benchmark, xlabel=label)
+        _ticks(axis, values, whole=bool((values % 1 == 0).all()))
     for axis in axes[:: min(3, len(axes))]:
         axis.set_ylabel(axis_label(metric))
     style.legend(figure, axes[0])
-    caption = _caption(data, f"{METRICS[metric].header} against {label.partition(' / ')[0]}")
-    return style.save(figure, folder, name, caption)
+    return style.save(figure, folder, name, _caption(data, f"{METRICS[metric].header} against {label}"), marks)
+
+
+def draw_cost(data: FigureData, metric: str, folder: Path) -> Drawn:
+    """Draw the average of a metric against parameters and MACs, a panel each; each variant is a point."""
+    name = f"{metric}_against_cost"
+    if reason := _unmeasured(data, metric):
+        return Drawn(name, reason=reason)
+    costs = {cost: _values(data, cost) * factor for cost, (_, factor) in COSTS.items()}
+    costs = {cost: values for cost, values in costs.items() if values.nunique() > 1}
+    if not costs:
+        return Drawn(name, reason="parameters and MACs are unknown or the same in all variants")
+    scores = data.averages(metric)
+    figure, axes = style.panels(len(costs), per_row=2, height=2.4, width=style.PAGE if len(costs) > 1 else None)
+    marks = []
+    for axis, (cost, values) in zip(axes, costs.items(), strict=True):
+        points = {data.names[variant]: [variant] for variant in data.few() if variant in values}
+        marks += _draw_lines(data, axis, scores, values, points, metric, joined=False)
+        axis.set(xlabel=COSTS[cost][0])
+        _ticks(axis, values, whole=False)
+    several = len(data.benchmarks) > 1
+    axes[0].set_ylabel(f"{axis_label(metric)}, {'average' if several else data.benchmarks[0]}")
+    style.legend(figure, max(axes, key=lambda axis: len(axis.get_legend_handles_labels()[1])))
+    against = " and ".join(COSTS[cost][0].partition(" / ")[0] for cost in costs)
+    of = f", average of {len(data.benchmarks)} benchmarks" if several else ""
+    caption = _caption(data, f"{METRICS[metric].header}{of}, against {against}") + data.few_note()
+    return style.save(figure, folder, name, caption, marks)
+
+
+def _unmeasured(data: FigureData, metric: str) -> str:
+    """Return a sentence if no run was measured with the metric, else an empty text."""
+    measured = metric in data.images and data.images[metric].notna().any()
+    return "" if measured else f"no run was measured with {metric}"
+
+
+def _values(data: FigureData, column: str) -> pd.Series:
+    """Return a numeric column by variant, in the order of the variants, without missing values."""
+    if column not in data.runs:
+        return pd.Series(dtype=float)
+    values = pd.to_numeric(data.runs.groupby("variant", observed=True)[column].first(), errors="coerce")
+    values.index = values.index.astype(str)
+    return values[[variant for variant in data.names if variant in values]].dropna()
 
 
 def draw_gain(data: FigureData, folder: Path) -> Drawn:
@@ -79,18 +128,23 @@ def draw_gain(data: FigureData, folder: Path) -> Drawn:
     wide = len(benchmarks) * bars > 9 or sum(map(len, benchmarks)) > 36
     figure, (axis,) = style.panels(1, per_row=1, height=2.4, width=style.PAGE if wide else None)
     places, width = np.arange(len(benchmarks)), 0.8 / bars
+    marks = []
     for i, variant in enumerate(shown):
+        bar = places + (i - (bars - 1) / 2) * width
         axis.bar(
-            places + (i - (bars - 1) / 2) * width, means.loc[variant], width * 0.92, yerr=spread.loc[variant],
+            bar, means.loc[variant], width * 0.92, yerr=spread.loc[variant],
             color=COLOURS[i % SEVERAL], label=data.names[variant], error_kw={"linewidth": 0.8, "ecolor": "#444444"},
         )  # fmt: skip
+        for x, mean, sd in zip(bar, means.loc[variant], spread.loc[variant], strict=True):
+            marks += _mark(data, axis, x, variant, "gain", mean, sd)
     axis.axhline(0, color="black", linewidth=0.6)
     crowded = sum(map(len, benchmarks)) > 90
     axis.set_xticks(places, benchmarks, rotation=20 if crowded else 0, ha="right" if crowded else "center")
     axis.set(ylabel="PSNR gain over the input / dB")
     axis.grid(False, axis="x")
     style.legend(figure, axis)
-    return style.save(figure, folder, name, _caption(data, "PSNR gain over the input by benchmark") + data.few_note())
+    caption = _caption(data, "PSNR gain over the input by benchmark") + data.few_note()
+    return style.save(figure, folder, name, caption, marks)
 
 
 def _caption(data: FigureData, what: str) -> str:
@@ -104,22 +158,26 @@ def _caption(data: FigureData, what: str) -> str:
 
 
 def _lines(data: FigureData, column: str, values: pd.Series) -> dict[str, list[str]]:
-    """Return the variants of each line, which differ in `column` alone; {} if there are too many lines."""
+    """Return the variants of each line, which differ in `column` alone."""
     others = [key for key in data.keys if key != column and key != "label"]
     first = data.runs.drop_duplicates("variant").set_index(data.runs["variant"].drop_duplicates().astype(str))
     lines: dict[str, list[str]] = {}
     for variant in values.index:
         parts = [f"{key.rpartition('.')[2]} {text(first.loc[variant, key])}" for key in others]
         lines.setdefault(", ".join(parts) or METRICS["psnr"].header, []).append(variant)
-    return lines if len(lines) <= SEVERAL else {}
+    return lines
 
 
-def _points(data: FigureData, values: pd.Series) -> dict[str, list[str]]:
-    shown = [variant for variant in data.few() if variant in values]
-    return {data.names[variant]: [variant] for variant in shown}
-
-
-def _draw_lines(axis: Axes, scores: pd.Series, values: pd.Series, lines: dict[str, list[str]], joined: bool) -> None:
+def _draw_lines(
+    data: FigureData,
+    axis: Axes,
+    scores: pd.Series,
+    values: pd.Series,
+    lines: dict[str, list[str]],
+    metric: str,
+    joined: bool,
+) -> Iterator[Mark]:
+    """Draw the means over the seeds with their spread, and yield a mark for each."""
     of_variant = scores.dropna().groupby(level=0)
     means, spread = of_variant.mean(), of_variant.std()
     for i, (name, members) in enumerate(lines.items()):
@@ -128,6 +186,21 @@ def _draw_lines(axis: Axes, scores: pd.Series, values: pd.Series, lines: dict[st
         bars = None if spread.reindex(members).isna().all() else spread.reindex(members).fillna(0)
         line = LINES[i] if joined else "none"
         axis.errorbar(x, y, yerr=bars, color=COLOURS[i], marker=MARKERS[i], linestyle=line, label=name)
+        for member in members:
+            yield from _mark(data, axis, values[member], member, metric, means[member], spread.get(member, np.nan))
+
+
+def _mark(
+    data: FigureData, axis: Axes, x: float, variant: str, metric: str, mean: float, spread: float
+) -> Iterator[Mark]:
+    """Yield the mark of a mean, which says the variant, its seeds and the value; nothing for a missing value."""
+    if not np.isfinite(mean):
+        return
+    digits, unit = METRICS[metric].digits, METRICS[metric].unit
+    value = f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if np.isfinite(spread) else "")
+    seeds = ", ".join(str(seed) for seed in data.runs_of(variant)["seed"])
+    text = f"{data.names[variant]} (seed {seeds}): {METRICS[metric].header} {value} {unit or ''}".strip()
+    yield Mark(axis, float(x), float(mean), variant, text)
 
 
 def _ticks(axis: Axes, values: pd.Series, whole: bool) -> None:

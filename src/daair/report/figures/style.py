@@ -4,11 +4,15 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontEntry, findfont, fontManager
 
 from daair.files import replacing
 
@@ -28,8 +32,17 @@ SEVERAL = len(COLOURS)
 SHARES = "Blues"
 """Colour map of shares in [0, 1], from white to dark."""
 
+FONT = "DejaVu Sans"
+"""The font, which comes with Matplotlib, so that figures are the same everywhere."""
+
+SMALL_FONT = "DejaVu Sans of the usual signs"
+"""Its subset that `styled` makes; other signs come from the whole font."""
+
+SIGNS = (range(0x20, 0x180), range(0x370, 0x400), range(0x2000, 0x2300))
+"""Unicode ranges of the subset: Latin, Greek, and punctuation, arrows and mathematics."""
+
 RC = {
-    "font.family": "DejaVu Sans",  # comes with Matplotlib, so figures are the same everywhere
+    "font.family": [SMALL_FONT, FONT],
     "font.size": 8,
     "axes.labelsize": 8,
     "axes.titlesize": 8,
@@ -53,6 +66,25 @@ RC = {
 }
 
 
+class Mark(NamedTuple):
+    """A point of a plot that stands for a variant: where it is in its axes, and what it shows."""
+
+    axes: Axes
+    x: float
+    y: float
+    variant: str
+    text: str
+
+
+class Spot(NamedTuple):
+    """The place of a `Mark` in a figure as fractions of its width from the left and of its height from the top."""
+
+    left: float
+    top: float
+    variant: str
+    text: str
+
+
 @dataclass(frozen=True)
 class Drawn:
     """A figure, or the reason why it was not drawn.
@@ -62,12 +94,14 @@ class Drawn:
         caption: Caption, including how spread and means were computed; empty if it was not drawn.
         files: PDF and PNG; empty if it was not drawn.
         reason: Reason why it was not drawn; empty if it was.
+        spots: Places in the figure that show a variant.
     """
 
     name: str
     caption: str = ""
     files: tuple[Path, ...] = ()
     reason: str = ""
+    spots: tuple[Spot, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason or ', '.join(file.name for file in self.files)}"
@@ -77,8 +111,27 @@ class Drawn:
 def styled() -> Iterator[None]:
     """Apply the common look to figures that are made inside the `with` block."""
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it logs every font that goes into a PDF
+    _add_small_font()
     with matplotlib.rc_context(RC):
         yield
+
+
+@cache
+def _add_small_font() -> None:
+    """Make the subset of the font known; Matplotlib would parse and cut the whole font anew for every PDF file."""
+    file = Path(matplotlib.get_cachedir()) / f"daair-{matplotlib.__version__}.ttf"
+    if not file.exists():
+        from fontTools import subset
+
+        options = subset.Options(layout_features=[], legacy_kern=True, glyph_names=True, recalc_timestamp=False)
+        options.drop_tables += ["GSUB", "GPOS", "GDEF", "FFTM"]
+        font = subset.load_font(findfont(FONT), options)
+        subsetter = subset.Subsetter(options)
+        subsetter.populate(unicodes=chain(*SIGNS))
+        subsetter.subset(font)
+        with replacing(file) as temporary:
+            font.save(temporary)
+    fontManager.ttflist.append(FontEntry(fname=str(file), name=SMALL_FONT, weight=400))
 
 
 def panels(count: int, *, per_row: int, height: float, width: float | None = None) -> tuple[Figure, list[Axes]]:
@@ -107,8 +160,10 @@ def legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
     figure.legend(handles, names, loc="outside upper center", ncols=columns, title=title, title_fontsize=7)
 
 
-def save(figure: Figure, folder: Path, name: str, caption: str) -> Drawn:
-    """Write `<name>.pdf` and `<name>.png` atomically."""
+def save(figure: Figure, folder: Path, name: str, caption: str, marks: Sequence[Mark] = ()) -> Drawn:
+    """Write `<name>.pdf` and `<name>.png` atomically; the figure is laid out once for both."""
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine("none")
     files = []
     for suffix, metadata in (
         (".pdf", {"CreationDate": None}),
@@ -116,9 +171,13 @@ def save(figure: Figure, folder: Path, name: str, caption: str) -> Drawn:
     ):  # no date: same data, same bytes
         with replacing(Path(folder) / f"{name}{suffix}") as temporary:
             figure.savefig(temporary, metadata=metadata)
-        figure.set_layout_engine("none")  # the first file has laid it out
         files.append(Path(folder) / f"{name}{suffix}")
-    return Drawn(name, caption, tuple(files))
+    return Drawn(name, caption, tuple(files), spots=tuple(_spot(figure, mark) for mark in marks))
+
+
+def _spot(figure: Figure, mark: Mark) -> Spot:
+    x, y = figure.transFigure.inverted().transform(mark.axes.transData.transform((mark.x, mark.y)))
+    return Spot(round(float(x), 4), round(1 - float(y), 4), mark.variant, mark.text)
 
 
 def listed(names: Sequence[str]) -> str:
