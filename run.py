@@ -9,6 +9,7 @@
     python run.py task=verify mix.root=DIR             check the data sets there against those of the papers
     python run.py task=preview mix=aio3 mix.root=DIR   a picture of every degradation: clean, weak, medium, strong
     python run.py task=status study=rank               progress of the study's runs; without study=, of all studies
+    python run.py task=report                          runs/index.html: all studies with state and headline
     python run.py task=collate study=rank              the study's table in four formats, figures and a report
     python run.py task=profile profile.models=[daair,daair_small]    parameters, MACs, latency, peak memory
 

@@ -8,12 +8,14 @@ import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 import studies
 
 from daair.report import frame as collate
 from daair.report import html as report
-from daair.report.figures import Drawn, curves, figure_data, style
+from daair.report.figures import Drawn, curves, figure_data, scores, style
+from daair.runs import samples
 from daair.runs.record import Record
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome-headless-shell")
@@ -41,6 +43,25 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     commands = {"rank2-00000002": "python run.py -m experts.rank=2 'label=<b>' seed=0,1"}
     notes = ["Protocol promptir & others."]
     return report.write(data, folder, table=TABLE, drawn=drawn, notes=notes, commands=commands)
+
+
+def test_a_report_of_large_pictures_stays_small_and_points_lead_to_variants(tmp_path: Path) -> None:
+    runs = studies.make_study(tmp_path, seeds=[0], ranks=[2])
+    record = Record(runs / "rank" / "rank2-00000002" / "seed0")
+    noise = np.random.default_rng(0).normal(128, 25, (512, 3 * 512, 3)).clip(0, 255).astype(np.uint8)
+    for name in ("demo_noise25", "demo_rain"):
+        for which in samples.WHICH:
+            sample = samples.Sample(name, "promptir", "0.png", which, 20.0, 25.0, noise)
+            samples.write(record.sample_file(name, which), sample)
+    data = figure_data(collate.frame(runs, "rank"), runs)
+    with style.styled():
+        drawn = [scores.draw_gain(data, runs / "rank" / "figures")]
+    page = report.write(data, runs / "rank", table=TABLE, drawn=drawn)
+    # Twelve pictures of noise, the hardest to compress; the demo's report has thirty and may take 1.5 MB.
+    assert page.stat().st_size < 12 / 30 * 1.5e6
+    text = page.read_text()
+    assert text.count('class="spot') == 2 and 'href="#variant-0"' in text and 'id="variant-0"' in text
+    assert "rank 2 (seed 0): " in text and "demo_<wbr>rain" in text
 
 
 class Links(HTMLParser):

@@ -199,6 +199,12 @@ class StatusView(Section):
     rows: Positive | None
 
 
+class ReportView(Section):
+    """Options of task=report."""
+
+    every: Annotated[float, Gt(0)] | None
+
+
 class Evaluate(Section):
     """Options of evaluations; protocols and metrics are root keys."""
 
@@ -293,6 +299,7 @@ class Config(Section):
     preview: Preview = not_identity()
     profile: Profile = not_identity()
     status: StatusView = not_identity()
+    report: ReportView = not_identity()
     collate: Collate = not_identity()
     choices: dict[str, str] = Field(default_factory=dict, json_schema_extra={"identity": False})
     """The option chosen from each config group, e.g. {"model": "daair_tiny"}; not a key of conf/."""

@@ -37,10 +37,11 @@ TAKES = {
     "profile": (),
     "collate": (),
     "status": (),
+    "report": (),
 }
 """Which of the root keys checkpoint, input and output each task reads; the others are refused, not ignored."""
 
-READS_RUNS = ("status", "collate")
+READS_RUNS = ("status", "report", "collate")
 """Tasks that only read recorded runs; the config's components are neither imported nor checked for them."""
 
 _ALIAS = re.compile(r"\$\{([\w.]+)\}")
@@ -283,7 +284,7 @@ def _all_keys(data: Any, prefix: str = "") -> Iterator[str]:
 def _combinations(cfg: Config) -> Iterator[Problem]:
     """Yield problems of values that are valid alone but not in combination."""
     task = cfg.task.get("name")
-    if cfg.study is None and task not in ("status", "evaluate"):
+    if cfg.study is None and task not in ("status", "report", "evaluate"):
         yield Problem("study", f"missing; task={task} needs study=...")
     for key in cfg.task.keys() - {"_target_", "name", "study"}:
         yield Problem(f"task.{key}", UNKNOWN)

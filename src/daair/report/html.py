@@ -6,27 +6,28 @@ All contents are embedded in the page; only its links to the PDF figures and the
 import base64
 import io
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from daair.files import write_text
 from daair.report import weights
 from daair.report.aggregate import text
 from daair.report.figures import Drawn, FigureData
 from daair.report.figures.before_after import choose_run, shown_name
+from daair.report.page import REPORT, render
 from daair.runs.pictures import COLUMNS
 from daair.runs.samples import Sample
 
-NAME = "report.html"
 SHOWN_BY_SLIDERS = "before_after"  # the page has sliders with the same images in place of this figure
-QUALITY = 90  # JPEG quality of the embedded images; the files in the runs' folders are lossless
+SIDE = 384  # largest side of an embedded image in pixels; the files in the runs' folders are whole and lossless
+QUALITY, FIGURE_QUALITY = 75, 85  # WebP qualities of the embedded images and figures
+SCREEN = 150  # pixels per inch at which the page shows a figure
+SHARP = 1.5  # embedded pixels of a figure per pixel on the page
 
 
 def write(
@@ -54,7 +55,7 @@ def write(
         "study": _only(data.runs["study"]),
         "question": _only(data.runs["question"]) if "question" in data.runs else "",
         "counts": _counts(data),
-        "table": Markup(table),  # noqa: S704 - our own, escaped by its writer
+        "table": Markup(_breakable(table)),  # noqa: S704 - our own, escaped by its writer
         "notes": notes,
         "figures": [_figure(one, folder) for one in drawn if one.files and one.name != SHOWN_BY_SLIDERS],
         "not_drawn": [one for one in drawn if one.reason],
@@ -62,13 +63,16 @@ def write(
         "samples": [_sample(sample) for sample in samples],
         "keys": data.keys,
         "variants": list(_variants(data, folder, commands or {})),
+        "anchors": {variant: f"variant-{i}" for i, variant in enumerate(data.names)},
         "facts": _facts(data.runs),
         "left_out": data.left_out,
     }
-    source = files("daair.report").joinpath(f"{NAME}.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    write_text(folder / NAME, environment.from_string(source).render(page))
-    return folder / NAME
+    return render(REPORT, page, folder)
+
+
+def _breakable(table: str) -> str:
+    """Return the table with headings that may break after an underscore, so that many columns fit the page."""
+    return re.sub(r'(?<=<th scope="col">)[^<]*', lambda found: found[0].replace("_", "_<wbr>"), table)
 
 
 def _only(column: pd.Series) -> str:
@@ -90,26 +94,33 @@ def _number(count: int, thing: str) -> str:
 
 
 def _figure(drawn: Drawn, folder: Path) -> dict[str, Any]:
-    """Return a drawn figure for the page: the PNG file embedded, a link to the PDF file."""
+    """Return a drawn figure for the page: a smaller copy of the PNG file embedded, a link to the PDF file."""
     pdf, png = (next(file for file in drawn.files if file.suffix == suffix) for suffix in (".pdf", ".png"))
     with Image.open(png) as picture:
-        size = picture.size
-    uri = _uri(png.read_bytes(), "image/png")
-    return {"name": drawn.name, "caption": drawn.caption, "uri": uri, "pdf": _link(pdf, folder), "size": size}
+        scale = SCREEN / round(picture.info["dpi"][0])
+        width, height = round(picture.width * scale), round(picture.height * scale)
+        uri = _picture(picture.convert("RGB"), (round(width * SHARP), round(height * SHARP)), FIGURE_QUALITY)
+    shown = {"uri": uri, "pdf": _link(pdf, folder), "width": width, "height": height}
+    return {"name": drawn.name, "caption": drawn.caption, "spots": drawn.spots, **shown}
 
 
 def _sample(sample: Sample) -> dict[str, Any]:
     height, width = sample.pictures[0].shape[:2]
-    shown: dict[str, Any] = {"sample": sample, "width": width, "height": height}
+    scale = min(1.0, SIDE / max(height, width))
+    size = round(width * scale), round(height * scale)
+    shown: dict[str, Any] = {"sample": sample, "width": size[0], "height": size[1]}
     for name, picture in zip(COLUMNS, sample.pictures, strict=True):
-        buffer = io.BytesIO()
-        Image.fromarray(picture).save(buffer, format="JPEG", quality=QUALITY, subsampling=0)
-        shown[name] = _uri(buffer.getvalue(), "image/jpeg")
+        shown[name] = _picture(Image.fromarray(picture), size, QUALITY)
     return shown
 
 
-def _uri(content: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+def _picture(picture: Image.Image, size: tuple[int, int], quality: int) -> str:
+    """Return a picture as a `data:` address, scaled to `size` in pixels."""
+    if picture.size != size:
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="WEBP", quality=quality, method=2)  # higher methods take longer for a few percent
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _link(path: Path, folder: Path) -> str:
