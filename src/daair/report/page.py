@@ -1,4 +1,4 @@
-"""Write a page from its template; all styles, scripts and pictures are inside it, as its Content-Security-Policy asks."""
+"""Write a page from its template. Its Content-Security-Policy asks that styles, scripts and pictures are inside it."""
 
 from collections.abc import Mapping
 from pathlib import Path
