@@ -74,6 +74,18 @@ def own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
 
 
+def test_studies_on_the_pages_are_those_of_their_files(tmp_path: Path) -> None:
+    (shown,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    assert shown in (ROOT / "experiments" / "rank.yaml").read_text()
+    (first,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "first-ablation.md").read_text(), re.DOTALL)
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "first.yaml").write_text(first)
+    composer = Composer(str(ROOT / "conf"), "config", str(tmp_path))
+    points = Command(composer, ["experiment=first"]).points
+    assert len(points) == 8
+    assert validate(composer.compose_job(points[-1].overrides)).collate.rows == ("experts.rank", "router")
+
+
 @pytest.mark.parametrize("name", MEASURED)
 def test_tables_of_runs_are_those_of_their_rows(name: str) -> None:
     folder = ROOT / "experiments" / name
