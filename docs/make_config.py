@@ -251,7 +251,8 @@ def cell(text: str) -> str:
 
 def prose(text: str) -> str:
     """Return text for a cell whose `<` and `*` are no marks of HTML or Markdown."""
-    return cell(text).replace("<", "&lt;").replace("*", "\\*")
+    parts = re.split(r"(`[^`]*`)", cell(text))  # every second one is code, where they are none
+    return "".join(part if i % 2 else part.replace("<", "&lt;").replace("*", "\\*") for i, part in enumerate(parts))
 
 
 def kind(file: File, path: tuple[str, ...], place: tuple[str, ...]) -> str:

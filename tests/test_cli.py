@@ -100,7 +100,10 @@ def test_help_tells_commands_and_options():
     text = start("--help").stdout
     for command in ("python run.py task=evaluate", "python run.py task=restore", "python run.py task=profile", " -m "):
         assert command in text
-    for line in ("router: oracle, soft, top1, uniform", "task: collate, evaluate, preview, profile, restore, status, "):
+    for line in (
+        "router: image, oracle, soft, top1, uniform",
+        "task: collate, evaluate, preview, profile, report, restore, ",
+    ):
         assert line in text
 
 
