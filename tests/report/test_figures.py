@@ -128,6 +128,21 @@ def test_one_seed_has_no_error_bars(tmp_path: Path, kept: dict) -> None:
     assert "one seed, so no spread is known" in drawn.caption and axis.get_xlabel() == "MACs of a 224 x 224 image / G"
 
 
+def test_a_variant_looks_alike_in_all_panels_and_the_front_leaves_out_what_is_worse(tmp_path: Path, kept: dict) -> None:
+    for rank, gain, macs in ((1, 3.0, None), (2, 5.0, 2e9), (4, 4.0, 3e9), (8, 6.0, 4e9)):
+        record = studies.make_run(
+            tmp_path, f"r{rank}-0000000{rank}", 0, {"experts.rank": rank}, gain=gain, pictures=False
+        )
+        record.summarise(parameters=100_000 * rank, macs=macs)
+    study = figures.figure_data(collate.frame(tmp_path, "rank"), tmp_path, ["experts.rank"])
+    scores.draw_cost(study, "psnr", tmp_path)
+    parameters, macs = kept["psnr_against_cost"].axes
+    looks = [{bars.get_label(): bars.lines[0].get_color() for bars in axis.containers} for axis in (parameters, macs)]
+    assert len(set(looks[0].values())) == 4 and looks[1] == {k: v for k, v in looks[0].items() if k != "rank 1"}
+    front = next(line for line in macs.lines if line.get_drawstyle() == "steps-post").get_ydata()
+    assert len(front) == 3 and front[0] == front[1] < front[2]
+
+
 def test_what_differs_besides_makes_lines_of_its_own(tmp_path: Path, kept: dict) -> None:
     for count, rank in ((1, 4), (2, 4), (4, 4), (2, 8)):
         keys = {"experts.count": count, "experts.rank": rank}
@@ -217,13 +232,13 @@ def test_pictures_are_of_the_reference_or_the_best(runs: Path, study, kept: dict
 
 
 def test_many_variants_show_the_best_and_the_reference(tmp_path: Path, kept: dict) -> None:
-    for rank in range(1, 10):
+    for rank in range(1, 12):
         keys = {"experts.rank": rank}
-        studies.make_run(tmp_path, f"r{rank}-0000000{rank}", 0, keys, gain=float(rank), images=2, pictures=False)
+        studies.make_run(tmp_path, f"r{rank}-{rank:08d}", 0, keys, gain=float(rank), images=2, pictures=False)
     study = figures.figure_data(collate.frame(tmp_path, "rank"), tmp_path, reference="r1-00000001")
-    assert [study.names[variant] for variant in study.few()] == ["rank 1", *(f"rank {i}" for i in range(4, 10))]
-    assert "7 of 9 variants" in scores.draw_gain(study, tmp_path).caption
-    assert len(kept["gain"].axes[0].get_legend_handles_labels()[1]) == 7
+    assert [study.names[variant] for variant in study.few()] == ["rank 1", *(f"rank {i}" for i in range(4, 12))]
+    assert "9 of 11 variants" in scores.draw_gain(study, tmp_path).caption
+    assert len(kept["gain"].axes[0].get_legend_handles_labels()[1]) == 9
 
 
 def test_figures_are_of_one_protocol_for_each_benchmark() -> None:

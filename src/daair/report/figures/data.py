@@ -91,11 +91,11 @@ class FigureData:
         return found or list(self.names)[:1]
 
     def few(self) -> list[str]:
-        """Return at most `SEVERAL` variants in order: all, or the reference and the best by average PSNR."""
-        ordered = list(self.names)
+        """Return at most `SEVERAL` variants in order: all with results, or the reference and the best by PSNR."""
+        means = self.averages("psnr").groupby(level=0).mean().sort_values(ascending=False, kind="stable")
+        ordered = [variant for variant in self.names if variant in means] or list(self.names)
         if len(ordered) <= SEVERAL:
             return ordered
-        means = self.averages("psnr").groupby(level=0).mean().sort_values(ascending=False, kind="stable")
         first = [self.reference] if self.reference in ordered else []
         chosen = list(dict.fromkeys([*first, *means.index, *ordered]))[:SEVERAL]
         return [variant for variant in ordered if variant in chosen]

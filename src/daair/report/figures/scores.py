@@ -88,7 +88,8 @@ def draw_cost(data: FigureData, metric: str, folder: Path) -> Drawn:
     figure, axes = style.panels(len(costs), per_row=2, height=2.4, width=style.PAGE if len(costs) > 1 else None)
     marks = []
     for axis, (cost, values) in zip(axes, costs.items(), strict=True):
-        points = {data.names[variant]: [variant] for variant in data.few() if variant in values}
+        points = {data.names[variant]: [variant] for variant in data.few()}
+        _draw_front(axis, values, scores.groupby(level=0).mean()[data.few()], METRICS[metric].higher_is_better)
         marks += _draw_lines(data, axis, scores, values, points, metric, joined=False)
         axis.set(xlabel=COSTS[cost][0])
         _ticks(axis, values, whole=False)
@@ -97,8 +98,16 @@ def draw_cost(data: FigureData, metric: str, folder: Path) -> Drawn:
     style.legend(figure, max(axes, key=lambda axis: len(axis.get_legend_handles_labels()[1])))
     against = " and ".join(COSTS[cost][0].partition(" / ")[0] for cost in costs)
     of = f", average of {len(data.benchmarks)} benchmarks" if several else ""
-    caption = _caption(data, f"{METRICS[metric].header}{of}, against {against}") + data.few_note()
+    front = " Grey line: the Pareto front; nothing as cheap is better."
+    caption = _caption(data, f"{METRICS[metric].header}{of}, against {against}") + front + data.few_note()
     return style.save(figure, folder, name, caption, marks)
+
+
+def _draw_front(axis: Axes, costs: pd.Series, scores: pd.Series, higher_is_better: bool) -> None:
+    """Draw the Pareto front: for each cost the best score of all variants, by name, that cost at most as much."""
+    points = pd.DataFrame({"cost": costs, "score": scores}).dropna().sort_values("cost")
+    best = points["score"].cummax() if higher_is_better else points["score"].cummin()
+    axis.step(points["cost"], best, where="post", color="#bbbbbb", linewidth=0.8, zorder=0)
 
 
 def _unmeasured(data: FigureData, metric: str) -> str:
@@ -181,7 +190,10 @@ def _draw_lines(
     of_variant = scores.dropna().groupby(level=0)
     means, spread = of_variant.mean(), of_variant.std()
     for i, (name, members) in enumerate(lines.items()):
-        members = sorted((variant for variant in members if variant in means), key=lambda variant: values[variant])
+        members = [variant for variant in members if variant in means and variant in values]
+        if not members:  # its colour stays its own in the other panels
+            continue
+        members.sort(key=lambda variant: values[variant])
         x, y = [values[m] for m in members], [means[m] for m in members]
         bars = None if spread.reindex(members).isna().all() else spread.reindex(members).fillna(0)
         line = LINES[i] if joined else "none"

@@ -19,11 +19,12 @@ from daair.files import replacing
 COLUMN, PAGE = 3.5, 7.16
 """Widths in inches of one column and of the full page (IEEE)."""
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Colours of Okabe and Ito, "Color Universal Design" (2008), without yellow, which is hard to see on white paper."""
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255", "#999999")
+"""Colours of Okabe and Ito, "Color Universal Design" (2008), without yellow, which is hard to see on white paper; then
+Paul Tol's wine red, and grey."""
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "p")
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)), (0, (3, 1)), (0, (6, 1, 1, 1)))
 """Line styles; like the markers, they distinguish the same things as the colours, for print in black and white."""
 
 SEVERAL = len(COLOURS)
