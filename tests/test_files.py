@@ -1,6 +1,7 @@
 """Names that every file system takes, and the order of names with numbers."""
 
 import re
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -9,10 +10,10 @@ from hypothesis import strategies as st
 from daair.files import LONGEST, natural_key, safe_name
 
 
-@given(st.text() | st.sampled_from(["con", "Aux.b", "lpt9.", "nul.nul"]))
+@given(st.text() | st.text("雨é", min_size=60) | st.sampled_from(["con", "Aux.b", "lpt9.", "nul.nul"]))
 def test_a_safe_name_is_one_on_every_file_system(text: str) -> None:
     name = safe_name(text)
-    assert re.fullmatch(r"[A-Za-z0-9._-]+", name) and len(name) <= LONGEST + 1
+    assert re.fullmatch(r"[\w.-]+", name) and len(name) <= LONGEST and len(name.encode()) < 220
     assert name[0] not in ".-" and name[-1] not in ".-"
     assert name.partition(".")[0].lower() not in {"con", "prn", "aux", "nul", "com1", "lpt9"}
     assert safe_name(name) == name
@@ -20,11 +21,23 @@ def test_a_safe_name_is_one_on_every_file_system(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "name"),
-    [("rank8-router_top1", "rank8-router_top1"), ("a/b\\c:d", "a-b-c-d"), ("CON", "CON_"), ("nul.txt", "nul_.txt"),
-     ("..", "unnamed"), ("ü", "unnamed"), ("x" * 200, "x" * LONGEST), ("console", "console")],
+    [("rank8-router_top1", "rank8-router_top1"), ("a/b\\c:d", "a-b-c-d-"), ("CON", "CON_-"), ("nul.txt", "nul_.txt-"),
+     ("..", "unnamed-"), ("../../x", "x-"), ("ü", "ü"), ("去雨", "去雨"), ("x" * 200, "x" * (LONGEST - 7) + "-"),
+     ("console", "console")],
 )  # fmt: skip
 def test_safe_names(text: str, name: str) -> None:
-    assert safe_name(text) == name
+    assert safe_name(text).startswith(name) and (safe_name(text) == text or len(safe_name(text)) >= len(name))
+
+
+@given(st.lists(st.text("ab /-.é雨", min_size=1) | st.text(min_size=1), min_size=2, max_size=2))
+def test_different_names_never_share_a_folder(texts: list[str]) -> None:
+    first, second = (unicodedata.normalize("NFC", text) for text in texts)
+    assert (safe_name(texts[0]) == safe_name(texts[1])) == (first == second)
+
+
+def test_names_that_look_equal_are_equal() -> None:
+    assert safe_name("e\u0301te") == safe_name("\u00e9te") == "\u00e9te"
+    assert len({safe_name(text) for text in ("a b", "a-b", "a  b", "a/b", "a-b-", "x" * 81, "x" * 82)}) == 7
 
 
 def test_natural_key():

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 from helpers import PLUGIN, ROOT, install_plugin
 
-from daair import cli
-from daair.config import plugins
+from daair.config import plugins, typed
 from daair.config.jobs import Command, Job
 from daair.config.validate import validate
 from daair.errors import UserError
@@ -111,7 +110,7 @@ def test_the_guide_shows_what_the_package_holds():
 
 @pytest.mark.parametrize("line", re.findall(r"^ {4}python run\.py (?!--help)(.*)$", GUIDE.read_text(), re.MULTILINE))
 def test_commands_of_the_guide_compose(plugin, line):
-    command = Command.parse(cli.flags_first([cli.spell_out(word, line.split()) for word in line.split()]))
+    command = Command.parse(typed.flags_first([typed.spell_out(word, line.split()) for word in line.split()]))
     for point in command.points:
         validate(command.composer.compose_job(point.overrides))
 

@@ -222,3 +222,25 @@ def test_differences_are_named(tmp_path: Path) -> None:
         "they differ in 2.bias (the file has 2.bias; the nearest names in the network are "
         "1.bias (3,), 0.bias (4,), 1.weight (3, 4, 3, 3))"
     )
+
+
+@pytest.mark.parametrize("kind", ["sparse", "quantized", "complex"])
+def test_tensors_of_other_kinds_are_refused_without_a_warning(tmp_path: Path, kind: str, recwarn) -> None:
+    strange = {
+        "sparse": lambda one: one.to_sparse(),
+        "quantized": lambda one: torch.quantize_per_tensor(one, 0.1, 0, torch.quint8),
+        "complex": lambda one: one.to(torch.complex64),
+    }[kind]
+    torch.save({**STATE, "0.bias": strange(STATE["0.bias"])}, tmp_path / "net.pth")
+    recwarn.clear()
+    with pytest.raises(UserError, match=r"0\.bias is a sparse, nested, quantized or complex tensor"):
+        read_state(tmp_path / "net.pth")
+    assert not recwarn.list
+
+
+def test_a_script_of_torch_is_refused_without_a_warning(tmp_path: Path, recwarn) -> None:
+    torch.jit.save(torch.jit.script(network()), tmp_path / "net.pt")
+    recwarn.clear()
+    with pytest.raises(UserError, match="damaged or not a weights file .*TorchScript"):
+        read_state(tmp_path / "net.pt")
+    assert not recwarn.list

@@ -4,14 +4,17 @@ Loading a checkpoint from another user runs none of its code: the stored config 
 and of packages that the user trusts, and pickles are read by `torch.load(weights_only=True)` only.
 """
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from daair import components
 from daair.errors import UserError, reason
@@ -20,6 +23,7 @@ from daair.trust import NETWORKS, refuse_untrusted
 from daair.weights import fit, read_state
 
 WEIGHTS = "model.safetensors"
+MOST_TENSORS = 20_000  # of a network; each takes time and a few kB beside its numbers
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:
@@ -31,7 +35,8 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     from hydra.errors import InstantiationException
 
     try:
-        model = components.build(config)
+        with _within_memory():
+            model = components.build(config)
     except InstantiationException as error:
         cause = error.__cause__ or error
         text = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
@@ -39,6 +44,30 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise UserError(f"model._target_: {config['_target_']} makes a {type(model).__name__}, not a torch.nn.Module")
     return model
+
+
+@contextlib.contextmanager
+def _within_memory() -> Iterator[None]:
+    """Stop the building of a network that cannot fit into this machine's memory, also on the meta device.
+
+    Raises:
+        ValueError: The weights take more than the memory, or are more tensors than `MOST_TENSORS`.
+    """
+    memory, numbers, tensors = psutil.virtual_memory().total, 0, 0
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal numbers, tensors
+        if parameter is not None:
+            numbers, tensors = numbers + parameter.numel(), tensors + 1
+        if 4 * numbers > memory or tensors > MOST_TENSORS:
+            size = f"{4 * numbers / 1e9:.3g} GB of weights in {tensors} tensors"
+            raise ValueError(f"model: has at least {size}, too large for this machine's memory ({memory / 1e9:.3g} GB)")
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def needs_weights(config: Mapping[str, Any]) -> bool:

@@ -10,11 +10,11 @@ import os
 import signal
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
 
 import hydra
 from omegaconf import DictConfig
 
+from daair.config import typed
 from daair.config.compose import VERSION_BASE, Composer, conf_dir, parse_arguments
 from daair.errors import UserError
 from daair.exits import end_with, leave, refuse
@@ -33,7 +33,7 @@ def main() -> int:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
-        sys.argv[1:] = [spell_out(argument, sys.argv[1:]) for argument in flags_first(sys.argv[1:])]
+        sys.argv[1:] = typed.read(sys.argv[1:])
         args = parse_arguments(sys.argv[1:])
         if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion or args.experimental_rerun:
             return answer(args)
@@ -66,23 +66,6 @@ def answer(args: Namespace) -> int:
 
 def _nothing(cfg: DictConfig) -> None:
     """Do nothing: a task function for Hydra when it only answers."""
-
-
-def flags_first(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with `-m` in front, since argparse does not find it in `seed=0,1 -m rank=4`."""
-    return sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))
-
-
-def spell_out(argument: str, others: Sequence[str] = ()) -> str:
-    """Return an override with `++` in front if its key is one that users add, else unchanged.
-
-    These are the keys of benchmarks, as in `benchmarks.mine.input=DIR`, and the arguments of a class that one of the
-    `others` sets: `model.width=32` beside `model._target_=mypkg.Net`.
-    """
-    keys = [text.partition("=")[0].lstrip("+") for text in others]
-    users = ("benchmarks.", *(key.removesuffix("_target_") for key in keys if key.endswith("._target_")))
-    key, equals, _ = argument.partition("=")
-    return f"++{argument}" if equals and key.startswith(users) and not key.endswith("._target_") else argument
 
 
 if __name__ == "__main__":

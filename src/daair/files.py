@@ -7,13 +7,14 @@ import os
 import re
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
 from daair.errors import UserError
 
-LONGEST = 80  # characters of a name; additions to it fit into the limit of 255
+LONGEST, LONGEST_BYTES = 80, 200  # characters and bytes of a name; additions to it fit into the limit of 255 bytes
 RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]", re.IGNORECASE)
 """Device names, which Windows does not allow as file names, with or without a suffix."""
 
@@ -100,8 +101,21 @@ def write_text(path: Path, text: str) -> None:
 
 
 def safe_name(text: str) -> str:
-    """Return `text` as a file name for any file system: at most 80 characters of letters, digits, `.`, `_`, `-`."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:LONGEST].strip("-.") or "unnamed"
+    """Return `text` as a name for any file system; two different texts have different names.
+
+    Letters and digits of any script, `.`, `_` and `-` stay. A text with others, or one that is too long, ends in six
+    digits of its SHA-256. Texts that look equal are equal (Unicode's form NFC).
+    """
+    text = unicodedata.normalize("NFC", text)
+    name = _file_name(text, LONGEST)
+    if name == text:
+        return name
+    return f"{_file_name(text, LONGEST - 7)}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:6]}"
+
+
+def _file_name(text: str, longest: int) -> str:
+    name = re.sub(r"[^\w.-]+", "-", text).strip("-.")[:longest]
+    name = name.encode()[:LONGEST_BYTES].decode(errors="ignore").strip("-.") or "unnamed"
     stem, dot, rest = name.partition(".")
     return f"{stem}_{dot}{rest}" if RESERVED.fullmatch(stem) else name
 

@@ -73,6 +73,9 @@ def read_state(path: str | Path) -> State:
     others = [name for name in held if name not in tensors]
     if others and (not tensors or any(isinstance(held[name], Mapping) for name in others)):
         raise UserError(f"{path}: holds no state dict (its keys: {', '.join(list(held)[:5])})")
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized or tensor.is_nested:
+            raise UserError(f"{path}: {name} is a sparse, nested, quantized or complex tensor; save plain numbers")
     if others:
         notes.append(f"{path}: ignored entries that are not tensors: {_listed(others)}")
     return State(tensors, tuple(notes), path)
@@ -170,10 +173,12 @@ def _unpickle(path: Path) -> Any:
     """Load a file written by `torch.save`, with placeholders for all classes that are not torch's own."""
     allowed: dict[str, Any] = {name: _placeholder(name) for name in _KNOWN}
     allowed |= {"collections.defaultdict": _dictionary, "collections.deque": _list}
-    try:
-        named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # torch's old format, or not a file of torch; `torch.load` reports the latter
-        named = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about kinds of files that are refused below
+        try:
+            named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        except Exception:  # torch's old format, or not a file of torch; `torch.load` reports the latter
+            named = []
     for name in named:
         last = name.rpartition(".")[2]
         if last in _DICTIONARIES:

@@ -7,11 +7,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daair.cli import flags_first, spell_out
 from daair.config.identity import config_id, run_name
 from daair.config.jobs import Command
 from daair.config.overrides import command, text
 from daair.config.schema import Config
+from daair.config.typed import flags_first, spell_out
 from daair.config.validate import validate
 
 VALUES = st.recursive(
@@ -36,7 +36,15 @@ def configs(arguments: list[str]) -> list[tuple[Config, tuple[str, ...]]]:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["scale=tiny", "mix=aio5", "mix.root=data", "experts.rank=8", "router=oracle", "study=rank", "label=no_router"],
+        [
+            "scale=tiny",
+            "mix=aio5",
+            "mix.root=data",
+            "experts.count=8",
+            "router=oracle",
+            "study=rank",
+            "label=no_router",
+        ],
         ["model.heads=[1,2,4,4]", "train.clip_grad=null", "label='a, b = (c)'", "study=2024", "protocols=[moceir]"],
         ["benchmarks.mine.target=some dir", "benchmarks.mine.degrade=sigma25", "benchmarks.demo_rain=true", "seed=3"],
         ["-m", "loss=l1,l2", "seed=0,1", "hydra/launcher=accelerate", "study=s"],

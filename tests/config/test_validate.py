@@ -70,7 +70,7 @@ def complaint(composer: Composer, *overrides: str) -> str:
         ("optimizer.lr=fast", 'optimizer.lr: must be a number, got "fast"'),
         ("optimizer.betas=[0.9]", "optimizer.betas: needs more values, got [0.9]"),
         ("logger.images=1", "logger.images: must be true or false, got 1"),
-        ("benchmarks=demo_rain", 'benchmarks: must be a list, got "demo_rain"'),
+        ("benchmarks=3", "benchmarks: must be a list, got 3"),
         ("model.heads=[1,2,4,x]", 'model.heads[3]: must be an integer, got "x"'),
         ("model.heads=[1,2]", "model.heads: must have at least 4 items, got [1, 2]"),
         ("mix.tasks.rain.degrade.density=3", "mix.tasks.rain.degrade.density: must be a list, got 3"),
@@ -93,7 +93,7 @@ def complaint(composer: Composer, *overrides: str) -> str:
         ("restore.tile=33", "restore.tile: must be a multiple of 8, got 33"),
         ("logger.mode=onlin", 'logger.mode: "onlin" is not one of online, offline, disabled; did you mean online?'),
         ("train.precision=fp8", 'train.precision: "fp8" is not one of no, bf16'),
-        ("device=gpu", 'device: "gpu" is not one of auto, cpu, cuda'),
+        ("device=gpu", 'device: "gpu" is not one of auto, cpu, cuda; did you mean cuda?'),
         ("benchmarks=[cbsd68_sigma26]", "benchmarks: 'cbsd68_sigma26' is unknown; did you mean cbsd68_sigma25?"),
         # grammar and sweeps
         ("study=a=b", "study=a=b: not valid as an override ("),

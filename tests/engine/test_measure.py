@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,9 +16,10 @@ from daair.config.schema import Evaluate
 from daair.data.benchmarks import Item
 from daair.data.degradations import awgn
 from daair.engine import inference
-from daair.engine.evaluate import keep
+from daair.engine.evaluate import keep, measure_and_keep, not_measured
 from daair.engine.measure import measure
 from daair.engine.progress import Reporter
+from daair.engine.setup import Session
 from daair.errors import UserError
 from daair.metrics import METRICS, PROTOCOLS
 from daair.metrics.perceptual import PiqNetwork
@@ -172,6 +174,38 @@ def test_metrics_that_are_asked_for_and_a_line_for_one_that_lacks_its_weights(mo
     assert rows["mae"][0] == pytest.approx(np.abs(degraded / 255 * 0.8731 - clean / 255).mean(), abs=1e-6)
     assert rows["lpips"][0] == rows["mae"][0]
     assert list(rows_of(Darker(), [item("1", 48, 48)]))[6:] == ["input_psnr", "input_ssim", "psnr", "ssim", "step"]
+
+
+def unreadable(name: str) -> Item:
+    def fail():
+        raise UserError(f"{name}.png: truncated")
+
+    return Item("b", name, "promptir", read_target=fail, read_input=fail)
+
+
+def test_a_damaged_image_costs_that_image(tmp_path: Path) -> None:
+    record, lines = Record(tmp_path, writer=True), Lines()
+    session = Session(
+        SimpleNamespace(evaluate=options(), protocols=None, metrics=[]), record, Accelerator(cpu=True), lines
+    )
+    items = [unreadable("0"), item("1", 48, 48), item("small", 6, 48), item("2", 48, 64)]
+    (rows,) = measure_and_keep(Darker(), items, session)
+    assert rows["image"].tolist() == ["1", "2"] and record.results()["image"].astype(str).tolist() == ["1", "2"]
+    told = ["0.png: truncated", "b: small: "]
+    assert [line.startswith(start) for line, start in zip(session.lost, told, strict=True)] == [True, True]
+    assert [line for line in lines.said if line.startswith("not measured: ")] == [
+        f"not measured: {line}" for line in session.lost
+    ]
+    assert not_measured(session.lost).startswith("not measured (2): 0.png: truncated; b: small: ")
+    assert (record.samples / "comparison.png").is_file()
+
+
+def test_a_benchmark_of_damaged_images_alone_and_a_failing_network_are_errors() -> None:
+    for items, model in (([unreadable("0"), unreadable("1")], Darker()), ([item("1", 48, 48)], Darker(most=9))):
+        with pytest.raises(UserError, match=r"^0.png: truncated|the network failed"):
+            measure(model, items, Accelerator(cpu=True), Lines(), options(tile=None), lost=[])
+    with pytest.raises(UserError, match="0.png: truncated"):
+        rows_of(Darker(), [unreadable("0"), item("1", 48, 48)])
 
 
 # A network from elsewhere, on real photographs -----------------------------------------------------------------------

@@ -39,6 +39,7 @@ def test_devices_choose_within_the_mask():
     assert choose_gpus(["0"], ["MIG-1", "MIG-2"]) == ("MIG-1", "MIG-2")
     for visible, chosen, masked, text in (
         ([], None, False, "device: cuda is asked for"),
+        ([], [99], False, r"launch.devices: \[99\] are asked for, but this machine has no CUDA device"),
         (["4"], [1], True, "launch.devices: no device 1; CUDA shows 1"),
         (["4"], ["GPU-9"], True, r"launch.devices: GPU-9 is not in CUDA_VISIBLE_DEVICES \(4\)"),
         (["4", "5"], [0, 0], True, "launch.devices: 4, 4 names a device twice"),

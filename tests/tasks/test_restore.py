@@ -249,3 +249,56 @@ def test_a_network_of_the_users_own(tmp_path):
     assert restore(cfg) == 0
     with Image.open(tmp_path / "out" / "a.png") as image:
         assert np.array_equal(np.asarray(image), values + 51)
+
+
+def test_a_tiff_with_an_exif_directory_is_restored_and_what_is_left_out_is_named(tmp_path, model, capfd):
+    block = Image.Exif()
+    block[0x010F], block[0x8769] = "Make", {0x9003: "2024:01:01 00:00:00"}
+    values = save(tmp_path / "in" / "ex.tif", exif=block.tobytes())
+    assert restore(config(tmp_path / "in", tmp_path / "out")) == 0
+    with Image.open(tmp_path / "out" / "ex.tif") as image:
+        assert np.array_equal(np.asarray(image), values + 51) and image.getexif()[0x010F] == "Make"
+    told = capfd.readouterr()
+    assert "metadata left out: Exif directories (1 picture)" in told.out and not told.err
+
+
+@pytest.mark.parametrize("error", [KeyError("odd"), MemoryError(), RecursionError("deep"), AssertionError("a\nb")])
+def test_any_exception_of_a_picture_is_that_pictures(tmp_path, model, monkeypatch, capsys, error):
+    save(tmp_path / "in" / "a.png")
+    save(tmp_path / "in" / "b.png")
+    read = task.images.read
+    monkeypatch.setattr(task.images, "read", lambda path: _raise(error) if path.name == "a.png" else read(path))
+    assert restore(config(tmp_path / "in", tmp_path / "out")) == 1
+    said = capsys.readouterr().out
+    assert f"a.png: {type(error).__name__}" in said and "restored 1 of 2 pictures" in said
+
+
+def _raise(error):
+    raise error
+
+
+def test_several_inputs_and_patterns(tmp_path, model):
+    for name in ("a.png", "b.png", "c.jpg", "sub/d.png", "other/a.png"):
+        save(tmp_path / "in" / name)
+    cfg = config(tmp_path / "in" / "*.png", tmp_path / "out")
+    assert restore(cfg) == 0 and sorted(os.listdir(tmp_path / "out")) == ["a.png", "b.png"]
+    cfg.input, cfg.output = (str(tmp_path / "in" / "c.jpg"), str(tmp_path / "in" / "sub")), str(tmp_path / "list")
+    assert restore(cfg) == 0 and sorted(os.listdir(tmp_path / "list")) == ["c.jpg", "d.png"]
+    cfg.input = (str(tmp_path / "in" / "a.png"), str(tmp_path / "in" / "other" / "a.png"))
+    with pytest.raises(UserError, match=r"input: .*a.png and .*other/a.png would both be written to .*list/a.png"):
+        restore(cfg)
+    cfg.input = str(tmp_path / "in" / "*.bmp")
+    with pytest.raises(UserError, match=r"input: .*\*.bmp: no such file or folder"):
+        restore(cfg)
+
+
+def test_an_output_that_cannot_be_written_is_told_before_the_first_picture(tmp_path, model, monkeypatch):
+    save(tmp_path / "in" / "a.png")
+
+    def refuse(dir):
+        raise PermissionError(13, "Permission denied", str(dir))
+
+    monkeypatch.setattr(task.tempfile, "TemporaryFile", refuse)
+    with pytest.raises(UserError, match=r"^output: .*out: cannot be written \(Permission denied\)"):
+        restore(config(tmp_path / "in", tmp_path / "out"))
+    assert not [shape for shape, _ in model.seen]

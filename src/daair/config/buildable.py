@@ -53,6 +53,7 @@ def _check_init(cfg: Config) -> None:
 
 def _check_updates(cfg: Config) -> None:
     """Build the network and its loss, then the optimizer and schedule of each stage, and step the latter two once."""
+    import psutil
     import torch
 
     from daair.losses import check_terms
@@ -63,6 +64,10 @@ def _check_updates(cfg: Config) -> None:
     loss = _try(cfg, "loss", lambda: build(cfg.loss))
     _try(cfg, "model", lambda: training.check(model, cfg.train.freeze, cfg.launch.world_size))
     _try(cfg, "loss", lambda: check_terms(loss, training.terms(model), type(model).__name__))
+    needed, memory = 8 * sum(p.numel() for p in model.parameters()), psutil.virtual_memory().total
+    if needed > memory and (cfg.device == "cpu" or not torch.cuda.is_available()):
+        text = f"weights and gradients take {needed / 1e9:.3g} GB, but this machine has {memory / 1e9:.3g} GB of memory"
+        raise ConfigError([Problem("model", text)])
     for stage in training.stages(model):
         names = training.trainable(model, stage, cfg.train.freeze)
         shapes = [(p.shape, p.dtype) for name, p in model.named_parameters() if name in names]

@@ -15,7 +15,7 @@ import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -31,7 +31,7 @@ from yaml import YAMLError
 
 from daair.config.problems import UNKNOWN, ConfigError, Problem, explain_key, explain_moved, unknown_option
 from daair.config.schema import Config
-from daair.errors import UserError, nearest, one_line
+from daair.errors import UserError, first_line, nearest, one_line
 
 VERSION_BASE = "1.3"  # the version of Hydra whose behaviour is used
 REFUSALS = (HydraException, ValueError, TypeError, YAMLError)
@@ -56,9 +56,27 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the flags and overrides of a command line under Hydra's names.
 
     Raises:
-        SystemExit: A flag is unknown.
+        UserError: A flag is unknown or lacks its value.
     """
-    return get_args_parser().parse_args(list(arguments))
+    return _parser().parse_args(list(arguments))
+
+
+def unknown_flags(arguments: Sequence[str]) -> list[str]:
+    """Return the flags of a command line that Hydra does not have.
+
+    Raises:
+        UserError: A flag lacks its value.
+    """
+    return [word for word in _parser().parse_known_args(list(arguments))[1] if word.startswith("-")]
+
+
+def _parser() -> argparse.ArgumentParser:
+    def refuse(message: str) -> NoReturn:
+        raise UserError(one_line(message))
+
+    parser = get_args_parser()
+    parser.allow_abbrev, parser.error = False, refuse
+    return parser
 
 
 def searches(master: DictConfig) -> bool:
@@ -177,7 +195,7 @@ class Composer:
         if isinstance(error, TypeError) and (key := _list_with_keys(overrides)):
             return [Problem(key, f"is a list here, and cannot have keys too ({key}.NAME=...); name all in one way")]
         if isinstance(error, OverrideParseException):
-            return [Problem(error.override, f"not valid as an override ({_first_line(error)})")]
+            return [Problem(error.override, f"not valid as an override ({first_line(error)})")]
         parsed = OverridesParser.create().parse_overrides(overrides)
         if earlier := [problem for override in parsed if (problem := _of_earlier_version(override))]:
             return earlier
@@ -189,14 +207,12 @@ class Composer:
         if mode == RunMode.RUN:
             problems += [_not_a_sweep(override) for override in parsed if override.is_sweep_override()]
         # Hydra wraps errors of OmegaConf in an empty one.
-        return (
-            problems
-            or self._wrong_keys(groups, values)
-            or [Problem("config", one_line(error) or one_line(error.__cause__))]
-        )
+        key = next((o.key_or_group for o in values if one_line(error).endswith(one_line(o.input_line))), "config")
+        told = first_line(error.__cause__ or error)
+        return problems or self._wrong_keys(groups, values) or [Problem(key, one_line(told))]
 
     def _is_group(self, override: Override) -> bool:
-        return "/" in override.key_or_group or self.loader.repository.group_exists(override.key_or_group)
+        return "/" in override.key_or_group or self._picks_option(override)
 
     def _wrong_option(self, override: Override) -> list[Problem]:
         group, value = override.key_or_group, override.value()
@@ -366,7 +382,3 @@ def _list_with_keys(overrides: Sequence[str]) -> str | None:
     """Return the key that one override sets to a list and another one treats as a mapping; None if there is none."""
     lists = [text.partition("=")[0] for text in overrides if "=[" in text]
     return next((key for key in lists if any(text.startswith(f"{key}.") for text in overrides)), None)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0].strip() if str(error).strip() else type(error).__name__

@@ -87,7 +87,7 @@ def _readable(value: str) -> str:
         return f"{float(value):.12g}".replace("e+", "e")
     except ValueError:
         value = value.lower() if value in ("True", "False") else value  # as Hydra writes out true and false
-        return "_" + re.sub(r"[^A-Za-z0-9._-]+", "-", value).strip("-")
+        return "_" + re.sub(r"[^\w.-]+", "-", value).strip("-")
 
 
 def _chosen(variants: Variants, only: Sequence[str] | None) -> dict[str, Mapping[str, Any]]:

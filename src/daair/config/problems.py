@@ -27,6 +27,10 @@ MOVED_TARGETS = {"daair.engine.optim": "daair.optim"}
 """Modules of earlier versions that a `_target_` may name, and the modules that replaced them."""
 
 
+USUAL = {"gpu": "cuda"}
+"""What other programs call a value, by the word."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """A problem of one key.
@@ -216,7 +220,7 @@ def _statement(errors: list[dict]) -> str:
         return f"must be {name.replace('_', ' ')}, got {value}"
     if error["type"] == "literal_error":
         choices = re.findall(r"'([^']*)'", error["ctx"]["expected"])
-        near = nearest(str(error["input"]), choices)
+        near = USUAL.get(str(error["input"])) or nearest(str(error["input"]), choices)
         kinds = [_shorter(other) for other in errors if other is not error]
         also = "".join(f" or {text.removeprefix('must be ')}" for text in dict.fromkeys(kinds))
         return f"{value} is not one of {', '.join(choices)}{also}" + (f"; did you mean {near}?" if near else "")

@@ -20,6 +20,12 @@ from typing_extensions import TypedDict  # pydantic wants this one before Python
 from daair.config.problems import UNKNOWN, ConfigError, Problem, from_pydantic
 from daair.metrics import METRICS
 
+PATHS = re.compile(
+    r"(input(\[\d+\])?|output|checkpoint|mix\.(root|cache)|paths\.runs|train\.init|(profile|collate)\.output"
+    r"|benchmarks\.[^.]+\.(input|target))"
+)
+"""Keys whose values are paths; `~` in them is the home folder."""
+
 
 def not_identity(default: Any = ...) -> Any:
     """Return a field whose value cannot change a trained network."""
@@ -37,13 +43,19 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
+def whole(value: Any) -> Any:
+    """Return a whole number as an integer: `train.steps=1e3` is 1000."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _no(value: Any) -> Any:
     """Return false as "no", since YAML 1.1 reads an unquoted `no` as false."""
     return "no" if value is False else value
 
 
 def _by_name(value: Any) -> Any:
-    """Return benchmarks, a list or a mapping, as a mapping; `true` selects one by name, `false` leaves it out."""
+    """Return benchmarks, a name, list or mapping, as a mapping; `true` selects one by name, `false` leaves it out."""
+    value = [value] if isinstance(value, str) else value
     if isinstance(value, list | tuple) and all(isinstance(name, str | int) for name in value):
         return {str(name): {} for name in value}
     if isinstance(value, dict):
@@ -77,7 +89,8 @@ def _time(value: Any) -> Any:
 
 
 Text = Annotated[str, BeforeValidator(_text), MinLen(1)]
-Positive = Annotated[int, Ge(1)]
+Int = Annotated[int, BeforeValidator(whole)]
+Positive = Annotated[Int, Ge(1)]
 Node = dict[str, Any]
 ShownMetric = Literal[tuple(METRICS)]
 MeasuredMetric = Literal[tuple(name for name, metric in METRICS.items() if not metric.derive)]
@@ -100,7 +113,7 @@ class Phase(Section):
     """An entry of `train.progressive`: a part of the updates with crops and batches of their own size."""
 
     share: Annotated[float, Gt(0), Le(1)]
-    patch: Annotated[int, Ge(8)] | None = None
+    patch: Annotated[Int, Ge(8)] | None = None
     batch_size: Positive | None = None
 
 
@@ -120,7 +133,7 @@ class Train(Section):
     keep: Positive = not_identity()
     validate_every: Positive = not_identity()
     log_every: Positive = not_identity()
-    workers: Annotated[int, Ge(0)] = not_identity()
+    workers: Annotated[Int, Ge(0)] = not_identity()
     threads: Positive | None = not_identity()
     compile: bool
     channels_last: bool
@@ -153,9 +166,9 @@ class Slurm(Section):
     time: Positive
     memory: Annotated[float, Gt(0)] | None
     cpus: Positive | None
-    gpus: Annotated[int, Ge(0)] | None
+    gpus: Annotated[Int, Ge(0)] | None
     notice: Positive
-    max_timeouts: Annotated[int, Ge(0)]
+    max_timeouts: Annotated[Int, Ge(0)]
     parallel: Positive
     poll: Annotated[float, Gt(0)]
     setup: tuple[str, ...]
@@ -167,11 +180,11 @@ class Launch(Section):
 
     nodes: Positive
     num_processes: Positive
-    devices: Annotated[tuple[Annotated[int, Ge(0)] | Text, ...], MinLen(1)] | None
+    devices: Annotated[tuple[Annotated[Int, Ge(0)] | Text, ...], MinLen(1)] | None
     runs_per_device: Positive
     slots: Positive | None
     rerun: Literal["failed", "all", "none"]
-    retries: Annotated[int, Ge(0)]
+    retries: Annotated[Int, Ge(0)]
     timeout: Annotated[float, Gt(0)] | None
     grace: Annotated[float, Gt(0)]
     dry_run: bool
@@ -188,8 +201,8 @@ class Launch(Section):
 class Restore(Section):
     """Options of task=restore."""
 
-    tile: Annotated[int, Ge(32), MultipleOf(8)] | None
-    overlap: Annotated[int, Ge(0)]
+    tile: Annotated[Int, Ge(32), MultipleOf(8)] | None
+    overlap: Annotated[Int, Ge(0)]
     degradation: Text | None
 
 
@@ -208,19 +221,19 @@ class ReportView(Section):
 class Evaluate(Section):
     """Options of evaluations; protocols and metrics are root keys."""
 
-    tile: Literal["auto"] | Annotated[int, Ge(32), MultipleOf(8)] | None
-    overlap: Annotated[int, Ge(0)]
+    tile: Literal["auto"] | Annotated[Int, Ge(32), MultipleOf(8)] | None
+    overlap: Annotated[Int, Ge(0)]
     memory: Annotated[float, Gt(0), Le(1)]
     workers: Positive
-    pictures: Annotated[int, Ge(0)]
+    pictures: Annotated[Int, Ge(0)]
 
 
 class Preview(Section):
     """Options of task=preview."""
 
     degradations: Literal["all"] | tuple[Text, ...] | None
-    draws: Annotated[int, Ge(3)]
-    size: Annotated[int, Ge(16)] | None
+    draws: Annotated[Int, Ge(3)]
+    size: Annotated[Int, Ge(16)] | None
 
 
 class Collate(Section):
@@ -234,7 +247,7 @@ class Collate(Section):
     reference: Annotated[Node, MinLen(1)] | None
     published: tuple[Text, ...] | None
     alpha: Annotated[float, Gt(0), Lt(1)]
-    resamples: Annotated[int, Ge(100)]
+    resamples: Annotated[Int, Ge(100)]
     figures: Literal["answer", "all"]
     output: Text | None
 
@@ -243,9 +256,9 @@ class Profile(Section):
     """Options of task=profile."""
 
     models: Annotated[tuple[Text, ...], MinLen(1)]
-    size: Annotated[int, Ge(16)]
+    size: Annotated[Int, Ge(16)]
     batch_size: Positive
-    train_size: Annotated[int, Ge(16)] | None
+    train_size: Annotated[Int, Ge(16)] | None
     train_batch_size: Positive
     repeats: Positive
     output: Text | None
@@ -279,12 +292,12 @@ class Config(Section):
     schedule: Component
     train: Train
     logger: Logger = not_identity()
-    seed: Annotated[int, Ge(0), Lt(2**32)] = not_identity()
+    seed: Annotated[Int, Ge(0), Lt(2**32)] = not_identity()
     study: Text | None = not_identity()
     question: Text | None = not_identity()
     label: Text | None = not_identity()
     checkpoint: Text | None = not_identity()
-    input: Text | None = not_identity()
+    input: Text | Annotated[tuple[Text, ...], MinLen(1)] | None = not_identity()
     output: Text | None = not_identity()
     benchmarks: Annotated[dict[str, BenchmarkDefinition] | None, BeforeValidator(_by_name)] = not_identity()
     testsets: dict[str, Text] = not_identity()

@@ -22,6 +22,7 @@ from typing_extensions import TypedDict  # pydantic wants this one before Python
 
 from daair.components import SPECIAL, is_foreign, is_node, locate
 from daair.config.problems import UNKNOWN, Problem, explain_moved_target, from_pydantic
+from daair.config.schema import whole
 from daair.errors import one_line
 
 KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
@@ -111,6 +112,8 @@ def _accepting_nodes(hint: Any) -> Any:
 def _exact(hint: Any) -> Any:
     """Return `hint` for values from YAML: without conversion of numbers, texts and flags, and lists as sequences."""
     origin, args = get_origin(hint), get_args(hint)
+    if hint is int:
+        return Annotated[int, Strict(), BeforeValidator(whole)]
     if hint in SCALARS:
         return Annotated[hint, Strict()]
     if origin is Annotated:
@@ -215,7 +218,9 @@ def _known(value: Any, key: str, valid: Valid) -> Iterator[str]:
 
 
 def _canonical(value: Any, checked: Any) -> Any:
-    """Return `value` with integers converted to floats where the annotation is a float."""
+    """Return `value` with whole numbers as floats where the annotation is a float, and as integers where it is one."""
+    if isinstance(value, float) and isinstance(checked, int) and not isinstance(checked, bool):
+        return checked
     if isinstance(checked, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(checked, list | tuple) and isinstance(value, list) and len(checked) == len(value):

@@ -6,6 +6,7 @@ combination of keys. It constructs nothing; `daair.config.buildable` calls the c
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from daair.components import SPECIAL, build, is_foreign, is_node, locate
 from daair.config import signatures
 from daair.config.problems import UNKNOWN, ConfigError, Problem, did_you_mean, explain_unknown
-from daair.config.schema import BenchmarkDefinition, Config, known_keys, parse
+from daair.config.schema import PATHS, BenchmarkDefinition, Config, known_keys, parse
 from daair.errors import UserError, first_line, one_line, with_full_keys
 from daair.metrics import PROTOCOLS
 
@@ -43,6 +44,9 @@ TAKES = {
 
 READS_RUNS = ("status", "report", "collate")
 """Tasks that only read recorded runs; the config's components are neither imported nor checked for them."""
+
+LEAST_WORKERS, WORKERS_PER_CORE = 64, 4
+"""Workers that any machine can hold, and those that it can hold for each of its cores."""
 
 _ALIAS = re.compile(r"\$\{([\w.]+)\}")
 
@@ -163,7 +167,7 @@ def _resolve(cfg: DictConfig) -> tuple[dict[str, Any], dict[str, str]]:
             return fill([None] * len(value), enumerate(value), lambda key: f"{path}[{key}]")
         if value == "???":
             missing.append(path)
-        return value
+        return os.path.expanduser(value) if isinstance(value, str) and PATHS.fullmatch(path) else value
 
     def fill(container: Any, items: Iterable[tuple[Any, Any]], path: Callable[[Any], str]) -> Any:
         for key, node in items:
@@ -293,6 +297,10 @@ def _combinations(cfg: Config) -> Iterator[Problem]:
         text = f"missing; collate.source={cfg.collate.source} needs collate.project=ENTITY/NAME"
         yield Problem("collate.project", text)
     yield from _lengths(cfg)
+    most = max(LEAST_WORKERS, WORKERS_PER_CORE * (os.cpu_count() or 1))
+    for key, workers in (("train.workers", cfg.train.workers), ("evaluate.workers", cfg.evaluate.workers)):
+        if workers > most:
+            yield Problem(key, f"must be at most {most} on this machine of {os.cpu_count()} cores, got {workers}")
     for name, section in (("restore", cfg.restore), ("evaluate", cfg.evaluate)):
         if isinstance(section.tile, int) and section.overlap >= section.tile:
             text = f"must be below {name}.tile ({section.tile}), got {section.overlap}"

@@ -14,81 +14,39 @@ PNG, JPEG, BMP, TIFF and WebP files that hold one image can be read. They are wr
 | WebP                                   | lossless if it was, else quality 95                                       |
 | EXIF orientation other than 1          | pixels turned upright, tag removed                                        |
 
-The ICC profile, EXIF and the resolution (of 8-bit and grey files) are kept. These are not: an embedded thumbnail, which
-would show the image before restoration; XMP; and EXIF in 16-bit colour TIFF and in BMP. Animations, multi-page files
-and 32-bit samples, whose range is not defined, are refused.
+The ICC profile, EXIF and the resolution are kept. These are not: an embedded thumbnail, which would show the image
+before restoration; XMP, IPTC and Photoshop's blocks; EXIF in BMP and 16-bit colour TIFF, its directories (camera
+settings, GPS) in any TIFF. What is not kept is named by `write`. Animations, multi-page files and 32-bit samples, whose
+range is not defined, are refused.
 """
 
-import dataclasses
+import ctypes
 import io
+import math
 import os
-import struct
 import warnings
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from numbers import Real
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
 from daair import pixels
-from daair.errors import UserError, one_line
+from daair.data.encode import encode
+from daair.data.picture_file import CM, INCH, NO_UNIT, SUFFIXES, PictureFile
+from daair.errors import UserError, one_line, reason
 from daair.files import replacing
 
 S, T = TypeVar("S"), TypeVar("T")
-JPEG_QUALITY = 95
-WEBP_QUALITY = 95
-
-SUFFIXES = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".bmp": "BMP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".webp": "WEBP",
-}
-"""Pillow's name of the format by the lower-case suffix of a file's name."""
 
 # TIFF stores its layout (strips, compression, ...) in the same directory as the text tags; copy the latter only.
 _TIFF_TEXT_TAGS = (269, 270, 271, 272, 305, 306, 315, 316, 33432)
-
-
-@dataclasses.dataclass(frozen=True)
-class PictureFile:
-    """An image with the properties that are needed to write it as the same kind of file.
-
-    Attributes:
-        rgb: Upright image, float32 `(H, W, 3)` in [0, 1]; the three channels are equal if the file was grey.
-        bits: Bits per sample, 8 or 16.
-        grey: Whether the file holds one colour channel.
-        alpha: Upright alpha channel, `(H, W)`, uint8 or uint16 as `bits` says; None if the file has none.
-        format: Pillow's name of the format: PNG, JPEG, BMP, TIFF or WEBP.
-        icc: ICC profile.
-        exif: EXIF block without orientation and thumbnail.
-        dpi: Horizontal and vertical resolution as stored.
-        subsampling: Pillow's number of a JPEG's chroma subsampling (0: 4:4:4, 1: 4:2:2, 2: 4:2:0).
-        lossless: Whether a WebP file is compressed losslessly.
-    """
-
-    rgb: NDArray[np.float32]
-    bits: int = 8
-    grey: bool = False
-    alpha: NDArray | None = None
-    format: str = "PNG"
-    icc: bytes | None = None
-    exif: bytes | None = None
-    dpi: tuple[float, float] | None = None
-    subsampling: int = 0
-    lossless: bool = True
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """The height and width in pixels."""
-        return self.rgb.shape[0], self.rgb.shape[1]
 
 
 def is_image_name(path: str | Path) -> bool:
@@ -145,8 +103,8 @@ def _read(path: str | Path, decode: Callable[[bytes], T]) -> T:
         raise UserError(f"{path}: {one_line(error) or type(error).__name__}") from None
 
 
-def write(path: str | Path, picture: PictureFile, format: str | None = None) -> None:
-    """Write an image atomically.
+def write(path: str | Path, picture: PictureFile, format: str | None = None) -> list[str]:
+    """Write an image atomically and return the kinds of metadata that were left out.
 
     Args:
         path: File to write; its folder is created if missing.
@@ -163,17 +121,31 @@ def write(path: str | Path, picture: PictureFile, format: str | None = None) -> 
     if format == "JPEG" and picture.alpha is not None:
         raise UserError(f"{path}: JPEG has no alpha channel; choose .png, .tif or .webp")
     try:
-        data = _encode(picture, format)
+        data, left_out = encode(picture, format)
         with replacing(path) as temporary:
             temporary.write_bytes(data)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot write: {getattr(error, 'strerror', None) or error}") from None
+        return left_out
+    except UserError:
+        raise
+    except Exception as error:  # encoders raise errors of many kinds
+        raise UserError(f"{path}: cannot write: {getattr(error, 'strerror', None) or reason(error)}") from None
 
 
 # ------------------------------------------------------------------------------------------------------------ reading
 
 
+@cache
+def quiet_libtiff() -> None:
+    """Have Pillow's libtiff not print what it finds odd in a file; its errors are raised all the same."""
+    folder = Path(PIL.__file__).parent
+    for file in (*folder.parent.glob("pillow.libs/libtiff*"), *folder.glob(".dylibs/libtiff*")):
+        library = ctypes.CDLL(str(file))
+        library.TIFFSetWarningHandler(None)
+        library.TIFFSetErrorHandler(None)
+
+
 def _open(data: bytes) -> Image.Image:
+    quiet_libtiff()
     # From memory, because Pillow 13 maps an uncompressed grey TIFF by its path and swaps its sides if it is rotated.
     return Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "BMP", "TIFF", "WEBP"))
 
@@ -209,6 +181,9 @@ def _decode(data: bytes) -> PictureFile:
         alpha = samples[..., 3]
     rgb = colour.astype(np.float32) / np.float32(np.iinfo(samples.dtype).max)
     height, width = rgb.shape[:2]
+    resolution, unit = _resolution(image, kind)
+    if resolution and orientation > 4:  # the sides change places
+        resolution = resolution[::-1]
     return PictureFile(
         rgb=np.repeat(rgb, 3, axis=2) if rgb.shape[2] == 1 else np.ascontiguousarray(rgb),
         bits=8 * samples.dtype.itemsize,
@@ -217,7 +192,9 @@ def _decode(data: bytes) -> PictureFile:
         format=kind,
         icc=None if inks else image.info.get("icc_profile"),
         exif=_clean_exif(image, kind, (height, width)),
-        dpi=image.info.get("dpi"),
+        resolution=resolution,
+        unit=unit,
+        left_out=_unread(image),
         subsampling=subsampling,
         lossless=kind != "WEBP" or b"VP8L" in data,
     )
@@ -296,6 +273,33 @@ _UPRIGHT = {
 """Functions that turn a stored array `(H, W, C)` upright, by EXIF orientation (EXIF 2.32, tag 0x0112)."""
 
 
+def _resolution(image: Image.Image, kind: str) -> tuple[tuple[float, float] | None, int]:
+    """Return the resolution as stored, and TIFF's number of its unit."""
+    if kind == "TIFF":
+        stored = tuple(image.tag_v2.get(tag) for tag in (ExifTags.Base.XResolution, ExifTags.Base.YResolution))
+        unit = image.tag_v2.get(ExifTags.Base.ResolutionUnit, INCH)
+    elif "dpi" in image.info:
+        stored, unit = image.info["dpi"], INCH
+    else:  # only the ratio of a pixel's sides
+        ratio = image.info.get("aspect") or (image.info.get("jfif_density") if "jfif_unit" in image.info else None)
+        stored, unit = ratio or (None, None), NO_UNIT
+    if not all(isinstance(value, Real) and 0 < value < math.inf for value in stored):
+        return None, INCH
+    across, down = map(float, stored)
+    return (across, down), unit if unit in (NO_UNIT, INCH, CM) else NO_UNIT
+
+
+def _unread(image: Image.Image) -> tuple[str, ...]:
+    """Return the kinds of metadata of a file that restored images do not have."""
+    tags = image.tag_v2 if image.format == "TIFF" else ()
+    found = {
+        "XMP": "xmp" in image.info or "XML:com.adobe.xmp" in image.info,
+        "IPTC": 33723 in tags,
+        "Photoshop blocks": "photoshop" in image.info or 34377 in tags,
+    }
+    return tuple(name for name, there in found.items() if there)
+
+
 def _clean_exif(image: Image.Image, kind: str, size: tuple[int, int]) -> bytes | None:
     """Return the EXIF block for the restored image, without thumbnail; None if it is missing or damaged."""
     try:
@@ -314,81 +318,3 @@ def _clean_exif(image: Image.Image, kind: str, size: tuple[int, int]) -> bytes |
         return new.tobytes() if len(new) else None
     except Exception:  # an image with damaged EXIF is still restored
         return None
-
-
-# ------------------------------------------------------------------------------------------------------------ writing
-
-
-def _encode(picture: PictureFile, format: str) -> bytes:
-    """Return the bytes of an image file."""
-    bits = picture.bits if format in ("PNG", "TIFF") else 8
-    grey = picture.grey and format != "WEBP"
-    if grey and picture.alpha is not None and (bits == 16 or format == "BMP"):
-        grey = False  # no writer supports 16-bit grey with alpha, and BMP cannot hold it; write three equal channels
-    top = 2**bits - 1
-    colour = picture.rgb.mean(axis=2, keepdims=True) if picture.grey else picture.rgb
-    colour = np.broadcast_to(colour, (*picture.size, 1 if grey else 3))
-    samples = np.rint(np.clip(colour, 0, 1) * np.float32(top)).astype(np.uint16 if bits == 16 else np.uint8)
-    if picture.alpha is not None:
-        alpha = picture.alpha if bits == picture.bits else np.rint(picture.alpha / 257)  # 65535 = 257 * 255
-        samples = np.concatenate([samples, alpha.astype(samples.dtype)[..., None]], axis=2)
-    if bits == 16 and not grey:
-        return _encode_16_bit_colour(samples, picture, format)
-    if format == "BMP" and samples.shape[2] == 4:
-        return _encode_with_opencv(".bmp", samples)  # readers ignore the alpha channel of Pillow's BMP files
-    options: dict = {"icc_profile": picture.icc} if format != "BMP" else {}
-    if picture.exif and format != "BMP":
-        options["exif"] = picture.exif
-    if picture.dpi and format != "WEBP":
-        options["dpi"] = picture.dpi
-    if format == "JPEG":
-        options |= {"quality": JPEG_QUALITY, "subsampling": picture.subsampling}
-    elif format == "WEBP":
-        options |= {"lossless": picture.lossless, "quality": WEBP_QUALITY, "exact": True}
-    elif format == "TIFF":
-        options["compression"] = "tiff_adobe_deflate"
-    buffer = io.BytesIO()
-    image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
-    image.save(buffer, format=format, **options)
-    return buffer.getvalue()
-
-
-def _encode_16_bit_colour(samples: NDArray[np.uint16], picture: PictureFile, format: str) -> bytes:
-    if format == "PNG":
-        return _with_png_metadata(_encode_with_opencv(".png", samples), picture.icc, picture.exif)
-    import tifffile
-
-    buffer = io.BytesIO()
-    tifffile.imwrite(
-        buffer,
-        samples,
-        photometric="rgb",
-        extrasamples=["unassalpha"] if samples.shape[2] == 4 else None,
-        compression="zlib",
-        iccprofile=picture.icc,
-        metadata=None,
-        software=False,
-    )
-    return buffer.getvalue()
-
-
-def _encode_with_opencv(suffix: str, samples: NDArray) -> bytes:
-    """Return the bytes of an image file, given samples `(H, W, 3 or 4)` in the order RGB(A)."""
-    import cv2
-
-    done, data = cv2.imencode(suffix, np.ascontiguousarray(samples[..., [2, 1, 0, 3][: samples.shape[2]]]))
-    if not done:
-        raise ValueError(f"OpenCV could not write {suffix}")
-    return data.tobytes()
-
-
-def _with_png_metadata(data: bytes, icc: bytes | None, exif: bytes | None) -> bytes:
-    """Return a PNG file with the chunks iCCP and eXIf after its header (PNG specification, third edition, 11.3)."""
-    chunks = []
-    if icc:
-        chunks.append(b"iCCP" + b"ICC profile\0\0" + zlib.compress(icc))
-    if exif:  # eXIf lacks the six bytes that introduce EXIF in a JPEG
-        chunks.append(b"eXIf" + exif.removeprefix(b"Exif\0\0"))
-    header = 33  # signature and IHDR
-    packed = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
-    return data[:header] + b"".join(packed) + data[header:]

@@ -53,38 +53,49 @@ def finish(session: Session, labels: list[str]) -> int:
     """Evaluate what has no results yet, mark the run as done, print its summary, and return the exit status."""
     cfg, record = session.cfg, session.record
     stored = record.results()
-    already = set() if stored is None else set(zip(stored["benchmark"], stored["protocol"], strict=True))
+    columns = [] if stored is None else [stored[name].astype(str) for name in ("benchmark", "protocol", "image")]
+    already = set(zip(*columns, strict=True))
     items, root = [], cfg.mix.get("root")
     for benchmark in with_data(benchmarks_of(cfg), root, session.reporter):
-        wanted = {(benchmark.name, protocol) for protocol in cfg.protocols or [benchmark.protocol]}
-        if wanted - already:
-            items += load_benchmark(benchmark, root)
+        own, protocols = load_benchmark(benchmark, root), cfg.protocols or [benchmark.protocol]
+        if {(benchmark.name, protocol, item.name) for protocol in protocols for item in own} - already:
+            items += own
     if items:
         network = checkpoint.build(cfg.model)
         checkpoint.load_weights(network, record.weights_file)
         network.labels, network.step = labels, cfg.train.steps
         for _ in measure_and_keep(network, items, session):
             pass
-    record.update(state="done", step=cfg.train.steps, message="")
+    record.update(state="done", step=cfg.train.steps, message=not_measured(session.lost))
     if session.accelerator.is_main_process:
         summary(session)
-    return 0
+    return 1 if session.lost else 0
+
+
+def not_measured(lost: Sequence[str]) -> str:
+    """Return one line that counts and names the images that could not be measured; empty if there are none."""
+    return f"not measured ({len(lost)}): {'; '.join(lost)}" if lost else ""
 
 
 def measure_and_keep(network: nn.Module, items: Sequence[Item], session: Session) -> Iterator[pd.DataFrame]:
     """Measure a network on one benchmark after the other, and add each to the record before the next begins.
 
     Yields:
-        The new rows of a benchmark, once they and its sample images are in the record.
+        The new rows of a benchmark, once they and its sample images are in the record. Images that cannot be read are
+        left out, printed, and added to `session.lost`.
     """
     cfg, accelerator, reporter = session.cfg, session.accelerator, session.reporter
     restorer = make_restorer(network, accelerator, cfg.evaluate, reporter)
     metrics, first = cfg.metrics, {}
     for name in dict.fromkeys(item.benchmark for item in items):
         own = [item for item in items if item.benchmark == name]
+        lost: list[str] = []
         rows, shown, extremes = measure(
-            network, own, accelerator, reporter, cfg.evaluate, cfg.protocols, metrics, restorer
+            network, own, accelerator, reporter, cfg.evaluate, cfg.protocols, metrics, restorer, lost
         )
+        for line in lost:
+            reporter.say(f"not measured: {line}")
+        session.lost.extend(lost)
         metrics = [metric for metric in metrics if metric in rows]  # whose weights are missing was said once
         first |= shown
         keep(session.record, rows, first, extremes, reporter)
@@ -108,6 +119,8 @@ def summary(session: Session) -> None:
             mirror.summarise(values)
             pictures = sorted(record.samples.glob("*.png"))
             mirror.log_images(record.status().step, {f"samples/{path.stem}": path for path in pictures})
+    if session.lost:
+        reporter.say(f"{len(session.lost)} images were not measured; the reasons are above")
     places = {"pictures": record.samples / "comparison.png", "per image": record.results_file}
     reporter.say(f"{'run folder':<13}{record.folder}")
     for name, place in places.items():
@@ -141,7 +154,8 @@ def keep(record: Record, rows: pd.DataFrame, first: Samples, extremes: Sequence[
         _with_nan(rows).to_csv(temporary, index=False)
     firsts = rows[rows["benchmark"].isin(first)].drop_duplicates("benchmark").set_index("benchmark")
     figures = {name: [f"{row['input_psnr']:.2f} dB", f"{row['psnr']:.2f} dB", ""] for name, row in firsts.iterrows()}
-    comparison(record.samples / "comparison.png", first, notes=figures, height=256)
+    if first:
+        comparison(record.samples / "comparison.png", first, notes=figures, height=256)
 
 
 def _with_nan(rows: pd.DataFrame) -> pd.DataFrame:

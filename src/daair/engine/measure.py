@@ -9,7 +9,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -66,6 +66,7 @@ def measure(
     protocols: Sequence[str] | None = None,
     metrics: Iterable[str] = (),
     restorer: Restorer | None = None,
+    lost: list[str] | None = None,
 ) -> tuple[pd.DataFrame, Samples, list[Sample]]:
     """Restore and measure all images, shared by the processes; every process returns all rows.
 
@@ -81,47 +82,107 @@ def measure(
         metrics: Names of metrics in addition to those that are always measured; one whose weights are missing is left
             out, with a printed line.
         restorer: The network as returned by `make_restorer`; None = one is made.
+        lost: Takes a line for each image that is unreadable or too small, and is left out of what is returned; None =
+            such an image is an error.
 
     Returns:
         The rows (see `daair.engine.evaluate`) by benchmark, then protocol, then image; the first image of each
         benchmark; and the images with the largest and smallest gains.
 
     Raises:
-        UserError: A file is unreadable or too small, the network fails or does not return an image, or an oracle router
-            does not know the degradation; it is raised in every process.
+        UserError: A file, or with `lost` every file of a benchmark, is unreadable or too small, the network fails or
+            does not return an image, or an oracle router does not know the degradation; raised in every process.
         RuntimeError: The gathered rows are not exactly one per image and protocol.
     """
     scores = _scores(metrics, accelerator, reporter)
     restorer = restorer or make_restorer(model, accelerator, options, reporter)
     keys = _places(items, protocols)
-    first = {item.benchmark: i for i, item in reversed(list(enumerate(items)))}
     share = range(accelerator.process_index, len(items), accelerator.num_processes)
-    rows, samples, failures, choice = [], [], [], SampleChoice(options.pictures)
+    rows_of = partial(_rows, scores=scores, step=getattr(model, "step", None))
+    part = _measure_share(items, keys, share, restorer, rows_of, options, reporter)
+    gone = _agree(part, items)
+    if lost is None and gone:
+        raise UserError(gone[min(gone)])
+    if lost is not None:
+        lost += gone.values()
+    rows = sorted((row for row in gather_object(part.rows) if row[0][-1] not in gone), key=lambda row: row[0])
+    if [key for key, _ in rows] != sorted(key for i, at in enumerate(keys) if i not in gone for key in at.values()):
+        raise RuntimeError(f"{len(rows)} rows for {sum(map(len, keys))} pairs of image and protocol after gathering")
+    shown: Samples = {}
+    for i, name, triple in sorted(gather_object(list(part.samples.values())), key=lambda sample: sample[0]):
+        if i not in gone:
+            shown.setdefault(name, triple)
+    return pd.DataFrame([row for _, row in rows]), shown, part.choice.gather()
 
+
+@dataclass(frozen=True)
+class Part:
+    """What one process has measured.
+
+    Attributes:
+        choice: The images with the largest and smallest gains.
+        rows: Rows with their positions.
+        samples: By benchmark the first readable image: its number, the benchmark, and its pictures.
+        gone: By number the images that are unreadable or too small, with the reason.
+        failures: Errors that are not of one image.
+    """
+
+    choice: SampleChoice
+    rows: list[tuple[Key, dict[str, Any]]] = field(default_factory=list)
+    samples: dict[str, tuple[int, str, tuple[np.ndarray, ...]]] = field(default_factory=dict)
+    gone: dict[int, str] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+
+def _measure_share(
+    items: Sequence[Item],
+    keys: Sequence[Mapping[str, Key]],
+    share: Sequence[int],
+    restorer: Restorer,
+    rows_of: Callable[[Crop], list[tuple[Key, dict[str, Any]]]],
+    options: Evaluate,
+    reporter: Reporter,
+) -> Part:
+    """Restore and measure the images of one process."""
+    part = Part(SampleChoice(options.pictures))
     with ThreadPoolExecutor(options.workers) as pool, reporter.progress("evaluate", len(share)) as bar:
 
         def restored() -> Iterator[Crop]:
-            for i, crops in zip(share, ahead(pool, 1, lambda i: _read(items[i], keys[i]), share), strict=True):
+            for i, crops in zip(share, ahead(pool, 1, lambda i: _try(_read, items[i], keys[i]), share), strict=True):
+                if isinstance(crops, UserError):
+                    part.gone[i], crops = str(crops), []
                 for crop in crops:
                     yield (done := _restore(crop, restorer))
-                    if crop is crops[0] and first[crop.item.benchmark] == i:
-                        samples.append((i, crop.item.benchmark, (crop.degraded, done.restored, crop.clean)))
+                    if crop is crops[0]:
+                        triple = crop.degraded, done.restored, crop.clean
+                        part.samples.setdefault(crop.item.benchmark, (i, crop.item.benchmark, triple))
                 bar.advance(items[i].benchmark, images=1)
 
-        rows_of = partial(_rows, scores=scores, step=getattr(model, "step", None))
         try:
-            for crop, scored in ahead(pool, options.workers, lambda crop: (crop, rows_of(crop)), restored()):
-                choice.consider(crop, scored)
-                rows += scored
-        except UserError as error:  # gathered below, so that all processes stop together
-            failures.append(str(error))
-    if failures := gather_object(failures):
+            for crop, scored in ahead(pool, options.workers, lambda crop: (crop, _try(rows_of, crop)), restored()):
+                if isinstance(scored, UserError):
+                    part.gone[min(crop.keys.values())[-1]] = str(scored)
+                    continue
+                part.choice.consider(crop, scored)
+                part.rows.extend(scored)
+        except UserError as error:  # gathered later, so that all processes stop together
+            part.failures.append(str(error))
+    return part
+
+
+def _agree(part: Part, items: Sequence[Item]) -> dict[int, str]:
+    """Return the images of all processes that could not be measured, by number.
+
+    Raises:
+        UserError: A process failed, or nothing of a benchmark could be measured.
+    """
+    if failures := gather_object(part.failures):
         raise UserError(failures[0])
-    rows = sorted(gather_object(rows), key=lambda row: row[0])
-    if [key for key, _ in rows] != sorted(key for places in keys for key in places.values()):
-        raise RuntimeError(f"{len(rows)} rows for {sum(map(len, keys))} pairs of image and protocol after gathering")
-    shown = {name: triple for _, name, triple in sorted(gather_object(samples), key=lambda sample: sample[0])}
-    return pd.DataFrame([row for _, row in rows]), shown, choice.gather()
+    gone = dict(sorted(gather_object(list(part.gone.items()))))
+    measured = {item.benchmark for i, item in enumerate(items) if i not in gone}
+    if text := next((text for i, text in gone.items() if items[i].benchmark not in measured), None):
+        raise UserError(text)
+    return gone
 
 
 def ahead(pool: Executor, count: int, function: Callable[[A], B], things: Iterable[A]) -> Iterator[B]:
@@ -133,6 +194,14 @@ def ahead(pool: Executor, count: int, function: Callable[[A], B], things: Iterab
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()
+
+
+def _try(function: Callable[..., B], *arguments: Any) -> B | UserError:
+    """Return what a function returns, or the `UserError` that it raises."""
+    try:
+        return function(*arguments)
+    except UserError as error:
+        return error
 
 
 def make_restorer(model: nn.Module, accelerator: Accelerator, options: Evaluate, reporter: Reporter) -> Restorer:

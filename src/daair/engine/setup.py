@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from accelerate import Accelerator
@@ -38,6 +38,7 @@ class Session:
         accelerator: The run's devices and processes.
         reporter: Prints lines and progress.
         mirror: Copies the record to Weights & Biases; None without one.
+        lost: A line for each image of a benchmark that could not be measured.
     """
 
     cfg: Config
@@ -45,6 +46,7 @@ class Session:
     accelerator: Accelerator
     reporter: Reporter
     mirror: Mirror | None = None
+    lost: list[str] = field(default_factory=list)
 
 
 def make_accelerator(cfg: Config, training: bool = False) -> Accelerator:

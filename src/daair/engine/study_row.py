@@ -34,7 +34,7 @@ from daair.config.schema import Config
 from daair.data.benchmarks import Item
 from daair.engine.costs import costs
 from daair.engine.devices import describe
-from daair.engine.evaluate import measure_and_keep
+from daair.engine.evaluate import measure_and_keep, not_measured
 from daair.engine.progress import Reporter
 from daair.engine.setup import Session
 from daair.errors import UserError, reason
@@ -109,8 +109,11 @@ def measure_row(
     notes: Sequence[str],
     accelerator: Accelerator,
     reporter: Reporter,
-) -> tuple[Record, pd.DataFrame | None]:
-    """Measure a network on what its record lacks; return the record and, to the main process, the benchmarks' rows.
+) -> tuple[Record, pd.DataFrame | None, list[str]]:
+    """Measure a network on what its record lacks.
+
+    Returns:
+        The record; to the main process, the benchmarks' rows; and a line for each image that could not be measured.
 
     Args:
         job: Of task=evaluate, with a study.
@@ -126,6 +129,7 @@ def measure_row(
     """
     cfg, weights = job.config, Weights.of(job.config)
     record = Record(weights.folder(cfg), writer=accelerator.is_main_process)
+    session = Session(cfg, record, accelerator, reporter)
     settings = {name: _settings(cfg, name) for name in dict.fromkeys(item.benchmark for item in items)}
     with record.lock():
         # The main process tells what is missing: the others might look when it has begun to write.
@@ -142,10 +146,10 @@ def measure_row(
             record.start(config, environment(), git_diff(), step, device, job.overrides)
             _note_settings(record, {name: settings[name] for name in lacking}, reporter)
             missing = [item for item in items if item.benchmark in lacking]
-            _measure(model, missing, Session(cfg, record, accelerator, reporter))
-            record.update(state="done", step=step, message="")
+            _measure(model, missing, session)
+            record.update(state="done", step=step, message=not_measured(session.lost))
         stored = record.results() if record.writer else None  # else main may not have written it yet
-    return record, None if stored is None else stored[stored["benchmark"].isin(settings)]
+    return record, None if stored is None else stored[stored["benchmark"].isin(settings)], session.lost
 
 
 def _note_settings(record: Record, settings: Mapping[str, Mapping[str, Any]], reporter: Reporter) -> None:

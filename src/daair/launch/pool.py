@@ -162,7 +162,8 @@ def choose_gpus(visible: Sequence[str], chosen: Sequence[int | str] | None, mask
         UserError: There is no GPU, a selected one does not exist, or one is selected twice.
     """
     if not visible:
-        raise UserError("device: cuda is asked for, but this machine has no CUDA device that torch can use")
+        key = "device: cuda is" if chosen is None else f"launch.devices: {list(chosen)} are"
+        raise UserError(f"{key} asked for, but this machine has no CUDA device that torch can use")
     if chosen is None:
         return tuple(visible)
     names = []

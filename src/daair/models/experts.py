@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 
@@ -36,7 +36,7 @@ class ExpertLayout:
         agnostic: Whether there is the agnostic expert E_A, applied to every image [F].
     """
 
-    count: Annotated[int, Ge(0)] = 5
+    count: Annotated[int, Ge(0), Le(4096)] = 5
     rank: Annotated[int, Ge(1)] = 8
     layout: Literal["constant", "pyramid", "spread"] = "pyramid"
     kernel: Annotated[int, Ge(1)] = 3

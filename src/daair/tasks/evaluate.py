@@ -22,7 +22,7 @@ from daair.runs.record import Record
 
 
 def evaluate(job: Job) -> int:
-    """Measure `job.config.checkpoint` on `job.config.benchmarks`; return the exit status.
+    """Measure `job.config.checkpoint` on `job.config.benchmarks`; return the exit status, 1 if an image could not be.
 
     With `study=NAME` the network becomes a row of that study, called `label`, see `daair.engine.study_row`. Otherwise
     the rows are written to the folder `output`. By default the rows of a run are merged into its own results.csv, those
@@ -48,17 +48,20 @@ def evaluate(job: Job) -> int:
     for note in notes:
         reporter.say(note)
     if cfg.study is not None:
-        record, rows = measure_row(job, model, items, notes, accelerator, reporter)
+        record, rows, lost = measure_row(job, model, items, notes, accelerator, reporter)
     else:
         record = Record(rows_folder(cfg), writer=accelerator.is_main_process)
         with record.lock():
-            rows = pd.concat(measure_and_keep(model, items, Session(cfg, record, accelerator, reporter)))
+            session = Session(cfg, record, accelerator, reporter)
+            rows, lost = pd.concat(measure_and_keep(model, items, session)), session.lost
     if accelerator.is_main_process:
         scores.show(scores.per_benchmark(rows), reporter.console)
         reporter.say(f"one row per image: {record.results_file}\npictures:          {record.samples}")
         if cfg.study is not None:
             reporter.say(f"the study's table: python run.py task=collate study={cfg.study}")
-    return 0
+        if lost:
+            reporter.say(f"images that were not measured, for the reasons above: {len(lost)}")
+    return 1 if lost else 0
 
 
 def rows_folder(cfg: Config) -> Path:

@@ -93,6 +93,8 @@ def chosen(cfg: "Config", composer: "Composer") -> dict[str, Mapping[str, Any]]:
 def clean_photograph(cfg: "Config") -> tuple[str, np.ndarray]:
     """Return name and pixels, (H, W, 3), of `cfg.input`, or of the first held-out photograph of the mix."""
     if cfg.input is not None:
+        if not isinstance(cfg.input, str):
+            raise UserError("input: task=preview shows one photograph, not a list")
         return Path(cfg.input).name, read_rgb(cfg.input)
     source = components.build(cfg.mix["val"][0])
     with naming_full_keys("mix", ("root",)):

@@ -6,7 +6,11 @@ is reported, and the others are still restored.
 """
 
 import dataclasses
+import glob
 import os
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,7 +21,7 @@ from daair.data import images
 from daair.engine.devices import resolve_device
 from daair.engine.inference import Restorer, load_model
 from daair.engine.progress import Reporter
-from daair.errors import UserError
+from daair.errors import UserError, one_line, reason
 from daair.models.training import needs_labels
 
 LISTED = 5
@@ -50,23 +54,28 @@ def restore(job: Job) -> int:
     """
     cfg = job.config
     output, reporter = Path(cfg.output), Reporter()
-    pictures, skipped = find_pictures(Path(cfg.input), output)
+    pictures, skipped = find_pictures(cfg.input, output)
     network = load_model(cfg, reporter.say)
     label = label_index(network, cfg.restore.degradation)
     restorer = Restorer(network, resolve_device(cfg.device), cfg.restore.tile, cfg.restore.overlap, reporter.say)
-    failed = []
+    failed, left_out = [], Counter()
+    check_writable(pictures[0].target.parent if pictures[0].by_suffix else output)
     with reporter.progress("restoring", len(pictures)) as bar:
         for picture in pictures:
             try:
-                restore_file(picture, output, restorer, label)
-            except UserError as error:
-                reporter.say(f"not restored: {error}")
+                left_out.update(restore_file(picture, output, restorer, label))
+            except Exception as error:  # whatever one picture raises, the others are restored
+                told = str(error) if isinstance(error, UserError) else f"{picture.source}: {reason(error)}"
+                reporter.say(f"not restored: {one_line(told)}")
                 failed.append(str(picture.source))
             bar.advance(picture.source.name, images=1)
     if skipped:
         what = "file that is not a picture" if len(skipped) == 1 else "files that are not pictures"
         more = ", ..." if len(skipped) > LISTED else ""
         print(f"skipped {len(skipped)} {what}: {', '.join(path.name for path in skipped[:LISTED])}{more}")
+    if left_out:
+        counts = (f"{kind} ({count} {'picture' if count == 1 else 'pictures'})" for kind, count in left_out.items())
+        print(f"metadata left out: {', '.join(counts)}")
     if failed:
         print(f"not restored ({len(failed)}, reasons above):", *failed, sep="\n  ")
     where, count = pictures[0].target if pictures[0].by_suffix else output, len(pictures)
@@ -74,8 +83,23 @@ def restore(job: Job) -> int:
     return 1 if failed else 0
 
 
-def restore_file(picture: Picture, output: Path, restorer: Restorer, label: int | None) -> None:
-    """Read, restore and write one image; nothing is written outside of `output`.
+def check_writable(folder: Path) -> None:
+    """Create a folder if it is missing, and check that files can be written there.
+
+    Raises:
+        UserError: They cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f"output: {folder}: cannot be written ({error.strerror})") from None
+
+
+def restore_file(picture: Picture, output: Path, restorer: Restorer, label: int | None) -> list[str]:
+    """Read, restore and write one image, and return the kinds of metadata that were left out.
+
+    Nothing is written outside of `output`.
 
     Raises:
         UserError: Reading, restoring or writing failed; the message begins with the file.
@@ -91,7 +115,7 @@ def restore_file(picture: Picture, output: Path, restorer: Restorer, label: int 
     except OSError as error:
         raise UserError(f"{folder}: {error.strerror}") from None
     written = dataclasses.replace(read, rgb=restored[0].permute(1, 2, 0).numpy())
-    images.write(picture.target, written, None if picture.by_suffix else read.format)
+    return images.write(picture.target, written, None if picture.by_suffix else read.format)
 
 
 def label_index(network: nn.Module, degradation: str | int | None) -> int | None:
@@ -117,39 +141,60 @@ def label_index(network: nn.Module, degradation: str | int | None) -> int | None
     raise UserError(f"restore.degradation: '{degradation}' is unknown; must be {known}")
 
 
-def find_pictures(source: Path, output: Path) -> tuple[list[Picture], list[Path]]:
+def find_pictures(source: str | Sequence[str], output: Path) -> tuple[list[Picture], list[Path]]:
     """Return the image files to restore, with the files to write.
 
     Args:
-        source: A file, or a folder to search with its sub-folders (symbolic links to folders are not followed).
+        source: A file, a folder to search with its sub-folders (symbolic links to folders are not followed), a pattern
+            such as `DIR/*.png`, or several of them.
         output: A folder; or, for a single file, a file name with an image suffix.
 
     Returns:
         The image files, folder by folder in the order of their names, and the files that are not images.
 
     Raises:
-        UserError: There is nothing to restore, or a result would overwrite an input.
+        UserError: There is nothing to restore, or a result would overwrite an input or another result.
     """
+    places = [place for one in ([source] if isinstance(source, str) else source) for place in _places(one)]
+    pictures: list[Picture] = []
     skipped: list[Path] = []
-    if source.is_file():
-        to_file = images.is_image_name(output) and not output.is_dir()
-        pictures = [Picture(source, output if to_file else output / source.name, by_suffix=to_file)]
-    elif source.is_dir():
-        pictures, skipped = _search(source, output)
-    else:
-        raise UserError(f"input: {source}: no such file or folder")
-    if source.is_file() and not pictures[0].by_suffix and images.is_foreign_name(output):
-        raise UserError(f"output: {output}: cannot write this format, but only {' '.join(images.SUFFIXES)}")
+    for place in places:
+        if place.is_dir():
+            found, others = _search(place, output)
+            pictures, skipped = pictures + found, skipped + others
+        elif len(places) > 1:
+            pictures.append(Picture(place, output / place.name))
+        else:
+            to_file = images.is_image_name(output) and not output.is_dir()
+            pictures.append(Picture(place, output if to_file else output / place.name, by_suffix=to_file))
+            if not to_file and images.is_foreign_name(output):
+                raise UserError(f"output: {output}: cannot write this format, but only {' '.join(images.SUFFIXES)}")
     if not pictures:
-        raise UserError(f"input: {source}: holds no pictures ({' '.join(images.SUFFIXES)})")
+        raise UserError(f"input: {', '.join(map(str, places))}: holds no pictures ({' '.join(images.SUFFIXES)})")
     if output.exists() and not output.is_dir() and not pictures[0].by_suffix:
         raise UserError(f"output: {output}: is a file, but a folder is needed")
+    _refuse_overwriting(pictures)
+    return pictures, skipped
+
+
+def _places(source: str) -> list[Path]:
+    """Return the file or folder of this name, or else those that a pattern such as `DIR/*.png` names."""
+    if os.path.exists(source):
+        return [Path(source)]
+    if not (found := sorted(map(Path, glob.glob(source, recursive=True)))):
+        raise UserError(f"input: {source}: no such file or folder")
+    return found
+
+
+def _refuse_overwriting(pictures: Sequence[Picture]) -> None:
     inputs = {_identity(picture.source): picture.source for picture in pictures}
+    targets: dict[Path, Path] = {}
     for picture in pictures:
         if picture.target.exists() and _identity(picture.target) in inputs:
             overwritten = inputs[_identity(picture.target)]
             raise UserError(f"output: {picture.target} would overwrite the input {overwritten}; choose another output")
-    return pictures, skipped
+        if (first := targets.setdefault(picture.target, picture.source)) != picture.source:
+            raise UserError(f"input: {first} and {picture.source} would both be written to {picture.target}")
 
 
 def _search(source: Path, output: Path) -> tuple[list[Picture], list[Path]]:

@@ -13,7 +13,6 @@ from rich.table import Table
 from daair.config.jobs import Job
 from daair.engine.progress import Reporter
 from daair.errors import UserError, nearest
-from daair.files import safe_name
 from daair.runs import squeue as queue
 from daair.runs.progress import progress
 from daair.runs.record import STATES, Record
@@ -128,7 +127,7 @@ def _coloured(state: str, text: str) -> str:
 
 def _no_study(folder: str, study: str) -> str:
     found = studies(folder)
-    near = nearest(safe_name(study), found)
+    near = nearest(study, found)
     hint = f"did you mean {near}?" if near else f"there are {', '.join(found)}" if found else "there are none yet"
     return f"study={study}: no runs of it in {folder}; {hint}"
 
