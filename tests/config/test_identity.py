@@ -24,7 +24,7 @@ def compose(composer: Composer, *overrides: str) -> Config:
 def test_choices_name_the_run(composer):
     config = compose(composer, *TINY, "study='a study/!'", "seed=7")
     study, name, seed = run_name(config).split("/")
-    assert (study, seed) == ("a-study", "seed7")
+    assert (study, seed) == ("a-study-31c667", "seed7")
     assert name == f"daair_tiny-demo-{config_id(config)}"
     assert len(config_id(config)) == 8
     named = compose(composer, *TINY, "label='../x y'")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from daair.files import safe_name
 from daair.runs.record import Record
 from daair.runs.store import find_variant, read, run_folders, studies
 
@@ -58,8 +59,8 @@ def test_no_folder_and_no_study_have_no_runs(runs: Path) -> None:
 
 
 def test_a_study_is_found_by_the_name_that_the_config_gives_it(runs: Path) -> None:
-    (runs / "a-study" / "x-00000001" / "seed0").mkdir(parents=True)
-    assert len(list(run_folders(runs, "a study!"))) == 1
+    (runs / safe_name("a study!") / "x-00000001" / "seed0").mkdir(parents=True)
+    assert len(list(run_folders(runs, "a study!"))) == 1 and not list(run_folders(runs, "a study"))
 
 
 def test_a_path_says_what_the_run_is(runs: Path) -> None:
