@@ -14,7 +14,7 @@ from daair.config.jobs import Command
 from daair.config.schema import Config
 from daair.config.validate import benchmarks_of, validate
 
-STUDIES = sorted(file.stem for file in (ROOT / "experiments").glob("*.yaml"))
+STUDIES = sorted(file.stem for file in (ROOT / "experiments").glob("*.yaml") if "." not in file.stem)
 SCALES = sorted(file.stem for file in (ROOT / "conf/scale").glob("*.yaml"))
 BUILT: set[str] = set()  # what one test found buildable, the others need not build again
 

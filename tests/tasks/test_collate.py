@@ -48,12 +48,13 @@ def test_all_files_appear_and_the_runs_stay_as_they_were(runs: Path, capsys: pyt
     assert collate(runs) == 0
     after = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in before}
     assert after == before
-    assert {p.name for p in (runs / "rank").iterdir() if p.is_file()} == TABLES
+    assert {p.name for p in (runs / "rank").glob("[!.]*") if p.is_file()} == TABLES
     said = capsys.readouterr().out
     for text in ("How large?", "PSNR ↑ (dB)", "(1/2)", "Without results: rank/a-00000004/seed1 (interrupted)", "ref."):
         assert text in said
     assert all(str(runs / "rank" / name) in said for name in TABLES)
-    assert collate(runs) == 0 and "left out" not in capsys.readouterr().out  # its own files are no foreign ones
+    assert collate(runs, "collate.alpha=0.01") == 0  # other options, so everything is read again
+    assert "left out" not in capsys.readouterr().out  # its own files are no foreign ones
 
 
 def test_the_frame_is_the_same_in_both_files_and_in_portions(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +89,7 @@ def test_what_was_measured_later_is_shown_only_when_asked_for(tmp_path: Path, mo
         make_run(tmp_path, f"a-0000000{rank}", 0, table, experts={"rank": rank}, mix=mix)
     assert collate(tmp_path) == 0
     header = next(line for line in (tmp_path / "rank" / "table.md").read_text().splitlines() if line.startswith("|"))
-    assert header.startswith("| experts.rank | cbsd68_sigma25 | rain100l | average |")
+    assert header.startswith("| experts.rank | CBSD68 σ=25 | Rain100L | average |")
     assert collate(tmp_path, "benchmarks=[mine]") == 0
     assert "40.00" in (tmp_path / "rank" / "table.md").read_text()
     with pytest.raises(
@@ -104,6 +105,47 @@ def test_a_refused_table_leaves_the_frame(runs: Path) -> None:
     assert {p.name for p in (runs / "rank").iterdir() if p.is_file()} == {"runs.parquet", "runs.csv"}
 
 
+def test_nothing_is_computed_again_while_nothing_has_changed(runs: Path, monkeypatch, capsys) -> None:
+    assert collate(runs) == 0
+    first = capsys.readouterr().out
+    with monkeypatch.context() as patched:
+        patched.setattr(task, "gather", lambda *_: pytest.fail("reads the runs again"))
+        assert collate(runs) == 0
+    again = capsys.readouterr().out
+    assert again.endswith("(nothing has changed since)\n") and "PSNR ↑ (dB)" in again
+    assert all(line in again for line in first.splitlines() if line.startswith(("Protocol", "Bold", str(runs))))
+    for change in (
+        lambda: (runs / "rank" / "table.md").write_text("edited"),
+        lambda: (runs / "rank" / "a-00000004" / "seed0" / "results.csv").touch(),
+        lambda: make_run(runs, "b-00000010", 0, rows([30.0, 31.0]), experts={"rank": 16}),
+    ):
+        change()
+        assert collate(runs) == 0 and "nothing has changed" not in capsys.readouterr().out
+        assert "| 8 | " in (runs / "rank" / "table.md").read_text()
+
+
+def test_named_tables_of_one_file_and_formats(runs: Path) -> None:
+    file = runs / "mine.yaml"
+    file.write_text(
+        "main: {caption: Main, hide: [costs, notes]}\nslide: {metrics: [ssim], only: {experts.rank: [8]}}\n"
+    )
+    assert collate(runs, f"collate.tables={file}", "collate.format=[md,tex]", "collate.table.decimals=1") == 0
+    folder = runs / "rank" / "tables"
+    assert {path.name for path in folder.iterdir()} == {"main.md", "main.tex", "slide.md", "slide.tex"}
+    assert (
+        (folder / "main.md").read_text().startswith("# Main\n\n**PSNR ↑ (dB)**\n\n| experts.rank | CBSD68 σ=25 | Δ |")
+    )
+    assert r"\label{tab:rank-main}" in (folder / "main.tex").read_text()
+    assert (
+        "| 8 | **0.3 ± 0.0**" in (folder / "slide.md").read_text() and "| 4 |" not in (folder / "slide.md").read_text()
+    )
+    assert not (runs / "rank" / "report.html").exists()
+    file.write_text("slide: {only: {experts.rank: [9]}}\n")
+    with pytest.raises(UserError, match=r"^slide: collate.table.only: experts.rank is never 9; it is 4, 8$"):
+        collate(runs, f"collate.tables={file}")
+    assert collate(runs, "collate.format=[html]") == 0 and (runs / "rank" / "report.html").exists()
+
+
 def test_no_runs_is_one_line(runs: Path) -> None:
     with pytest.raises(UserError, match=r"study=rnk has no runs in .*; did you mean study=rank\?"):
         collate(runs, "study=rnk")
@@ -117,6 +159,9 @@ def test_no_runs_is_one_line(runs: Path) -> None:
             'collate.metrics[0]: "psrn" is not one of psnr, ssim, gain, mae, lpips, dists; did you',
         ),
         ("collate.row=[label]", "collate.row: unknown; did you mean collate.rows?"),
+        ("collate.table.decimal=1", "collate.table.decimal: unknown; did you mean collate.table.decimals?"),
+        ("collate.table.hide=[macss]", "collate.table.hide[0]: "),
+        ("collate.format=[pdf]", 'collate.format[0]: "pdf" is not one of md, tex, csv, html'),
         ("collate.alpha=1.5", "collate.alpha: must be less than 1, got 1.5"),
         ("collate.rows=[]", "collate.rows: must have at least 1 item, got []"),
     ],

@@ -112,8 +112,8 @@ class Composer:
         self._shared: dict[tuple[str, ...], DictConfig] = {}
 
     def options(self, group: str) -> list[str]:
-        """Return the options of a config group."""
-        return self.loader.get_group_options(group)
+        """Return the options of a config group; a name with a dot is no option, as that of a study's tables."""
+        return [name for name in self.loader.get_group_options(group) if "." not in name]
 
     def compose(self, overrides: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
         """Return the composed config with its `hydra` node.

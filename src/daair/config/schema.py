@@ -17,12 +17,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
+from daair.config.base import Int, Node, Positive, Section, ShownMetric, Text
 from daair.config.problems import UNKNOWN, ConfigError, Problem, from_pydantic
+from daair.config.table_look import TableLook
 from daair.metrics import METRICS
 
 PATHS = re.compile(
     r"(input(\[\d+\])?|output|checkpoint|mix\.(root|cache)|paths\.runs|train\.init|(profile|collate)\.output"
-    r"|benchmarks\.[^.]+\.(input|target))"
+    r"|collate\.tables|benchmarks\.[^.]+\.(input|target))"
 )
 """Keys whose values are paths; `~` in them is the home folder."""
 
@@ -36,16 +38,6 @@ NOT_IDENTITY = {
     "mix": ("name", "root", "benchmarks", "val", "val_patch", "val_crops", "cache", "cache_gb", "on_bad_file")
 }
 """Keys of components that cannot change a trained network: names, folders, caches, validation and test images."""
-
-
-def _text(value: Any) -> Any:
-    """Return a number as text: `study=2024` is a name, but YAML reads a number."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def whole(value: Any) -> Any:
-    """Return a whole number as an integer: `train.steps=1e3` is 1000."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _no(value: Any) -> Any:
@@ -88,11 +80,6 @@ def _time(value: Any) -> Any:
     return spelled(value)
 
 
-Text = Annotated[str, BeforeValidator(_text), MinLen(1)]
-Int = Annotated[int, BeforeValidator(whole)]
-Positive = Annotated[Int, Ge(1)]
-Node = dict[str, Any]
-ShownMetric = Literal[tuple(METRICS)]
 MeasuredMetric = Literal[tuple(name for name, metric in METRICS.items() if not metric.derive)]
 
 
@@ -101,12 +88,6 @@ class Component(TypedDict):
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
     _target_: str
-
-
-class Section(BaseModel):
-    """A part of the config with fixed keys: strictly typed, immutable, without further keys."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Phase(Section):
@@ -246,6 +227,9 @@ class Collate(Section):
     metrics: Annotated[tuple[ShownMetric, ...], MinLen(1)] | None
     reference: Annotated[Node, MinLen(1)] | None
     published: tuple[Text, ...] | None
+    table: TableLook
+    tables: Text | None
+    format: Annotated[tuple[Literal["md", "tex", "csv", "html"], ...], MinLen(1)]
     alpha: Annotated[float, Gt(0), Lt(1)]
     resamples: Annotated[Int, Ge(100)]
     figures: Literal["answer", "all"]

@@ -21,8 +21,8 @@ from pydantic_core import PydanticCustomError, SchemaError
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from daair.components import SPECIAL, is_foreign, is_node, locate
+from daair.config.base import whole
 from daair.config.problems import UNKNOWN, Problem, explain_moved_target, from_pydantic
-from daair.config.schema import whole
 from daair.errors import one_line
 
 KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY

@@ -6,7 +6,7 @@ and never averaged over. Values that are not finite (`daair.metrics.finite`) are
 and such a cell is not ranked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -21,7 +21,10 @@ from daair.report.weights import is_trained, trained
 
 AVERAGE = "average"
 AVERAGE_COLUMN, COSTS_COLUMN = -1, -2
-"""Values of `column` for lines that belong to no column of the table."""
+"""Values of `column` for lines that belong to no column of the table; further averages have -3, -4, ..."""
+
+OF_IMAGES = ("benchmark", "protocol", "degradation")
+"""Columns that belong to an image's line, not to a run."""
 
 LEFT_OUT = "‡"
 """Mark of means from which values are left out because they are not finite."""
@@ -102,7 +105,7 @@ def run_means(
     Raises:
         UserError: A column would average over benchmarks that are not comparable.
     """
-    strange, keys = not_finite(images, metrics), ["run", "benchmark", "protocol"]
+    strange, keys = not_finite(images, metrics), ["run", *(name for name in OF_IMAGES if name in images)]
     values, lacking = images[list(metrics)].mask(strange), images[list(metrics)].isna() & ~strange
     groups = images[keys].join(values).groupby(keys, observed=True, sort=False)
     means = groups.mean()
@@ -125,9 +128,11 @@ def run_means(
 
 
 def _facts(lines: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the row of `runs` that each line belongs to, with its benchmark and protocol."""
+    """Return the row of `runs` that each line belongs to, with its benchmark, protocol and degradation."""
     facts = runs.set_index("run").loc[lines["run"]].reset_index()
-    facts["benchmark"], facts["protocol"] = (lines[name].astype(str).to_numpy() for name in ("benchmark", "protocol"))
+    for name in OF_IMAGES:
+        if name in lines:
+            facts[name] = lines[name].astype(str).to_numpy()
     return facts
 
 
@@ -137,15 +142,25 @@ def _mean(groups: Any, metrics: Sequence[str]) -> pd.DataFrame:
 
 
 def seed_statistics(
-    table: pd.DataFrame, rows: Axis, columns: Axis, metrics: Sequence[str], expected: int, average: bool
+    table: pd.DataFrame,
+    rows: Axis,
+    columns: Axis,
+    metrics: Sequence[str],
+    expected: int,
+    averages: Mapping[int, Sequence[int]],
 ) -> pd.DataFrame:
-    """Return a line for each metric, column and row: mean and deviation over the seeds of `run_means`."""
+    """Return a line for each metric, column and row: mean and deviation over the seeds of `run_means`.
+
+    `averages` holds the columns that each average is over, by its place.
+    """
     table = table.assign(**{name: table[name].map(axis.places) for name, axis in (("row", rows), ("column", columns))})
     places = list(columns.places.values())
-    if average:
-        runs = table.groupby(["row", "seed"], sort=False)
-        means = _mean(runs, metrics).assign(images=np.nan, column=AVERAGE_COLUMN)[runs.size() == len(places)]
-        table, places = pd.concat([table, means.reset_index()]), [*places, AVERAGE_COLUMN]
+    parts = [table]
+    for place, over in averages.items():
+        runs = table[table["column"].isin(over)].groupby(["row", "seed"], sort=False)
+        means = _mean(runs, metrics).assign(images=np.nan, column=place)[runs.size() == len(over)]
+        parts.append(means.reset_index())
+    table, places = pd.concat(parts), [*places, *averages]
     lines = table.melt(["row", "column", "images"], list(metrics), "metric", "value")
     groups = lines.groupby(["metric", "column", "row"], sort=False)
     numbers = groups["value"].agg(mean="mean", sd="std", seeds="count").join(groups["images"].first())
@@ -157,7 +172,12 @@ def seed_statistics(
 
 
 def add_ranks(
-    numbers: pd.DataFrame, images: pd.DataFrame, runs: pd.DataFrame, rows: Axis, columns: Axis
+    numbers: pd.DataFrame,
+    images: pd.DataFrame,
+    runs: pd.DataFrame,
+    rows: Axis,
+    columns: Axis,
+    averages: Mapping[int, Sequence[int]],
 ) -> pd.DataFrame:
     """Return the numbers with `not_finite`, how many values are left out of a cell's means, and with the ranks."""
     metrics = list(numbers["metric"].unique())
@@ -165,8 +185,8 @@ def add_ranks(
     bad = strange.any(axis=1)
     facts = _facts(images[bad], runs)
     strange = strange[bad].set_axis(facts.index).assign(row=rows.positions(facts), column=columns.positions(facts))
-    of_average = strange.assign(column=AVERAGE_COLUMN)
-    counts = pd.concat([strange, of_average]).melt(["row", "column"], metrics, "metric", "not_finite")
+    of_averages = [strange[strange["column"].isin(over)].assign(column=place) for place, over in averages.items()]
+    counts = pd.concat([strange, *of_averages]).melt(["row", "column"], metrics, "metric", "not_finite")
     counts = counts.groupby(["metric", "column", "row"])["not_finite"].sum()
     numbers = numbers.join(counts, on=["metric", "column", "row"])
     numbers["not_finite"] = numbers["not_finite"].fillna(0).astype(int)
@@ -194,6 +214,7 @@ def add_comparisons(
     rows: Axis,
     columns: Axis,
     reference: int,
+    averages: Mapping[int, Sequence[int]],
     alpha: float,
     resamples: int,
 ) -> pd.DataFrame:
@@ -222,10 +243,11 @@ def add_comparisons(
     untested = (numbers["row"] != reference) & (numbers["row"].clip(lower=reference) >= rows.trained)
     numbers["delta"] = numbers["delta"].mask(untested, difference)
     # Averages have a difference but no test, because one photograph may occur in several benchmarks.
-    parts = numbers[numbers["column"] >= 0].groupby(["metric", "row"])["delta"]
-    means = parts.mean().where(parts.count() == len(columns.names)).rename("average")
-    of_average = (numbers["column"] == AVERAGE_COLUMN) & (numbers["seeds"] > 0)
-    numbers["delta"] = numbers["delta"].mask(of_average, numbers.join(means, on=["metric", "row"])["average"])
+    for place, over in averages.items():
+        parts = numbers[numbers["column"].isin(over)].groupby(["metric", "row"])["delta"]
+        means = parts.mean().where(parts.count() == len(over)).rename("average")
+        of_average = (numbers["column"] == place) & (numbers["seeds"] > 0)
+        numbers["delta"] = numbers["delta"].mask(of_average, numbers.join(means, on=["metric", "row"])["average"])
     return numbers
 
 

@@ -57,7 +57,7 @@ FACTS = (
 )  # fmt: skip
 """Columns that describe the whole run, apart from its config."""
 
-OUTPUTS = ("runs.parquet", "runs.csv", "report.html", "figures", "table.md", "table.tex", "table.csv")
+OUTPUTS = ("runs.parquet", "runs.csv", "report.html", "figures", "tables", "table.md", "table.tex", "table.csv")
 """Files and folders that collating writes into a study's folder; besides these, only runs belong there."""
 
 

@@ -1,58 +1,107 @@
 """A study's table for readers: its numbers as texts of cells, and the notes below it."""
 
 from collections.abc import Collection, Iterator, Sequence
+from itertools import groupby, islice
 
 import numpy as np
 import pandas as pd
 
+from daair.config.table_look import TableLook
 from daair.metrics import METRICS
-from daair.report import weights
-from daair.report.aggregate import AVERAGE, AVERAGE_COLUMN, COSTS, COSTS_COLUMN, LEFT_OUT
+from daair.report import order, weights
+from daair.report.columns import Column, Maker, Row, costs_of, lines_of
 from daair.report.comparable import BUDGET, EPOCHS, TIME
-from daair.report.differences import about_tests, mark, signed
+from daair.report.differences import about_tests
+from daair.report.names import Names
 from daair.report.published import PublishedRow
 from daair.report.table import StudyTable
-from daair.report.writers import Block, Cell
+from daair.report.writers import Block, Cell, Part
 
 WEIGHTS = "train.init"
 """The key whose values are paths, to weights or to the run that made them."""
 
 
-def blocks(table: StudyTable, published: Sequence[PublishedRow] = ()) -> list[Block]:
-    """Return a block of cells per metric; the first block also has the costs."""
-    cells = {(line.row, line.column, line.metric): line for line in table.numbers.itertuples()}
-    costs = [name for name in COSTS if name in set(table.numbers["metric"])]
-    columns = [*range(len(table.columns.names)), *([AVERAGE_COLUMN] if table.has_average else [])]
-    headings = [" ".join(table.columns.names[column]) if column >= 0 else AVERAGE for column in columns]
-    # The last column shows the difference to the reference: that of the average, or of the only column.
-    has_delta = table.reference is not None and (table.has_average or len(columns) == 1)
-    made = []
-    for i, metric in enumerate(table.spec.metrics):
-        shown = costs if i == 0 else []
-        header = [*table.rows.keys, *headings]
-        header += [f"Δ {AVERAGE}" if table.has_average else "Δ"] * has_delta
-        header += [COSTS[name].heading for name in shown]
-        rows = []
-        for row, names in enumerate(_row_names(table)):
-            line = [Cell(name) for name in names]
-            line += [_figure(cells[row, column, metric], table) for column in columns]
-            line += [_delta(cells[row, columns[-1], metric], table)] * has_delta
-            line += [_cost(cells.get((row, COSTS_COLUMN, name)), name) for name in shown]
-            rows.append(line)
-        below = [
-            [
-                Cell(one.method.name),
-                *[Cell()] * (len(table.rows.keys) - 1),
-                *(Cell("–") if figure is None else Cell(figure, value=float(figure)) for figure in figures),
-                *[Cell()] * has_delta,
-                *(Cell(one.method.parameters if name == "parameters" else "") for name in shown),
-            ]
-            for one in published
-            if any(figures := [one.figures.get((metric, column)) for column in columns])
+def blocks(
+    table: StudyTable,
+    published: Sequence[PublishedRow] = (),
+    look: TableLook = TableLook(),  # noqa: B008 - immutable
+    names: Names = Names(),  # noqa: B008 - immutable
+) -> list[Block]:
+    """Return the table as blocks of cells: one per metric, of which the first also has the costs, or one for all.
+
+    Raises:
+        UserError: `look` names a row, column or key that is not there.
+    """
+    order.check_order(table, look)
+    columns = order.ordered(table.columns, look.order or {})
+    columns += [] if look.hides("average") else list(table.averages)
+    groups = order.grouped(table, order.ordered(table.rows, look.order or {}), published, look, names)
+    lines = lines_of(table)
+    maker = Maker(table, look, names, columns, order.ranks(table, columns, groups, look, lines), lines)
+    metrics = table.spec.metrics
+    if look.metrics_in == "cells":
+        found = [(" / ".join(map(_title, metrics)), [*maker.of_metrics(metrics), *maker.costs()], metrics)]
+    elif look.metrics_in == "columns":
+        found = [("", [*maker.beside(metrics), *maker.costs()], metrics)]
+    else:
+        found = [
+            (_title(metric), maker.of_metrics([metric]) + (maker.costs() if i == 0 else []), [metric])
+            for i, metric in enumerate(metrics)
         ]
-        title = "as published" if below else ""
-        made.append(Block(_title(metric), header, rows, len(table.rows.keys), below, title))
-    return made
+    made = [_block(table, title, shown, groups, of_metrics, names) for title, shown, of_metrics in found]
+    return [_transposed(block, names) for block in made] if table.transposed else made
+
+
+def _block(
+    table: StudyTable,
+    title: str,
+    columns: Sequence[Column],
+    groups: Sequence[tuple[str, Sequence[Row]]],
+    metrics: Sequence[str],
+    names: Names,
+) -> Block:
+    keys, row_names = table.rows.keys, _row_names(table)
+
+    def cells(row: Row) -> list[Cell]:
+        if isinstance(row, PublishedRow):
+            own = [Cell(names.of(row.method.name)), *[Cell()] * (len(keys) - 1)]
+        else:
+            own = [Cell(names.of(name)) for name in row_names[row]]
+        return own + [column.cell(row) for column in columns]
+
+    parts = []
+    for group, rows in groups:
+        kept = [
+            row for row in rows if not isinstance(row, PublishedRow) or any(name in metrics for name, _ in row.figures)
+        ]
+        if kept:
+            theirs = all(isinstance(row, PublishedRow) for row in kept)
+            parts.append(Part(group, [cells(row) for row in kept], published=theirs))
+    own = parts.pop(0).rows if parts and not parts[0].title and not parts[0].published else []
+    over = [
+        (text, len(list(some))) for text, some in groupby([*[""] * len(keys), *(column.over for column in columns)])
+    ]
+    header = [*map(names.of, keys), *(column.heading for column in columns)]
+    return Block(title, header, own, len(keys), parts, over if any(text for text, _ in over) else ())
+
+
+def _transposed(block: Block, names: Names) -> Block:
+    """Return a block with rows for columns: its row names become headings, its headings the first column."""
+    lines = [cells for part in block.sections for cells in part.rows]
+    heads = [" ".join(filter(None, (cell.text for cell in cells[: block.names]))) for cells in lines]
+    first = names.of("benchmark") if names.of("benchmark") != "benchmark" else ""
+    rows = [
+        [Cell(heading), *(cells[i] for cells in lines)]
+        for i, heading in enumerate(block.whole_header)
+        if i >= block.names
+    ]
+    return Block(block.title, [first, *heads], rows)
+
+
+def as_published(table: StudyTable, published: Sequence[PublishedRow], look: TableLook) -> Iterator[str]:
+    """Yield a sentence that names published rows where no title of their own does."""
+    if published and (look.groups is not None or table.transposed):
+        yield f"As published: {', '.join(dict.fromkeys(one.method.name for one in published))}."
 
 
 def _row_names(table: StudyTable) -> list[tuple[str, ...]]:
@@ -74,29 +123,39 @@ def shortest_paths(paths: Collection[str]) -> dict[str, str]:
     return {path: path for path in paths}
 
 
-def notes(table: StudyTable) -> Iterator[str]:
+def notes(
+    table: StudyTable,
+    look: TableLook = TableLook(),  # noqa: B008 - immutable
+    names: Names = Names(),  # noqa: B008 - immutable
+) -> Iterator[str]:
     """Yield the sentences that a reader needs to understand the table."""
     images, runs = table.images, table.runs
     measured = runs[runs["run"].isin(images["run"])]
     counts = images.groupby(["benchmark", "protocol"], observed=True, sort=False)["image"].nunique()
-    sizes = ", ".join(f"{benchmark} {count}" for (benchmark, _), count in counts.items())
+    sizes = ", ".join(f"{names.of(benchmark)} {count}" for (benchmark, _), count in counts.items())
     seeds = sorted(runs["seed"].dropna().unique().tolist())
     figure = "mean over images"
     if len(seeds) > 1:
-        figure = f"mean ± standard deviation over seeds {', '.join(map(str, seeds))} of the {figure}"
+        spread = "" if look.hides("spread") else " ± standard deviation"
+        figure = f"mean{spread} over seeds {', '.join(map(str, seeds))} of the {figure}"
     elif seeds:
         figure = f"seed {seeds[0]}, {figure}"
     yield f"Protocol {_listed(images['protocol'])}; {figure} ({sizes})."
-    yield from _about_inputs(table)
-    if table.has_average:
-        yield "Average: mean over the columns."
-    yield "Bold: best, underlined: second, of the rounded means; equal ones share a rank."
+    yield from _about_inputs(table, names)
+    if not look.hides("average"):
+        yield from _about_averages(table, names)
+    if look.best != "none":
+        among = {"all": " of all rows", "groups": " of each group"}.get(look.best or "", "")
+        yield f"Bold: best, underlined: second{among}, of the rounded means; equal ones share a rank."
     if table.reference is not None:
-        yield from about_tests(table)
+        yield from islice(about_tests(table), 1 if look.hides("stars") else None)
     budget = _budget(weights.trained(measured))
     yield " ".join(filter(None, [budget, f"Hardware: {_listed(measured['hardware'])}.", _origin(measured)]))
-    if "macs" in set(table.numbers["metric"]):
-        yield "MACs of one 224 × 224 image; images/s: crops per second in training."
+    shown = costs_of(table, look)
+    about = ["MACs of one 224 × 224 image"] * ("macs" in shown)
+    about += ["images/s: crops per second in training"] * ("images_per_second" in shown)
+    if about:
+        yield "; ".join(about) + "."
     yield from table.notes
 
 
@@ -105,7 +164,8 @@ def numbers_csv(table: StudyTable) -> str:
     lines = table.numbers.copy()
     for k, key in enumerate(table.rows.keys):
         lines.insert(k, key, [table.rows.names[row][k] for row in lines["row"]])
-    columns = {i: " ".join(name) for i, name in enumerate(table.columns.names)} | {AVERAGE_COLUMN: AVERAGE}
+    columns = {i: " ".join(name) for i, name in enumerate(table.columns.names)}
+    columns |= {place: heading for place, (heading, _) in table.averages.items()}
     lines["column"] = lines["column"].map(columns).fillna("")
     lines["reference"] = lines["row"] == table.reference if table.reference is not None else False
     if len(others := table.runs[~weights.is_trained(table.runs)]):
@@ -121,30 +181,15 @@ def _title(name: str) -> str:
     return f"{metric.header} {'↑' if metric.higher_is_better else '↓'}{unit}"
 
 
-def _figure(line, table: StudyTable) -> Cell:
-    digits = METRICS[line.metric].digits
-    count = "" if line.seeds == line.expected else f" ({line.seeds}/{line.expected})"
-    if not line.seeds:
-        return Cell(f"–{count}")
-    marks = mark(line, table.spec.alpha) + (LEFT_OUT if line.not_finite else "")
-    spread = f" ± {line.sd:.{digits}f}" if line.seeds > 1 else ""
-    return Cell(f"{line.mean:z.{digits}f}{marks}{spread}{count}", line.rank == 1, line.rank == 2, line.mean)
+def _about_averages(table: StudyTable, names: Names) -> Iterator[str]:
+    """Yield a sentence on each average."""
+    for heading, over in table.averages.values():
+        whole = len(over) == len(table.columns.names)
+        names_of = ", ".join(names.joined(table.columns.names[i]) for i in over)
+        yield f"{names.of(heading).capitalize()}: mean over {'the columns' if whole else names_of}."
 
 
-def _delta(line, table: StudyTable) -> Cell:
-    if line.row == table.reference:
-        return Cell("ref.")
-    known = not pd.isna(line.delta)
-    return Cell(signed(line.delta, METRICS[line.metric].digits), value=line.delta if known else None)
-
-
-def _cost(line, name: str) -> Cell:
-    if line is None or not line.seeds:
-        return Cell("–")
-    return Cell(f"{line.mean / COSTS[name].divisor:.{COSTS[name].digits}f}", value=line.mean)
-
-
-def _about_inputs(table: StudyTable) -> Iterator[str]:
+def _about_inputs(table: StudyTable, names: Names) -> Iterator[str]:
     """Yield a sentence with the metrics of the degraded inputs, as a baseline for the table's values."""
     once = table.images.drop_duplicates(["benchmark", "protocol", "image"])
     parts = []
@@ -156,7 +201,7 @@ def _about_inputs(table: StudyTable) -> Iterator[str]:
         means = finite.groupby(["benchmark", "protocol"], observed=True, sort=False)[column].mean()
         several = means.index.get_level_values("protocol").nunique() > 1
         figures = [
-            f"{' '.join(key) if several else key[0]} {'–' if np.isnan(mean) else f'{mean:z.{metric.digits}f}'}"
+            f"{names.joined(key if several else key[:1])} {'–' if np.isnan(mean) else f'{mean:z.{metric.digits}f}'}"
             for key, mean in means.items()
         ]
         left_out = int(np.isinf(once[column]).sum())

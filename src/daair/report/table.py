@@ -6,7 +6,7 @@ over the columns, with equal weight for each benchmark (each noise level), as in
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -16,34 +16,11 @@ from daair.errors import UserError, suggestion
 from daair.files import natural_key
 from daair.metrics import METRICS
 from daair.metrics.finite import not_finite
-from daair.report import aggregate, comparable, weights
-from daair.report.aggregate import AVERAGE_COLUMN, COSTS_COLUMN, LEFT_OUT, NUMBERS, Axis, names_of, text
+from daair.report import aggregate, comparable, contents, weights
+from daair.report.aggregate import AVERAGE_COLUMN, COSTS_COLUMN, LEFT_OUT, NUMBERS, OF_IMAGES, Axis, names_of, text
+from daair.report.contents import TableSpec
 from daair.report.frame import FACTS, Collated
 from daair.runs.record import STATES
-
-
-@dataclass(frozen=True)
-class TableSpec:
-    """The contents of a table.
-
-    Attributes:
-        rows: Columns of the frame whose values name a row; empty = the config keys that differ between runs.
-        columns: Columns of the frame whose values name a column.
-        metrics: Names in `daair.metrics.METRICS`.
-        reference: Values of `rows` that name the row to compare with; None = no comparison.
-        benchmarks, protocols: The benchmarks and protocols to show; None = all.
-        alpha: Significance level of the tests.
-        resamples: Number of bootstrap resamples.
-    """
-
-    rows: Sequence[str] = ()
-    columns: Sequence[str] = ("benchmark",)
-    metrics: Sequence[str] = ("psnr", "ssim")
-    reference: Mapping[str, Any] | None = None
-    benchmarks: Sequence[str] | None = None
-    protocols: Sequence[str] | None = None
-    alpha: float = 0.05
-    resamples: int = 10_000
 
 
 @dataclass(frozen=True)
@@ -63,6 +40,8 @@ class StudyTable:
         runs: The table's runs in all states, as in `Collated.runs`.
         images: The table's results, as in `Collated.images`.
         notes: Sentences on missing runs and other exceptions.
+        averages: The heading of each average and the columns that it is over, by its place.
+        transposed: Whether benchmarks name the rows for readers, and runs the columns.
     """
 
     name: str
@@ -75,11 +54,13 @@ class StudyTable:
     runs: pd.DataFrame
     images: pd.DataFrame
     notes: list[str]
+    averages: Mapping[int, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+    transposed: bool = False
 
     @property
     def has_average(self) -> bool:
         """Return whether there is an average column."""
-        return bool((self.numbers["column"] == AVERAGE_COLUMN).any())
+        return bool(self.averages)
 
     @property
     def reference_variant(self) -> str | None:
@@ -96,8 +77,10 @@ def study_table(collated: Collated, spec: TableSpec, name: str = "", question: s
     Raises:
         UserError: Results are not comparable; the message names two runs and a remedy.
     """
+    spec, transposed = contents.upright(spec)
+    collated = contents.shown(collated, spec)
     runs = collated.runs
-    if set(spec.columns) - {"benchmark", "protocol"}:  # of a network that was only evaluated, no such key is known
+    if set(spec.columns) - set(OF_IMAGES):  # of a network that was only evaluated, no such key is known
         runs = weights.trained(runs)
     row_keys = list(spec.rows) or _naming_keys(weights.trained(runs))
     images = _chosen_images(collated.images, runs, spec)
@@ -105,7 +88,7 @@ def study_table(collated: Collated, spec: TableSpec, name: str = "", question: s
     for key in (*row_keys, *column_keys):
         _check_key(key, runs)
     _check_metrics(images, spec.metrics)
-    keys = [key for key in (*row_keys, *column_keys) if key not in ("benchmark", "protocol")]
+    keys = [key for key in (*row_keys, *column_keys) if key not in OF_IMAGES]
     trained = weights.trained(runs)
     _check_distinct(trained, keys)
     comparable.check_budgets(trained[trained["run"].isin(images["run"])], keys)
@@ -119,15 +102,19 @@ def study_table(collated: Collated, spec: TableSpec, name: str = "", question: s
     columns = Axis(column_keys, _column_order(means, column_keys))
     reference = _reference(spec.reference, rows)
     seeds = max(1, runs["seed"].nunique())
-    average = len(columns.names) > 1 and set(column_keys) == {"benchmark"} and images["protocol"].nunique() == 1
-    average = average and comparable.noises(images["benchmark"].unique()) is None
-    numbers = aggregate.seed_statistics(means, rows, columns, spec.metrics, seeds, average)
-    numbers = aggregate.add_ranks(numbers, images, runs, rows, columns)
+    averages = contents.averages(spec.averages, columns, images)
+    over = {place: columns_of for place, (_, columns_of) in averages.items()}
+    numbers = aggregate.seed_statistics(means, rows, columns, spec.metrics, seeds, over)
+    numbers = aggregate.add_ranks(numbers, images, runs, rows, columns, over)
     if reference is not None:
-        numbers = aggregate.add_comparisons(numbers, images, runs, rows, columns, reference, spec.alpha, spec.resamples)
+        numbers = aggregate.add_comparisons(
+            numbers, images, runs, rows, columns, reference, over, spec.alpha, spec.resamples
+        )
     numbers = pd.concat([numbers, aggregate.costs(runs, rows, seeds)], ignore_index=True).reindex(columns=list(NUMBERS))
     notes = [*about, *_notes(runs, images, numbers), *_left_out(images, spec.metrics)]
-    return StudyTable(name, question, spec, rows, columns, reference, numbers, runs, images, notes)
+    return StudyTable(
+        name, question, spec, rows, columns, reference, numbers, runs, images, notes, averages, transposed
+    )
 
 
 def differing_keys(runs: pd.DataFrame, keys: Iterable[str]) -> list[str]:
@@ -208,8 +195,8 @@ def _with_protocol(images: pd.DataFrame, columns: list[str]) -> list[str]:
 
 
 def _check_key(key: str, runs: pd.DataFrame) -> None:
-    if key not in runs and key not in ("benchmark", "protocol"):
-        known = [*runs.columns, "benchmark", "protocol"]
+    if key not in runs and key not in OF_IMAGES:
+        known = [*runs.columns, *OF_IMAGES]
         hint = suggestion(key, known, "; give config keys, groups or columns of runs.csv")
         raise UserError(f"collate.rows, collate.columns: no run has {key}{hint}")
 
@@ -242,8 +229,7 @@ def _column_order(means: pd.DataFrame, columns: Sequence[str]) -> list[tuple[str
     ranks = [{text: i for i, text in enumerate(dict.fromkeys(name[k] for name in names))} for k in range(len(columns))]
 
     def key(name: tuple[str, ...]) -> list:
-        measured = ("benchmark", "protocol")
-        return [(ranks[k][part],) if columns[k] in measured else natural_key(part) for k, part in enumerate(name)]
+        return [(ranks[k][part],) if columns[k] in OF_IMAGES else natural_key(part) for k, part in enumerate(name)]
 
     return sorted(names, key=key)
 
@@ -272,7 +258,8 @@ def _notes(runs: pd.DataFrame, images: pd.DataFrame, numbers: pd.DataFrame) -> I
         listed = [f"{run} ({state})" for run, state in zip(left["run"], left["state"], strict=True)]
         more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
         yield f"Without results: {', '.join(listed[:5])}{more}."
-    if both := comparable.noises(images["benchmark"].unique()):
+    averaged = (numbers["column"] == AVERAGE_COLUMN).any()
+    if not averaged and (both := comparable.noises(images["benchmark"].unique())):
         yield f"No average: the noise of {both[0]} is clipped to 8 bits, that of {both[1]} is not."
     incomplete = numbers[(numbers["column"] != COSTS_COLUMN) & (numbers["seeds"] < numbers["expected"])]
     if len(incomplete):

@@ -3,16 +3,21 @@
     <paths.runs>/<study>/
         runs.parquet, runs.csv                       a row per run, benchmark, protocol and image (report/frame.py)
         table.md, table.tex                          the table and its notes
+        tables/NAME.md, .tex, .csv                   named tables of experiments/<study>.tables.yaml
         table.csv                                    every number of the table, intervals and tests (report/table.py)
         figures/*.pdf, *.png                         the figures that the data supports (report/figures)
         report.html                                  all of it on one page (report/html.py)
 
 The runs' folders are only read. The frame is written even if the table is refused because runs are not comparable.
+If nothing has changed since the last time, nothing is computed and the tables are shown again (tasks/unchanged.py).
 """
 
+import io
 import json
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor as Threads
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +29,18 @@ from rich.console import Console
 
 from daair.config.compose import conf_dir
 from daair.config.overrides import command
+from daair.config.table_look import NamedTable, TableLook, parse_table, read_tables
 from daair.engine.progress import Reporter
+from daair.errors import UserError
 from daair.files import replacing, safe_name, write_text
-from daair.report import differences, figures, layout, published, weights, writers
+from daair.report import differences, figures, latex, layout, published, weights, writers
 from daair.report import html as report
 from daair.report.frame import Collated
+from daair.report.names import Names, read_names
 from daair.report.table import StudyTable, TableSpec, study_table
 from daair.report.wandb_source import gather
 from daair.runs.record import Record
+from daair.tasks import unchanged
 
 if TYPE_CHECKING:
     from daair.config.jobs import Job
@@ -64,28 +73,87 @@ def collate(job: "Job") -> int:
     """
     cfg = job.config
     reporter = Reporter()
-    where = cfg.collate
-    collated, runs = gather(where.source, where.project, cfg.paths.runs, cfg.study, reporter.progress)
-    asked = settings(cfg, collated, runs)
-    methods = published.load(asked["published"], Path(conf_dir()) / "reference")
     folder = Path(cfg.collate.output or f"{cfg.paths.runs}/{safe_name(cfg.study)}")
+    state = unchanged.state(cfg, tables_file(cfg))
+    if (said := unchanged.recall(folder, state)) is not None:
+        reporter.say(f"{said}\n(nothing has changed since)")
+        return 0
+    collated, runs = gather(cfg.collate.source, cfg.collate.project, cfg.paths.runs, cfg.study, reporter.progress)
+    wanted = {"": NamedTable(), **(read_tables(file) if (file := tables_file(cfg)) else {})}
     files = write_frame(collated, folder)
     say_left_out(collated, reporter)
-    table = study_table(collated, table_spec(cfg, asked), cfg.study, asked["question"])
-    rows, reasons = published.published_rows(table, methods)
-    blocks, notes = layout.blocks(table, rows), [*layout.notes(table), *reasons]
-    files += write_table(table, blocks, notes, folder)
-    show(table, blocks, notes, reporter)
-    if collated.runs["variant"].nunique() <= MANY:
-        files += illustrate(table, collated, blocks, notes, runs, folder, reporter, cfg.collate.figures)
+    made = [make_table(cfg, collated, runs, name, one) for name, one in wanted.items()]
+    for one in made:
+        files += write_table(one, folder, cfg.collate.format)
+        show(one, reporter)
+    if "html" not in cfg.collate.format:
+        pass
+    elif collated.runs["variant"].nunique() <= MANY:
+        files += illustrate(made, collated, runs, folder, reporter, cfg.collate.figures)
     else:
         reporter.say(f"more than {MANY} variants: no figures and no report")
-    reporter.say("\n".join(str(file) for file in files))
+    listed = "\n".join(str(file) for file in files)
+    reporter.say(listed)
+    unchanged.remember(folder, state, files, "\n".join([*map(plain, made), listed]))
     return 0
 
 
-def settings(cfg: "Config", collated: Collated, runs: Path) -> dict[str, Any]:
-    """Return `collate`'s keys, `question` and `benchmarks`: from the command, else from the study's newest run."""
+@dataclass(frozen=True)
+class Made:
+    """A table and the texts of its cells and notes.
+
+    Attributes:
+        name: Its name in a file of tables; empty for the study's table.
+        table: The table in numbers.
+        blocks, notes: The table for readers.
+        look, names: How it looks.
+    """
+
+    name: str
+    table: StudyTable
+    blocks: list[writers.Block]
+    notes: list[str]
+    look: TableLook
+    names: Names
+
+    @property
+    def title(self) -> str:
+        """Return the title or caption."""
+        return self.look.caption or self.table.question or self.table.name
+
+
+def tables_file(cfg: "Config") -> Path | None:
+    """Return the file with the study's named tables, if it has one."""
+    if cfg.collate.tables is not None:
+        return Path(cfg.collate.tables)
+    beside = Path(conf_dir()) / "experiment" / f"{safe_name(cfg.study)}.tables.yaml"
+    return beside if beside.is_file() else None
+
+
+def make_table(cfg: "Config", collated: Collated, runs: Path, name: str, one: NamedTable) -> Made:
+    """Return a study's table, or a named one.
+
+    Raises:
+        UserError: It names something that is not there, or the runs are not comparable.
+    """
+    try:
+        asked = settings(cfg, collated, runs, one)
+        look: TableLook = asked["look"]
+        reference = Path(conf_dir()) / "reference"
+        names = read_names(reference / "names.yaml", look.names)
+        methods = published.load(asked["published"], reference)
+        spec = table_spec(cfg, asked, names.degradations)
+        table = study_table(collated, spec, cfg.study, asked["question"])
+        rows, reasons = published.published_rows(table, methods, bool(look.subsets))
+        blocks = layout.blocks(table, rows, look, names)
+        notes = [*layout.notes(table, look, names), *layout.as_published(table, rows, look), *reasons]
+        return Made(name, table, blocks, [] if look.hides("notes") else notes, look, names)
+    except UserError as error:
+        raise UserError(f"{name}: {error}" if name else str(error)) from error
+
+
+def settings(cfg: "Config", collated: Collated, runs: Path, table: NamedTable) -> dict[str, Any]:
+    """Return a table's contents and look: from the command, else as the table is named, else the newest run's."""
     trained = weights.trained(collated.runs)  # a network that was only evaluated says nothing of its study
     telling = collated.runs if trained.empty else trained
     newest = telling["run"].iloc[telling["started"].astype("str").fillna("").argmax()]
@@ -94,12 +162,25 @@ def settings(cfg: "Config", collated: Collated, runs: Path) -> dict[str, Any]:
     asked = {}
     for name in ("rows", "columns", "metrics", "reference", "published"):
         given = getattr(cfg.collate, name)
-        said = own.get(name) if given is None else given
-        asked[name] = DEFAULTS.get(name) if said is None else said
+        asked[name] = first_of(given, getattr(table, name), own.get(name), DEFAULTS.get(name))
     asked["question"] = cfg.question or frozen.get("question") or ""
-    benchmarks = cfg.benchmarks if cfg.benchmarks is not None else frozen.get("benchmarks")
+    benchmarks = first_of(cfg.benchmarks, table.benchmarks, frozen.get("benchmarks"))
     asked["benchmarks"] = of_mixes(collated.runs) if benchmarks is None else list(benchmarks)
+    asked["protocols"] = first_of(cfg.protocols, table.protocols)
+    looks = [
+        own.get("table") or {},
+        *(one.model_dump(mode="json", exclude_none=True) for one in (table, cfg.collate.table)),
+    ]
+    look = {
+        key: value for one in looks for key, value in one.items() if key in TableLook.model_fields and value is not None
+    }
+    asked["look"] = parse_table(look, "collate.table")
     return asked
+
+
+def first_of(*values: Any) -> Any:
+    """Return the first value that is not None."""
+    return next((value for value in values if value is not None), None)
 
 
 def of_mixes(runs: pd.DataFrame) -> list[str] | None:
@@ -111,15 +192,19 @@ def of_mixes(runs: pd.DataFrame) -> list[str] | None:
     return list(dict.fromkeys(name for text in named for name in json.loads(text))) or None
 
 
-def table_spec(cfg: "Config", asked: dict[str, Any]) -> TableSpec:
+def table_spec(cfg: "Config", asked: dict[str, Any], degradations: Mapping[str, str]) -> TableSpec:
     """Return the contents of the table."""
+    look = asked["look"]
     return TableSpec(
         rows=tuple(asked["rows"] or ()),
         columns=tuple(asked["columns"]),
         metrics=tuple(asked["metrics"]),
         reference=asked["reference"],
         benchmarks=asked["benchmarks"],
-        protocols=cfg.protocols,
+        protocols=asked["protocols"],
+        only=look.only or {},
+        averages=look.averages,
+        degradations=degradations,
         alpha=cfg.collate.alpha,
         resamples=cfg.collate.resamples,
     )
@@ -149,39 +234,51 @@ def write_frame(collated: Collated, folder: Path) -> list[Path]:
     return files
 
 
-def write_table(table: StudyTable, blocks: list[writers.Block], notes: list[str], folder: Path) -> list[Path]:
-    """Write the table in all formats and return the files."""
-    title = table.question or table.name
+def write_table(made: Made, folder: Path, formats: Sequence[str]) -> list[Path]:
+    """Write the table in the formats that are asked for and return the files."""
+    label = safe_name("-".join(filter(None, [made.table.name, made.name])))
+    style = latex.Style(
+        environment=made.look.environment or "table*",
+        caption=made.title,
+        label=made.look.label or label,
+        raw=made.names.latex,
+        siunitx=bool(made.look.siunitx),
+    )
     texts = {
-        "table.md": writers.to_markdown(blocks, notes, title),
-        "table.tex": writers.to_latex(blocks, notes, title, safe_name(table.name)),
-        "table.csv": layout.numbers_csv(table),
+        "md": lambda: writers.to_markdown(made.blocks, made.notes, made.title),
+        "tex": lambda: latex.to_latex(made.blocks, made.notes, style),
+        "csv": lambda: layout.numbers_csv(made.table),
     }
-    for name, text in texts.items():
-        write_text(folder / name, text)
-    return [folder / name for name in texts]
+    place = folder / "tables" / made.name if made.name else folder / "table"
+    files = [place.with_name(f"{place.name}.{kind}") for kind in texts if kind in formats]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        write_text(file, texts[file.suffix[1:]]())
+    return files
 
 
-def show(table: StudyTable, blocks: list[writers.Block], notes: list[str], reporter: Reporter) -> None:
+def show(made: Made, reporter: Reporter) -> None:
     """Print the table and its notes."""
-    reporter.say(table.question or table.name)
-    for block in blocks:
+    reporter.say(made.title)
+    for block in made.blocks:
         writers.show(block, reporter.console if reporter.console.is_terminal else Console(width=WIDE))
-    for note in notes:
+    for note in made.notes:
         reporter.say(note)
 
 
+def plain(made: Made) -> str:
+    """Return the table and its notes as plain text."""
+    console = Console(width=WIDE, file=io.StringIO(), record=True)
+    for block in made.blocks:
+        writers.show(block, console)
+    return "\n".join([made.title, console.export_text().rstrip(), *made.notes])
+
+
 def illustrate(
-    table: StudyTable,
-    collated: Collated,
-    blocks: list[writers.Block],
-    notes: list[str],
-    runs: Path,
-    folder: Path,
-    reporter: Reporter,
-    which: str,
+    made: Sequence[Made], collated: Collated, runs: Path, folder: Path, reporter: Reporter, which: str
 ) -> list[Path]:
-    """Draw the figures that the study supports, write the report, and return the files."""
+    """Draw the figures that the study's own table supports, write the report with all tables, and return the files."""
+    table = made[0].table
     spec = table.spec
     if spec.benchmarks is not None:
         collated = replace(collated, images=collated.images[collated.images["benchmark"].isin(spec.benchmarks)])
@@ -189,7 +286,11 @@ def illustrate(
     drawn = figures.draw(data, folder / "figures", spec.metrics, which)
     if without := [str(one) for one in drawn if one.reason]:
         reporter.say(f"not drawn: {'; '.join(without)}")
-    html = writers.to_html(filter(None, [*blocks, differences.intervals(table)]))
+    html = "".join(
+        (f"<h3>{escape(one.title)}</h3>\n" if one.name else "") + writers.to_html(one.blocks) for one in made
+    )
+    html += writers.to_html(filter(None, [differences.intervals(table)]))
+    notes = list(dict.fromkeys(note for one in made for note in one.notes))
     page = report.write(data, folder, table=html, drawn=drawn, notes=notes, commands=commands(collated, runs))
     return [folder / "figures", page] if any(one.files for one in drawn) else [page]
 
