@@ -149,6 +149,6 @@ def _table(text: str, keys: list[str]) -> dict[tuple[str, ...], dict[str, str]]:
     for block in re.findall(r"(?:^\|.*\n)+", text + "\n", re.MULTILINE):
         rows = [line.strip("| ").split("|") for line in block.splitlines()]
         lines = [[re.sub(r"</?u>|[\\*]", "", cell.strip()) for cell in row] for row in rows]
-        if lines[0][: len(keys)] == keys and "average" in lines[0]:
+        if lines[0][: len(keys)] in (keys, list(map(NAMES.of, keys))) and "average" in lines[0]:
             return {tuple(line[: len(keys)]): dict(zip(lines[0], line, strict=True)) for line in lines[2:]}
     return {}
