@@ -42,7 +42,6 @@ def configs(arguments: list[str]) -> list[tuple[Config, tuple[str, ...]]]:
             "mix.root=data",
             "experts.count=8",
             "router=oracle",
-            "experts.count=7",
             "study=rank",
             "label=no_router",
         ],
