@@ -9,8 +9,8 @@
 # %% [markdown]
 # # Restore your own picture
 #
-# A trained network is a `torch.nn.Module` that maps images to images. For many files, large ones (tiles) and other
-# formats than 8 bits, `python run.py task=restore checkpoint=RUN input=IMAGE_OR_DIR output=DIR` does the same and more.
+# `daair.restore` takes a PIL image, an array or a batch of tensors, and gives back the same kind. For files,
+# `python run.py task=restore checkpoint=RUN input=IMAGE_OR_DIR output=DIR` does the same and keeps their metadata.
 #
 # Needs a run: `make demo` makes one in a few minutes.
 
@@ -63,16 +63,8 @@ degraded.shape
 # Any size works: the network pads to a multiple of 8 and cuts the result back.
 
 # %%
-device = "cuda" if torch.cuda.is_available() else "cpu"
-model = model.to(device)
-x = torch.from_numpy(np.ascontiguousarray(degraded)).permute(2, 0, 1)[None].float().to(device) / 255
-labels = None
-if getattr(model, "needs_labels", False):
-    if DEGRADATION not in model.labels:
-        raise SystemExit(f"this network must be told the degradation: DAAIR_DEGRADATION=one of {model.labels}")
-    labels = torch.tensor([model.labels.index(DEGRADATION)], device=device)
-with torch.inference_mode():
-    restored = model(x, labels)[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+restored = daair.restore(model, degraded, DEGRADATION)
 
 # %%
 shown = {"input": degraded, "restored": restored} | ({} if clean is None else {"clean": clean})
@@ -90,7 +82,7 @@ plt.show()
 
 # %%
 figure, axis = plt.subplots(figsize=(5, 5), layout="constrained")
-axis.imshow(np.clip(0.5 + 4 * (degraded / 255 - restored), 0, 1))
+axis.imshow(np.clip(0.5 + 4 * (degraded / 255 - restored / 255), 0, 1))
 axis.set_axis_off()
 plt.show()
 
@@ -100,4 +92,4 @@ plt.show()
 # %%
 OUTPUT = os.environ.get("DAAIR_OUTPUT")  # e.g. restored.png
 if OUTPUT:
-    Image.fromarray((restored * 255 + 0.5).astype(np.uint8)).save(OUTPUT)
+    Image.fromarray(restored).save(OUTPUT)

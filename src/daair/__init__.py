@@ -1,7 +1,7 @@
 """DaAIR Lab: degradation-aware all-in-one image restoration.
 
-`daair.load(path)` loads the trained network of a run's folder or a weights file; `daair.collate("runs/rank")` returns
-the results of a study's runs as a pandas data frame.
+`daair.load(path)` loads the trained network of a run's folder or a weights file; `daair.restore(model, picture)`
+restores a picture with it; `daair.collate("runs/rank")` returns the results of a study's runs as a pandas data frame.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from daair.engine.restore import Picture
+
 __version__ = "0.1.0"
-__all__ = ["__version__", "collate", "load"]
+__all__ = ["__version__", "collate", "load", "restore"]
 
 
 def load(path: str | PathLike[str], device: str | torch.device = "cpu", trust: Sequence[str] = ()) -> nn.Module:
@@ -25,6 +27,13 @@ def load(path: str | PathLike[str], device: str | torch.device = "cpu", trust: S
     from daair import checkpoint  # imported here so that `import daair`, and so `--help`, does not import torch
 
     return checkpoint.load(path, device, trust)
+
+
+def restore(model: nn.Module, picture: Picture, degradation: str | int | None = None) -> Picture:
+    """Restore a PIL image, an array or a batch and return the same kind; see `daair.engine.restore.restore`."""
+    from daair.engine.restore import restore
+
+    return restore(model, picture, degradation)
 
 
 def collate(path: str | PathLike[str]) -> pd.DataFrame:

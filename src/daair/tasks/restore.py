@@ -14,15 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from daair.config.jobs import Job
 from daair.data import images
 from daair.engine.devices import resolve_device
 from daair.engine.inference import Restorer, load_model
 from daair.engine.progress import Reporter
+from daair.engine.restore import label_index
 from daair.errors import UserError, one_line, reason
-from daair.models.training import needs_labels
 
 LISTED = 5
 """Most skipped files that are named; all are counted."""
@@ -56,7 +55,7 @@ def restore(job: Job) -> int:
     output, reporter = Path(cfg.output), Reporter()
     pictures, skipped = find_pictures(cfg.input, output)
     network = load_model(cfg, reporter.say)
-    label = label_index(network, cfg.restore.degradation)
+    label = label_index(network, cfg.restore.degradation, "restore.degradation")
     restorer = Restorer(network, resolve_device(cfg.device), cfg.restore.tile, cfg.restore.overlap, reporter.say)
     failed, left_out = [], Counter()
     check_writable(pictures[0].target.parent if pictures[0].by_suffix else output)
@@ -116,29 +115,6 @@ def restore_file(picture: Picture, output: Path, restorer: Restorer, label: int 
         raise UserError(f"{folder}: {error.strerror}") from None
     written = dataclasses.replace(read, rgb=restored[0].permute(1, 2, 0).numpy())
     return images.write(picture.target, written, None if picture.by_suffix else read.format)
-
-
-def label_index(network: nn.Module, degradation: str | int | None) -> int | None:
-    """Return the label that a network trained with `router=oracle` needs; None for other networks.
-
-    Args:
-        network: The network; its attribute `labels`, if it has one, names the degradations in order.
-        degradation: Name or position of the degradation; None for networks that need none.
-
-    Raises:
-        UserError: The network needs a degradation and none is given, or it is unknown.
-    """
-    names = list(getattr(network, "labels", None) or [])
-    known = f"one of {', '.join(names)}" if names else "its position in the mix that the model was trained on"
-    if degradation is None:
-        if needs_labels(network):
-            raise UserError(f"restore.degradation: a network with router=oracle needs the degradation: {known}")
-        return None
-    if degradation in names:
-        return names.index(degradation)
-    if str(degradation).isdigit() and (not names or int(degradation) < len(names)):
-        return int(degradation)
-    raise UserError(f"restore.degradation: '{degradation}' is unknown; must be {known}")
 
 
 def find_pictures(source: str | Sequence[str], output: Path) -> tuple[list[Picture], list[Path]]:
