@@ -8,6 +8,7 @@ import torch
 import yaml
 from helpers import ROOT, SMALL, make_photographs
 from hydra import compose, initialize_config_dir
+from PIL import Image
 
 from daair import checkpoint, components
 from daair.config.schema import Config
@@ -29,7 +30,11 @@ TRAINABLE = [option for option in OPTIONS if option != ("model", "identity")]
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_photographs(tmp_path_factory.mktemp("photographs"), count=3, size=40)
+    root = make_photographs(tmp_path_factory.mktemp("photographs"), count=3, size=40)
+    (root / "degraded" / "clean").mkdir(parents=True)
+    for file in (root / "train" / "clean").iterdir():
+        Image.open(file).point(lambda value: value // 2).save(root / "degraded" / "clean" / file.name)
+    return root
 
 
 def config(group: str, option: str, root: Path) -> Config:
@@ -48,7 +53,9 @@ def config(group: str, option: str, root: Path) -> Config:
     places = {"degradation": "degradation@mix.tasks.noise15.degrade", "mix/task": "mix/task@mix.tasks.noise15"}
     group = places.get(group, group)
     if (group, option) == ("mix", "paired"):
-        kept += [f"mix.tasks.paired.pairs.{part}=train/clean" for part in ("input", "target")]
+        kept += [
+            f"mix.tasks.paired.pairs.{part}={name}/clean" for part, name in (("input", "degraded"), ("target", "train"))
+        ]
     if group == "task":
         kept += [f"{key}=x" for key in TAKES[option]]
     if (group, option) == ("control", "none"):

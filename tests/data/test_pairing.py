@@ -1,5 +1,6 @@
 """Names give pairs, by the rules of the data sets in circulation."""
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -37,5 +38,25 @@ def test_folders_and_suffixes_decide_between_targets_of_one_name():
 def test_an_unknown_rule_is_refused():
     with pytest.raises(UserError, match="^rule: 'rian' is unknown; did you mean rain?"):
         check_rule("rian")
-    with pytest.raises(UserError, match="^rule: 'zzz' is unknown; known are same, rain, haze, scale"):
+    with pytest.raises(UserError, match="^rule: 'zzz' is unknown; known are same, rain, haze, scale .one of your own"):
         pair([], [], "zzz")
+
+
+def test_a_rule_of_ones_own_gives_the_target():
+    found = pair([Path("in/7_s2_a1.png"), Path("in/x.png")], [Path("out/7.png")], r"(.+)_s\d+_a\d+ -> \1")
+    assert [(one.input.name, one.target.name) for one in found.pairs] == [("7_s2_a1.png", "7.png")]
+    assert found.lone_inputs == [Path("in/x.png")]
+
+
+@pytest.mark.parametrize("rule", ["(.+ -> x", r"(.+)_s -> \2", r"x -> \1"])
+def test_a_rule_that_cannot_be_read_is_refused(rule):
+    with pytest.raises(UserError, match="^rule: '.*' is not a regular expression and a name"):
+        check_rule(rule)
+
+
+def test_names_that_look_equal_are_equal():
+    composed, decomposed = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
+    assert composed != decomposed
+    for one, other in ((composed, decomposed), (decomposed, composed)):
+        assert pair([Path("in", f"{one}.png")], [Path("out", f"{other}.png")]).pairs
+        assert pair([Path("in", f"{one}x2.png")], [Path("out", f"{other}.png")], f"({other})x2 -> \\1").pairs

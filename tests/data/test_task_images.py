@@ -1,5 +1,6 @@
 """What a task is trained on: pairs where they are, else clean photographs; told, and the same crop for both."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -231,6 +232,30 @@ def test_half_a_pair(tmp_path):
     summary = folders(tmp_path, on_bad_file="skip").summary()
     assert summary["degradations"]["mine"]["images"] + summary["validation"]["mine"]["images"] == 4
     assert summary["skipped"] == [{"file": str(tmp_path / "a" / "rain-3.png"), "why": "it has no clean image"}]
+
+
+def test_half_a_pair_tells_what_is_wrong_with_the_names(tmp_path):
+    write_pairs(tmp_path, 3, "a", "b")
+    with pytest.raises(UserError, match=r"rain-0.png: its name does not fit the rule 'hazy-\(.\+\) -> .*for 2 others"):
+        folders(tmp_path, pairs=PairedFolders("a", "b", r"hazy-(.+) -> \1")).images  # noqa: B018
+    with pytest.raises(UserError, match="no clean image 'rain-0' .*; restore the pair, or set .rule=rain beside"):
+        folders(tmp_path, pairs=PairedFolders("a", "b")).images  # noqa: B018
+    (tmp_path / "b" / "norain-2.png").rename(tmp_path / "b" / "NoRain-2.png")
+    with pytest.raises(UserError, match="no clean image 'norain-2' in .*; there is NoRain-2.png, whose case differs"):
+        folders(tmp_path).images  # noqa: B018
+
+
+def test_inputs_that_are_their_targets(tmp_path):
+    write_pairs(tmp_path, 3, "a", "b")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    for other in ("a", "b/../a", "link"):
+        with pytest.raises(UserError, match="^tasks.mine.pairs.input: .*: is the folder of the clean images too"):
+            folders(tmp_path, pairs=PairedFolders("a", other)).images  # noqa: B018
+    shutil.copytree(tmp_path / "a", tmp_path / "c")
+    with pytest.raises(UserError, match="/a: every image equals its clean image in .*/c$"):
+        folders(tmp_path, pairs=PairedFolders("a", "c")).images  # noqa: B018
+    Image.fromarray(picture(9, size=40)).save(tmp_path / "c" / "rain-2.png")
+    assert folders(tmp_path, pairs=PairedFolders("a", "c")).images
 
 
 def test_sizes_of_a_pair_that_differ(tmp_path):

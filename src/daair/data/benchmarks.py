@@ -66,7 +66,7 @@ class Benchmark:
         target: Folder of the clean images.
         input: Folder of the degraded images; None if `degrade` makes them.
         rule: Rule that gives the name of an input's target in the user's own folders; see
-            `daair.data.pairing.RULES`.
+            `daair.data.pairing.check_rule`.
         degrade: Function that makes the input from the clean image; None if the inputs are files.
         protocol: Name of the metric protocol; see `daair.metrics.PROTOCOLS`.
     """
@@ -202,7 +202,7 @@ def define(
         name: Name in tables, which also keys the random generators.
         target: Folder of the clean images.
         input: Folder of the degraded images.
-        rule: One of `daair.data.pairing.RULES`; by default `same`.
+        rule: A rule, see `daair.data.pairing.check_rule`; by default `same`.
         degrade: Name in `DEGRADED`, or a function.
         protocol: Name of the metric protocol; by default that of `degrade` in `DEGRADED`, otherwise `promptir`.
         label: The mixes' name of the degradation; by default that of `DEGRADED`, if `degrade` is a name.

@@ -6,6 +6,7 @@ No file is opened, moved or renamed.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from filecmp import cmp
 from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import islice
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from daair.data.catalogue import DATASETS, Dataset, Place, find_dataset
 from daair.data.listing import check_folder, list_images, short_names, sort_naturally, walk
-from daair.data.pairing import Pairing, best_rule, pair, target_names
+from daair.data.pairing import Pair, Pairing, best_rule, case_twin, pair, target_names
 from daair.errors import UserError
 
 OUTER = ("", "data")
@@ -52,10 +53,17 @@ class LocatedDataset:
         return list(zip(short_names(files), files, strict=True))
 
     def pairing(self) -> Pairing:
-        """Pair inputs and targets by name; raise a UserError for a set of clean images."""
+        """Pair inputs and targets by name.
+
+        Raises:
+            UserError: This is a set of clean images, or every input is a copy of its target.
+        """
         if not self.inputs:
             raise UserError(f"{self.dataset.name}: holds clean images only; there are no pairs in it")
-        return pair(self.input_files(), self.files(), self.place.rule)
+        found = pair(self.input_files(), self.files(), self.place.rule)
+        if found.pairs and all(map(_is_copy, found.pairs)):  # mostly decided by the first pair
+            raise UserError(f"{self.inputs[0]}: every image equals its clean image in {self.targets[0]}")
+        return found
 
     def holds_images(self) -> bool:
         """Return whether there are targets, and inputs if the set is paired; listing stops at the first image."""
@@ -113,13 +121,15 @@ def from_folders(name: str, target: str | Path, input: str | Path | None = None,
         name: Name of the data set.
         target: Folder of the clean images.
         input: Folder of the degraded images, if any.
-        rule: Name in `daair.data.pairing.RULES`.
+        rule: Rule that gives the name of an input's target; see `daair.data.pairing.check_rule`.
 
     Raises:
-        UserError: A folder is missing or cannot be listed; the message begins with its argument.
+        UserError: A folder is missing or cannot be listed, or both are the same; the message begins with its argument.
     """
     given = {"input": input, "target": target}
     folders = {part: check_folder(folder, f"{part}: ") for part, folder in given.items() if folder is not None}
+    if input is not None and folders["input"].samefile(folders["target"]):
+        raise UserError(f"input: {input}: is the folder of the clean images too; inputs and targets need one each")
     nested = any(next(walk(folder), None) is None for folder in folders.values())
     inputs = () if input is None else (folders["input"],)
     place = Place("own", (str(target),), tuple(map(str, inputs)), rule=rule, recursive=nested)
@@ -128,13 +138,25 @@ def from_folders(name: str, target: str | Path, input: str | Path | None = None,
 
 def half_a_pair(located: LocatedDataset, pairing: Pairing) -> str:
     """Return a message that names the first input without a clean image and a remedy; there must be such an input."""
-    rule, file = located.place.rule, pairing.lone_inputs[0]
-    wanted = target_names(file.stem, rule)[0]
-    others = f" (nor for {len(pairing.lone_inputs) - 1} others)" if len(pairing.lone_inputs) > 1 else ""
-    better, remedy = best_rule(located.input_files(), located.files()), "restore the pair"
-    if better != rule:
+    rule, file, lone = located.place.rule, pairing.lone_inputs[0], len(pairing.lone_inputs)
+    inputs, targets = located.input_files(), located.files()
+    others = f" (nor for {lone - 1} others)" if lone > 1 else ""
+    if not (wanted := target_names(file.stem, rule)):
+        return f"{file}: its name does not fit the rule '{rule}'{others}"
+    missing = f"{file}: no clean image '{wanted[0]}' in {located.targets[0]}{others}"
+    if twin := case_twin(file.stem, targets, rule):
+        return f"{missing}; there is {twin.name}, whose case differs: rename one of them"
+    better, remedy = best_rule(inputs, targets), "restore the pair"
+    if better != rule and len(pair(inputs, targets, better).lone_inputs) < lone:
         remedy += f", or set .rule={better} beside its folders, if the files are named by that rule"
-    return f"{file}: no clean image '{wanted}' in {located.targets[0]}{others}; {remedy}"
+    return f"{missing}; {remedy}"
+
+
+def _is_copy(pair: Pair) -> bool:
+    try:
+        return cmp(pair.input, pair.target, shallow=False)
+    except OSError:  # who reads the images says so
+        return False
 
 
 def _all_places(dataset: Dataset, root: Path) -> Iterator[LocatedDataset]:

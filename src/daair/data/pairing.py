@@ -1,9 +1,11 @@
 """Pairs of a degraded and a clean image file, found by their names.
 
-Data sets differ in how the name of an input gives that of its target; the table `RULES` lists the known ways.
+Data sets differ in how the name of an input gives that of its target; the table `RULES` lists the known ways, and
+a user can write another. Names that look equal are equal, however Unicode composes their accents.
 """
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -31,6 +33,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
 A rule consists of pairs of a regular expression for the whole input name and a template of the target's name for
 `re.Match.expand`. The first pair whose target exists is used. Suffixes may differ (`.jpg` and `.png`).
 """
+
+ARROW = " -> "
+r"""Divides a rule of the user's own: `(.+)_s\d+ -> \1` finds the target `7` of the input `7_s2`."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +77,16 @@ def pair(inputs: Iterable[Path], targets: Iterable[Path], rule: str = "same") ->
     Args:
         inputs: Files of degraded images, without repetition.
         targets: Files of clean images, without repetition.
-        rule: Name in `RULES`; a UserError is raised for another.
+        rule: Name in `RULES`, or a rule of the user's own, see `check_rule`.
+
+    Raises:
+        UserError: The rule is unknown or invalid.
     """
     check_rule(rule)
     inputs, targets = sort_naturally(inputs), sort_naturally(targets)
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for file in targets:
-        by_stem[file.stem].append(file)
+        by_stem[_composed(file.stem)].append(file)
     pairs, lone, used = [], [], set()
     for file, name in zip(inputs, short_names(inputs), strict=True):
         stem = next((stem for stem in target_names(file.stem, rule) if stem in by_stem), None)
@@ -92,21 +100,52 @@ def pair(inputs: Iterable[Path], targets: Iterable[Path], rule: str = "same") ->
     return Pairing(pairs, lone, [file for file in targets if file not in used])
 
 
-def check_rule(name: str) -> None:
-    """Raise a UserError with the nearest name if a rule is unknown."""
-    if name not in RULES:
-        raise UserError(f"rule: {unknown_name(name, RULES)}")
+def check_rule(rule: str) -> None:
+    """Raise a UserError if a rule is unknown, with the nearest name, or is not `INPUT -> TARGET`.
+
+    INPUT is a regular expression for the whole name of an input without its suffix, and TARGET the name of its target
+    without suffix, in which `\\1` is the first group. Case is ignored in INPUT.
+    """
+    if ARROW not in rule:
+        if rule not in RULES:
+            raise UserError(f"rule: {unknown_name(rule, RULES)} (one of your own: '(.+)_x2{ARROW}\\1')")
+        return
+    for pattern, target in _steps(rule):
+        try:
+            re.compile(f"{pattern}|").fullmatch("").expand(target)
+        except re.error as error:
+            raise UserError(f"rule: '{rule}' is not a regular expression and a name ({error})") from None
 
 
 def target_names(stem: str, rule: str) -> list[str]:
     """Return the possible names of an input's target without suffix, in the order of preference."""
-    found = ((re.fullmatch(pattern, stem, re.IGNORECASE), name) for pattern, name in RULES[rule])
+    stem = _composed(stem)
+    found = ((re.fullmatch(pattern, stem, re.IGNORECASE), name) for pattern, name in _steps(rule))
     return [match.expand(name) for match, name in found if match]
 
 
 def best_rule(inputs: Sequence[Path], targets: Sequence[Path]) -> str:
     """Return the rule that finds targets for most inputs; the first in `RULES` in a tie."""
     return min(RULES, key=lambda rule: len(pair(inputs, targets, rule).lone_inputs))
+
+
+def case_twin(stem: str, targets: Iterable[Path], rule: str) -> Path | None:
+    """Return a target whose name differs from that of an input's target in case only; None if there is none."""
+    wanted = {name.casefold() for name in target_names(stem, rule)}
+    return next((file for file in targets if _composed(file.stem).casefold() in wanted), None)
+
+
+def _steps(rule: str) -> tuple[tuple[str, str], ...]:
+    """Return the pairs of an expression and a template of a rule that `check_rule` accepts."""
+    if ARROW not in rule:
+        return RULES[rule]
+    pattern, _, target = _composed(rule).partition(ARROW)
+    return ((pattern.strip(), target.strip()),)
+
+
+def _composed(name: str) -> str:
+    """Return a name with composed accents (NFC); macOS and some archives decompose them (NFD)."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _likeness(file: Path, other: Path) -> tuple[int, bool]:

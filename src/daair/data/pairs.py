@@ -56,7 +56,7 @@ class PairedFolders:
     Args:
         input: Folder of the degraded images, absolute or relative to the root.
         target: Folder of the clean images, absolute or relative to the root.
-        rule: Rule that gives the name of an input's target; see `daair.data.pairing.RULES`.
+        rule: Rule that gives the name of an input's target; see `daair.data.pairing.check_rule`.
     """
 
     def __init__(self, input: str, target: str, rule: str = "same") -> None:
