@@ -20,6 +20,9 @@ from daair.errors import UserError
 OUTER = ("", "data")
 """Folders under the root that may hold a layout: AdaIR has both `Train` and `test` in `data`, PromptIR one of them."""
 
+OWN = "own"
+"""The layout of the user's own folders."""
+
 
 @dataclass(frozen=True)
 class LocatedDataset:
@@ -56,12 +59,14 @@ class LocatedDataset:
         """Pair inputs and targets by name.
 
         Raises:
-            UserError: This is a set of clean images, or every input is a copy of its target.
+            UserError: This is a set of clean images, or all inputs in the user's own folder are copies of their targets.
         """
         if not self.inputs:
             raise UserError(f"{self.dataset.name}: holds clean images only; there are no pairs in it")
         found = pair(self.input_files(), self.files(), self.place.rule)
-        if found.pairs and all(map(_is_copy, found.pairs)):  # mostly decided by the first pair
+        if (
+            self.place.layout == OWN and found.pairs and all(map(_is_copy, found.pairs))
+        ):  # the first pair mostly decides
             raise UserError(f"{self.inputs[0]}: every image equals its clean image in {self.targets[0]}")
         return found
 
@@ -132,7 +137,7 @@ def from_folders(name: str, target: str | Path, input: str | Path | None = None,
         raise UserError(f"input: {input}: is the folder of the clean images too; inputs and targets need one each")
     nested = any(next(walk(folder), None) is None for folder in folders.values())
     inputs = () if input is None else (folders["input"],)
-    place = Place("own", (str(target),), tuple(map(str, inputs)), rule=rule, recursive=nested)
+    place = Place(OWN, (str(target),), tuple(map(str, inputs)), rule=rule, recursive=nested)
     return LocatedDataset(Dataset(name, (place,)), place, inputs, (folders["target"],))
 
 

@@ -88,12 +88,13 @@ class DatasetAudit:
         self.measurements: list[PairMeasurement] = []
         try:
             self.targets, self.inputs = located.files(), located.input_files()
-            self.summary.images = len(self.targets)
-            if located.inputs:
-                self.pairing = located.pairing()
-                self.summary.pairs = len(self.pairing.pairs)
         except UserError as error:
             self.add("error", str(error))
+            return
+        self.summary.images = len(self.targets)
+        if located.inputs:
+            self.pairing = located.pairing()
+            self.summary.pairs = len(self.pairing.pairs)
 
     @property
     def files(self) -> list[Path]:
