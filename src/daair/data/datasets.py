@@ -59,7 +59,7 @@ class LocatedDataset:
         """Pair inputs and targets by name.
 
         Raises:
-            UserError: This is a set of clean images, or all inputs in the user's own folder are copies of their targets.
+            UserError: This is a set of clean images, or in own folders all inputs are copies of their targets.
         """
         if not self.inputs:
             raise UserError(f"{self.dataset.name}: holds clean images only; there are no pairs in it")
