@@ -141,3 +141,22 @@ def test_a_network_that_cannot_fit_is_refused_with_its_size(monkeypatch: pytest.
     monkeypatch.setattr(checkpoint, "MOST_TENSORS", 1)
     with pytest.raises(UserError, match="in 2 tensors, too large for this machine's memory"):
         checkpoint.build({**convolution, "in_channels": 1, "out_channels": 1})
+
+
+def test_the_environment_counts_where_the_config_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MODE", "PROJECT", "ENTITY", "TAGS", "NOTES"):
+        monkeypatch.delenv(f"WANDB_{name}", raising=False)
+    logger = jobs()[0].config.logger
+    assert (logger.mode, logger.project, logger.entity, logger.tags, logger.notes) == (
+        "offline",
+        "daair",
+        None,
+        (),
+        None,
+    )
+    given = {"MODE": "disabled", "PROJECT": "mine", "ENTITY": "team", "TAGS": "a, b", "NOTES": "try = 1"}
+    for name, value in given.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    logger = jobs("logger.project=typed")[0].config.logger
+    assert (logger.mode, logger.project, logger.entity) == ("disabled", "typed", "team")
+    assert (logger.tags, logger.notes) == (("a", "b"), "try = 1")

@@ -259,3 +259,9 @@ def test_weights_are_named_by_as_much_of_their_path_as_tells_them_apart():
     assert shortest_paths([one, other]) == {one: "base/x-1/seed0", other: "more/x-1/seed0"}
     assert shortest_paths(["a/w.pth", "w.pth"]) == {"a/w.pth": "a/w.pth", "w.pth": "w.pth"}
     assert shortest_paths(["/x", "x"]) == {"/x": "/x", "x": "x"} and shortest_paths([]) == {}
+
+
+def test_no_cell_of_a_csv_file_is_a_formula() -> None:
+    table = pd.DataFrame({"=key": ["=cmd()", "+1+1", "@x", "-y", "plain", None], "psnr": [-1.5, 2, 3, 4, 5, 6]})
+    lines = writers.to_csv(table).splitlines()
+    assert lines == ["'=key,psnr", "'=cmd(),-1.5", "'+1+1,2.0", "'@x,3.0", "'-y,4.0", "plain,5.0", ",6.0"]

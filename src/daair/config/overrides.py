@@ -5,6 +5,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+PATHS = re.compile(
+    r"(input(\[\d+\])?|(profile\.|collate\.)?output|checkpoint|mix\.(root|cache)|paths\.runs|train\.init|collate\.tables"
+    r"|benchmarks\.[^.]+\.(input|target))"
+)
+"""Keys whose values are paths; `~` in them is the home folder."""
+
 _PLAIN = re.compile(r"[A-Za-z_/][\w./:-]*", re.ASCII)
 
 

@@ -22,12 +22,6 @@ from daair.config.problems import UNKNOWN, ConfigError, Problem, from_pydantic
 from daair.config.table_look import TableLook
 from daair.metrics import METRICS
 
-PATHS = re.compile(
-    r"(input(\[\d+\])?|output|checkpoint|mix\.(root|cache)|paths\.runs|train\.init|(profile|collate)\.output"
-    r"|collate\.tables|benchmarks\.[^.]+\.(input|target))"
-)
-"""Keys whose values are paths; `~` in them is the home folder."""
-
 
 def not_identity(default: Any = ...) -> Any:
     """Return a field whose value cannot change a trained network."""
@@ -38,6 +32,13 @@ NOT_IDENTITY = {
     "mix": ("name", "root", "benchmarks", "val", "val_patch", "val_crops", "cache", "cache_gb", "on_bad_file")
 }
 """Keys of components that cannot change a trained network: names, folders, caches, validation and test images."""
+
+
+def _listed(value: Any) -> Any:
+    """Return a list, or a text such as `a,b`, as environment variables hold lists, as a tuple."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.strip("[]").split(",") if part.strip())
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _no(value: Any) -> Any:
@@ -129,6 +130,8 @@ class Logger(Section):
     mode: Literal["online", "offline", "disabled"]
     project: Text
     entity: Text | None
+    tags: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
+    notes: Text | None = None
     images: bool
 
 

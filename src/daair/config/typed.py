@@ -14,10 +14,9 @@ from pathlib import Path
 
 from daair.config import overrides
 from daair.config.compose import conf_dir, parse_arguments, unknown_flags
-from daair.config.schema import PATHS
 from daair.errors import UserError
 
-TEXTS = re.compile(rf"{PATHS.pattern}|study|label|question|logger\.(project|entity)")
+TEXTS = re.compile(rf"{overrides.PATHS.pattern}|study|label|question|logger\.(project|entity)")
 """Keys whose values are texts of any characters."""
 
 WITHOUT_EFFECT = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir", "hydra.job.chdir")

@@ -16,8 +16,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from daair.components import SPECIAL, build, is_foreign, is_node, locate
 from daair.config import signatures
+from daair.config.overrides import PATHS
 from daair.config.problems import UNKNOWN, ConfigError, Problem, did_you_mean, explain_unknown
-from daair.config.schema import PATHS, BenchmarkDefinition, Config, known_keys, parse
+from daair.config.schema import BenchmarkDefinition, Config, known_keys, parse
 from daair.errors import UserError, first_line, one_line, with_full_keys
 from daair.metrics import PROTOCOLS
 

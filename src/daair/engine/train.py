@@ -102,6 +102,8 @@ def mirror_of(cfg: Config, record: Record, reporter: Reporter) -> Mirror:
         mode=cfg.logger.mode if record.writer else "disabled",
         project=cfg.logger.project,
         entity=cfg.logger.entity,
+        tags=cfg.logger.tags,
+        notes=cfg.logger.notes,
         images=cfg.logger.images,
         study=cfg.study,
         name="/".join(record.folder.parts[-2:]),

@@ -15,7 +15,7 @@ from daair.report.differences import about_tests
 from daair.report.names import Names
 from daair.report.published import PublishedRow
 from daair.report.table import StudyTable
-from daair.report.writers import Block, Cell, Part
+from daair.report.writers import Block, Cell, Part, to_csv
 
 WEIGHTS = "train.init"
 """The key whose values are paths, to weights or to the run that made them."""
@@ -172,7 +172,7 @@ def numbers_csv(table: StudyTable) -> str:
         facts = others.set_index(table.rows.positions(others).astype(int))[["origin", "weights_file", "weights_digest"]]
         lines = lines.join(facts, on="row")
         lines[["seeds", "expected"]] = lines[["seeds", "expected"]].astype("Int64").mask(lines["row"].isin(facts.index))
-    return lines.drop(columns="row").to_csv(index=False)
+    return to_csv(lines.drop(columns="row"))
 
 
 def _title(name: str) -> str:

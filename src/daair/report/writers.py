@@ -7,6 +7,8 @@ import html
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -97,6 +99,16 @@ def to_markdown(blocks: Iterable[Block], notes: Sequence[str] = (), title: str =
     if notes:
         parts.append("\n".join(_md(note) for note in notes) + "\n")
     return "\n".join(parts)
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """Return a table as CSV in which no text is a formula: spreadsheets run cells that begin with `= + - @`."""
+
+    def cell(value: object) -> object:
+        return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+    texts = {name: column.map(cell) for name, column in table.items() if not is_numeric_dtype(column)}
+    return table.assign(**texts).rename(columns=cell).to_csv(index=False)
 
 
 def to_html(blocks: Iterable[Block]) -> str:

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class Mirror:
         images: Whether to send pictures.
         study, name: Group and display name of the run.
         config: The frozen config.
+        tags, notes: Labels of the run, and a text on it.
         say: Function that shows a line to the user.
     """
 
@@ -59,6 +60,8 @@ class Mirror:
         study: str,
         name: str,
         config: Mapping[str, Any],
+        tags: Sequence[str] = (),
+        notes: str | None = None,
         say=print,
     ) -> None:
         self.run, self.images, self._say = None, images, say
@@ -73,6 +76,8 @@ class Mirror:
             "job_type": "train",
             "dir": str(folder),
             "config": dict(config),
+            "tags": list(tags),
+            "notes": notes,
             "resume": "allow",
         }
         try:

@@ -33,6 +33,7 @@ from daair.engine.devices import resolve_device
 from daair.errors import UserError, reason
 from daair.files import write_text
 from daair.models.training import apply
+from daair.report.writers import to_csv
 from daair.runs.environment import commit_name, git_state, processor
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def profile(job: "Job") -> int:
     show(table)
     path = Path(options.output or Path(cfg.paths.runs) / "profile.csv")
     try:
-        write_text(path, table.to_csv(index=False))
+        write_text(path, to_csv(table))
     except OSError as error:
         raise UserError(f"profile.output: cannot write {path}: {error.strerror}") from None
     broken = table["error"].dropna() if "error" in table else []
