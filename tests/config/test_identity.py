@@ -28,7 +28,7 @@ def test_choices_name_the_run(composer):
     assert name == f"daair_tiny-demo-{config_id(config)}"
     assert len(config_id(config)) == 8
     named = compose(composer, *TINY, "label='../x y'")
-    assert run_name(named).split("/")[1] == f"x-y-{config_id(named)}"
+    assert run_name(named).split("/")[1] == f"x-y-46c740-{config_id(named)}"
 
 
 # Spellings of the same values, and an order; all must give one id.
