@@ -1,5 +1,7 @@
 """The router that looks at the image and learns apart."""
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -64,8 +66,11 @@ def test_statistics_are_finite_for_flat_images_and_values_outside_the_range():
         assert found.shape == (1, STATISTICS) and found.isfinite().all()
 
 
-def test_a_network_with_it_trains_in_two_stages_that_share_no_parameter():
-    model = DaAIRNAF(4, (1,), 1, (1,), MergedExperts(3, 2), lambda **sizes: ImageRouter(**sizes, width=4, hidden=8))
+@pytest.mark.parametrize("middle", [0, 1])
+def test_a_network_with_it_trains_in_two_stages_that_share_no_parameter(middle):
+    made = partial(ImageRouter, width=4, hidden=8)
+    model = DaAIRNAF(4, (1,), middle, (1,), MergedExperts(3, 2), made)
+    training.check(model)
     first, second = model.stages()
     parts = [training.trainable(model, stage) for stage in (first, second)]
     assert parts[0] and parts[1] and not parts[0] & parts[1]

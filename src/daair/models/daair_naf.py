@@ -184,7 +184,8 @@ class DaAIRNAF(nn.Module):
         first = self._pretraining
         if first is None:
             return [Stage()]
-        rest = tuple(f"{name}.*" for name, _ in self.named_children() if name != "router")
+        parts = {name.partition(".")[0]: None for name, _ in self.named_parameters()}  # `middle` may be empty
+        rest = tuple(f"{name}.*" for name in parts if name != "router")
         return [first, Stage("restoration", 1 - first.share, rest)]
 
     def learn(self, batch: Mapping[str, Tensor], stage: Stage) -> Learned:
