@@ -1,6 +1,7 @@
 """Real trainings in processes of their own: killed, stopped, doubled, diverging."""
 
 import json
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -13,6 +14,8 @@ from helpers import SMALL, kill_tree, make_photographs, run, run_ranks, start, w
 from safetensors.torch import load_file
 
 from daair.engine import train
+from daair.engine.progress import Reporter
+from daair.exits import end_within
 from daair.runs.record import Record
 
 STEPS = ["train.steps=10", "train.checkpoint_every=4", "train.validate_every=5"]
@@ -134,6 +137,23 @@ def test_weights_are_written_before_the_checkpoint(tmp_path: Path, monkeypatch: 
         "status",
         {"seconds": 8.0, "update_seconds": 5.0, "images_per_second": 3.0},
     ]
+
+
+def test_a_signal_after_the_last_update_stops_before_the_evaluation() -> None:
+    stub = SimpleNamespace(
+        cfg=SimpleNamespace(train=SimpleNamespace(steps=1), launch=SimpleNamespace(grace=60)),
+        accelerator=SimpleNamespace(num_processes=1),
+        session=SimpleNamespace(reporter=Reporter(active=False)),
+        resume=lambda: 0,
+        updates=lambda first: (step for step in [first]),
+        update=lambda step: SimpleNamespace(finite=True, parts=[], loss=0.0),
+        after_step=lambda *_, stopping: os.kill(os.getpid(), signal.SIGTERM),
+        interrupted=lambda step, number: (step, number),
+        span=SimpleNamespace(images_an_update=1),
+        learning_rate=0.0,
+    )
+    assert train.Trainer.loop(stub) == (1, signal.SIGTERM)
+    end_within(None)
 
 
 def test_patch_above_the_images_leaves_no_run_folder(photographs: Path, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ seed, as if the number had been set. It is noted in the run's folder, with the h
 
 The time is that of the updates: forward and backward pass, optimizer, moving average. Neither the measurement counts,
 nor waiting for samples, validations, checkpoints and the evaluation. With one thread on a CPU it is the process's own
-time, so that other programs on the machine do not shorten a training. Parts of the training whose updates differ in
-cost, such as AirNet's stages, are measured one by one and keep their shares of the updates.
+time, so that other programs on the machine do not shorten a training; it then includes the loading of samples with
+`train.workers=0`, in the same process. Parts of the training whose updates differ in cost, such as AirNet's stages, are
+measured one by one and keep their shares of the updates.
 """
 
 import time
@@ -58,7 +59,7 @@ class Clock:
 
     Args:
         device: where the update is made.
-        batches: what counts the seconds of waiting for samples, which are left out.
+        batches: what counts the seconds of waiting for samples, which are left out but of the process's own time.
     """
 
     def __init__(self, device: torch.device, batches: Batches) -> None:

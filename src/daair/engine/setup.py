@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 import torch
 from accelerate import Accelerator
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from daair.config.schema import Config
 from daair.engine.devices import resolve_device
@@ -88,14 +90,17 @@ def make_accelerator(cfg: Config, training: bool = False) -> Accelerator:
     return accelerator
 
 
-def change_of_processes(before: int | None, cfg: Config, now: int) -> str | None:
+def change_of_processes(before: int | None, cfg: Config, now: int, network: nn.Module) -> str | None:
     """Return in one line what changes for a run that goes on with `now` processes after `before`; None for nothing."""
     if before in (None, now):
         return None
     text = f"warning: {before} processes trained this run so far, {now} go on: the same images an update, and sums that"
+    images = " instead of ".join(str(cfg.train.batch_size // count) for count in (now, before))
     if any(node.get("scope") == "local" for node in (cfg.model, *cfg.parts.values())):
-        images = " instead of ".join(str(cfg.train.batch_size // count) for count in (now, before))
         return f"{text} are rounded differently; scope=local now balances {images} images at a time, another loss"
+    if any(isinstance(module, _BatchNorm) for module in network.modules()):
+        share = "fewer" if now > before else "more"
+        return f"{text} are rounded differently; a batch norm of the network sees {share} images at a time"
     return f"{text} are rounded differently; nothing else changes"
 
 

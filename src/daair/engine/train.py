@@ -70,13 +70,7 @@ def train(job: Job) -> int:
         device, steps = describe(accelerator.device, accelerator.num_processes), session.cfg.train.steps or 0
         record.start(cfg.to_dict(), environment(), git_diff(), steps, device, job.overrides)
         record.note_data(mix.summary())
-        processes, before = (
-            accelerator.num_processes,
-            record.summary().get("processes") if record.status().step else None,
-        )
-        if text := change_of_processes(before, cfg, processes):
-            reporter.say(text)
-        record.summarise(training_data=mix.summary()["digest"], processes=processes)
+        record.summarise(training_data=mix.summary()["digest"])
         mirror, exit_code = mirror_of(cfg, record, reporter), 1
         try:
             session = replace(session, mirror=mirror)
@@ -166,8 +160,13 @@ class Trainer:
 
     def complete(self) -> int:
         """Train what is missing, then evaluate; return the exit status."""
+        before = self.record.summary().get("processes") if self.record.status().step else None
+        now = self.accelerator.num_processes
+        if text := change_of_processes(before, self.cfg, now, self.model):
+            self.session.reporter.say(text)
         if self.record.writer and "parameters" not in self.record.summary():
             self.record.summarise(**costs(self.ema.module))
+        self.record.summarise(processes=now)
         epochs = self.spans[-1].images(self.spans[-1].stop) / self.epoch
         text = f"data: an epoch is {self.epoch} samples; {self.cfg.train.steps} updates are {epochs:.1f} epochs"
         self.session.reporter.say(text)
@@ -192,7 +191,8 @@ class Trainer:
                 self.after_step(step + 1, tracked, bar, stopping=signum != 0)
                 if signum:
                     return self.interrupted(step + 1, signum)
-        return 0
+        signum, _ = stop.agreed(bad=False)  # one that came after the last update
+        return self.interrupted(self.cfg.train.steps, signum) if signum else 0
 
     def updates(self, first: int) -> Generator[int, None, None]:
         """Yield the numbers of the updates from `first` on; each span is begun before its first update."""
