@@ -14,7 +14,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-IMPORTED = ["daair.engine.train", "daair.tasks.collate", "daair.tasks.restore", "hydra", "accelerate.commands.launch"]
+IMPORTED = [
+    "daair.engine.train",
+    "torch._dynamo",  # by the first optimizer, a second for each process
+    "daair.tasks.collate",
+    "daair.tasks.restore",
+    "hydra",
+    "accelerate.commands.launch",
+]
 
 
 class Warm:
