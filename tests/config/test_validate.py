@@ -148,6 +148,11 @@ def test_one_override(composer, override, text):
             "train.steps: unused with train.budget=20min; leave it out, or set train.budget=null",
         ),
         (
+            ("train.budget=20min", "train={workers: 0,steps:9}"),
+            "train.steps: unused with train.budget=20min; leave it out, or set train.budget=null",
+        ),
+        (("model=airnet", "model.warmup.name=restoration"), "model: restoration is the name of two stages, which must"),
+        (
             ("train.budget=20min", "optimizer.lr=${train.steps}"),
             "optimizer.lr: refers to train.steps, which train.budget and train.epochs leave open",
         ),

@@ -139,9 +139,13 @@ def choices_of(cfg: DictConfig) -> dict[str, str]:
 
 
 def _given(cfg: DictConfig) -> set[str]:
-    """Return the keys of the user's overrides, read from the config's `hydra` node."""
-    overrides = OmegaConf.select(cfg, "hydra.overrides.task") or ()
-    return {override.lstrip("+~").partition("=")[0] for override in overrides}
+    """Return the keys of the user's overrides, read from the config's `hydra` node; also those of `key={name: ...}`."""
+    keys = set()
+    for override in OmegaConf.select(cfg, "hydra.overrides.task") or ():
+        key, _, value = override.lstrip("+~").partition("=")
+        names = re.findall(r"[{,]\s*([a-z]\w*)\s*:", value) if value.startswith("{") else []
+        keys |= {key, *(f"{key}.{name}" for name in names)}
+    return keys
 
 
 def _is_given(key: str, given: Collection[str]) -> bool:

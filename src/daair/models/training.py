@@ -24,6 +24,7 @@ What a user may want to change, such as the length of a stage, is an argument of
 Shape legend: B images, H x W pixels, L learners, N experts.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -155,6 +156,8 @@ def check(network: nn.Module, freeze: Sequence[str] = (), processes: int = 1) ->
     if abs(sum(stage.share for stage in plan) - 1) > 1e-6:
         shares = " + ".join(f"{stage.share:g}" for stage in plan)
         raise ValueError(f"model: the shares of its stages must sum to 1, not {shares}")
+    if twice := [name for name, count in Counter(stage.name for stage in plan).items() if count > 1]:
+        raise ValueError(f"model: {twice[0]} is the name of two stages, which must differ")  # `learn` looks at it
     for stage in plan:
         for pattern in stage.trainable:
             if not any(matches(name, [pattern]) for name in names):
