@@ -102,9 +102,17 @@ def test_help_tells_commands_and_options():
         assert command in text
     for line in (
         "router: image, oracle, soft, top1, uniform",
-        "task: collate, evaluate, preview, profile, report, restore, ",
+        "task: collate, doctor, evaluate, preview, profile, report, restore, ",
     ):
         assert line in text
+
+
+@pytest.mark.parametrize("program", ["python run.py", "daair"])
+def test_the_shell_completes_keys_and_options(program, monkeypatch, capsys):
+    for typed, completed in {"task=st": "task=status", "seed=1 experts.ra": "experts.rank="}.items():
+        monkeypatch.setenv("COMP_LINE", f"{program} {typed}")
+        assert run(monkeypatch, "--shell-completion", "query=bash") == 0
+        assert capsys.readouterr().out.split() == [completed]
 
 
 def test_an_error_is_one_line_with_status_1(tmp_path):

@@ -40,11 +40,15 @@ TAKES = {
     "collate": (),
     "status": (),
     "report": (),
+    "doctor": (),
 }
 """Which of the root keys checkpoint, input and output each task reads; the others are refused, not ignored."""
 
 READS_RUNS = ("status", "report", "collate")
-"""Tasks that only read recorded runs; the config's components are neither imported nor checked for them."""
+"""Tasks that only read recorded runs."""
+
+BUILDS_NOTHING = (*READS_RUNS, "doctor")
+"""Tasks for which the config's components are neither imported nor checked."""
 
 LEAST_WORKERS, WORKERS_PER_CORE = 64, 4
 """Workers that any machine can hold, and those that it can hold for each of its cores."""
@@ -80,7 +84,7 @@ def validate(cfg: DictConfig | Mapping[str, Any], choices: Mapping[str, str] | N
         config = None
         problems += error.problems
     components = {}
-    if config is None or config.task.get("name") not in READS_RUNS:
+    if config is None or config.task.get("name") not in BUILDS_NOTHING:
         components = {name: node for name, node in data.items() if name not in ("task", *parts) and is_node(node)}
     signed = set(aliases)
     for key, node in (components | _degradations(data.get("benchmarks"))).items():
@@ -293,7 +297,7 @@ def _all_keys(data: Any, prefix: str = "") -> Iterator[str]:
 def _combinations(cfg: Config) -> Iterator[Problem]:
     """Yield problems of values that are valid alone but not in combination."""
     task = cfg.task.get("name")
-    if cfg.study is None and task not in ("status", "report", "evaluate"):
+    if cfg.study is None and task not in ("status", "report", "evaluate", "doctor"):
         yield Problem("study", f"missing; task={task} needs study=...")
     for key in cfg.task.keys() - {"_target_", "name", "study"}:
         yield Problem(f"task.{key}", UNKNOWN)
