@@ -102,7 +102,7 @@ def test_help_tells_commands_and_options():
         assert command in text
     for line in (
         "router: image, oracle, soft, top1, uniform",
-        "task: collate, doctor, evaluate, preview, profile, report, restore, ",
+        "task: collate, compare, doctor, evaluate, preview, profile, ",
     ):
         assert line in text
 

@@ -57,7 +57,7 @@ def config(group: str, option: str, root: Path) -> Config:
             f"mix.tasks.paired.pairs.{part}={name}/clean" for part, name in (("input", "degraded"), ("target", "train"))
         ]
     if group == "task":
-        kept += [f"{key}=x" for key in TAKES[option]]
+        kept += ["runs=[x,y]" if key == "runs" else f"{key}=x" for key in TAKES[option]]
     if (group, option) == ("control", "none"):
         kept += ["experts.agnostic=false"]  # together: the decoder needs no agnostic expert
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

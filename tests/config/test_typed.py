@@ -57,6 +57,13 @@ def test_folders_of_ones_own_benchmark(tmp_path: Path) -> None:
     assert job.config.benchmarks["mine"].target == f"{tmp_path}/out, 2"
 
 
+def test_a_rule_for_pairs_is_taken_as_it_stands() -> None:
+    rule = r"(.+)_s\d+,? -> \1 (clean)"
+    pairs = "mix.tasks.paired.pairs"
+    (job,) = jobs("mix=paired", f"{pairs}.input=a", f"{pairs}.target=b", f"{pairs}.rule={rule}", "task=verify")
+    assert job.config.mix["tasks"]["paired"]["pairs"]["rule"] == rule
+
+
 def test_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     words = ["task=restore", "checkpoint=~/net", "input=[~/a.png,~/b.png]", "output=~/out", "mix.root=~/data"]

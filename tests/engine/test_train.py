@@ -107,7 +107,10 @@ def test_signal_checkpoints_and_the_same_command_goes_on(
     assert ("warning: 2 processes trained this run so far, 1 go on" in output) == (processes == 2)
 
 
-def test_weights_are_written_before_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("every", [9, None])
+def test_weights_are_written_before_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int | None
+) -> None:
     """A run killed between the two must not end with the weights of an earlier checkpoint."""
     written = []
     monkeypatch.setattr(train.checkpoint, "save", lambda *_: written.append("weights"))
@@ -115,7 +118,7 @@ def test_weights_are_written_before_the_checkpoint(tmp_path: Path, monkeypatch: 
     stub = SimpleNamespace(
         cfg=SimpleNamespace(
             model={},
-            train=SimpleNamespace(steps=9, log_every=9, validate_every=9, checkpoint_every=4, keep=2),
+            train=SimpleNamespace(steps=9, log_every=9, validate_every=every, checkpoint_every=4, keep=2),
         ),
         accelerator=SimpleNamespace(is_main_process=True),
         span=SimpleNamespace(images=lambda step: 6 * step),

@@ -113,7 +113,7 @@ class Train(Section):
     ema_decay: Annotated[float, Ge(0), Lt(1)]
     checkpoint_every: Positive = not_identity()
     keep: Positive = not_identity()
-    validate_every: Positive = not_identity()
+    validate_every: Positive | None = not_identity()
     log_every: Positive = not_identity()
     workers: Annotated[Int, Ge(0)] = not_identity()
     threads: Positive | None = not_identity()
@@ -286,6 +286,7 @@ class Config(Section):
     checkpoint: Text | None = not_identity()
     input: Text | Annotated[tuple[Text, ...], MinLen(1)] | None = not_identity()
     output: Text | None = not_identity()
+    runs: Annotated[tuple[Text, ...], MinLen(2)] | None = not_identity()
     benchmarks: Annotated[dict[str, BenchmarkDefinition] | None, BeforeValidator(_by_name)] = not_identity()
     testsets: dict[str, Text] = not_identity()
     protocols: Annotated[tuple[Text, ...], MinLen(1)] | None = not_identity()

@@ -16,7 +16,8 @@ from daair.config import overrides
 from daair.config.compose import conf_dir, parse_arguments, unknown_flags
 from daair.errors import UserError
 
-TEXTS = re.compile(rf"{overrides.PATHS.pattern}|study|label|question|logger\.(project|entity)")
+RULES = r"(mix\.tasks\.[^.]+\.pairs|benchmarks\.[^.]+)\.rule"
+TEXTS = re.compile(rf"{overrides.PATHS.pattern}|{RULES}|study|label|question|logger\.(project|entity)")
 """Keys whose values are texts of any characters."""
 
 WITHOUT_EFFECT = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir", "hydra.job.chdir")
@@ -83,7 +84,7 @@ def _read(word: str, others: Sequence[str], sweep: bool) -> str:
     if name in WITHOUT_EFFECT:
         raise UserError(f"{name}: has no effect here; paths.runs=DIR is the folder of all results")
     if equals and TEXTS.fullmatch(name):
-        return spell_out(f"{key}={quoted(value, sweep=sweep, several=name == 'input')}", others)
+        return spell_out(f"{key}={quoted(value, sweep=sweep, several=name in ('input', 'runs'))}", others)
     return spell_out(f"{key}={value.strip()}" if equals else word, others)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "ConfigError", "benchmarks_of", "choices_of", "validate"]
 
-NEEDS = {"restore": ("checkpoint", "input", "output")}
+NEEDS = {"restore": ("checkpoint", "input", "output"), "compare": ("runs",)}
 """Root keys that a task requires; for task=evaluate see `buildable.check_checkpoint`."""
 
 TAKES = {
@@ -41,10 +41,11 @@ TAKES = {
     "status": (),
     "report": (),
     "doctor": (),
+    "compare": ("runs", "output"),
 }
-"""Which of the root keys checkpoint, input and output each task reads; the others are refused, not ignored."""
+"""Which of the root keys checkpoint, input, output and runs each task reads; the others are refused, not ignored."""
 
-READS_RUNS = ("status", "report", "collate")
+READS_RUNS = ("status", "report", "collate", "compare")
 """Tasks that only read recorded runs."""
 
 BUILDS_NOTHING = (*READS_RUNS, "doctor")
@@ -344,13 +345,13 @@ def _lengths(cfg: Config) -> Iterator[Problem]:
 
 
 def _inputs(cfg: Config, task: str | None) -> Iterator[Problem]:
-    """Yield problems of the keys checkpoint, input and output: missing, or set but not read by the task."""
+    """Yield problems of the keys checkpoint, input, output and runs: missing, or set but not read by the task."""
     if task == "evaluate" and cfg.study is not None and cfg.output is not None:
         yield Problem("output", "unused with study=..., whose folder holds the rows; leave out one of them")
     for key in NEEDS.get(task, ()):
         if getattr(cfg, key) is None:
             yield Problem(key, f"missing; task={task} needs {key}=...")
-    for key in ("checkpoint", "input", "output") if task in TAKES else ():
+    for key in ("checkpoint", "input", "output", "runs") if task in TAKES else ():
         if getattr(cfg, key) is not None and key not in TAKES[task]:
             own = hasattr(getattr(cfg, task, None), key)
             readers = ", ".join(other for other, keys in TAKES.items() if key in keys)

@@ -337,7 +337,7 @@ class Trainer:
             tracked.clear()
             self.record.log(step, values)
             self.session.mirror.log(step, values)
-        if step % cfg.validate_every == 0 or last:
+        if last or cfg.validate_every and step % cfg.validate_every == 0:
             validate(self.ema.module, self.mix, self.session, step)
         if step % cfg.checkpoint_every == 0 or last or stopping:
             # Weights are written first: a run killed in between resumes from the checkpoint before and writes them

@@ -1,5 +1,6 @@
 """Draw training curves: loss and validation PSNR against updates, with bands over seeds."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -18,12 +19,31 @@ PANELS = {"train/loss": "training loss", "val/psnr": "validation PSNR / dB"}
 
 def draw_curves(data: FigureData, folder: Path) -> Drawn:
     """Draw loss and validation PSNR of each variant: the mean over seeds, and the band from lowest to highest."""
-    name, shown = "curves", data.few()
-    wanted = dict(PANELS)
-    if any(key.partition(".")[0] == "loss" for key in data.keys):
-        del wanted["train/loss"]  # the variants' losses have different units
+    runs = {variant: data.runs_of(variant)["run"].astype(str) for variant in data.few()}
+    lines = {data.names[variant]: [data.metrics(run) for run in names] for variant, names in runs.items()}
+    return draw_lines(lines, panels(data.keys), folder, data.few_note())
+
+
+def panels(keys: Iterable[str]) -> dict[str, str]:
+    """Return those of `PANELS` that runs with these differing keys share: not the loss if its units differ."""
+    changed = any(key.partition(".")[0] == "loss" for key in keys)
+    return {value: label for value, label in PANELS.items() if not (changed and value == "train/loss")}
+
+
+def draw_lines(
+    lines: Mapping[str, Sequence[list[dict]]], wanted: Mapping[str, str], folder: Path, note: str = ""
+) -> Drawn:
+    """Draw the logged values of runs as `curves`.
+
+    Args:
+        lines: The lines of metrics.jsonl of each seed, by the name in the legend.
+        wanted: The label of each value to draw, of `PANELS`.
+        folder: Folder for the files.
+        note: End of the caption.
+    """
+    name = "curves"
     drawn = {
-        value: {variant: band for variant in shown if (band := _band(data, variant, value)) is not None}
+        value: {one: band for one, seeds in lines.items() if (band := _band(seeds, value)) is not None}
         for value in wanted
     }
     drawn = {value: bands for value, bands in drawn.items() if bands}
@@ -32,9 +52,9 @@ def draw_curves(data: FigureData, folder: Path) -> Drawn:
     width = style.PAGE if len(drawn) > 1 else None
     figure, axes = style.panels(len(drawn), per_row=2, height=2.3, width=width)
     for axis, (value, bands) in zip(axes, drawn.items(), strict=True):
-        for i, variant in enumerate(shown):
-            if variant in bands:
-                _draw(axis, bands[variant], i, data.names[variant])
+        for i, one in enumerate(lines):
+            if one in bands:
+                _draw(axis, bands[one], i, one)
         axis.set(xlabel="updates", ylabel=wanted[value])
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
         if value == "train/loss":
@@ -48,15 +68,15 @@ def draw_curves(data: FigureData, folder: Path) -> Drawn:
         f"{' and '.join(wanted[value].partition(' / ')[0] for value in drawn).capitalize()} during training: mean and "
         f"range over the seeds; losses are means over up to {POINTS} parts of the training."
     ).replace("psnr", "PSNR")
-    return style.save(figure, folder, name, caption + data.few_note())
+    return style.save(figure, folder, name, caption + note)
 
 
-def _band(data: FigureData, variant: str, value: str) -> pd.DataFrame | None:
+def _band(seeds: Sequence[list[dict]], value: str) -> pd.DataFrame | None:
     """Return mean, low and high over the seeds by step; None if there are fewer than two steps."""
     columns = {}
-    for run in data.runs_of(variant)["run"].astype(str):
-        points = {line["step"]: line[value] for line in data.metrics(run) if line.get(value) is not None}
-        columns[run] = pd.Series(points, dtype=float).sort_index()
+    for seed, lines in enumerate(seeds):
+        points = {line["step"]: line[value] for line in lines if line.get(value) is not None}
+        columns[seed] = pd.Series(points, dtype=float).sort_index()
     table = pd.DataFrame(columns).dropna()  # only steps that all seeds have reached
     if len(table) > POINTS:
         parts = pd.Series(range(len(table))) * POINTS // len(table)
