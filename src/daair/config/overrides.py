@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 PATHS = re.compile(
-    r"(input(\[\d+\])?|(profile\.|collate\.)?output|checkpoint|mix\.(root|cache)|paths\.runs|train\.init|collate\.tables"
-    r"|benchmarks\.[^.]+\.(input|target))"
+    r"((input|runs)(\[\d+\])?|(profile\.|collate\.)?output|checkpoint|mix\.(root|cache)|paths\.runs|train\.init"
+    r"|collate\.tables|benchmarks\.[^.]+\.(input|target))"
 )
 """Keys whose values are paths; `~` in them is the home folder."""
 
