@@ -21,6 +21,7 @@ from daair.optim import make_schedule
 # A group's files go into the key of its name; those of studies, scales and Hydra itself go elsewhere.
 CONF = ROOT / "conf"
 FILES = [file for file in sorted(CONF.glob("*/*.yaml")) if "@package _global_" not in file.read_text()]
+FILES = [file for file in FILES if "." not in file.stem and file.parent.name != "reference"]  # tables and headings
 FILES += sorted(CONF.glob("mix/task/*.yaml"))
 OPTIONS = [(str(file.parent.relative_to(CONF)), file.stem) for file in FILES]
 MODELS = {file.stem: file.read_text() for file in FILES if file.parent.name == "model"}

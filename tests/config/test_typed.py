@@ -51,7 +51,7 @@ def test_any_text_survives(name: str, sweep: bool) -> None:
 def test_folders_of_ones_own_benchmark(tmp_path: Path) -> None:
     for name in ("in (1)", "out, 2"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "a.png").touch()
+        (tmp_path / name / "a.png").write_text(name)
     words = [f"benchmarks.mine.input={tmp_path}/in (1)", f"benchmarks.mine.target={tmp_path}/out, 2"]
     (job,) = jobs("task=evaluate", "model=identity", *words)
     assert job.config.benchmarks["mine"].target == f"{tmp_path}/out, 2"

@@ -100,7 +100,7 @@ def _draw(
         f"normalised mutual information of expert and degradation, 0 independent, 1 one to one; its mean over learners "
         f"is {_over_seeds(data, variant)}."
     )
-    return style.save(figure, folder, f"routing_{safe_name(data.names[variant])}", caption)
+    return style.save(figure, folder, f"routing_{safe_name(data.names[variant].replace(' ', '-'))}", caption)
 
 
 def _over_seeds(data: FigureData, variant: str) -> str:
