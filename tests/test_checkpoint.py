@@ -132,7 +132,7 @@ def test_files_without_a_state_dict(tmp_path: Path, stored: object) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="does not exist; give a run folder"):
+    with pytest.raises(UserError, match="does not exist; give a run's folder"):
         daair.load(tmp_path / "no")
     with pytest.raises(UserError, match="holds no model.safetensors"):
         daair.load(tmp_path)

@@ -227,10 +227,16 @@ def test_what_only_launchers_look_at_is_refused_without_one(monkeypatch, folder,
 
 
 def test_a_checkpoint_brings_its_own_network(folder):
+    (Path.cwd() / "x").mkdir(exist_ok=True)
     for task in (["task=evaluate", "benchmarks=[demo_rain]"], ["task=restore", "input=x", "output=y"]):
         for override in ("router=soft", "experts.rank=4", "model=daair_small"):
             with pytest.raises(UserError, match=r"^(router|experts.rank|model): unused; the network is the one of"):
                 list(Command.parse([*task, "checkpoint=x", override]).jobs)
+
+
+def test_a_missing_checkpoint_is_told_before_the_network_that_it_would_bring(monkeypatch, folder, capsys):
+    assert run(monkeypatch, "task=evaluate", "model=promptir", "checkpoint=nofile.ckpt", "benchmarks=[demo_rain]") == 1
+    assert capsys.readouterr().err.startswith("error: checkpoint: nofile.ckpt does not exist; give a run")
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch, folder, capsys):

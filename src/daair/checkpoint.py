@@ -153,7 +153,9 @@ def find_weights(path: str | Path, key: str = "checkpoint") -> Path:
     """
     path = Path(path)
     if not path.exists():
-        raise UserError(f"{key}: {path} does not exist; give a run folder or a .safetensors file")
+        raise UserError(
+            f"{key}: {path} does not exist; give a run's folder or a weights file (.safetensors, .ckpt, .pth, .pt)"
+        )
     if path.is_dir():
         path = path / WEIGHTS
         if not path.is_file():

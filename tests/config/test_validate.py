@@ -152,6 +152,8 @@ def test_one_override(composer, override, text):
             "train.steps: unused with train.budget=20min; leave it out, or set train.budget=null",
         ),
         (("model=airnet", "model.warmup.name=restoration"), "model: restoration is the name of two stages, which must"),
+        (("model=airnet", "model.warmup.share=1.0"), "model: stage restoration, the last, has no part of the updates"),
+        (("model=daair_naf_tiny", "router.pretraining.share=1.0"), "model: stage restoration, the last, has no part"),
         (
             ("train.budget=20min", "optimizer.lr=${train.steps}"),
             "optimizer.lr: refers to train.steps, which train.budget and train.epochs leave open",

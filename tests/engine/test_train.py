@@ -210,7 +210,7 @@ def test_weights_that_do_not_fit_are_named(photographs: Path, tmp_path: Path) ->
     assert code == 0, output
     assert "does not fit: decoder.0.0.controller.expert.bias, decoder" in output and " and 92 more" in output
     code, output = run(command(photographs, tmp_path / "other", "train.init=nowhere"))
-    assert code == 1 and "train.init: nowhere does not exist; give a run folder" in output.splitlines()[-1]
+    assert code == 1 and "train.init: nowhere does not exist; give a run's folder" in output.splitlines()[-1]
 
 
 def test_second_writer_is_told_who_holds_the_run(photographs: Path, tmp_path: Path) -> None:

@@ -277,7 +277,9 @@ def _refuse_network(config: Config, overrides: Sequence[str]) -> None:
     from daair import checkpoint
     from daair.components import is_foreign
 
-    if config.checkpoint is None or is_foreign(config.model) or not checkpoint.describes_network(config.checkpoint):
+    if config.checkpoint is None or not Path(config.checkpoint).exists() or is_foreign(config.model):
+        return  # that a file is missing is told by the check of the checkpoint
+    if not checkpoint.describes_network(config.checkpoint):
         return
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]

@@ -139,6 +139,15 @@ class Protocol:
         return shown if self.channel == "rgb" else [(image @ RGB_TO_Y + 16 / 255)[..., None] for image in shown]
 
 
+_MOCEIR = Protocol(
+    name="moceir",
+    multiple=16,
+    quantise=False,
+    channel="rgb",
+    window=GAUSSIAN_11_SAMPLE,
+    source="MoCE-IR (Zamfir et al., CVPR 2025): scikit-image with gaussian_weights=True, other defaults",
+)
+
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
@@ -150,20 +159,11 @@ PROTOCOLS: dict[str, Protocol] = {
             window=UNIFORM_7,
             source="PromptIR (Potlapalli et al., NeurIPS 2023), as AirNet and AdaIR: scikit-image's defaults",
         ),
-        Protocol(
-            name="moceir",
-            multiple=16,
-            quantise=False,
-            channel="rgb",
-            window=GAUSSIAN_11_SAMPLE,
-            source="MoCE-IR (Zamfir et al., CVPR 2025): scikit-image with gaussian_weights=True, other defaults",
-        ),
-        Protocol(
+        _MOCEIR,
+        replace(
+            _MOCEIR,
             name="moceir_whole",
             multiple=1,
-            quantise=False,
-            channel="rgb",
-            window=GAUSSIAN_11_SAMPLE,
             source="MoCE-IR on CDD-11, whose images its test script does not crop; else as `moceir`",
         ),
         Protocol(

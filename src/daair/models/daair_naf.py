@@ -25,7 +25,7 @@ from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 
 from daair.models.image_router import ImageRouter
-from daair.models.layers import pad_to_multiple
+from daair.models.layers import level_widths, pad_to_multiple
 from daair.models.router import Routing
 from daair.models.training import Learned, Stage
 
@@ -146,11 +146,7 @@ class DaAIRNAF(nn.Module):
         router: Callable[..., nn.Module] = ImageRouter,
     ) -> None:
         super().__init__()
-        if len(encoder_blocks) != len(decoder_blocks):
-            raise ValueError(
-                f"model.decoder_blocks: {len(decoder_blocks)} levels, but the encoder has {len(encoder_blocks)}"
-            )
-        widths = [channels * 2**level for level in range(len(encoder_blocks) + 1)]
+        widths = level_widths(channels, encoder_blocks, decoder_blocks)
         self.multiple = 2 ** len(encoder_blocks)
 
         def blocks(level: int, depth: int) -> nn.ModuleList:

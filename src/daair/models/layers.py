@@ -5,6 +5,7 @@ Provenance: Restormer (Zamir et al., CVPR 2022, arXiv 2111.09881) for the channe
 the bias-free norm; Swin (Liu et al., ICCV 2021) for the window partition. daair.md marks all of these [S].
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
@@ -222,6 +223,19 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     bottom, right = -H % multiple, -W % multiple
     mode = "reflect" if bottom < H and right < W else "replicate"
     return F.pad(x, (0, right, 0, bottom), mode=mode) if bottom or right else x
+
+
+def level_widths(channels: int, encoder_blocks: Sequence[int], decoder_blocks: Sequence[int]) -> list[int]:
+    """Return the channels of each level of a U-shaped network, which double from level to level, the lowest last.
+
+    Raises:
+        ValueError: Unequal numbers of encoder and decoder levels; the text begins with the config key.
+    """
+    if len(encoder_blocks) != len(decoder_blocks):
+        raise ValueError(
+            f"model.decoder_blocks: {len(decoder_blocks)} levels, but the encoder has {len(encoder_blocks)}"
+        )
+    return [channels * 2**level for level in range(len(encoder_blocks) + 1)]
 
 
 def check_heads(heads: tuple[int, ...], channels: int) -> None:

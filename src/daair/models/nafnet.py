@@ -15,7 +15,7 @@ import torch
 from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 
-from daair.models.layers import LayerNorm2d, pad_to_multiple
+from daair.models.layers import LayerNorm2d, level_widths, pad_to_multiple
 
 Positive = Annotated[int, Ge(1)]
 Count = Annotated[int, Ge(0)]
@@ -73,11 +73,7 @@ class NAFNet(nn.Module):
         decoder_blocks: Annotated[tuple[Count, ...], MinLen(1)] = (1, 1, 1, 1),
     ) -> None:
         super().__init__()
-        if len(encoder_blocks) != len(decoder_blocks):
-            raise ValueError(
-                f"model.decoder_blocks: {len(decoder_blocks)} levels, but the encoder has {len(encoder_blocks)}"
-            )
-        widths = [channels * 2**level for level in range(len(encoder_blocks) + 1)]
+        widths = level_widths(channels, encoder_blocks, decoder_blocks)
         self.multiple = 2 ** len(encoder_blocks)
 
         def level(width: int, depth: int) -> nn.Sequential:

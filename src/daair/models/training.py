@@ -158,6 +158,9 @@ def check(network: nn.Module, freeze: Sequence[str] = (), processes: int = 1) ->
         raise ValueError(f"model: the shares of its stages must sum to 1, not {shares}")
     if twice := [name for name, count in Counter(stage.name for stage in plan).items() if count > 1]:
         raise ValueError(f"model: {twice[0]} is the name of two stages, which must differ")  # `learn` looks at it
+    if hasattr(network, "stages") and not (last := list(network.stages())[-1]).share:
+        text = f"stage {last.name}, the last, has no part of the updates; lower the share of {plan[-1].name}"
+        raise ValueError(f"model: {text}, which has {plan[-1].share:g}")
     for stage in plan:
         for pattern in stage.trainable:
             if not any(matches(name, [pattern]) for name in names):
