@@ -112,9 +112,6 @@ def measure_row(
 ) -> tuple[Record, pd.DataFrame | None, list[str]]:
     """Measure a network on what its record lacks.
 
-    Returns:
-        The record; to the main process, the benchmarks' rows; and a line for each image that could not be measured.
-
     Args:
         job: Of task=evaluate, with a study.
         model: The network, in evaluation mode.
@@ -122,6 +119,9 @@ def measure_row(
         notes: What the loader said of the weights.
         accelerator: The device and the processes.
         reporter: Says how it goes.
+
+    Returns:
+        The record; to the main process, the benchmarks' rows; and a line for each image that could not be measured.
 
     Raises:
         Busy: Another process writes the record.
