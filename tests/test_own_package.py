@@ -150,7 +150,8 @@ def test_a_network_in_the_current_directory(lab: Path) -> None:
     command = training(lab, "model._target_=mypkg.Net", "model.width=4", "mix=denoise", "study=own", "train.steps=240")
     done([*command, "paths.runs=whole"], lab)
     kill_when(start(command, cwd=lab), lambda: any(map(in_the_middle, records(lab).values())))
-    done(command, lab)
+    hint = done(command, lab).splitlines()[-1]
+    assert hint.startswith("restore your own:") and "'trust=[mypkg]'" in hint, hint
     (record,), (whole,) = records(lab).values(), records(lab, "whole").values()
     assert (record.status().state, record.status().attempt) == ("done", 2)
     assert record.config()["model"] == {"_target_": "mypkg.Net", "width": 4}

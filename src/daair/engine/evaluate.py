@@ -39,6 +39,7 @@ from daair.runs import samples, scores
 from daair.runs.pictures import comparison
 from daair.runs.record import Record
 from daair.runs.samples import Sample
+from daair.trust import named_packages
 
 
 def with_data(benchmarks: Sequence[Benchmark], root: str | None, reporter: Reporter) -> list[Benchmark]:
@@ -126,8 +127,10 @@ def summary(session: Session) -> None:
     for name, place in places.items():
         if place.exists():  # neither exists without benchmarks
             reporter.say(f"{name:<13}{place}")
-    this = shlex.quote(f"checkpoint={overrides.text(str(record.folder))}")
-    reporter.say(f"restore your own:  python run.py task=restore {this} input=IMAGE_OR_DIR output=DIR")
+    this = [f"checkpoint={overrides.text(str(record.folder))}"]
+    if packages := sorted(named_packages(session.cfg.model)):  # what a checkpoint names is not trusted by itself
+        this.append(f"trust={overrides.text(packages)}")
+    reporter.say(f"restore your own:  python run.py task=restore {shlex.join(this)} input=IMAGE_OR_DIR output=DIR")
 
 
 def keep(record: Record, rows: pd.DataFrame, first: Samples, extremes: Sequence[Sample], reporter: Reporter) -> None:
