@@ -12,7 +12,7 @@ from published_airnet import published_shapes
 from torch import Tensor
 
 from daair import checkpoint
-from daair.models.airnet import AirNet
+from daair.models.airnet import AirNet, deformable_conv3x3
 
 GOLDEN = np.load(Path(__file__).with_name("airnet_golden.npz"))
 """What the authors' code returns for `fill` and `images`: every eighth pixel and every fifth logit."""
@@ -93,6 +93,22 @@ def test_training_step_is_the_authors(filled: dict[str, Tensor]) -> None:
 def test_any_size_keeps_its_shape(size: tuple[int, int]) -> None:
     with torch.inference_mode():
         assert tiny().eval()(torch.rand(1, 3, *size)).shape == (1, 3, *size)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (9, 5)], ids=str)
+def test_deformable_convolution_is_that_of_torchvision(size: tuple[int, int]) -> None:
+    from torchvision.ops import deform_conv2d
+
+    H, W = size
+    x, weight, mask = torch.randn(2, 4, H, W), torch.randn(6, 4, 3, 3), torch.rand(2, 9, H, W)
+    arguments = [x, 3 * torch.randn(2, 18, H, W), weight, mask]  # offsets that also lead out of the image
+    for tensor in arguments:
+        tensor.requires_grad_()
+    ours, theirs = deformable_conv3x3(*arguments), deform_conv2d(*arguments[:3], padding=1, mask=mask)
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    slope = torch.randn_like(ours)
+    for own, other in zip(*(torch.autograd.grad(y, arguments, slope) for y in (ours, theirs)), strict=True):
+        torch.testing.assert_close(own, other, atol=1e-3, rtol=1e-3)
 
 
 def test_one_update_of_the_published_training() -> None:

@@ -111,11 +111,31 @@ class GuidedConvolution(nn.Module):
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         """Map (B, C, H, W) and a guide of the same shape to (B, C, H, W), computed in float32 under any precision."""
-        from torchvision.ops import deform_conv2d  # imported here: it imports `torch._dynamo`, which takes a second
-
         offset, mask = self.sample(torch.cat([x, guide], dim=1)).float().split([18, 9], dim=1)
         with torch.autocast(x.device.type, enabled=False):
-            return deform_conv2d(x.float(), offset, self.weight.float(), padding=1, mask=mask.sigmoid()).to(x.dtype)
+            return deformable_conv3x3(x.float(), offset, self.weight.float(), mask.sigmoid()).to(x.dtype)
+
+
+def deformable_conv3x3(x: Tensor, offset: Tensor, weight: Tensor, mask: Tensor) -> Tensor:
+    """Convolve `x` (B, C, H, W) by `weight` (C', C, 3, 3) with nine moved and weighted taps; return (B, C', H, W).
+
+    It computes what `torchvision.ops.deform_conv2d(x, offset, weight, padding=1, mask=mask)` does. Sampling all taps
+    by one `grid_sample` trains about four times as fast on CPUs, whose operator in torchvision uses no vectors.
+
+    Args:
+        x: Features (B, C, H, W).
+        offset: How far each tap moves (B, 18, H, W), in pixels: down and right of the first tap, of the second, ...
+        weight: The kernel (C', C, 3, 3).
+        mask: Factor of each tap (B, 9, H, W).
+    """
+    B, C, H, W = x.shape
+    down, right = offset.view(B, 9, 2, H, W).unbind(2)
+    tap = torch.arange(9, device=x.device).view(9, 1, 1)
+    rows = down + (tap // 3 - 1 + torch.arange(H, device=x.device).view(H, 1))  # (B, 9, H, W), in pixels
+    columns = right + (tap % 3 - 1 + torch.arange(W, device=x.device))
+    grid = torch.stack([(2 * columns + 1) / W - 1, (2 * rows + 1) / H - 1], dim=-1)  # in [-1, 1] within the image
+    taps = F.grid_sample(x, grid.view(B, 9 * H, W, 2), align_corners=False).view(B, C, 9, H, W)
+    return (weight.flatten(1) @ (taps * mask[:, None]).view(B, 9 * C, H * W)).view(B, -1, H, W)
 
 
 class SpatialTransform(nn.Module):
