@@ -53,6 +53,13 @@ class Branches(nn.Module):
         return x * self.scale if x.mean().item() > 0.5 else x
 
 
+class Fails(nn.Module):
+    """Raises for any image."""
+
+    def forward(self, x):
+        raise RuntimeError("no image is good enough")
+
+
 class Allocates(nn.Module):
     """Holds `count` copies of its input at once."""
 
@@ -213,4 +220,10 @@ def test_costs_without_computing_equal_those_of_a_forward_pass(overrides):
 
 
 def test_costs_of_a_network_that_needs_numbers():
-    assert costs(Branches()) == {"parameters": 1, "macs": None}
+    assert costs(Branches()) == {"parameters": 1, "macs": 0}  # products of elements do not count
+    routed = costs(checkpoint.build(validate(Composer(conf_dir()).compose(["model=moceir_tiny"])).model).eval(), 32)
+    assert routed["macs"] > routed["parameters"]
+
+
+def test_costs_of_a_network_that_fails():
+    assert costs(Fails()) == {"parameters": 0, "macs": None}

@@ -5,6 +5,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,20 @@ from daair.models.training import apply
 def costs(model: nn.Module, size: int = 224) -> dict[str, int | None]:
     """Return `parameters` of a model in eval mode and its `macs` for one image of `size` x `size`.
 
-    The forward pass runs on fake tensors, which have shapes but no values; `macs` is None if the network fails on them.
+    The forward pass runs on fake tensors, which have shapes but no values. A network that needs values, such as one
+    whose router sends an image to one of several experts, gets an image of uniform noise; `macs` are then those of the
+    experts that it chooses. `macs` is None if it fails on that too.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():  # the weights are real but not computed with
-        image, label = torch.empty(1, 3, size, size, device=device), torch.zeros(1, dtype=torch.long, device=device)
-        try:
-            macs = count_macs(model, image, label)
-        except Exception:  # a network may need values for anything
-            macs = None
+    image = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
+    label = torch.zeros(1, dtype=torch.long, device=device)
+    macs = None
+    for mode in (FakeTensorMode(allow_non_fake_inputs=True), nullcontext()):  # the weights are real in both
+        with suppress(Exception), mode, torch.no_grad():  # a network may fail on values or on their absence
+            macs = count_macs(
+                model, image.clone(), label.clone()
+            )  # the clones of real tensors are fake in the first mode
+            break
     return {"parameters": count_parameters(model), "macs": macs}
 
 
