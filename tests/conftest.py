@@ -5,6 +5,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("daair", deadline=None)  # a timing is never a test
+settings.load_profile("daair")
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,7 @@ def outcome(compose, overrides):
     return OmegaConf.to_container(tasks), OmegaConf.to_container(cfg.hydra.runtime.choices)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.lists(st.sampled_from(OVERRIDES), max_size=4))
 def test_a_job_is_composed_as_hydra_composes_it(composer, overrides):
     assert outcome(composer.compose_job, overrides) == outcome(composer.compose, overrides)

@@ -2,7 +2,7 @@
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from daair.config.grid import points
@@ -59,14 +59,12 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(VALUES)
 def test_values_of_variants_survive_hydras_grammar(value):
     (job,) = points(parse(), {"v": {"key": value}}, None)
     assert parse(job[0])[0].value() == value
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from("abcd"), st.integers(1, 4), max_size=4), st.integers(1, 3))
 def test_every_combination_occurs_once(sizes, count):
     grid = parse(*(f"{key}={','.join(map(str, range(size)))}" for key, size in sizes.items()))
@@ -109,7 +107,6 @@ def test_variants_and_what_the_grid_varies_make_the_label_together():
     assert [job[0] for job in jobs] == ["label=full-loss_l1"] * 2 + ["label=full-loss_l2"] * 2
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(1, 9), min_size=2, max_size=5, unique=True), st.permutations(["experts.rank", "loss", "seed"])
 )

@@ -44,7 +44,7 @@ SPELLINGS = {
 }
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_id_does_not_depend_on_order_or_spelling(composer, data):
     reference = validate(composer.compose_job([f"{key}={values[0]}" for key, values in SPELLINGS.items()]))

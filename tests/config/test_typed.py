@@ -36,7 +36,7 @@ def test_a_path_is_taken_as_it_stands(tmp_path: Path, name: str) -> None:
     assert job.config.mix["root"] == path
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1), st.booleans())
 def test_any_text_survives(name: str, sweep: bool) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser

@@ -48,7 +48,7 @@ def again(data: bytes, folder: Path, suffix: str) -> tuple[images.PictureFile, i
     return before, images.read(target), left_out
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     mode=st.sampled_from(list(MODES)),
     compression=st.sampled_from([None, "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "group4"]),

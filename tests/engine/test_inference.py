@@ -27,7 +27,7 @@ def layouts(draw, longest=70):
     return draw(st.integers(1, longest)), draw(st.integers(1, longest)), tile, draw(st.integers(0, tile - 1))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(1, 400), st.integers(1, 64), st.data())
 def test_weights_sum_to_one_everywhere_and_tiles_overlap_enough(length, tile, data):
     overlap = data.draw(st.integers(0, tile - 1))
@@ -41,7 +41,7 @@ def test_weights_sum_to_one_everywhere_and_tiles_overlap_enough(length, tile, da
         assert a < b <= a + len(weights) - overlap
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(layouts())
 def test_identity_is_reconstructed(layout):
     height, width, tile, overlap = layout
@@ -53,7 +53,7 @@ def test_identity_is_reconstructed(layout):
     assert set(model.sizes) == {(min(tile, height), min(tile, width))}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(20, 60), st.integers(20, 60), st.integers(9, 30), st.integers(0, 8))
 def test_a_pointwise_model_gives_what_it_gives_on_the_whole_image(height, width, tile, overlap):
     x = torch.rand(2, 3, height, width)

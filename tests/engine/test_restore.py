@@ -35,7 +35,7 @@ def values(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).random(shape)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SIDES, SIDES, st.sampled_from(["uint8", ">u2", "uint16", "float16", "float32", "float64"]))
 def test_arrays_of_any_size_keep_dtype_and_values(height: int, width: int, dtype: str) -> None:
     top = np.iinfo(dtype).max if np.dtype(dtype).kind == "u" else 1
@@ -45,7 +45,7 @@ def test_arrays_of_any_size_keep_dtype_and_values(height: int, width: int, dtype
     np.testing.assert_allclose(restored, picture, rtol=0 if top > 1 else 1e-7)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(SIDES, SIDES, st.sampled_from(["RGB", "L", "RGBA"]))
 def test_pil_images_keep_mode_size_and_alpha(height: int, width: int, mode: str) -> None:
     channels = {"L": (), "RGB": (3,), "RGBA": (4,)}[mode]
@@ -55,7 +55,7 @@ def test_pil_images_keep_mode_size_and_alpha(height: int, width: int, mode: str)
     assert np.array_equal(np.asarray(restored), np.asarray(picture))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 3), SIDES, SIDES, st.sampled_from([torch.bfloat16, torch.float32, torch.float64]))
 def test_batches_keep_dtype_and_shape(count: int, height: int, width: int, dtype: torch.dtype) -> None:
     x = torch.from_numpy(values((count, 3, height, width))).float().to(dtype)

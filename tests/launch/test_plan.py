@@ -64,7 +64,7 @@ GRIDS = st.fixed_dictionaries(
 IDENTITY = ("model.experts.rank", "optimizer.lr", "train.steps")
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(GRIDS, st.integers(3, 5), st.integers(1, 3), st.randoms(use_true_random=False))
 def test_random_grids(base, grid, devices, room, random):
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]

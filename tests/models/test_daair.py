@@ -73,7 +73,7 @@ def test_untrained_network_returns_its_input() -> None:
     torch.testing.assert_close(tiny().eval()(x), x, rtol=0, atol=0)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from(["channel", "window"]))
 def test_any_size_keeps_its_shape(height: int, width: int, attention: str) -> None:
     x = torch.rand(1, 3, height, width)

@@ -86,3 +86,15 @@ def test_a_network_with_it_trains_in_two_stages_that_share_no_parameter(middle):
     assert learned.terms == {} and torch.equal(learned.gates[0].argmax(1), batch["label"])
     learned.image.sum().backward()
     assert {name for name, p in model.named_parameters() if p.grad is not None} == parts[1]
+
+
+def test_a_degradation_that_was_seen_seldom_is_as_likely_in_use():
+    labels = torch.tensor([0] * 30 + [1] * 2)
+    model, plain = router(2).train(), router(2, adjustment=0.0)
+    model.loss(torch.rand(32, 3, 16, 16), labels)
+    assert model.seen.tolist() == [30, 2]
+    plain.load_state_dict(model.state_dict())
+    tile = torch.rand(1, 3, 16, 16)
+    one, other = (net.eval().vote(tile).log() for net in (model, plain))
+    odds = (one - other).diff(dim=1) / model.sharpness
+    torch.testing.assert_close(odds, torch.tensor([[31 / 3]]).log())

@@ -305,7 +305,7 @@ KEYS = (
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.lists(st.sampled_from(KEYS), max_size=2, unique=True),
     st.lists(st.sampled_from(KEYS), min_size=1, max_size=2, unique=True),

@@ -1,7 +1,7 @@
 """Columns of many configs: the same whether they are made of pieces or of every config's own values."""
 
 import pandas as pd
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from daair.report.config_columns import column, config_columns
@@ -22,7 +22,6 @@ def configs(draw: st.DrawFn) -> list[tuple]:
     return draw(st.lists(config, min_size=1, max_size=6))
 
 
-@settings(deadline=None)
 @given(configs())
 def test_pieces_make_the_columns_that_values_make(found: list[tuple]) -> None:
     flat = [{key: value for piece in config for key, value in piece} for config in found]

@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from daair.models.layers import pad_to_multiple
+from daair.models.processes import gathered
 from daair.models.router import Routing
 from daair.models.training import Stage
 
@@ -31,6 +32,10 @@ class ImageRouter(nn.Module):
     experts learn. In use each tile gives log-probabilities; their mean, sharpened, is the image's decision. A crop may
     be ambiguous where the image is not, and a whole image differs from the crops that were learnt from.
 
+    A mix shows some degradations more often than others, and a classifier that has seen a degradation seldom doubts it.
+    In use all shall be equally likely, so the logarithms of the shares that were seen are subtracted from the logits
+    ("Long-tail learning via logit adjustment", Menon et al., ICLR 2021, arXiv 2007.07314, equation 9).
+
     Args:
         channels: not used; the router sees no features.
         count: N.
@@ -38,6 +43,7 @@ class ImageRouter(nn.Module):
         hidden: width of the layer before the logits.
         tile: side of the tiles that vote, in pixels; best that of the training crops.
         sharpness: factor on the mean log-probability before the softmax.
+        adjustment: how much of the logarithmic shares is subtracted in use; 0 expects the shares of the training.
         pretraining: the stage that trains the router alone.
     """
 
@@ -49,10 +55,13 @@ class ImageRouter(nn.Module):
         hidden: Annotated[int, Ge(1)] = 48,
         tile: Annotated[int, Ge(8)] = 64,
         sharpness: Annotated[float, Gt(0)] = 3.0,
+        adjustment: Annotated[float, Ge(0)] = 1.0,
         pretraining: Stage = Stage("router", 0.1, ("router.*",), 5.0, 32),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
         self.count, self.tile, self.sharpness, self.pretraining = count, tile, sharpness, pretraining
+        self.adjustment = adjustment
+        self.register_buffer("seen", torch.zeros(count))  # images of each degradation that it learned from
         laplacian = torch.tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]]) / 6  # unit response to unit noise
         self.register_buffer("laplacian", laplacian.expand(3, 1, 3, 3).clone(), persistent=False)
         self.conv1 = nn.Conv2d(3, width, 5, stride=2, padding=2)
@@ -69,7 +78,9 @@ class ImageRouter(nn.Module):
         return Routing(None, self.vote(image), aux)
 
     def loss(self, image: Tensor, labels: Tensor) -> Tensor:
-        """Return the cross-entropy of `labels` (B,) for whole crops `image` (B, 3, H, W)."""
+        """Return the cross-entropy of `labels` (B,) for whole crops `image` (B, 3, H, W), and count the labels."""
+        if self.training:
+            self.seen += gathered(labels).bincount(minlength=self.count)
         return F.cross_entropy(self.logits(image), labels)
 
     def vote(self, image: Tensor) -> Tensor:
@@ -80,7 +91,9 @@ class ImageRouter(nn.Module):
         image = image[..., : image.shape[-2] // height * height, : image.shape[-1] // width * width]
         tiles = image.unfold(2, height, height).unfold(3, width, width).permute(0, 2, 3, 1, 4, 5)
         B, rows, columns = tiles.shape[:3]
-        votes = self.logits(tiles.reshape(-1, 3, height, width)).log_softmax(1)
+        shares = (self.seen + 1) / (self.seen + 1).sum()
+        logits = self.logits(tiles.reshape(-1, 3, height, width)) - self.adjustment * shares.log()
+        votes = logits.log_softmax(1)
         return (self.sharpness * votes.view(B, rows * columns, -1).mean(1)).softmax(1)
 
     def logits(self, image: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ IMAGES = arrays(np.uint8, st.tuples(st.integers(60, 90), st.integers(60, 90), st
 AS_IT_IS = PROTOCOLS["promptir"].of_inputs
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(image=IMAGES, sigma=st.floats(0.5, 80), seed=st.integers(0, 2**32))
 def test_psnr_of_the_noisy_image_is_that_of_its_sigma(image, sigma, seed):
     """Whatever the image shows, black and white too: n squares of unit normals have mean 1 and deviation (2/n)^0.5."""

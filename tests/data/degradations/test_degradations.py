@@ -20,7 +20,7 @@ def grey(value: int, height: int = 128, width: int = 128) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ALL)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     image=arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3))), seed=st.integers(0, 2**32)
 )
