@@ -1,11 +1,16 @@
-"""What a run is told that goes on with another number of processes."""
+"""What a run is told that goes on with another number of processes, and the memory of its updates."""
 
+import ctypes
+import multiprocessing
+import os
+import resource
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from torch import nn
 
-from daair.engine.setup import change_of_processes
+from daair.engine.setup import change_of_processes, keep_freed_memory
 
 
 @pytest.mark.parametrize(
@@ -22,3 +27,31 @@ def test_change_of_processes(before: int | None, scope: str, network: nn.Module,
     cfg = SimpleNamespace(train=SimpleNamespace(batch_size=32), model={}, parts={"router": {"scope": scope}, "x": {}})
     line = change_of_processes(before, cfg, 4, network)
     assert line is None if text is None else line.startswith("warning: 2 processes trained") and text in line
+
+
+def faults_of_buffers(keep: bool, answer) -> None:
+    """Put the page faults of buffers of 64 MiB that are made and freed again and again."""
+    if keep:
+        keep_freed_memory()
+    for turn in range(30):
+        if turn == 10:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        np.ones(2**24, np.float32)
+    answer.put(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs the C library of GNU")
+def test_freed_memory_is_used_again_without_page_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+        monkeypatch.delenv(name)
+    context, faults = multiprocessing.get_context("fork"), {}
+    for keep in (True, False):
+        process = context.Process(target=faults_of_buffers, args=(keep, answer := context.SimpleQueue()))
+        process.start()
+        faults[keep] = answer.get()
+        process.join()
+    assert faults[True] < 100, "the memory was mapped anew"
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1")
+    process = context.Process(target=faults_of_buffers, args=(True, answer := context.SimpleQueue()))
+    process.start()
+    assert answer.get() == pytest.approx(faults[False], rel=0.5), "the user's own setting stays"

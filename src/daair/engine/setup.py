@@ -1,10 +1,12 @@
 """Set up the processes, devices and randomness of a run."""
 
 import contextlib
+import ctypes
 import hashlib
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ from daair.exits import end_within
 from daair.runs.mirror import Mirror
 from daair.runs.record import Record
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 ECHO = 3.0  # seconds in which a second Ctrl-C is the first one again: torchrun passes on what the terminal has sent
 LAUNCH_TWO_CPU = (
     "ACCELERATE_USE_CPU=true python -m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 "
@@ -87,7 +90,24 @@ def make_accelerator(cfg: Config, training: bool = False) -> Accelerator:
     if cpu:
         # On the CPU a run is reproducible to the last bit; on GPUs deterministic kernels would be slower.
         torch.use_deterministic_algorithms(True, warn_only=True)
+        if training:
+            keep_freed_memory()
     return accelerator
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep memory that it frees, for its next update.
+
+    The C library of Linux maps large buffers when they are asked for and unmaps them when they are freed, so that in
+    each update the system has to clear the same memory again, page by page. Settings of the environment stay
+    (`MALLOC_MMAP_THRESHOLD_`, `MALLOC_TRIM_THRESHOLD_`); another C library or allocator is left as it is.
+    """
+    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 2**30)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def change_of_processes(before: int | None, cfg: Config, now: int, network: nn.Module) -> str | None:
