@@ -189,7 +189,34 @@ def test_a_controller_that_does_not_answer_is_asked_again(commands, error, asked
     assert Path("asked").read_text().count("\n") == asked
 
 
-def test_a_preempted_job_is_put_back_into_the_queue(monkeypatch):
+@pytest.mark.parametrize(("patience", "found"), [(20, "RUNNING"), (0, "SIGNALING")])
+def test_a_job_that_is_being_signalled_is_asked_for_again(commands, patience, found, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr(queue, "PATIENCE", patience)
+    script = "#!/bin/sh\necho >> asked\n[ $(wc -l < asked) -gt 2 ] && echo RUNNING || echo SIGNALING\n"
+    (commands / "squeue").write_text(script)
+    assert queue.state("13") == found
+
+
+def test_a_stopped_run_goes_back_into_the_queue_once_it_has_its_checkpoint(tmp_path):
+    """Not only when its processes have ended, which may take longer than the grace period."""
+    pytest.importorskip("submitit")
+    record, asked = Record(tmp_path), []
+    record.update(state="running")
+
+    def poll():
+        asked.append(True)
+        if len(asked) == 2:
+            record.update(state="interrupted")
+
+    task = slurm.NodeTask(str(tmp_path), 1, 1, True, 1, grace=3600.0)
+    task.attempt = SimpleNamespace(stop=lambda told: None, poll=poll)
+    again = task.checkpoint().function
+    assert len(asked) == 2 and (again.folder, again.attempt, again.told) == (task.folder, None, False)
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "SIGNALING"])
+def test_a_preempted_job_is_put_back_into_the_queue(state, monkeypatch):
     """Also the one of an array that has the array's own number, and although the controller is busy."""
     answers = iter([subprocess.TimeoutExpired("scontrol", 60), None])
     handlers = {}
@@ -201,7 +228,7 @@ def test_a_preempted_job_is_put_back_into_the_queue(monkeypatch):
 
     monkeypatch.setattr("signal.getsignal", lambda number: checkpoint_and_requeue)
     monkeypatch.setattr("signal.signal", handlers.__setitem__)
-    states = {"7_1": "RUNNING", "7": "RUNNING\nRUNNING"}  # squeue's answers
+    states = {"7_1": state, "7": f"{state}\n{state}"}  # squeue's answers
     monkeypatch.setattr(queue, "state", states.get)
     slurm.NodeTask("run", 1, 1, True, 1, 30.0)._listen(node)
     handlers[signal.SIGTERM](signal.SIGTERM, None)

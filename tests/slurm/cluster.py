@@ -26,6 +26,7 @@ from pathlib import Path
 import psutil
 
 PREFIX = "daair-slurm-"
+PATIENCE = 120.0  # seconds that the daemons have to come up
 HOST = socket.gethostname().split(".")[0]
 NODES = (HOST, f"{HOST}-2")
 """The processes of a job meet on its first host: that one needs a name that resolves."""
@@ -147,13 +148,13 @@ def wait_for(what: str, folder: Path, ready) -> None:
     """Wait until `ready()`.
 
     Raises:
-        RuntimeError: not within 30 seconds.
+        RuntimeError: not within `PATIENCE`.
     """
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not ready():
         if time.monotonic() > deadline:
             tails = "\n".join(f"{log.name}: {log.read_text()[-1000:]}" for log in sorted(folder.glob("*.log")))
-            raise RuntimeError(f"{what}: not up after 30 s\n{tails}")
+            raise RuntimeError(f"{what}: not up after {PATIENCE:.0f} s\n{tails}")
         time.sleep(0.1)
 
 

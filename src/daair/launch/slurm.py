@@ -182,9 +182,15 @@ class NodeTask:
         if self.attempt is not None:
             self.attempt.stop(self.told)
             limit = time.monotonic() + self.grace + 10  # the signal may have interrupted a `poll`
-            while self.attempt.poll() is None and time.monotonic() < limit:
+            # Once there is a checkpoint, the way back into the queue is more urgent than the end of the processes: the
+            # grace period of a preemption may be short.
+            while self.attempt.poll() is None and not self._checkpointed() and time.monotonic() < limit:
                 time.sleep(0.2)
         return DelayedSubmission(replace(self, attempt=None, told=False))
+
+    def _checkpointed(self) -> bool:
+        """Return whether the run has recorded that a signal stopped it, which it does after its checkpoint."""
+        return Record(self.folder).status().state == "interrupted"
 
     def _listen(self, node: JobEnvironment) -> None:
         """Handle SIGTERM as submitit handles its own signal, unless Slurm ends or requeues the job itself."""
@@ -205,7 +211,7 @@ class NodeTask:
         def term(number: int, frame: object) -> None:
             self.told = True  # the signal went to all processes
             # Not by `raw_job_id`: one job of an array has the array's number, for which squeue lists all of them.
-            if node.node == 0 and queue.state(node.job_id) == "RUNNING":
+            if node.node == 0 and queue.state(node.job_id) in ("RUNNING", "SIGNALING"):
                 requeue(number, frame)
 
         signal.signal(node._usr_sig(), usr)

@@ -22,12 +22,15 @@ def jobs() -> dict[str, str] | None:
 def state(job: str) -> str:
     """Return the state of one job, such as `RUNNING`; empty if Slurm does not answer or no longer lists the job.
 
-    A controller that does not answer at once, as on a busy cluster, is asked again for `PATIENCE` seconds.
+    A controller that does not answer at once, as on a busy cluster, is asked again for `PATIENCE` seconds. So is one
+    that answers `SIGNALING`, which hides the state while a signal is on its way to the job's processes.
     """
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            return _squeue("--jobs", job, "--format=%T").strip()
+            found = _squeue("--jobs", job, "--format=%T").strip()
+            if found != "SIGNALING" or time.monotonic() > deadline:
+                return found
         except (OSError, subprocess.SubprocessError) as error:
             known = isinstance(error, FileNotFoundError) or "Invalid job id" in str(getattr(error, "stderr", ""))
             if known or time.monotonic() > deadline:
