@@ -56,10 +56,13 @@ def first_line(error: BaseException) -> str:
 
 
 def similar(word: str, candidates: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Return the candidate spelled most like `word`; None if the similarity of all is below `cutoff`, in [0, 1]."""
+    """Return the candidate spelled most like `word`; None if the similarity of all is below `cutoff`, in [0, 1].
+
+    Of the most similar ones, one that begins with `word` is taken first.
+    """
     spellings = {candidate.lower(): candidate for candidate in sorted(candidates, reverse=True)}
-    close = difflib.get_close_matches(word.lower(), sorted(spellings), n=1, cutoff=cutoff)
-    return spellings[close[0]] if close else None
+    close = difflib.get_close_matches(word.lower(), sorted(spellings), n=3, cutoff=cutoff)
+    return spellings[min(close, key=lambda one: not one.startswith(word.lower()))] if close else None
 
 
 def unknown_name(word: str, known: Iterable[str]) -> str:

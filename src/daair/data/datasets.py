@@ -12,10 +12,11 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
-from daair.data.catalogue import DATASETS, Dataset, Place, find_dataset
+from daair.data.catalogue import DATASETS, find_dataset
 from daair.data.listing import check_folder, list_images, short_names, sort_naturally, walk
 from daair.data.pairing import Pair, Pairing, best_rule, case_twin, pair, target_names
-from daair.errors import UserError
+from daair.data.sets.places import Dataset, Place
+from daair.errors import UserError, first_line
 
 OUTER = ("", "data")
 """Folders under the root that may hold a layout: AdaIR has both `Train` and `test` in `data`, PromptIR one of them."""
@@ -35,20 +36,22 @@ class LocatedDataset:
         place: The one of its places where it was found.
         inputs: Folders of the degraded images; empty for a set of clean images.
         targets: Folders of the clean images.
+        listed: File that names the images of the data set; None = all in the folders belong to it.
     """
 
     dataset: Dataset
     place: Place
     inputs: tuple[Path, ...]
     targets: tuple[Path, ...]
+    listed: Path | None = None
 
     def files(self) -> list[Path]:
         """List the clean images."""
-        return self._list(self.targets)
+        return self._list(self.targets, self.place.files)
 
     def input_files(self) -> list[Path]:
         """List the degraded images; the list is empty for a set of clean images."""
-        return self._list(self.inputs) if self.inputs else []
+        return self._list(self.inputs, self.place.inputs or self.place.files) if self.inputs else []
 
     def named_files(self) -> list[tuple[str, Path]]:
         """List the clean images with their names, unique within the data set."""
@@ -72,20 +75,28 @@ class LocatedDataset:
 
     def holds_images(self) -> bool:
         """Return whether there are targets, and inputs if the set is paired; listing stops at the first image."""
-        parts = [self.inputs, self.targets] if self.inputs else [self.targets]
-        return all(any(True for _ in islice(self._walk(part), 1)) for part in parts)
+        parts = [(self.targets, self.place.files)]
+        if self.inputs:
+            parts.append((self.inputs, self.place.inputs or self.place.files))
+        return all(any(True for _ in islice(self._walk(*part), 1)) for part in parts)
 
-    def _walk(self, folders: tuple[Path, ...]) -> Iterator[Path]:
+    def _walk(self, folders: tuple[Path, ...], names: str | None) -> Iterator[Path]:
+        match = names and re.compile(names, re.IGNORECASE).fullmatch
         for folder in folders:
-            yield from walk(folder, recursive=self.place.recursive, match=self._match)
+            found = walk(folder, recursive=self.place.recursive, match=match)
+            yield from found if self.listed is None else (file for file in found if file.parts[-3:] in self._names)
 
-    def _list(self, folders: tuple[Path, ...]) -> list[Path]:
-        files = sort_naturally(self._walk(folders))
-        return files or list_images(folders[0], recursive=self.place.recursive, match=self._match)  # raises the error
+    def _list(self, folders: tuple[Path, ...], names: str | None) -> list[Path]:
+        files = sort_naturally(self._walk(folders, names))
+        return files or list_images(folders[0], recursive=self.place.recursive, match=lambda name: False)  # raises
 
     @cached_property
-    def _match(self):
-        return self.place.files and re.compile(self.place.files, re.IGNORECASE).fullmatch
+    def _names(self) -> set[tuple[str, ...]]:
+        """The last three parts of the paths in the list."""
+        try:
+            return {Path(word).parts[-3:] for word in self.listed.read_text().split()}
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{self.listed}: cannot be read ({first_line(error)})") from None
 
 
 def locate_dataset(name: str, root: str | Path) -> LocatedDataset | None:
@@ -170,8 +181,9 @@ def _all_places(dataset: Dataset, root: Path) -> Iterator[LocatedDataset]:
             for place in dataset.places:
                 inputs = [_resolve(base, folder) for folder in place.input]
                 targets = [_resolve(base, folder) for folder in place.target]
-                if all(inputs) and all(targets):
-                    yield LocatedDataset(dataset, place, tuple(sum(inputs, [])), tuple(sum(targets, [])))
+                listed = base / place.listed if place.listed else None
+                if (all(inputs) and all(targets) or place.some and any(targets)) and (not listed or listed.is_file()):
+                    yield LocatedDataset(dataset, place, tuple(sum(inputs, [])), tuple(sum(targets, [])), listed)
 
 
 def _resolve(base: Path, folder: str) -> list[Path]:

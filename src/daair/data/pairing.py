@@ -9,6 +9,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from daair.data.listing import short_names, sort_naturally
@@ -72,7 +73,8 @@ def pair(inputs: Iterable[Path], targets: Iterable[Path], rule: str = "same") ->
     """Find the target of each input by the files' names; no file is opened.
 
     Of several targets with the right name (`a/1.png`, `b/1.png`, `b/1.jpg`), the one is used that shares most folder
-    names with the input, counted from the innermost folder, then the one with the input's suffix, then the first.
+    names with the input, counted from the innermost and from the outermost folder, then the one with the input's
+    suffix, then the first.
 
     Args:
         inputs: Files of degraded images, without repetition.
@@ -149,10 +151,10 @@ def _composed(name: str) -> str:
 
 
 def _likeness(file: Path, other: Path) -> tuple[int, bool]:
-    """Return the number of equal folder names, from the innermost outwards, and whether the suffixes are equal."""
-    alike = 0
-    for a, b in zip(reversed(file.parts[:-1]), reversed(other.parts[:-1]), strict=False):
-        if a != b:
-            break
-        alike += 1
+    """Return the number of equal folder names, from both ends inwards, and whether the suffixes are equal."""
+    one, two = file.parts[:-1], other.parts[:-1]
+    alike = sum(
+        sum(1 for _ in takewhile(lambda ends: ends[0] == ends[1], zip(a, b, strict=False)))
+        for a, b in ((one, two), (reversed(one), reversed(two)))
+    )
     return alike, file.suffix.lower() == other.suffix.lower()

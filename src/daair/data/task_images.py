@@ -66,14 +66,14 @@ def hold_out(images: TaskImages, part: float, scene: str | None = None) -> tuple
     Args:
         images: Pairs of files.
         part: Fraction of the scenes to hold out, in (0, 1). At least one is held out, and at least one remains.
-        scene: Regular expression whose first group is the scene in the name of a clean image; None, and where it does
-            not match: each clean image shows a scene of its own.
+        scene: Regular expression that is searched in the last three parts of a clean image's path, and whose first
+            group is the scene; None, and where it is not found: each clean image shows a scene of its own.
 
     Raises:
         UserError: There are fewer than two scenes.
     """
     targets = [target for target, _ in images.pictures]
-    found = [scene and re.match(scene, target.name) for target in targets]
+    found = [scene and re.search(scene, "/".join(target.parts[-3:])) for target in targets]
     scenes = [match[1] if match else target for match, target in zip(found, targets, strict=True)]
     different = list(dict.fromkeys(scenes))
     if len(different) < 2:

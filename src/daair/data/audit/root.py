@@ -18,6 +18,7 @@ from daair.data.audit.findings import AuditReport, relative_to_root
 from daair.data.audit.inspection import FileFacts, inspect_files
 from daair.data.audit.leaks import clean_pools, shared_scenes
 from daair.data.audit.pair_measurements import measure_pair
+from daair.data.benchmarks import DEGRADED
 from daair.data.catalogue import DATASETS
 from daair.data.datasets import locate_all
 from daair.data.images import in_threads
@@ -29,9 +30,9 @@ LAYOUTS_IN_WORDS = (
     "train/clean, denoising/cbsd68, deraining/rain100l/test/{input,target}, ... (the pack); "
     "Train/Denoise, Train/Derain/{rainy,gt}, Train/Dehaze/{synthetic,original}, test/... (AirNet, PromptIR, AdaIR); "
     "denoising/BSD400, deraining/RainTrainL/{rainy,gt}, dehazing/RESIDE/part1, deblurring/GoPro, llie/LOLv1, ... "
-    "(MoCE-IR)"
+    "(MoCE-IR); GOPRO_Large, our485, SOTS, rain_data_test_Light, ... (as the archives unpack)"
 )
-"""Examples of the three layouts, for the message to users whose folder has none of them."""
+"""Examples of the layouts, for the message to users whose folder has none of them."""
 
 
 def audit_root(root: str | Path, progress: Callable[[str, int], Any], cache: Path | None = None) -> AuditReport:
@@ -66,7 +67,7 @@ def audit_root(root: str | Path, progress: Callable[[str, int], Any], cache: Pat
     here = [audit.located.dataset for audit in audits if audit.targets]
     # CDD-11 has synthetic degradations of its own; its "haze" cannot replace that of RESIDE.
     single = [dataset for dataset in DATASETS.values() if not dataset.name.startswith("cdd11")]
-    paired = [dataset for dataset in single if dataset.paired and dataset.name.endswith("/train")]
+    paired = [dataset for dataset in single if dataset.name.endswith("/train") and dataset.label in DEGRADED]
     trained = {dataset.label for dataset in paired if dataset in here}
     return AuditReport(
         root,

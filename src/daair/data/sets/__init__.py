@@ -1,0 +1,1 @@
+"""The known data sets, by kind; `daair.data.catalogue` puts them together."""
