@@ -267,7 +267,7 @@ def test_what_is_refused_says_why(tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "float.tif", WIDE[..., 0].astype(np.float32))
     tifffile.imwrite(tmp_path / "assoc.tif", WIDE, photometric="rgb", extrasamples=["assocalpha"])
     reasons = {
-        "text.png": "not a readable PNG",
+        "text.png": r"not a readable picture of 8 or 16 bits \(PNG, ",
         "empty.png": "empty",
         "folder.png": "Is a directory",
         "missing.png": "No such file",

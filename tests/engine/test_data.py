@@ -52,7 +52,7 @@ def test_lines(root):
     for i in range(4):
         (root / "here" / "clean" / f"{i}.png").write_text("no picture")
     *_, first, _, _, last = data_lines(make(root / "here", on_bad_file="skip"))
-    assert first.startswith(f"warning: left out {root}/here/clean/0.png: not a readable PNG")
+    assert first.startswith(f"warning: left out {root}/here/clean/0.png: not a readable picture")
     assert last == "warning: 4 files were left out; data.json in the run's folder lists all"
 
 

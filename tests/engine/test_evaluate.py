@@ -69,8 +69,10 @@ def evaluate(checkpoint_path: Path, data: Path, *more: str, processes: int = 1, 
 
 def test_rows_by_hand(data: Path, tmp_path: Path) -> None:
     folder = save_network(tmp_path / "net")
+    (data / "denoising/cbsd68/3.cr2").touch()
     code, output = evaluate(folder, data, "benchmarks=[cbsd68_sigma25]")
     assert code == 0 and "cbsd68_sigma25" in output and "gain dB" in output, output
+    assert "cbsd68_sigma25: left out 1 picture of a format that cannot be read: 3.cr2\n" in output
     rows = pd.read_csv(folder / "results.csv").set_index("image")
     assert list(rows["width"]) == [32, 32, 64] and list(rows["height"]) == [48, 32, 48], "centre crop to 16"
     protocol = PROTOCOLS["promptir"]

@@ -120,7 +120,7 @@ def test_pairs_of_16_bits_are_measured_at_full_depth_but_for_results_that_the_pr
 
 
 def test_an_image_that_memory_does_not_suffice_for_goes_in_tiles_and_its_row_says_so(monkeypatch) -> None:
-    monkeypatch.setattr(inference, "affordable_pixels", lambda *_: 100 * 100)
+    monkeypatch.setattr(inference.Restorer, "affordable", lambda *_: 100 * 100)
     model = Darker()
     rows = rows_of(model, [item("small", 96, 96), item("large", 96, 160), item("b", 160, 160)])
     assert rows["tile"].tolist() == [0, 64, 64]
@@ -138,7 +138,7 @@ def test_free_memory_decides(monkeypatch) -> None:
 
 
 def test_memory_that_runs_out_all_the_same_is_told_and_noted(monkeypatch) -> None:
-    monkeypatch.setattr(inference, "affordable_pixels", lambda *_: float("inf"))
+    monkeypatch.setattr(inference.Restorer, "affordable", lambda *_: float("inf"))
     lines = Lines()
     rows = rows_of(Darker(most=150 * 150), [item("1", 160, 160), item("2", 176, 160)], lines)
     assert rows["tile"].tolist() == [80, 64]

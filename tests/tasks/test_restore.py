@@ -12,6 +12,7 @@ from PIL import ExifTags, Image
 from torch import nn
 
 from daair import checkpoint
+from daair.engine import inference
 from daair.errors import UserError
 from daair.tasks import restore as task
 
@@ -45,7 +46,7 @@ def restore(cfg):
 
 
 def config(source, output, **options):
-    options = {"tile": None, "overlap": 8, "degradation": None} | options
+    options = {"tile": None, "overlap": 8, "degradation": None, "max_megapixels": 500} | options
     return SimpleNamespace(
         checkpoint="runs/some",
         input=str(source),
@@ -178,8 +179,9 @@ def test_a_file_in_the_way_of_the_output(tmp_path, model, capsys):
 
 def test_a_kind_of_picture_that_is_not_written_is_no_folder(tmp_path, model):
     save(tmp_path / "a.png")
-    with pytest.raises(UserError, match=r"output: .*b.gif: cannot write this format, but only .png"):
-        restore(config(tmp_path / "a.png", tmp_path / "b.gif"))
+    for name in ("b.gif", "b.cr2", "b.pdf"):
+        with pytest.raises(UserError, match=rf"output: .*{name}: cannot write this format, but only .png"):
+            restore(config(tmp_path / "a.png", tmp_path / name))
     assert restore(config(tmp_path / "a.png", tmp_path / "version.2")) == 0
     assert (tmp_path / "version.2" / "a.png").is_file()
 
@@ -302,3 +304,72 @@ def test_an_output_that_cannot_be_written_is_told_before_the_first_picture(tmp_p
     with pytest.raises(UserError, match=r"^output: .*out: cannot be written \(Permission denied\)"):
         restore(config(tmp_path / "in", tmp_path / "out"))
     assert not [shape for shape, _ in model.seen]
+
+
+def test_linked_folders_are_followed_once(tmp_path, model):
+    """A link back to the folder itself, one that leads out and in again, and two links to one folder."""
+    save(tmp_path / "in" / "a.png")
+    save(tmp_path / "elsewhere" / "b.png")
+    for link, place in (("in/loop", "in"), ("in/b1", "elsewhere"), ("in/b2", "elsewhere"), ("elsewhere/back", "in")):
+        os.symlink(tmp_path / place, tmp_path / link)
+    os.symlink(tmp_path / "gone", tmp_path / "in" / "nowhere")
+    assert restore(config(tmp_path / "in", tmp_path / "out")) == 0
+    written = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.png"))
+    assert written == ["a.png", "b1/b.png"]
+
+
+def test_pictures_of_other_formats_are_counted_and_named(tmp_path, model, capsys, monkeypatch):
+    save(tmp_path / "in" / "a.png")
+    for name in ("b.cr2", "c.jp2", "d.txt"):
+        (tmp_path / "in" / name).touch()
+    assert restore(config(tmp_path / "in", tmp_path / "out")) == 0
+    said = capsys.readouterr().out
+    assert "skipped 2 pictures of formats that cannot be read: b.cr2, c.jp2\n" in said
+    assert "skipped 1 file that is not a picture: d.txt\n" in said
+
+
+def test_a_gif_is_restored_as_png(tmp_path, model):
+    save(tmp_path / "in" / "a.gif", (20, 30))
+    assert restore(config(tmp_path / "in", tmp_path / "out")) == 0
+    with Image.open(tmp_path / "out" / "a.png") as image:
+        assert (image.format, image.size) == ("PNG", (30, 20))
+    save(tmp_path / "in" / "a.png")
+    with pytest.raises(UserError, match="a.gif and .*a.png would both be written to .*a.png"):
+        restore(config(tmp_path / "in", tmp_path / "out"))
+
+
+def test_a_picture_beyond_the_limit_is_not_opened(tmp_path, model, capsys, monkeypatch):
+    """Pillow's own limit, which has no key, does not count."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    save(tmp_path / "in" / "a.png", (30, 40, 3))
+    save(tmp_path / "in" / "b.png", (30, 50, 3))
+    assert restore(config(tmp_path / "in", tmp_path / "out", max_megapixels=0.0012)) == 1
+    said = capsys.readouterr().out
+    assert "b.png: 50x30 pixels are more than restore.max_megapixels=0.0012; raise it if you trust the file" in said
+    assert os.listdir(tmp_path / "out") == ["a.png"] and Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_a_picture_that_the_memory_cannot_hold_is_named(tmp_path, model, capsys, monkeypatch):
+    monkeypatch.setattr(task, "free_bytes", lambda device: 32 * 1200)
+    save(tmp_path / "in" / "a.png", (30, 40, 3))
+    save(tmp_path / "in" / "b.png", (30, 50, 3))
+    assert restore(config(tmp_path / "in", tmp_path / "out")) == 1
+    assert "b.png: 50x30 pixels need 0.0 GB of memory" in capsys.readouterr().out
+    assert os.listdir(tmp_path / "out") == ["a.png"]
+
+
+def test_automatic_tiles_are_those_that_the_free_memory_suffices_for(tmp_path, model, capsys, monkeypatch):
+    """Measured again before each picture, as other programs need memory too."""
+    free = iter([10**9, 2 * (24 * 300 * 200 + 128**2 * 50), 10**9])
+    monkeypatch.setattr(inference, "free_bytes", lambda *_: next(free))
+    monkeypatch.setattr(inference, "bytes_per_pixel", lambda *_: 100.0)
+    values = {name: save(tmp_path / "in" / name, (300, 200, 3)) for name in ("a.png", "b.png", "c.png")}
+    assert restore(config(tmp_path / "in", tmp_path / "out", tile="auto")) == 0
+    said = capsys.readouterr().out
+    assert said.count("restored in tiles of") == 1
+    assert "b.png: restored in tiles of 64 pixels, for which the free memory suffices" in said
+    sizes = [shape[2:] for shape, _ in model.seen]
+    assert sizes[0] == sizes[-1] == (300, 200) and set(sizes[1:-1]) == {(64, 64)}
+    for name, pixels in values.items():
+        with Image.open(tmp_path / "out" / name) as image:
+            assert np.abs(np.asarray(image).astype(int) - (pixels + 51)).max() <= 1

@@ -206,6 +206,9 @@ _SHORTER = (
 def _statement(errors: list[dict]) -> str:
     """Return one statement for the errors of one key; a violated bound takes precedence over a wrong type."""
     broken = [error for error in errors if not error["type"].endswith(("_type", "_instance_of"))]
+    numbers = [error for error in broken if error["type"] != "literal_error"]
+    if numbers and not isinstance(errors[0]["input"], str):  # of `auto or a number`, a number is meant
+        broken = numbers
     error, value = (broken or errors)[0], json.dumps(errors[0]["input"], default=repr)
     if error["type"] == "extra_forbidden":
         return UNKNOWN

@@ -185,9 +185,10 @@ class Launch(Section):
 class Restore(Section):
     """Options of task=restore."""
 
-    tile: Annotated[Int, Ge(32), MultipleOf(8)] | None
+    tile: Literal["auto"] | Annotated[Int, Ge(32), MultipleOf(8)] | None
     overlap: Annotated[Int, Ge(0)]
     degradation: Text | None
+    max_megapixels: Annotated[float, Gt(0)]
 
 
 class StatusView(Section):

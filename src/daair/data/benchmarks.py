@@ -94,6 +94,7 @@ class Item:
         degrade: Function that makes the input from the clean image; None if the input is a file.
         label: The mixes' name of the degradation; None if it is not known.
         margin: Number of pixels by which the stored target may exceed the input on each side.
+        files: The files that are read.
     """
 
     benchmark: str
@@ -104,6 +105,7 @@ class Item:
     degrade: Degradation | None = None
     label: str | None = None
     margin: int = 0
+    files: tuple[Path, ...] = ()
 
     def pair(self, protocol: Protocol | None = None) -> tuple[Image, Image]:
         """Return input and target, RGB, (H, W, 3), cropped as a protocol prescribes.
@@ -172,14 +174,20 @@ def load_benchmark(benchmark: str | Benchmark, root: str | Path | None = None) -
         return [item(name, read_target=partial(read_rgb, file)) for name, file in photographs]
     located = _own_folders(benchmark) if benchmark.dataset is None else _located(benchmark, root)
     if benchmark.degrade is not None:
-        return [item(name, read_target=partial(read_rgb, file)) for name, file in located.named_files()]
+        files = located.named_files()
+        return [item(name, read_target=partial(read_rgb, file), files=(file,)) for name, file in files]
     pairing = located.pairing()
     if pairing.lone_inputs:
         raise UserError(half_a_pair(located, pairing))
     item = partial(item, margin=located.dataset.margin)
     return [
-        item(pair.name, read_target=partial(read_rgb, pair.target), read_input=partial(read_rgb, pair.input))
-        for pair in pairing.pairs
+        item(
+            one.name,
+            read_target=partial(read_rgb, one.target),
+            read_input=partial(read_rgb, one.input),
+            files=(one.target, one.input),
+        )
+        for one in pairing.pairs
     ]
 
 

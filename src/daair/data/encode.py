@@ -13,8 +13,14 @@ from daair.data.picture_file import CM, INCH, NO_UNIT, PictureFile
 
 JPEG_QUALITY = 95
 WEBP_QUALITY = 95
+AVIF_QUALITY = 95
+ROWS = 256
+"""Rows that are rounded at a time."""
 METADATA = {"exif": "Exif", "icc": "ICC profile", "resolution": "resolution"}
 """Metadata that a file can do without, by attribute, in the order in which they are given up."""
+
+CANNOT_HOLD = {"BMP": ("exif", "icc"), "PPM": tuple(METADATA), "AVIF": ("resolution",), "HEIF": ("resolution",)}
+"""Metadata that files of some formats cannot hold."""
 
 
 def encode(picture: PictureFile, format: str) -> tuple[bytes, list[str]]:
@@ -28,7 +34,7 @@ def encode(picture: PictureFile, format: str) -> tuple[bytes, list[str]]:
         picture = dataclasses.replace(picture, exif=short)
         left_out.append("Exif directories")
     wide_tiff = format == "TIFF" and picture.bits == 16 and not (picture.grey and picture.alpha is None)
-    for name in ("exif", "icc") if format == "BMP" else ("exif",) if wide_tiff else ():
+    for name in ("exif",) if wide_tiff else CANNOT_HOLD.get(format, ()):
         if getattr(picture, name):
             picture = dataclasses.replace(picture, **{name: None})
             left_out.append(METADATA[name])
@@ -55,25 +61,29 @@ def _without_directories(exif: bytes) -> bytes | None:
 
 def _encode(picture: PictureFile, format: str) -> bytes:
     """Return the bytes of an image file."""
-    bits = picture.bits if format in ("PNG", "TIFF") else 8
-    grey = picture.grey and format != "WEBP"
+    bits = picture.bits if format in ("PNG", "TIFF", "PPM") else 8
+    grey = picture.grey and format not in ("WEBP", "AVIF", "HEIF")
     if grey and picture.alpha is not None and (bits == 16 or format == "BMP"):
         grey = False  # no writer supports 16-bit grey with alpha, and BMP cannot hold it; write three equal channels
     top = 2**bits - 1
-    colour = picture.rgb.mean(axis=2, keepdims=True) if picture.grey else picture.rgb
-    colour = np.broadcast_to(colour, (*picture.size, 1 if grey else 3))
-    samples = np.rint(np.clip(colour, 0, 1) * np.float32(top)).astype(np.uint16 if bits == 16 else np.uint8)
+    samples = np.empty((*picture.size, 1 if grey else 3), np.uint16 if bits == 16 else np.uint8)
+    for start in range(0, len(samples), ROWS):  # in parts, as three float32 copies of a panorama are gigabytes
+        colour = picture.rgb[start : start + ROWS]
+        colour = colour.mean(axis=2, keepdims=True) if picture.grey else colour
+        samples[start : start + ROWS] = np.rint(np.clip(colour, 0, 1) * np.float32(top))
     if picture.alpha is not None:
         alpha = picture.alpha if bits == picture.bits else np.rint(picture.alpha / 257)  # 65535 = 257 * 255
         samples = np.concatenate([samples, alpha.astype(samples.dtype)[..., None]], axis=2)
     if bits == 16 and not grey and format == "TIFF":
         return _encode_16_bit_tiff(samples, picture)
+    if bits == 16 and not grey and format == "PPM":
+        return _encode_with_opencv(".ppm", samples)
     if bits == 16 and not grey:
         data = _encode_with_opencv(".png", samples)
         return _with_png_chunks(data, _iccp(picture.icc), _exif(picture.exif), _phys(picture))
     if format == "BMP" and samples.shape[2] == 4:  # readers ignore the alpha channel of Pillow's BMP files
         return _with_bmp_resolution(_encode_with_opencv(".bmp", samples), picture)
-    options: dict = {"icc_profile": picture.icc} if format != "BMP" else {}
+    options: dict = {"icc_profile": picture.icc} if picture.icc else {}
     if picture.exif:
         options["exif"] = picture.exif
     across, down = picture.resolution or (0, 0)
@@ -85,6 +95,9 @@ def _encode(picture: PictureFile, format: str) -> bytes:
         options |= {"quality": JPEG_QUALITY, "subsampling": picture.subsampling}
     elif format == "WEBP":
         options |= {"lossless": picture.lossless, "quality": WEBP_QUALITY, "exact": True}
+    elif format in ("AVIF", "HEIF"):
+        full = {"subsampling": "4:4:4"} if format == "AVIF" else {"chroma": 444}
+        options |= {"quality": AVIF_QUALITY, **full}
     elif format == "TIFF":
         options["compression"] = "tiff_adobe_deflate"
     buffer = io.BytesIO()

@@ -1,6 +1,7 @@
 """Reading and writing image files; a restored image is written as the same kind of file as its input.
 
-PNG, JPEG, BMP, TIFF and WebP files that hold one image can be read. They are written as follows:
+PNG, JPEG, BMP, TIFF, WebP, PPM (with PGM and PBM) and GIF files that hold one image can be read; AVIF and HEIC files,
+too, if the installed libraries can. They are written as follows:
 
 | read                                   | written                                                                   |
 | -------------------------------------- | ------------------------------------------------------------------------- |
@@ -12,6 +13,8 @@ PNG, JPEG, BMP, TIFF and WebP files that hold one image can be read. They are wr
 | CMYK, YCbCr                            | 8-bit RGB without the ICC profile, which describes inks                   |
 | JPEG                                   | JPEG of quality 95 with the same chroma subsampling                       |
 | WebP                                   | lossless if it was, else quality 95                                       |
+| AVIF, HEIC                             | 8-bit RGB or RGBA of quality 95, even if they had 10 or 12 bits           |
+| GIF                                    | PNG, as a palette of 256 colours cannot hold a restored image             |
 | EXIF orientation other than 1          | pixels turned upright, tag removed                                        |
 
 The ICC profile, EXIF and the resolution are kept. These are not: an embedded thumbnail, which would show the image
@@ -24,9 +27,11 @@ import ctypes
 import io
 import math
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from numbers import Real
 from pathlib import Path
@@ -39,7 +44,7 @@ from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, UnidentifiedImageErr
 
 from daair import pixels
 from daair.data.encode import encode
-from daair.data.picture_file import CM, INCH, NO_UNIT, SUFFIXES, PictureFile
+from daair.data.picture_file import CM, INCH, KINDS, NEEDS, NO_UNIT, OTHERS, SUFFIXES, WRITTEN, PictureFile
 from daair.errors import UserError, one_line, reason
 from daair.files import replacing
 
@@ -55,8 +60,21 @@ def is_image_name(path: str | Path) -> bool:
 
 
 def is_foreign_name(path: str | Path) -> bool:
-    """Return whether a file's suffix is that of an image format that cannot be read here, such as `.gif`."""
-    return not is_image_name(path) and Path(path).suffix.lower() in Image.registered_extensions()
+    """Return whether a file's suffix is that of an image format that cannot be read here, such as `.cr2`."""
+    suffix = Path(path).suffix.lower()
+    return suffix in OTHERS or not is_image_name(path) and any(suffix in KINDS[kind] for kind in NEEDS)
+
+
+def names_format(path: str | Path) -> bool:
+    """Return whether a file's suffix is that of any image format, known here or not."""
+    return is_image_name(path) or is_foreign_name(path) or Path(path).suffix.lower() in Image.registered_extensions()
+
+
+def remedy(paths: Iterable[str | Path]) -> str:
+    """Return the end of a message about files that cannot be read: what would read some of them; empty if nothing."""
+    suffixes = {Path(path).suffix.lower() for path in paths} - SUFFIXES.keys()
+    ways = [f"{way} reads {' '.join(KINDS[kind])}" for kind, (_, way) in NEEDS.items() if suffixes & {*KINDS[kind]}]
+    return "".join(f"; {way}" for way in ways)
 
 
 def read(path: str | Path) -> PictureFile:
@@ -80,6 +98,25 @@ def read_rgb(path: str | Path) -> pixels.Image:
         raise UserError(f"{error}; replace or remove the file") from None
 
 
+@contextmanager
+def any_size() -> Iterator[None]:
+    """Let Pillow open images of any size in this block; the caller limits it. Not for several threads."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def size(path: str | Path) -> tuple[int, int]:
+    """Return the width and height of an image in pixels, as stored, without decoding it.
+
+    Raises:
+        UserError: As `read`.
+    """
+    return _read(path, lambda data: _open(data).size)
+
+
 def in_threads(function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
     """Yield `function(item)` for each item in the given order, computed in up to 8 threads."""
     # `_read` changes the filter of warnings, which is not thread-safe; this context restores it at the end.
@@ -96,7 +133,8 @@ def _read(path: str | Path, decode: Callable[[bytes], T]) -> T:
             warnings.simplefilter("ignore")
             return decode(data)
     except UnidentifiedImageError:
-        raise UserError(f"{path}: not a readable PNG, JPEG, BMP, TIFF or WebP picture of 8 or 16 bits") from None
+        kinds = ", ".join(dict.fromkeys(SUFFIXES.values()))
+        raise UserError(f"{path}: not a readable picture of 8 or 16 bits ({kinds}){remedy([path])}") from None
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
     except Exception as error:  # decoders raise errors of many kinds on damaged files
@@ -109,18 +147,19 @@ def write(path: str | Path, picture: PictureFile, format: str | None = None) -> 
     Args:
         path: File to write; its folder is created if missing.
         picture: Image to write; `rgb` is clipped to [0, 1]. 16 bits are converted to 8 if the format does not have 16.
-        format: One of the values of `SUFFIXES`; by default the one of the suffix of `path`.
+        format: One of the values of `WRITTEN`; by default the one of the suffix of `path`.
 
     Raises:
         UserError: The suffix is unknown, the format cannot hold the image, or writing failed.
     """
     path = Path(path)
-    format = format or SUFFIXES.get(path.suffix.lower())
+    format = format or WRITTEN.get(path.suffix.lower())
     if format is None:
-        raise UserError(f"{path}: unknown image suffix '{path.suffix}'; known are {' '.join(SUFFIXES)}")
-    if format == "JPEG" and picture.alpha is not None:
-        raise UserError(f"{path}: JPEG has no alpha channel; choose .png, .tif or .webp")
+        raise UserError(f"{path}: cannot write '{path.suffix}'; the suffixes of what can be are {' '.join(WRITTEN)}")
+    if format in ("JPEG", "PPM") and picture.alpha is not None:
+        raise UserError(f"{path}: {format} has no alpha channel; choose .png, .tif or .webp")
     try:
+        _prepare_libraries()
         data, left_out = encode(picture, format)
         with replacing(path) as temporary:
             temporary.write_bytes(data)
@@ -144,10 +183,20 @@ def quiet_libtiff() -> None:
         library.TIFFSetErrorHandler(None)
 
 
-def _open(data: bytes) -> Image.Image:
+@cache
+def _prepare_libraries() -> None:
+    """Prepare Pillow for reading and writing all formats of `SUFFIXES`."""
     quiet_libtiff()
+    if "HEIF" in SUFFIXES.values():
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+
+
+def _open(data: bytes) -> Image.Image:
+    _prepare_libraries()
     # From memory, because Pillow 13 maps an uncompressed grey TIFF by its path and swaps its sides if it is rotated.
-    return Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "BMP", "TIFF", "WEBP"))
+    return Image.open(io.BytesIO(data), formats=tuple(dict.fromkeys(SUFFIXES.values())))
 
 
 def _decode_rgb(data: bytes) -> pixels.Image:
@@ -163,7 +212,7 @@ def _decode_rgb(data: bytes) -> pixels.Image:
 def _decode(data: bytes) -> PictureFile:
     image = _open(data)
     kind = "JPEG" if image.format == "MPO" else image.format  # MPO is a JPEG of a phone, followed by further images
-    if kind != "JPEG" and getattr(image, "n_frames", 1) > 1:
+    if kind not in ("JPEG", "HEIF") and getattr(image, "n_frames", 1) > 1:  # of these the main picture is taken
         raise ValueError(f"holds {image.n_frames} pictures (pages or frames); only single pictures are restored")
     wide = _is_16_bit_colour(image, data)
     # Read before load(), which rotates a TIFF and removes the tag.
@@ -174,12 +223,13 @@ def _decode(data: bytes) -> PictureFile:
         samples = _UPRIGHT.get(orientation, lambda a: a)(_decode_16_bit_colour(data, kind))
         grey = kind == "PNG" and data[25] == 4
     else:
-        samples, grey = _samples(ImageOps.exif_transpose(image))
+        samples, grey = _samples(ImageOps.exif_transpose(image), kind)
     inks = image.mode in ("CMYK", "YCbCr", "LAB")
     colour, alpha = (samples[..., :1], samples[..., 1]) if samples.shape[2] == 2 else (samples[..., :3], None)
     if samples.shape[2] == 4:
         alpha = samples[..., 3]
-    rgb = colour.astype(np.float32) / np.float32(np.iinfo(samples.dtype).max)
+    rgb = colour.astype(np.float32)
+    rgb /= np.float32(np.iinfo(samples.dtype).max)
     height, width = rgb.shape[:2]
     resolution, unit = _resolution(image, kind)
     if resolution and orientation > 4:  # the sides change places
@@ -189,7 +239,7 @@ def _decode(data: bytes) -> PictureFile:
         bits=8 * samples.dtype.itemsize,
         grey=grey,
         alpha=None if alpha is None else np.ascontiguousarray(alpha),
-        format=kind,
+        format="PNG" if kind == "GIF" else kind,
         icc=None if inks else image.info.get("icc_profile"),
         exif=_clean_exif(image, kind, (height, width)),
         resolution=resolution,
@@ -200,11 +250,11 @@ def _decode(data: bytes) -> PictureFile:
     )
 
 
-def _samples(image: Image.Image) -> tuple[NDArray, bool]:
+def _samples(image: Image.Image, kind: str) -> tuple[NDArray, bool]:
     """Return samples `(H, W, C)` of an upright image (uint8 or uint16; C = 1, 2, 3 or 4) and whether it is grey."""
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16)[..., None], True
-    if image.mode == "I" and image.format == "PNG":  # 16-bit grey in older versions of Pillow
+    if image.mode == "I" and kind in ("PNG", "PPM"):  # 16-bit grey; PNG in older versions of Pillow
         return np.asarray(image).astype(np.uint16)[..., None], True
     if image.mode in ("I", "F"):
         raise ValueError("samples of 32 bits have no defined range; convert to 16 bits first")
@@ -221,8 +271,14 @@ def _is_16_bit_colour(image: Image.Image, data: bytes) -> bool:
         return False
     if image.format == "PNG":
         return data[24] == 16  # bit depth in IHDR, always the first chunk
+    if image.format == "PPM":
+        return (header := _PPM.match(data)) is not None and int(header[1]) > 255
     bits = image.tag_v2.get(ExifTags.Base.BitsPerSample, (8,)) if image.format == "TIFF" else (8,)
     return max(bits) == 16
+
+
+_PPM = re.compile(rb"P6(?:(?:\s|#[^\n]*\n)+(\d+)){3}\s")
+"""The header of a binary PPM file: width, height and the value of white, which is the group."""
 
 
 def _decode_16_bit_colour(data: bytes, kind: str) -> NDArray[np.uint16]:
@@ -236,6 +292,8 @@ def _decode_16_bit_colour(data: bytes, kind: str) -> NDArray[np.uint16]:
     samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if samples is None or samples.dtype != np.uint16 or samples.ndim != 3:
         raise ValueError("16-bit colour of a kind that OpenCV cannot read")
+    if kind == "PPM" and (white := int(_PPM.match(data)[1])) < 65535:
+        samples = np.rint(samples * np.float32(65535 / white)).astype(np.uint16)
     return samples[..., [2, 1, 0, 3][: samples.shape[2]]]
 
 

@@ -3,6 +3,7 @@
 Directories are read with `os.scandir`, so that listing RESIDE's 72,135 files needs no `stat` per file.
 """
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,6 +15,10 @@ from daair.files import natural_key
 
 THUMBNAILS = frozenset({"@eaDir", "__MACOSX"})
 """Folders in which file servers and archivers put thumbnails; they are skipped, like hidden folders."""
+
+
+SHOWN = 5
+"""Most files of many that are named in a message."""
 
 
 def list_images(
@@ -32,7 +37,9 @@ def list_images(
     files = sort_naturally(walk(check_folder(folder), recursive=recursive, match=match))
     if not files:
         kinds = " ".join(sorted(suffix.lstrip(".") for suffix in images.SUFFIXES))
-        raise UserError(f"{folder}: holds no images; put files of these kinds there: {kinds}")
+        foreign = foreign_beside([Path(folder, "any")])
+        but = f" but {describe_foreign(foreign)}" if foreign else ""
+        raise UserError(f"{folder}: holds no images{but}; put files of these kinds there: {kinds}")
     return files
 
 
@@ -74,6 +81,30 @@ def walk(
                         waiting.append(entry.path)
         except OSError as error:
             raise UserError(f"{current}: cannot be listed ({error.strerror})") from None
+
+
+def foreign_beside(files: Iterable[Path]) -> list[Path]:
+    """Return the images of formats that cannot be read here from the folders of these files, in natural order."""
+    found: list[Path] = []
+    for folder in dict.fromkeys(file.parent for file in files):
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            seen = (entry for entry in entries if images.is_foreign_name(entry.name) and not entry.name.startswith("."))
+            found += [Path(entry.path) for entry in seen if entry.is_file()]
+    return sort_naturally(found)
+
+
+def describe_foreign(files: Sequence[Path]) -> str:
+    """Return a phrase that counts and names images of formats that cannot be read here, with a remedy if there is one.
+
+    For example, `2 pictures of formats that cannot be read: a.heic, b.heic; pip install pillow-heif reads .heic .heif`.
+    """
+    what = "picture of a format" if len(files) == 1 else "pictures of formats"
+    return f"{len(files)} {what} that cannot be read: {first_names(files)}{images.remedy(files)}"
+
+
+def first_names(files: Sequence[Path]) -> str:
+    """Return the names of the first `SHOWN` files, and dots if there are more."""
+    return ", ".join([*(file.name for file in files[:SHOWN]), *(["..."] if len(files) > SHOWN else [])])
 
 
 def sort_naturally(files: Iterable[Path]) -> list[Path]:

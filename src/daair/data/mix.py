@@ -143,6 +143,7 @@ class Mix:
             raise UserError(
                 "holdout: 0 leaves nothing to validate on, as all tasks are trained on pairs; give holdout=0.05"
             )
+        self.screen.note_foreign([*train.values(), *val.values()])
         self.screen.decode([*train.values(), *val.values()], progress)
         train = {label: self.screen.usable(images, *side) for label, images in train.items()}
         val = {label: self.screen.usable(images, "val_patch", self.val_patch) for label, images in val.items()}

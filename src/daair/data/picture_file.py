@@ -1,6 +1,7 @@
 """An image together with what it takes to write it as the same kind of file."""
 
 import dataclasses
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,16 +9,38 @@ from numpy.typing import NDArray
 NO_UNIT, INCH, CM = 1, 2, 3
 """TIFF's numbers of the units of a resolution (TIFF 6.0, ResolutionUnit)."""
 
-SUFFIXES = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".bmp": "BMP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".webp": "WEBP",
+KINDS = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg", ".jfif"),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "GIF": (".gif",),
+    "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif"),
 }
-"""Pillow's name of the format by the lower-case suffix of a file's name."""
+"""Lower-case suffixes of the files of each format, by Pillow's name of the format."""
+
+NEEDS = {"AVIF": ("PIL._avif", "Pillow 11.3 or newer"), "HEIF": ("pillow_heif", "pip install pillow-heif")}
+"""Modules that some formats need, with the remedy if they are missing."""
+
+SUFFIXES = {
+    suffix: kind
+    for kind, suffixes in KINDS.items()
+    if kind not in NEEDS or find_spec(NEEDS[kind][0])
+    for suffix in suffixes
+}
+"""Pillow's name of the format by suffix, of the formats that can be read with what is installed."""
+
+WRITTEN = {suffix: kind for suffix, kind in SUFFIXES.items() if kind != "GIF"}
+"""Those of the formats that can be written."""
+
+RAW = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf")
+OTHERS = frozenset(
+    (*RAW, ".jp2", ".j2k", ".jxl", ".exr", ".hdr", ".tga", ".psd", ".svg", ".ico", ".dds", ".sgi", ".pcx")
+)
+"""Suffixes of pictures of formats that are never read, such as those of raw photographs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +52,7 @@ class PictureFile:
         bits: Bits per sample, 8 or 16.
         grey: Whether the file holds one colour channel.
         alpha: Upright alpha channel, `(H, W)`, uint8 or uint16 as `bits` says; None if the file has none.
-        format: Pillow's name of the format: PNG, JPEG, BMP, TIFF or WEBP.
+        format: Pillow's name of the format, one of `KINDS`.
         icc: ICC profile.
         exif: EXIF block without orientation and thumbnail.
         resolution: Horizontal and vertical resolution in pixels per `unit`, as stored; None if it is not given.

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from daair.data.decoded import Decoded
+from daair.data.images import remedy
+from daair.data.listing import foreign_beside
 from daair.data.sources import PathOrImage
 from daair.data.task_images import TaskImages
 from daair.errors import UserError
@@ -65,6 +67,12 @@ class Screen:
             first = next((f"{file}: {why}" for file, why in self.skipped.items()), "there are none")
             raise UserError(f"{images.origin}: none of {len(images)} images can be used ({first})")
         return images if len(kept) == len(images) else images.keep(kept)
+
+    def note_foreign(self, tasks: Sequence[TaskImages]) -> None:
+        """Note the files beside those of tasks that are images of formats that cannot be read here."""
+        files = (picture for images in tasks for pictures in images.pictures for picture in pictures)
+        for file in foreign_beside(picture for picture in files if isinstance(picture, Path)):
+            self.skipped[file] = f"its format cannot be read{remedy([file])}"
 
     def refuse_lone(self, files: Sequence[Path], explain: Callable[[], str]) -> None:
         """Leave out inputs without a target, or raise a UserError with the text of `explain`."""

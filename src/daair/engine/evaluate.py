@@ -29,6 +29,7 @@ from daair import checkpoint
 from daair.config import overrides
 from daair.config.validate import benchmarks_of
 from daair.data.benchmarks import Benchmark, Item, load_benchmark, why_missing
+from daair.data.listing import describe_foreign, foreign_beside
 from daair.engine.measure import Samples, make_restorer, measure
 from daair.engine.progress import Reporter
 from daair.engine.setup import Session
@@ -90,6 +91,8 @@ def measure_and_keep(network: nn.Module, items: Sequence[Item], session: Session
     metrics, first = cfg.metrics, {}
     for name in dict.fromkeys(item.benchmark for item in items):
         own = [item for item in items if item.benchmark == name]
+        if foreign := foreign_beside(file for item in own for file in item.files):
+            reporter.say(f"{name}: left out {describe_foreign(foreign)}")
         lost: list[str] = []
         rows, shown, extremes = measure(
             network, own, accelerator, reporter, cfg.evaluate, cfg.protocols, metrics, restorer, lost

@@ -11,27 +11,27 @@ import itertools
 import math
 import os
 from collections.abc import Callable
-from pathlib import Path
+from functools import cached_property
+from typing import Literal
 
-import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from daair import checkpoint, components
 from daair.config.schema import Config
-from daair.engine.costs import peak_of_allocations
+from daair.engine.memory import SIDES, bytes_per_pixel, free_bytes, tile_for
 from daair.errors import UserError, first_line, is_out_of_memory
 from daair.models.training import apply, needs_labels
-
-SIDES = tuple(2**k for k in range(11, 5, -1))
-"""Sides of automatic tiles, 2048 to 64 pixels; they are few so that different machines mostly use equal ones."""
 
 FALLBACK_TILE = 512
 """Largest tile in pixels after memory ran out."""
 
-PROBE = 128
-"""Side in pixels of the square image whose forward pass is measured; memory grows in proportion to the pixels."""
+MEMORY = 0.5
+"""Fraction of the free memory that automatic tiles may use; the cost of a pixel is an estimate."""
+
+RESULT = 24
+"""Bytes of main memory per pixel that the restored image takes, whole, until it is written."""
 
 
 def load_model(cfg: Config, say: Callable[[str], None]) -> nn.Module:
@@ -65,7 +65,8 @@ class Restorer:
     Args:
         network: A network that maps images to images; it is moved to the device and put into evaluation mode.
         device: The device to run on.
-        tile: Side of the tiles in pixels; None = whole images.
+        tile: Side of the tiles in pixels; None = whole images; `auto` = as the memory that is free before each image
+            suffices for.
         overlap: Least overlap of neighbouring tiles in pixels; automatic tiles overlap by at most a quarter.
         say: Prints a line when memory ran out; None = raise an error instead.
     """
@@ -74,19 +75,30 @@ class Restorer:
         self,
         network: nn.Module,
         device: torch.device,
-        tile: int | None,
+        tile: int | Literal["auto"] | None,
         overlap: int,
         say: Callable[[str], None] | None = None,
     ) -> None:
         self.network, self.device = network.to(device).eval(), device
-        self.tile, self.overlap, self.say = tile, overlap, say
+        self.auto, self.tile = tile == "auto", None if tile == "auto" else tile
+        self.overlap, self.say = overlap, say
         self.pixels = math.inf  # most pixels at once; lowered when a limit becomes known
         self.multiple = size_multiple(self._apply, device)
 
-    def affordable(self, share: float, processes: int = 1) -> float:
-        """Return how many pixels fit into a share of the memory of each of `processes` on this machine."""
-        free = int(share * free_bytes(self.device, processes))
-        return affordable_pixels(self._padded, self.device, free)
+    def affordable(self, share: float, processes: int = 1, needed: int = 0) -> float:
+        """Return how many pixels fit at once into a share of the memory of each of `processes` on this machine.
+
+        Args:
+            share: Fraction of the free memory, estimated from a small image.
+            processes: Processes that share the memory.
+            needed: Bytes of the free memory that something else is going to take.
+        """
+        free = share * (free_bytes(self.device, processes) - needed)
+        return max(0, free) / self._bytes_per_pixel if self._bytes_per_pixel else math.inf
+
+    @cached_property
+    def _bytes_per_pixel(self) -> float:
+        return bytes_per_pixel(self._padded, self.device)
 
     @torch.inference_mode()
     def __call__(self, image: Tensor, label: int | None, where: str) -> tuple[Tensor, int]:
@@ -118,8 +130,11 @@ class Restorer:
 
     def _within_memory(self, image: Tensor, labels: Tensor | None, where: str) -> tuple[Tensor, int]:
         height, width = image.shape[-2:]
-        longest = max(height, width)
-        side = min(self.tile or tile_for(height, width, self.pixels) or longest, longest)
+        longest, pixels = max(height, width), self.pixels
+        if self.auto:
+            needed = RESULT * height * width if self.device.type == "cpu" else 0
+            pixels = min(pixels, self.affordable(MEMORY, needed=needed))
+        side = min(self.tile or tile_for(height, width, pixels) or longest, longest)
         overlap = min(self.overlap, side - 1 if self.tile else side // 4)
         while True:
             try:
@@ -234,70 +249,6 @@ def size_multiple(network: Callable[[Tensor], Tensor], device: torch.device) -> 
         except Exception:  # a foreign network may fail in any way; errors on real images are reported
             continue
     return 1
-
-
-def free_bytes(device: torch.device, processes: int = 1) -> int:
-    """Return the free bytes of memory on the device for each of `processes` on this machine.
-
-    On the CPU this is the memory that is available without swapping, within the limits of control groups (as in
-    containers and batch systems); on CUDA it is the driver's free memory plus what PyTorch holds unused.
-    """
-    if device.type == "cuda":
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        sharing = math.ceil(processes / torch.cuda.device_count())
-        return (torch.cuda.mem_get_info(device)[0] + cached) // sharing
-    return int(min(psutil.virtual_memory().available, _allowed_by_control_group()) // processes)
-
-
-def affordable_pixels(network: Callable[[Tensor], Tensor], device: torch.device, free: int) -> float:
-    """Estimate how many pixels `network` can take at once in `free` bytes, by one forward pass on a small image.
-
-    Args:
-        network: A network that maps images (1, 3, H, W) on the device to images.
-        device: The device to run on.
-        free: Bytes that one forward pass may allocate.
-
-    Returns:
-        A number of pixels; infinity if the network cannot take the small image.
-    """
-    x = torch.rand(1, 3, PROBE, PROBE, generator=torch.Generator().manual_seed(0)).to(device)
-    try:
-        if device.type == "cuda":
-            network(x)  # libraries allocate their workspace at the first call
-        per_pixel = max(1, peak_of_allocations(lambda: network(x), x.device)) / PROBE**2
-    except Exception:  # the size does not suit the network; errors on real images are reported
-        return math.inf
-    return free / per_pixel
-
-
-def tile_for(height: int, width: int, pixels: float) -> int:
-    """Return the side of the tiles for an image if at most `pixels` fit at once; 0 for the whole image.
-
-    If even the smallest tile seems too large, it is used anyway, because `pixels` is an estimate.
-    """
-    if height * width <= pixels:
-        return 0
-    return next((side for side in SIDES if side**2 <= pixels and side < max(height, width)), SIDES[-1])
-
-
-def _allowed_by_control_group() -> float:
-    """Return the bytes left below the memory limits of this process's control groups (version 2)."""
-    try:
-        line = next(row for row in Path("/proc/self/cgroup").read_text().splitlines() if row.startswith("0::"))
-    except (OSError, StopIteration):
-        return math.inf
-    left, group = math.inf, Path("/sys/fs/cgroup", line[3:].strip("/"))
-    while group.is_relative_to("/sys/fs/cgroup"):
-        try:
-            limit = (group / "memory.max").read_text().strip()
-            if limit != "max":
-                files = dict(row.split() for row in (group / "memory.stat").read_text().splitlines())
-                used = int((group / "memory.current").read_text()) - int(files.get("inactive_file", 0))
-                left = min(left, int(limit) - used)
-        except (OSError, ValueError):
-            pass
-        group = group.parent
-    return max(0, left)
 
 
 def local_processes(processes: int) -> int:

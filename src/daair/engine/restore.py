@@ -24,8 +24,8 @@ TOPS = {np.dtype("uint8"): 255, np.dtype("uint16"): 65535}
 def restore(model: nn.Module, picture: Picture, degradation: str | int | None = None) -> Picture:
     """Restore a picture or a batch with a network, on the network's device.
 
-    Pictures are restored one after the other. Each is padded to a size that the network takes and cut again; if the
-    memory does not suffice, it is restored in tiles and a warning is given.
+    Pictures are restored one after the other. Each is padded to a size that the network takes and cut again; it is
+    restored in tiles if the free memory does not suffice for the whole.
 
     Args:
         model: A network as `daair.load` returns it: images (B, 3, H, W) in [0, 1] -> images. It is put into evaluation
@@ -48,7 +48,7 @@ def restore(model: nn.Module, picture: Picture, degradation: str | int | None = 
     label = label_index(model, degradation, "degradation")
     first = next(model.parameters(), None)
     device = torch.device("cpu") if first is None else first.device
-    restorer = Restorer(model, device, None, 32, lambda line: warnings.warn(line, stacklevel=2))
+    restorer = Restorer(model, device, "auto", 32, lambda line: warnings.warn(line, stacklevel=2))
     restored = [restorer(image[None], label, "picture")[0] for image in x]
     return like(picture, torch.cat(restored).clamp(0, 1))
 

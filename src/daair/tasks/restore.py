@@ -1,8 +1,9 @@
 """`task=restore`: read image files and write restored images of the same size and kind.
 
 `daair.data.images` defines "the same kind". A folder is searched with its sub-folders, and the output has the same
-structure. Hidden files and files without the suffix of an image are skipped and named. A file that cannot be restored
-is reported, and the others are still restored.
+structure. Linked folders are followed, but no folder is searched twice. Hidden files, files without the suffix of an
+image, and pictures of formats that cannot be read here are skipped and named. A file that cannot be restored is named,
+and the others are still restored.
 """
 
 import dataclasses
@@ -17,14 +18,16 @@ import torch
 
 from daair.config.jobs import Job
 from daair.data import images
+from daair.data.listing import describe_foreign, first_names
 from daair.engine.devices import resolve_device
 from daair.engine.inference import Restorer, load_model
+from daair.engine.memory import free_bytes
 from daair.engine.progress import Reporter
 from daair.engine.restore import label_index
 from daair.errors import UserError, one_line, reason
 
-LISTED = 5
-"""Most skipped files that are named; all are counted."""
+BYTES = 32
+"""Bytes of main memory per pixel that reading, restoring in tiles and writing an image take."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,19 +62,17 @@ def restore(job: Job) -> int:
     restorer = Restorer(network, resolve_device(cfg.device), cfg.restore.tile, cfg.restore.overlap, reporter.say)
     failed, left_out = [], Counter()
     check_writable(pictures[0].target.parent if pictures[0].by_suffix else output)
-    with reporter.progress("restoring", len(pictures)) as bar:
+    with images.any_size(), reporter.progress("restoring", len(pictures)) as bar:
         for picture in pictures:
             try:
+                check_size(picture.source, cfg.restore.max_megapixels)
                 left_out.update(restore_file(picture, output, restorer, label))
             except Exception as error:  # whatever one picture raises, the others are restored
                 told = str(error) if isinstance(error, UserError) else f"{picture.source}: {reason(error)}"
                 reporter.say(f"not restored: {one_line(told)}")
                 failed.append(str(picture.source))
             bar.advance(picture.source.name, images=1)
-    if skipped:
-        what = "file that is not a picture" if len(skipped) == 1 else "files that are not pictures"
-        more = ", ..." if len(skipped) > LISTED else ""
-        print(f"skipped {len(skipped)} {what}: {', '.join(path.name for path in skipped[:LISTED])}{more}")
+    tell_skipped(skipped)
     if left_out:
         counts = (f"{kind} ({count} {'picture' if count == 1 else 'pictures'})" for kind, count in left_out.items())
         print(f"metadata left out: {', '.join(counts)}")
@@ -80,6 +81,33 @@ def restore(job: Job) -> int:
     where, count = pictures[0].target if pictures[0].by_suffix else output, len(pictures)
     print(f"restored {count - len(failed)} of {count} {'picture' if count == 1 else 'pictures'}: {where}")
     return 1 if failed else 0
+
+
+def tell_skipped(skipped: Sequence[Path]) -> None:
+    """Print which files were skipped: pictures that cannot be read here, and files that are no pictures."""
+    if foreign := [path for path in skipped if images.is_foreign_name(path)]:
+        print(f"skipped {describe_foreign(foreign)}")
+    if others := [path for path in skipped if path not in foreign]:
+        what = "file that is not a picture" if len(others) == 1 else "files that are not pictures"
+        print(f"skipped {len(others)} {what}: {first_names(others)}")
+
+
+def check_size(path: Path, most: float) -> None:
+    """Check that an image may be opened and fits into the main memory.
+
+    Args:
+        path: The image file.
+        most: Largest number of megapixels.
+
+    Raises:
+        UserError: The file is no image, or is larger than that.
+    """
+    width, height = images.size(path)
+    what, needed, free = f"{path}: {width}x{height} pixels", BYTES * width * height, free_bytes(torch.device("cpu"))
+    if width * height > most * 1e6:
+        raise UserError(f"{what} are more than restore.max_megapixels={most:g}; raise it if you trust the file")
+    if needed > free:
+        raise UserError(f"{what} need {needed / 1e9:.1f} GB of memory, of which {free / 1e9:.1f} GB are free")
 
 
 def check_writable(folder: Path) -> None:
@@ -104,7 +132,9 @@ def restore_file(picture: Picture, output: Path, restorer: Restorer, label: int 
         UserError: Reading, restoring or writing failed; the message begins with the file.
     """
     read = images.read(picture.source)
-    restored, _ = restorer(torch.from_numpy(read.rgb).permute(2, 0, 1)[None], label, str(picture.source))
+    restored, tile = restorer(torch.from_numpy(read.rgb).permute(2, 0, 1)[None], label, str(picture.source))
+    if tile and restorer.auto and restorer.say:
+        restorer.say(f"{picture.source}: restored in tiles of {tile} pixels, for which the free memory suffices")
     folder = picture.target.parent
     root = output.parent if picture.by_suffix else output
     if not folder.resolve().is_relative_to(root.resolve()):
@@ -121,8 +151,7 @@ def find_pictures(source: str | Sequence[str], output: Path) -> tuple[list[Pictu
     """Return the image files to restore, with the files to write.
 
     Args:
-        source: A file, a folder to search with its sub-folders (symbolic links to folders are not followed), a pattern
-            such as `DIR/*.png`, or several of them.
+        source: A file, a folder to search with its sub-folders, a pattern such as `DIR/*.png`, or several of them.
         output: A folder; or, for a single file, a file name with an image suffix.
 
     Returns:
@@ -139,12 +168,12 @@ def find_pictures(source: str | Sequence[str], output: Path) -> tuple[list[Pictu
             found, others = _search(place, output)
             pictures, skipped = pictures + found, skipped + others
         elif len(places) > 1:
-            pictures.append(Picture(place, output / place.name))
+            pictures.append(Picture(place, output / _written(place.name)))
         else:
-            to_file = images.is_image_name(output) and not output.is_dir()
-            pictures.append(Picture(place, output if to_file else output / place.name, by_suffix=to_file))
-            if not to_file and images.is_foreign_name(output):
-                raise UserError(f"output: {output}: cannot write this format, but only {' '.join(images.SUFFIXES)}")
+            to_file = output.suffix.lower() in images.WRITTEN and not output.is_dir()
+            pictures.append(Picture(place, output if to_file else output / _written(place.name), by_suffix=to_file))
+            if not (to_file or output.is_dir()) and images.names_format(output):
+                raise UserError(f"output: {output}: cannot write this format, but only {' '.join(images.WRITTEN)}")
     if not pictures:
         raise UserError(f"input: {', '.join(map(str, places))}: holds no pictures ({' '.join(images.SUFFIXES)})")
     if output.exists() and not output.is_dir() and not pictures[0].by_suffix:
@@ -175,19 +204,28 @@ def _refuse_overwriting(pictures: Sequence[Picture]) -> None:
 
 def _search(source: Path, output: Path) -> tuple[list[Picture], list[Path]]:
     pictures, skipped = [], []
-    nested = output.resolve() != source.resolve()  # earlier results in a folder below the input are skipped
-    for folder, subfolders, names in os.walk(source):
+    entered = {source.resolve()}
+    if output.resolve() not in entered:
+        entered.add(output.resolve())  # earlier results in a folder below the input are skipped
+    for folder, subfolders, names in os.walk(source, followlinks=True):
         here = Path(folder)
-        subfolders[:] = sorted(
-            name for name in subfolders
-            if not name.startswith(".") and not (nested and (here / name).resolve() == output.resolve())
-        )  # fmt: skip
+        found, subfolders[:] = sorted(subfolders), []
+        for name in found:
+            if not name.startswith(".") and (real := (here / name).resolve()) not in entered:
+                entered.add(real)
+                subfolders.append(name)
         for name in sorted(names):
             if images.is_image_name(name) and not name.startswith("."):
-                pictures.append(Picture(here / name, output / here.relative_to(source) / name))
+                pictures.append(Picture(here / name, output / here.relative_to(source) / _written(name)))
             else:
                 skipped.append(here / name)
     return pictures, skipped
+
+
+def _written(name: str) -> str:
+    """Return the name of the file to write for a picture of this name, which differs for formats only read."""
+    path = Path(name)
+    return name if path.suffix.lower() in images.WRITTEN or not images.is_image_name(name) else f"{path.stem}.png"
 
 
 def _identity(path: Path) -> tuple[int, int] | Path:
