@@ -234,7 +234,7 @@ def test_what_is_not_there_and_what_was_not_looked_at_is_listed(root):
     report = audit(root)
     assert report.others == {"deraining/rain100l/tset/input": 1}
     assert "rain100l/test" in report.absent and "cbsd68/test" not in report.absent
-    assert report.without_pairs == ["rain", "haze", "blur", "lowlight"]
+    assert report.without_pairs == ["rain", "haze", "snow", "blur", "lowlight"]
 
 
 def test_an_empty_folder_of_a_known_set_is_an_error(root):
@@ -277,7 +277,7 @@ def test_the_pack_is_what_its_readme_says(data_root):
     assert any("500x500" in f.what for f in report.findings if f.dataset == "kodak24/test")
     # "No GoPro pairs, no RESIDE/OTS training pairs and no RainTrainL pairs are in the pack."
     assert {"gopro/train", "gopro/test", "ots/train", "rain100l/train"} < set(report.absent)
-    assert report.without_pairs == ["haze", "blur"]
+    assert report.without_pairs == ["haze", "snow", "blur"]
     assert report.others == {"unpaired/deblurring": 4, "unpaired/dehazing": 6, "unpaired/lowlight": 5}
     sizes = {s.name: set(s.sizes) for s in report.sets}
     assert sizes["clean/train"] == {"481x321", "321x481"} and sizes["lolv1/test"] == {"600x400"}
