@@ -251,7 +251,8 @@ def _list_runs(stub: WandbStub, given: dict) -> dict:
     if not runs or given["entity"] != ENTITY:
         return {"project": None}
     wanted = json.loads(given.get("filters") or "{}")
-    runs = [run for run in runs if all(getattr(run, _FIELDS[key]) == value for key, value in wanted.items())]
+    either = wanted.get("$or", [wanted])
+    runs = [run for run in runs if any(all(getattr(run, _FIELDS[k]) == v for k, v in one.items()) for one in either)]
     return {"project": {"internalId": "1", "runCount": len(runs), "readOnly": False, "runs": _page(runs, given)}}
 
 

@@ -105,6 +105,22 @@ def test_only_what_changed_is_fetched_again(server: WandbStub, elsewhere: Path, 
     assert sorted(set(found.frame["seed"])) == [1, 2], "a run that was deleted there is not shown here"
 
 
+def test_several_studies_from_folders_and_a_project(server: WandbStub, elsewhere: Path, tmp_path: Path) -> None:
+    make_run(elsewhere, ID, 5, study="another")
+    make_run(elsewhere, ID, 6, study="third")
+    upload_all(server, elsewhere)
+    here = tmp_path / "here"
+    make_run(here, ID, 0)
+    make_run(here, ID, 9, study="archive/old")
+    (here / "archive/old" / ID).rename(here / "archive/old/renamed")
+    found, folder = gather("both", PROJECT, here, ["rank", "another", "archive/old"])
+    own = found.runs[["study", "label", "seed"]].values.tolist()
+    assert own == [["another", "rank4", 5], ["archive/old", "renamed", 9], *(["rank", "rank4", k] for k in range(3))]
+    assert all((folder / run / "config.yaml").is_file() for run in found.runs["run"])
+    with pytest.raises(UserError, match=r"collate.project=.*: no runs of study=nix"):
+        gather("both", PROJECT, here, ["rank", "nix"])
+
+
 def test_both_count_a_run_once_as_its_folder_says(server: WandbStub, elsewhere: Path, tmp_path: Path) -> None:
     upload_all(server, elsewhere)
     here = tmp_path / "here"

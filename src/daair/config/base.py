@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from daair.metrics import METRICS
 
 
-def _text(value: Any) -> Any:
+def spelled_out(value: Any) -> Any:
     """Return a number as text: `study=2024` is a name, but YAML reads a number."""
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
@@ -20,7 +20,7 @@ def whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Text = Annotated[str, BeforeValidator(_text), MinLen(1)]
+Text = Annotated[str, BeforeValidator(spelled_out), MinLen(1)]
 Int = Annotated[int, BeforeValidator(whole)]
 Positive = Annotated[Int, Ge(1)]
 Node = dict[str, Any]

@@ -32,7 +32,7 @@ class Job:
     Attributes:
         config: The checked config.
         overrides: The overrides and flags of the command, as the user gave them.
-        id: The config id; empty for a task that belongs to no study.
+        id: The config id; empty for a task that belongs to no study or to several.
         folder: The run's folder.
         label: The readable part of the folder's name.
         trust: Packages, besides `daair`, whose classes this command may build.
@@ -60,8 +60,9 @@ class Job:
         from daair.trust import named_packages
 
         trust = {*named_packages(config.to_dict()), *config.trust} if trust is None else trust
-        folder = Path(config.paths.runs) if config.study is None else run_folder(config)
-        label, _, config_id = folder.parent.name.rpartition("-") if config.study is not None else ("", "", "")
+        of_one = isinstance(config.study, str)
+        folder = run_folder(config) if of_one else Path(config.paths.runs)
+        label, _, config_id = folder.parent.name.rpartition("-") if of_one else ("", "", "")
         return cls(config, tuple(overrides), config_id, folder, label, tuple(sorted(trust)), composer)
 
     @property

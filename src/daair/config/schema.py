@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
-from daair.config.base import Int, Node, Positive, Section, ShownMetric, Text
+from daair.config.base import Int, Node, Positive, Section, ShownMetric, Text, spelled_out
 from daair.config.problems import UNKNOWN, ConfigError, Problem, from_pydantic
 from daair.config.table_look import TableLook
 from daair.metrics import METRICS
@@ -56,6 +56,14 @@ def _by_name(value: Any) -> Any:
     if value is not None:
         raise PydanticCustomError("list_type", "must be a list")
     return value
+
+
+def _studies(value: Any) -> Any:
+    """Return a list of studies without repetitions, and a single study as its name."""
+    if not isinstance(value, list | tuple):
+        return value
+    names = tuple(dict.fromkeys(map(spelled_out, value)))
+    return names[0] if len(names) == 1 else names
 
 
 UNITS = {"s": 1, "min": 60, "h": 3600}
@@ -233,6 +241,7 @@ class Collate(Section):
     published: tuple[Text, ...] | None
     table: TableLook
     tables: Text | None
+    name: Text | None
     format: Annotated[tuple[Literal["md", "tex", "csv", "html"], ...], MinLen(1)]
     alpha: Annotated[float, Gt(0), Lt(1)]
     resamples: Annotated[Int, Ge(100)]
@@ -281,7 +290,7 @@ class Config(Section):
     train: Train
     logger: Logger = not_identity()
     seed: Annotated[Int, Ge(0), Lt(2**32)] = not_identity()
-    study: Text | None = not_identity()
+    study: Annotated[Text | Annotated[tuple[Text, ...], MinLen(1)] | None, BeforeValidator(_studies)] = not_identity()
     question: Text | None = not_identity()
     label: Text | None = not_identity()
     checkpoint: Text | None = not_identity()
@@ -310,6 +319,11 @@ class Config(Section):
     def parts(self) -> dict[str, Node]:
         """The parts of the network by root key, such as `router`; they are also arguments of `model`."""
         return dict(self.model_extra or {})
+
+    @property
+    def studies(self) -> tuple[str, ...]:
+        """The studies that `study` names: one, or several for a task that takes them; empty = all."""
+        return (self.study,) if isinstance(self.study, str) else self.study or ()
 
     def part(self, name: str) -> Node | None:
         """Return the part of the network at a root key; None if the model has no such part."""

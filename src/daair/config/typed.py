@@ -84,7 +84,7 @@ def _read(word: str, others: Sequence[str], sweep: bool) -> str:
     if name in WITHOUT_EFFECT:
         raise UserError(f"{name}: has no effect here; paths.runs=DIR is the folder of all results")
     if equals and TEXTS.fullmatch(name):
-        return spell_out(f"{key}={quoted(value, sweep=sweep, several=name in ('input', 'runs'))}", others)
+        return spell_out(f"{key}={quoted(value, sweep=sweep, several=name in ('input', 'runs', 'study'))}", others)
     return spell_out(f"{key}={value.strip()}" if equals else word, others)
 
 

@@ -48,6 +48,9 @@ TAKES = {
 READS_RUNS = ("status", "report", "collate", "compare")
 """Tasks that only read recorded runs."""
 
+TAKES_STUDIES = ("collate",)
+"""Tasks for which `study` may be a list."""
+
 BUILDS_NOTHING = (*READS_RUNS, "doctor")
 """Tasks for which the config's components are neither imported nor checked."""
 
@@ -300,6 +303,10 @@ def _combinations(cfg: Config) -> Iterator[Problem]:
     task = cfg.task.get("name")
     if cfg.study is None and task not in ("status", "report", "evaluate", "doctor"):
         yield Problem("study", f"missing; task={task} needs study=...")
+    if isinstance(cfg.study, tuple) and task not in TAKES_STUDIES:
+        several = ", ".join(f"task={name}" for name in TAKES_STUDIES)
+        text = f"task={task} takes one, got [{', '.join(cfg.study)}]; several: {several}"
+        yield Problem("study", text)
     for key in cfg.task.keys() - {"_target_", "name", "study"}:
         yield Problem(f"task.{key}", UNKNOWN)
     yield from _inputs(cfg, task)

@@ -146,12 +146,13 @@ def seed_statistics(
     rows: Axis,
     columns: Axis,
     metrics: Sequence[str],
-    expected: int,
+    expected: Sequence[int],
     averages: Mapping[int, Sequence[int]],
 ) -> pd.DataFrame:
     """Return a line for each metric, column and row: mean and deviation over the seeds of `run_means`.
 
-    `averages` holds the columns that each average is over, by its place.
+    `expected` holds the number of seeds that each row should have, `averages` the columns that each average is over,
+    by its place.
     """
     table = table.assign(**{name: table[name].map(axis.places) for name, axis in (("row", rows), ("column", columns))})
     places = list(columns.places.values())
@@ -167,7 +168,7 @@ def seed_statistics(
     wanted = pd.MultiIndex.from_product([metrics, places, rows.places.values()], names=["metric", "column", "row"])
     numbers = numbers[numbers["seeds"] > 0].reindex(wanted).reset_index()
     numbers["seeds"] = numbers["seeds"].fillna(0).astype(int)
-    numbers["expected"] = numbers["seeds"].where(numbers["row"] >= rows.trained, expected)
+    numbers["expected"] = numbers["seeds"].where(numbers["row"] >= rows.trained, np.array(expected)[numbers["row"]])
     return numbers
 
 
@@ -251,7 +252,7 @@ def add_comparisons(
     return numbers
 
 
-def costs(runs: pd.DataFrame, rows: Axis, expected: int) -> pd.DataFrame:
+def costs(runs: pd.DataFrame, rows: Axis, expected: Sequence[int]) -> pd.DataFrame:
     """Return known parameters, MACs and speed of each row, and its updates where runs trained for a time.
 
     Speed is shown only if all runs used the same hardware.
@@ -267,6 +268,6 @@ def costs(runs: pd.DataFrame, rows: Axis, expected: int) -> pd.DataFrame:
             found = measured[cost].groupby(rows.positions(measured)).agg(mean="mean", sd="std", seeds="count")
             found = found.reindex(pd.RangeIndex(len(rows.names), name="row")).reset_index()
             found["seeds"] = found["seeds"].fillna(0).astype(int)
-            found["expected"] = found["seeds"].where(found["row"] >= rows.trained, expected)
+            found["expected"] = found["seeds"].where(found["row"] >= rows.trained, np.array(expected)[found["row"]])
             tables.append(found.assign(column=COSTS_COLUMN, metric=cost))
     return pd.concat(tables) if tables else pd.DataFrame(columns=["column"], dtype=int)

@@ -5,7 +5,7 @@ empty, so that missing runs can be counted. Columns, in this order:
 
 | column | meaning |
 | --- | --- |
-| run | `<study>/<label>-<config id>/seed<k>`: the run's folder below the folder of runs |
+| run | `<study>/<label>-<config id>/seed<k>`: the run's folder below the folder of runs, whatever it is called |
 | study, variant, label, id | names of the run; `variant` is `<label>-<id>`, the same for all seeds of a config |
 | seed | integer; empty for a network that was only evaluated |
 | state | queued, running, done, failed, interrupted |
@@ -33,7 +33,7 @@ the key or its value is null. A key that has texts and numbers is text.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,10 @@ import numpy as np
 import pandas as pd
 
 from daair.errors import UserError, nearest, one_line
-from daair.files import natural_key, safe_name
+from daair.files import natural_key
+from daair.report import folders
 from daair.report.config_columns import Piece, column, config_columns, read_config
+from daair.report.folders import LeftOut, Names
 from daair.runs import results, store
 from daair.runs.record import Place, Record, Status
 
@@ -57,32 +59,14 @@ FACTS = (
 )  # fmt: skip
 """Columns that describe the whole run, apart from its config."""
 
-OUTPUTS = ("runs.parquet", "runs.csv", "report.html", "figures", "tables", "table.md", "table.tex", "table.csv")
-"""Files and folders that collating writes into a study's folder; besides these, only runs belong there."""
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A folder or file that is not in the frame.
-
-    Attributes:
-        path: The path relative to the folder of runs.
-        reason: The reason, in one line.
-    """
-
-    path: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
-
 
 @dataclass(frozen=True)
 class RunContents:
     """The contents of one run's files, before they are put into a frame.
 
     Attributes:
-        run: `<study>/<label>-<config id>/seed<k>`.
+        run: The run's folder below the folder of runs, `<study>/<label>-<config id>/seed<k>` if it was not renamed.
+        names: What it goes by.
         status: Contents of status.json.
         config: The frozen config in pieces (`daair.report.config_columns.read_config`), with `choices.<group>`.
         environment: Contents of environment.json, or {}.
@@ -91,6 +75,7 @@ class RunContents:
     """
 
     run: str
+    names: Names
     status: Status
     config: tuple[Piece, ...]
     environment: Mapping[str, Any] = field(default_factory=dict)
@@ -134,28 +119,35 @@ class Collated:
         return pd.concat([facts, images], axis=1)[names]
 
 
-def frame(runs: str | Path, study: str | None = None) -> Collated:
-    """Read all runs of a study, or of all studies.
+def frame(runs: str | Path, studies: str | Sequence[str] | None = None) -> Collated:
+    """Read all runs of some studies, or of all.
 
     Args:
         runs: The folder of runs (`paths.runs`).
-        study: Name of one study; None = all.
+        studies: Name of one study, or names; None = all. See `daair.runs.store.study_folder`.
 
     Raises:
-        UserError: There is no run; the message lists what there is instead.
+        UserError: A study has no run; the message lists what there is instead.
     """
     runs, left_out, found = Path(runs), [], []
-    for name in [study] if study is not None else store.studies(runs):
-        left_out += _strangers(runs, name)
-        for folder in store.run_folders(runs, name):
+    asked = [studies] if isinstance(studies, str) else studies
+    for study in store.studies(runs) if asked is None else asked:
+        for one in folders.find(runs, study):
+            if isinstance(one, LeftOut):
+                left_out.append(one)
+                continue
             try:
-                found.append(read(folder))
+                found.append(read(one, runs, study))
             except (UserError, ValueError, OSError) as error:
-                reason = one_line(error).replace(f"{folder}{os.sep}", "")
-                left_out.append(LeftOut(folder.relative_to(runs).as_posix(), reason))
+                reason = one_line(error).replace(f"{one}{os.sep}", "")
+                left_out.append(LeftOut(folders.name(one, runs), reason))
     collated = assemble(found, left_out)
-    if collated.runs.empty:
-        raise UserError(_no_runs(runs, study, collated.left_out))
+    has = set(collated.runs["study"]) if found else set()
+    for study in asked or ():
+        if folders.name(store.study_folder(runs, study), runs) not in has:
+            raise UserError(_no_runs(runs, study, collated.left_out))
+    if not has:
+        raise UserError(_no_runs(runs, None, collated.left_out))
     return collated
 
 
@@ -166,13 +158,18 @@ def read_path(path: str | Path) -> Collated:
         UserError: `path` holds no run as either of them.
     """
     path = Path(path).resolve()
-    if next(store.run_folders(path.parent, path.name), None) is not None:
+    if any(isinstance(one, Path) for one in folders.find(path.parent, path.name)):
         return frame(path.parent, path.name)
     return frame(path)
 
 
-def read(folder: Path) -> RunContents:
+def read(folder: Path, runs: Path, study: str) -> RunContents:
     """Read one run's folder.
+
+    Args:
+        folder: The run's folder.
+        runs: The folder of runs.
+        study: The study that it belongs to.
 
     Raises:
         UserError, ValueError, OSError: A file is damaged or of another version.
@@ -189,7 +186,7 @@ def read(folder: Path) -> RunContents:
     if b"\nseed:" not in b"\n" + text and b"\nmodel:" in b"\n" + text:
         raise ValueError(f"{file.name}: ends before the seed")
     facts = record.environment(), record.summary(), _contents(record, Record.results_file)
-    return RunContents("/".join(folder.parts[-3:]), status, config, *facts)
+    return RunContents(folders.name(folder, runs), folders.names_of(folder, runs, study), status, config, *facts)
 
 
 def assemble(found: Iterable[RunContents], left_out: Iterable[LeftOut] = ()) -> Collated:
@@ -215,12 +212,16 @@ def assemble(found: Iterable[RunContents], left_out: Iterable[LeftOut] = ()) -> 
 
 def _without_copies(found: list[RunContents]) -> tuple[list[RunContents], list[LeftOut]]:
     """Keep one of the runs with the same study, config and seed: a finished one if there is one, then the latest."""
-    best: dict[tuple[str, ...], RunContents] = {}
-    for one in sorted(found, key=lambda one: (one.status.state == "done", one.status.finished or "")):
-        best[store.identity(one.run)] = one
+    best: dict[tuple, RunContents] = {}
+
+    def order(one: RunContents) -> tuple:
+        return one.status.state == "done", one.status.finished or "", store.is_named_like_a_run(Path(one.run))
+
+    for one in sorted(found, key=order):
+        best[one.names.identity] = one
     kept, left_out = [], []
     for one in found:
-        counts = best[store.identity(one.run)]
+        counts = best[one.names.identity]
         if counts is one:
             kept.append(one)
         else:
@@ -229,13 +230,12 @@ def _without_copies(found: list[RunContents]) -> tuple[list[RunContents], list[L
 
 
 def _facts(one: RunContents) -> dict[str, Any]:
-    study, variant, seed = one.run.split("/")
-    label, _, config_id = variant.rpartition("-")
-    status, environment = one.status, one.environment
+    names, status, environment = one.names, one.status, one.environment
     return {
-        "run": one.run, "study": study, "variant": variant, "label": one.summary.get("label") or label,
-        "id": config_id, "seed": store.seed_of(seed), "state": status.state, "attempt": status.attempt,
-        "steps": status.steps or None, "started": status.started or None, "finished": status.finished or None,
+        "run": one.run, "study": names.study, "variant": names.variant,
+        "label": one.summary.get("label") or names.label, "id": names.id, "seed": names.seed,
+        "state": status.state, "attempt": status.attempt, "steps": status.steps or None,
+        "started": status.started or None, "finished": status.finished or None,
         "commit": status.commit or None,
         "hardware": _hardware(status, environment), "torch": (environment.get("packages") or {}).get("torch"),
         **{name: one.summary.get(name) for name in SUMMARY},
@@ -244,25 +244,6 @@ def _facts(one: RunContents) -> dict[str, Any]:
 
 def _hardware(status: Status, environment: Mapping[str, Any]) -> str | None:
     return environment.get("processor") if status.device in ("", "cpu") else status.device
-
-
-def _strangers(runs: Path, study: str) -> Iterator[LeftOut]:
-    """Yield everything in a study's folder that is neither a run nor an output."""
-    top = runs / safe_name(study)
-    if not top.is_dir():
-        return
-    for child in _visible(top):
-        if child.is_dir(follow_symlinks=True) and store.VARIANT.fullmatch(child.name):
-            for seed in _visible(child.path):
-                if not (seed.is_dir() and store.SEED.fullmatch(seed.name)):
-                    yield LeftOut(f"{top.name}/{child.name}/{seed.name}", "not a run: no folder named seed<number>")
-        elif child.name not in OUTPUTS:
-            yield LeftOut(f"{top.name}/{child.name}", "not a run: no folder named <label>-<config id>")
-
-
-def _visible(folder: str | Path) -> list[os.DirEntry]:
-    with os.scandir(folder) as entries:
-        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
 
 
 def _contents(record: Record, place: Place) -> bytes | None:
@@ -274,8 +255,10 @@ def _contents(record: Record, place: Place) -> bytes | None:
 
 def _no_runs(runs: Path, study: str | None, left_out: tuple[LeftOut, ...]) -> str:
     """Return the message for a folder without runs."""
-    if left_out:
-        return f"{runs / (study or '')}: no run can be read; {left_out[0]}"
+    top = runs if study is None else store.study_folder(runs, study)
+    own = [one for one in left_out if study is None or one.path.startswith(f"{folders.name(top, runs)}/")]
+    if own:
+        return f"{top}: no run can be read; {own[0]}"
     known = store.studies(runs)
     if study is None or not known:
         return f"{runs}: no runs there yet; start one with python run.py study=NAME"

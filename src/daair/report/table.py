@@ -16,7 +16,7 @@ from daair.errors import UserError, suggestion
 from daair.files import natural_key
 from daair.metrics import METRICS
 from daair.metrics.finite import not_finite
-from daair.report import aggregate, comparable, contents, weights
+from daair.report import aggregate, comparable, contents, joint, weights
 from daair.report.aggregate import AVERAGE_COLUMN, COSTS_COLUMN, LEFT_OUT, NUMBERS, OF_IMAGES, Axis, names_of, text
 from daair.report.contents import TableSpec
 from daair.report.frame import FACTS, Collated
@@ -78,7 +78,8 @@ def study_table(collated: Collated, spec: TableSpec, name: str = "", question: s
         UserError: Results are not comparable; the message names two runs and a remedy.
     """
     spec, transposed = contents.upright(spec)
-    collated = contents.shown(collated, spec)
+    everything = contents.shown(collated, spec)
+    collated, common = joint.once(everything, [*spec.rows, *spec.columns])
     runs = collated.runs
     if set(spec.columns) - set(OF_IMAGES):  # of a network that was only evaluated, no such key is known
         runs = weights.trained(runs)
@@ -94,14 +95,15 @@ def study_table(collated: Collated, spec: TableSpec, name: str = "", question: s
     comparable.check_budgets(trained[trained["run"].isin(images["run"])], keys)
     comparable.check_columns(images, runs.set_index("run")["steps"])
 
-    about = list(weights.notes(runs[runs["run"].isin(images["run"])]))
+    about = [*common, *filter(None, [joint.seeds_note(everything.runs)])]
+    about += list(weights.notes(runs[runs["run"].isin(images["run"])]))
     trained, runs = weights.is_trained(runs), weights.named(runs, row_keys)
     means = aggregate.run_means(images, runs, row_keys, column_keys, spec.metrics)
     own, others = (_ordered(names_of(part, row_keys)) for part in (runs[trained], runs[~trained]))
     rows = Axis(row_keys, [*own, *others], len(own))
     columns = Axis(column_keys, _column_order(means, column_keys))
     reference = _reference(spec.reference, rows)
-    seeds = max(1, runs["seed"].nunique())
+    seeds = joint.expected_seeds(everything.runs, runs, rows)
     averages = contents.averages(spec.averages, columns, images)
     over = {place: columns_of for place, (_, columns_of) in averages.items()}
     numbers = aggregate.seed_statistics(means, rows, columns, spec.metrics, seeds, over)
@@ -211,7 +213,7 @@ def _check_metrics(images: pd.DataFrame, metrics: Sequence[str]) -> None:
 
 def _check_distinct(runs: pd.DataFrame, keys: Sequence[str]) -> None:
     """Raise if two configs would fall into one cell."""
-    first = runs.drop_duplicates("id")
+    first = runs.drop_duplicates(["id", joint.STUDY] if joint.STUDY in keys else "id")
     texts = pd.Series(["\0".join(name) for name in names_of(first, keys)], index=first.index)  # as in the table
     if texts.duplicated().any():
         other = first[texts.duplicated()].iloc[0]

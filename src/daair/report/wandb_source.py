@@ -13,7 +13,7 @@ import contextlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from daair.errors import UserError, one_line
 from daair.files import safe_name, write_text
-from daair.report.frame import Collated, LeftOut, frame
+from daair.report import folders
+from daair.report.folders import LeftOut
+from daair.report.frame import Collated, frame
 from daair.runs import store
 from daair.runs.mirror import sign_in
 from daair.runs.record import Record
@@ -70,10 +72,10 @@ def gather(
     source: Literal["folders", "wandb", "both"],
     project: str | None,
     runs: str | Path,
-    study: str | None = None,
+    studies: str | Sequence[str] | None = None,
     progress: ShowProgress = _silent,
 ) -> tuple[Collated, Path]:
-    """Read the runs of a study from folders, from Weights & Biases, or from both.
+    """Read the runs of some studies from folders, from Weights & Biases, or from both.
 
     A run that is in both is read from its folder.
 
@@ -81,7 +83,7 @@ def gather(
         source: The place to read from.
         project: `entity/name`, or the name of a project of the account's own; not needed for folders.
         runs: The folder of runs.
-        study: Name of the study; None = all.
+        studies: Name of one study, or names; None = all.
         progress: Shows the progress.
 
     Returns:
@@ -92,35 +94,42 @@ def gather(
     """
     runs = Path(runs)
     if source == "folders":
-        return frame(runs, study), runs
-    own = list(store.run_folders(runs, study)) if source == "both" else []
-    names = {"/".join(folder.parts[-3:]): folder for folder in own}
+        return frame(runs, studies), runs
+    asked = [studies] if isinstance(studies, str) else studies
+    own = (
+        [one for study in asked or store.studies(runs) for one in folders.find(runs, study)] if source == "both" else []
+    )
+    names = {folders.name(one, runs): one for one in own if isinstance(one, Path)}
     cache = runs / ".wandb" / re.sub(r"[^A-Za-z0-9._/-]+", "-", project or "").replace("..", "-").strip("/")
-    fetched, left_out = fetch(project or "", cache, study, names, progress)
-    if not names and not fetched:
-        others = f"; {len(left_out)} left out, such as {left_out[0]}" if left_out else ""
-        raise UserError(f"collate.project={project}: no runs of {f'study={study}' if study else 'any study'}{others}")
+    known = [name for name, folder in names.items() if store.is_named_like_a_run(folder)]
+    fetched, left_out = fetch(project or "", cache, asked, known, progress)
+    for study in asked or [None]:
+        top = f"{folders.name(store.study_folder(runs, study), runs)}/" if study else ""
+        if not any(name.startswith(top) for name in (*names, *fetched)):
+            others = f"; {len(left_out)} left out, such as {left_out[0]}" if left_out else ""
+            text = f"no runs of {f'study={study}' if study else 'any study'}{others}"
+            raise UserError(f"collate.project={project}: {text}")
     # A folder of links to exactly these runs, because the cache may hold others and the user's own must not move.
-    view = cache / ".view" / (safe_name(study) if study else ".all")
+    view = cache / ".view" / (safe_name("+".join(asked)) if asked else ".all")
     shutil.rmtree(view, ignore_errors=True)
     for name, folder in {**{name: cache / name for name in fetched}, **names}.items():
         (view / name).parent.mkdir(parents=True, exist_ok=True)
         (view / name).symlink_to(folder.resolve(), target_is_directory=True)
-    collated = frame(view, study)
+    collated = frame(view, studies)
     return replace(collated, left_out=(*collated.left_out, *left_out)), view
 
 
 def fetch(
     project: str,
     cache: Path,
-    study: str | None = None,
+    studies: Sequence[str] | None = None,
     known: Collection[str] = (),
     progress: ShowProgress = _silent,
 ) -> tuple[list[str], list[LeftOut]]:
     """Update the cache.
 
     Args:
-        project, study, progress: See `gather`.
+        project, studies, progress: See `gather`.
         cache: Folder for the runs of this project.
         known: Runs not to download, `<study>/<label>-<config id>/seed<k>`; labels are ignored.
 
@@ -130,7 +139,7 @@ def fetch(
     Raises:
         UserError: There is no key, network or such project.
     """
-    found = {run.id: run for run in _runs(project, study)}
+    found = {run.id: run for run in _runs(project, studies)}
     listed, failed = _all(lambda id: _listed(found[id], cache), found, "look at", progress)
     left_out = [LeftOut(f"{project}/{id}", reason) for id, reason in failed.items()]
     newest: dict[tuple[str, ...], Listed] = {}
@@ -155,8 +164,8 @@ NOTE = ".wandb.json"
 """File in a downloaded folder that holds its `Listed`, to detect changes."""
 
 
-def _runs(project: str, study: str | None) -> Iterator["WandbRun"]:
-    """Yield all runs of the project, or those of one study, page by page."""
+def _runs(project: str, studies: Sequence[str] | None) -> Iterator["WandbRun"]:
+    """Yield all runs of the project, or those of some studies, page by page."""
     try:
         sign_in()
     except UserError as error:
@@ -169,7 +178,9 @@ def _runs(project: str, study: str | None) -> Iterator["WandbRun"]:
     wandb.setup(settings=patience)
     try:
         api = wandb.Api(timeout=TIMEOUT)
-        yield from api.runs(project, filters={"group": study} if study else None, per_page=PAGE)
+        yield from api.runs(
+            project, filters={"$or": [{"group": study} for study in studies]} if studies else None, per_page=PAGE
+        )
     except (Error, ValueError) as error:
         text = one_line(error)
         if "Could not find project" in text:

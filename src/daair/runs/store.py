@@ -84,9 +84,14 @@ def seed_of(name: str) -> int | None:
     return None if name == WEIGHTS else int(name.removeprefix("seed"))
 
 
+def is_named_like_a_run(folder: Path) -> bool:
+    """Return whether a folder is called `<label>-<config id>/seed<k>`."""
+    return bool(VARIANT.fullmatch(folder.parent.name) and SEED.fullmatch(folder.name))
+
+
 def identity(run: str) -> tuple[str, ...]:
     """Return the study, config id and seed of `<study>/<label>-<config id>/seed<k>`, which identify a run."""
-    study, variant, seed = run.split("/")
+    study, variant, seed = run.rsplit("/", 2)
     return study, variant.rpartition("-")[2], seed
 
 
@@ -95,18 +100,31 @@ def studies(runs: str | Path) -> list[str]:
     return [name for name in _subfolders(Path(runs)) if next(run_folders(runs, name), None) is not None]
 
 
+def study_folder(runs: str | Path, study: str) -> Path:
+    """Return the folder of a study, which need not exist.
+
+    Args:
+        runs: The folder of runs.
+        study: The study's name; or the name or path within `runs` of a folder that was renamed or moved by hand, such
+            as `archive/rank`.
+    """
+    own, other = Path(runs, safe_name(study)), Path(study)
+    inside = bool(other.parts) and not other.is_absolute() and ".." not in other.parts
+    return Path(runs, other) if inside and not own.is_dir() and Path(runs, other).is_dir() else own
+
+
 def run_folders(runs: str | Path, study: str | None = None) -> Iterator[Path]:
     """Yield the folders of all runs or of one study's runs, in natural order (rank4 before rank16).
 
     No file is opened. A study that does not exist has no runs.
     """
     runs = Path(runs)
-    for name in _subfolders(runs) if study is None else [safe_name(study)]:
-        for variant in _subfolders(runs / name):
+    for top in [runs / name for name in _subfolders(runs)] if study is None else [study_folder(runs, study)]:
+        for variant in _subfolders(top):
             if VARIANT.fullmatch(variant):
-                for seed in _subfolders(runs / name / variant):
+                for seed in _subfolders(top / variant):
                     if SEED.fullmatch(seed):
-                        yield Path(runs, name, variant, seed)
+                        yield Path(top, variant, seed)
 
 
 def read(folder: str | Path) -> Run:
@@ -119,10 +137,10 @@ def read(folder: str | Path) -> Run:
         ValueError: The path is not that of a run's folder.
     """
     folder = Path(folder)
+    if not is_named_like_a_run(folder):
+        raise ValueError(f"{folder} is not named like a run's folder")
     study, variant, seed = folder.parts[-3:]
     names = VARIANT.fullmatch(variant)
-    if names is None or SEED.fullmatch(seed) is None:
-        raise ValueError(f"{folder} is not named like a run's folder")
     try:
         status, problem = Record(folder).read_status(), ""
     except UserError as error:

@@ -1,6 +1,6 @@
 """`task=collate study=NAME`: write a study's runs as one frame and as a table for a paper, beside the runs.
 
-    <paths.runs>/<study>/
+    <paths.runs>/<study>/                            of study=[A,B]: A+B, or what `collate.name` says
         runs.parquet, runs.csv                       a row per run, benchmark, protocol and image (report/frame.py)
         table.md, table.tex                          the table and its notes
         tables/NAME.md, .tex, .csv                   named tables of experiments/<study>.tables.yaml
@@ -32,13 +32,14 @@ from daair.config.overrides import command
 from daair.config.table_look import NamedTable, TableLook, parse_table, read_tables
 from daair.engine.progress import Reporter
 from daair.errors import UserError
-from daair.files import replacing, safe_name, write_text
-from daair.report import differences, figures, latex, layout, published, weights, writers
+from daair.files import LONGEST, replacing, safe_name, write_text
+from daair.report import differences, figures, folders, joint, latex, layout, published, weights, writers
 from daair.report import html as report
 from daair.report.frame import Collated
 from daair.report.names import Names, read_names
 from daair.report.table import StudyTable, TableSpec, study_table
 from daair.report.wandb_source import gather
+from daair.runs import store
 from daair.runs.record import Record
 from daair.tasks import unchanged
 
@@ -66,19 +67,19 @@ DEFAULTS: dict[str, Any] = {"columns": ["benchmark"], "metrics": ["psnr", "ssim"
 
 
 def collate(job: "Job") -> int:
-    """Write and print the table of `job.config.study`, print the names of the files, and return the exit status.
+    """Write and print the table of the studies, print the names of the files, and return the exit status.
 
     Raises:
         UserError: There are no runs, or they are not comparable; the message names them and a remedy.
     """
     cfg = job.config
     reporter = Reporter()
-    folder = Path(cfg.collate.output or f"{cfg.paths.runs}/{safe_name(cfg.study)}")
+    folder = Path(cfg.collate.output or output_folder(cfg))
     state = unchanged.state(cfg, tables_file(cfg))
     if (said := unchanged.recall(folder, state)) is not None:
         reporter.say(f"{said}\n(nothing has changed since)")
         return 0
-    collated, runs = gather(cfg.collate.source, cfg.collate.project, cfg.paths.runs, cfg.study, reporter.progress)
+    collated, runs = gather(cfg.collate.source, cfg.collate.project, cfg.paths.runs, cfg.studies, reporter.progress)
     wanted = {"": NamedTable(), **(read_tables(file) if (file := tables_file(cfg)) else {})}
     files = write_frame(collated, folder)
     say_left_out(collated, reporter)
@@ -122,11 +123,32 @@ class Made:
         return self.look.caption or self.table.question or self.table.name
 
 
+def table_name(cfg: "Config") -> str:
+    """Return the name of the table: that of its study, of several those joined by `+`, or the one that is asked for."""
+    return cfg.collate.name or "+".join(cfg.studies)
+
+
+def output_folder(cfg: "Config") -> Path:
+    """Return the folder for the table, without `collate.output`: that of its study, or one beside those of several.
+
+    Raises:
+        UserError: It is the folder of another study.
+    """
+    if cfg.collate.name is None and len(cfg.studies) == 1:
+        return store.study_folder(cfg.paths.runs, cfg.study)
+    name = cfg.collate.name or "+".join(map(safe_name, cfg.studies))
+    folder = Path(cfg.paths.runs, name if len(name) <= LONGEST and cfg.collate.name is None else safe_name(name))
+    own = [store.study_folder(cfg.paths.runs, study) for study in cfg.studies]
+    if own != [folder] and next(store.run_folders(cfg.paths.runs, folder.name), None) is not None:
+        raise UserError(f"collate.name: {folder.name} is a study with runs and a table of its own; give another name")
+    return folder
+
+
 def tables_file(cfg: "Config") -> Path | None:
     """Return the file with the study's named tables, if it has one."""
     if cfg.collate.tables is not None:
         return Path(cfg.collate.tables)
-    beside = Path(conf_dir()) / "experiment" / f"{safe_name(cfg.study)}.tables.yaml"
+    beside = Path(conf_dir()) / "experiment" / f"{output_folder(cfg).name}.tables.yaml"
     return beside if beside.is_file() else None
 
 
@@ -143,7 +165,7 @@ def make_table(cfg: "Config", collated: Collated, runs: Path, name: str, one: Na
         names = read_names(reference / "names.yaml", look.names)
         methods = published.load(asked["published"], reference)
         spec = table_spec(cfg, asked, names.degradations)
-        table = study_table(collated, spec, cfg.study, asked["question"])
+        table = study_table(collated, spec, table_name(cfg), asked["question"])
         rows, reasons = published.published_rows(table, methods, bool(look.subsets))
         blocks = layout.blocks(table, rows, look, names)
         notes = [*layout.notes(table, look, names), *layout.as_published(table, rows, look), *reasons]
@@ -153,19 +175,16 @@ def make_table(cfg: "Config", collated: Collated, runs: Path, name: str, one: Na
 
 
 def settings(cfg: "Config", collated: Collated, runs: Path, table: NamedTable) -> dict[str, Any]:
-    """Return a table's contents and look: from the command, else as the table is named, else the newest run's."""
-    trained = weights.trained(collated.runs)  # a network that was only evaluated says nothing of its study
-    telling = collated.runs if trained.empty else trained
-    newest = telling["run"].iloc[telling["started"].astype("str").fillna("").argmax()]
-    frozen = Record(runs / newest).config() if (runs / newest).is_dir() else {}
-    own = frozen.get("collate") or {}
+    """Return a table's contents and look: from the command, else as the table is named, else of the newest run's."""
+    frozen = started_with(collated, runs, cfg.studies)
+    own = frozen["collate"]
     asked = {}
     for name in ("rows", "columns", "metrics", "reference", "published"):
         given = getattr(cfg.collate, name)
         asked[name] = first_of(given, getattr(table, name), own.get(name), DEFAULTS.get(name))
-    asked["question"] = cfg.question or frozen.get("question") or ""
-    benchmarks = first_of(cfg.benchmarks, table.benchmarks, frozen.get("benchmarks"))
-    asked["benchmarks"] = of_mixes(collated.runs) if benchmarks is None else list(benchmarks)
+    asked["question"] = cfg.question or frozen["question"]
+    benchmarks = first_of(cfg.benchmarks, table.benchmarks, frozen["benchmarks"])
+    asked["benchmarks"] = None if benchmarks is None else list(benchmarks)
     asked["protocols"] = first_of(cfg.protocols, table.protocols)
     looks = [
         own.get("table") or {},
@@ -176,6 +195,35 @@ def settings(cfg: "Config", collated: Collated, runs: Path, table: NamedTable) -
     }
     asked["look"] = parse_table(look, "collate.table")
     return asked
+
+
+def started_with(collated: Collated, runs: Path, studies: Sequence[str]) -> dict[str, Any]:
+    """Return the contents of the table, question and benchmarks that the newest run of each study was started with.
+
+    Of several studies these are all questions, rows and benchmarks, and what else they agree on; no reference, which
+    names a row of one of them.
+    """
+    trained = weights.trained(collated.runs)  # a network that was only evaluated says nothing of its study
+    telling = (collated.runs if trained.empty else trained).assign(study=lambda table: table["study"].astype(str))
+    newest = telling.assign(at=telling["started"].astype("str").fillna("")).sort_values("at", kind="stable")
+    last = newest.groupby("study")["run"].last()
+    order = [folders.name(store.study_folder(runs, study), runs) for study in studies]
+    latest = {study: last[study] for study in order if study in last}
+    found = {study: Record(runs / run).config() if (runs / run).is_dir() else {} for study, run in latest.items()}
+    contents = [one.get("collate") or {} for one in found.values()]
+    own = {key: value for key, value in contents[0].items() if all(one.get(key) == value for one in contents)}
+    if len(found) > 1:
+        rows = [one.get("rows") for one in contents]
+        own |= {
+            "reference": None,
+            "rows": list(dict.fromkeys(key for keys in rows for key in keys)) if all(rows) else None,
+        }
+    names = [first_of(one.get("benchmarks"), of_mixes(telling[telling["study"] == s])) for s, one in found.items()]
+    return {
+        "collate": own,
+        "question": " ".join(dict.fromkeys(filter(None, (one.get("question") for one in found.values())))),
+        "benchmarks": None if None in names else list(dict.fromkeys(name for some in names for name in some)),
+    }
 
 
 def first_of(*values: Any) -> Any:
@@ -236,7 +284,7 @@ def write_frame(collated: Collated, folder: Path) -> list[Path]:
 
 def write_table(made: Made, folder: Path, formats: Sequence[str]) -> list[Path]:
     """Write the table in the formats that are asked for and return the files."""
-    label = safe_name("-".join(filter(None, [made.table.name, made.name])))
+    label = "-".join(safe_name(part) for part in (*made.table.name.split("+"), made.name) if part)
     style = latex.Style(
         environment=made.look.environment or "table*",
         caption=made.title,
@@ -280,6 +328,7 @@ def illustrate(
     """Draw the figures that the study's own table supports, write the report with all tables, and return the files."""
     table = made[0].table
     spec = table.spec
+    collated, _ = joint.once(collated, [*table.rows.keys, *table.columns.keys])
     if spec.benchmarks is not None:
         collated = replace(collated, images=collated.images[collated.images["benchmark"].isin(spec.benchmarks)])
     data = figures.figure_data(collated, runs, table.rows.keys, table.reference_variant, spec.protocols)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from daair.config.compose import conf_dir
 from daair.files import write_text
-from daair.runs import store
+from daair.report import folders
 
 if TYPE_CHECKING:
     from daair.config.schema import Config
@@ -28,8 +28,8 @@ def state(cfg: "Config", tables: Path | None) -> str | None:
     asked = {name: options[name] for name in ("collate", "study", "question", "benchmarks", "protocols", "paths")}
     own = [Path(name) for name in cfg.collate.published or () if name.endswith(".csv")]
     places = [Path(conf_dir()) / "reference", Path(__file__).parents[1], *own, *([tables] if tables else [])]
-    folders = store.run_folders(cfg.paths.runs, cfg.study)
-    found = [json.dumps(asked, sort_keys=True), *(line for place in (*places, *folders) for line in _stamps(place))]
+    places += [one for s in cfg.studies for one in folders.find(cfg.paths.runs, s) if isinstance(one, Path)]
+    found = [json.dumps(asked, sort_keys=True), *(line for place in places for line in _stamps(place))]
     return hashlib.sha256("\n".join(found).encode()).hexdigest()
 
 

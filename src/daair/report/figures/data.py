@@ -13,7 +13,8 @@ from daair.metrics import METRICS
 from daair.report import weights
 from daair.report.aggregate import text
 from daair.report.figures.style import SEVERAL
-from daair.report.frame import FACTS, Collated, LeftOut
+from daair.report.folders import LeftOut
+from daair.report.frame import FACTS, Collated
 from daair.report.table import differing_keys
 from daair.runs.record import Record
 
