@@ -19,6 +19,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from IPython.display import Image, Markdown, display
 
@@ -48,12 +49,14 @@ runs.pivot_table(index="variant", columns="state", values="run", aggfunc="count"
 # ## Means and spread
 #
 # First the mean over the images of each run, then mean and standard deviation over the seeds. The other way round the
-# spread would be that of the images, which says nothing about the method. Only figures of one protocol compare.
+# spread would be that of the images, which says nothing about the method. Only figures of one protocol compare. PSNR is
+# infinite where an image was restored exactly; no mean contains such values.
 
 # %%
-per_run = frame.groupby(["variant", "seed", "benchmark", "protocol"], observed=True)[
-    ["input_psnr", "psnr", "ssim"]
-].mean()
+metrics = ["input_psnr", "psnr", "ssim"]
+finite = frame.assign(**{name: frame[name].where(np.isfinite(frame[name])) for name in metrics})
+print(f"infinite values: {int(np.isinf(frame[metrics]).sum().sum())}")
+per_run = finite.groupby(["variant", "seed", "benchmark", "protocol"], observed=True)[metrics].mean()
 over_seeds = per_run.groupby(["variant", "benchmark", "protocol"], observed=True).agg(["mean", "std", "count"])
 over_seeds["psnr"].round(3)
 

@@ -56,6 +56,21 @@ def test_by_default_what_answers_the_question_is_drawn(study, kept: dict, tmp_pa
     assert everything == DRAWN | more
 
 
+def test_values_that_are_not_finite_are_in_no_mean_and_lead_nothing(study, kept: dict, tmp_path: Path) -> None:
+    images = study.images.copy()
+    images["psnr"] = images["psnr"].astype(float)
+    best = images.index[images["run"].astype(str).str.startswith("rank/rank8")]
+    images.loc[best[0], ["psnr", "gain"]] = np.inf
+    images.loc[best[1], ["psnr", "gain"]] = np.nan
+    broken = replace(study, images=images)
+    assert np.isfinite(broken.means["psnr"]).all() and study.best() == "rank8-00000008"
+    assert broken.best() == "rank4-00000004" and broken.few() == list(study.names)
+    drawn = scores.draw_against(broken, "experts.rank", "psnr", tmp_path)
+    assert drawn.caption.endswith(" Without 2 values not finite.")
+    assert len(drawn.spots) == 9 and "inf" not in "".join(spot.text for spot in drawn.spots)
+    assert "not finite" not in scores.draw_against(study, "experts.rank", "psnr", tmp_path).caption
+
+
 def test_points_say_which_runs_they_show(study, kept: dict, tmp_path: Path) -> None:
     spots = scores.draw_against(study, "experts.rank", "psnr", tmp_path).spots
     assert len(spots) == 9 and spots[0].variant == "rank2-00000002" and spots[0].left == 2

@@ -181,7 +181,7 @@ def test_values_that_are_not_finite_are_counted_and_named_and_neither_averaged_n
     numbers = study.numbers.set_index(["metric", "row"]).loc["psnr"]
     assert numbers["not_finite"].tolist() == [1, 0, 2] and numbers["paired_images"].tolist()[0] == 1
     assert "inf" not in layout.numbers_csv(study).replace("not_finite", "")
-    assert "PSNR cbsd68_sigma25 nan" not in notes and "(without 2 infinite)" in notes
+    assert "PSNR cbsd68_sigma25 nan" not in notes and "(without 2 not finite)" in notes
 
 
 def test_one_seed_has_no_deviation_and_one_column_no_average(tmp_path: Path) -> None:

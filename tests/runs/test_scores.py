@@ -19,9 +19,27 @@ def test_the_table_of_one_run() -> None:
         ],
     )
     assert "tile" not in scores.texts(means[:1])[0]
+    assert "+10.50" in shown(rows([30.0, 31.0]))
+
+
+def shown(table: list[dict]) -> str:
     console = Console(width=200, record=True, file=io.StringIO())
-    scores.show(means, console)
-    assert "+10.50" in console.export_text()
+    scores.show(pd.DataFrame(table), console)
+    return console.export_text()
+
+
+def test_values_that_are_not_finite_are_counted_and_named_and_in_no_mean() -> None:
+    inf, nan = float("inf"), float("nan")
+    table = rows({"a.png": 30.0, "black.png": inf, "c.png": 32.0}) + rows([nan], "rain100l", input_psnr=inf)
+    said = shown(table)
+    first, second = (line for line in said.splitlines() if "promptir" in line)
+    assert [cell.strip() for cell in first.split("│")[3:9]] == ["3", "20.00", "0.5000", "31.00", "0.3100", "+11.00"]
+    assert [cell.strip() for cell in second.split("│")[3:9]] == ["1", "–", "0.5000", "–", "–", "–"]
+    assert (
+        "PSNR: 2 values not finite, left out of the mean: cbsd68_sigma25 black.png (inf), rain100l 0.png (nan)." in said
+    )
+    assert "input PSNR: 1 value not finite, left out of the mean: rain100l 0.png (inf)." in said
+    assert "not finite" not in shown(rows([30.0], lpips=nan)), "what was not measured is no value"
 
 
 def test_metrics_that_were_asked_for_come_last_with_the_input_first() -> None:

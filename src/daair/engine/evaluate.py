@@ -111,9 +111,9 @@ def summary(session: Session) -> None:
     record, reporter, mirror = session.record, session.reporter, session.mirror
     rows = record.results()
     if rows is not None:
-        table = scores.per_benchmark(rows)
-        scores.show(table, reporter.console)
+        scores.show(rows, reporter.console)
         if mirror is not None:
+            table = scores.per_benchmark(rows)
             values = {
                 f"test/{row.benchmark}/{name}": getattr(row, name)
                 for row in table.itertuples()

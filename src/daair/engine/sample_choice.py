@@ -27,13 +27,15 @@ class SampleChoice:
     def consider(self, crop: Any, rows: list[tuple[tuple[int, int, int], dict[str, Any]]]) -> None:
         """Keep a measured crop if a row of the benchmark's first protocol has a larger or smaller gain than all before.
 
+        A gain that is not finite counts for neither: a black image that was restored exactly shows nothing.
+
         Args:
             crop: A `daair.engine.measure.Crop`, restored.
             rows: The crop's rows with their positions: benchmark, protocol, image.
         """
         for (benchmark, protocol, image), row in rows:
             gain = row["psnr"] - row["input_psnr"]
-            if not self.side or protocol != 0 or math.isnan(gain):
+            if not self.side or protocol != 0 or not math.isfinite(gain):
                 continue
             pictures = None
             for which, order in ((LARGEST, (-gain, image)), (SMALLEST, (gain, image))):

@@ -8,6 +8,7 @@ import pandas as pd
 
 from daair.config.table_look import TableLook
 from daair.metrics import METRICS
+from daair.metrics.finite import not_finite
 from daair.report import order, weights
 from daair.report.columns import Column, Maker, Row, costs_of, lines_of
 from daair.report.comparable import BUDGET, EPOCHS, TIME
@@ -197,15 +198,15 @@ def _about_inputs(table: StudyTable, names: Names) -> Iterator[str]:
         column = f"input_{name}"
         if not (metric.always or name in table.spec.metrics) or column not in once or once[column].isna().all():
             continue
-        finite = once.assign(**{column: once[column].where(np.isfinite(once[column]))})
+        strange = not_finite(once, [column])[column]
+        finite = once.assign(**{column: once[column].mask(strange)})
         means = finite.groupby(["benchmark", "protocol"], observed=True, sort=False)[column].mean()
         several = means.index.get_level_values("protocol").nunique() > 1
         figures = [
             f"{names.joined(key if several else key[:1])} {'–' if np.isnan(mean) else f'{mean:z.{metric.digits}f}'}"
             for key, mean in means.items()
         ]
-        left_out = int(np.isinf(once[column]).sum())
-        without = f" (without {left_out} infinite)" if left_out else ""
+        without = f" (without {strange.sum()} not finite)" if strange.any() else ""
         parts.append(f"{metric.header} {', '.join(figures)}{f' {metric.unit}' if metric.unit else ''}{without}")
     if parts:
         yield f"Degraded inputs: {'; '.join(parts)}."

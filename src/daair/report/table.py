@@ -14,8 +14,7 @@ import pandas as pd
 from daair.config.schema import names_config
 from daair.errors import UserError, suggestion
 from daair.files import natural_key
-from daair.metrics import METRICS
-from daair.metrics.finite import not_finite
+from daair.metrics import finite
 from daair.report import aggregate, comparable, contents, joint, weights
 from daair.report.aggregate import AVERAGE_COLUMN, COSTS_COLUMN, LEFT_OUT, NUMBERS, OF_IMAGES, Axis, names_of, text
 from daair.report.contents import TableSpec
@@ -113,7 +112,8 @@ def study_table(collated: Collated, spec: TableSpec, name: str = "", question: s
             numbers, images, runs, rows, columns, reference, over, spec.alpha, spec.resamples
         )
     numbers = pd.concat([numbers, aggregate.costs(runs, rows, seeds)], ignore_index=True).reindex(columns=list(NUMBERS))
-    notes = [*about, *_notes(runs, images, numbers), *_left_out(images, spec.metrics)]
+    strange = finite.sentences(images, spec.metrics, "left out of the mean and not ranked")
+    notes = [*about, *_notes(runs, images, numbers), *(f"{LEFT_OUT} {text}" for text in strange)]
     return StudyTable(
         name, question, spec, rows, columns, reference, numbers, runs, images, notes, averages, transposed
     )
@@ -272,18 +272,3 @@ def _notes(runs: pd.DataFrame, images: pd.DataFrame, numbers: pd.DataFrame) -> I
     measured_on = sorted(set(trained.loc[trained["state"] == "done", "hardware"].dropna()))
     if len(measured_on) > 1:
         yield f"Trained on different hardware ({'; '.join(measured_on)}): no images/s."
-
-
-def _left_out(images: pd.DataFrame, metrics: Sequence[str]) -> Iterator[str]:
-    """Yield a sentence for each metric with values that are not finite: how many, and the first of them."""
-    for metric, strange in not_finite(images, metrics).items():
-        found = images[strange]
-        if found.empty:
-            continue
-        shown = ", ".join(
-            f"{line.benchmark} {line.image} in {line.run} ({getattr(line, metric)})" for line in found[:3].itertuples()
-        )
-        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-        count = f"{len(found)} value{'s' if len(found) > 1 else ''}"
-        header = METRICS[metric].header
-        yield f"{LEFT_OUT} {header}: {count} not finite, left out of the mean and not ranked: {shown}{more}."

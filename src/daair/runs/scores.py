@@ -1,11 +1,16 @@
-"""The table of one run: one row per benchmark and protocol, with the means over the images."""
+"""The table of one run: one row per benchmark and protocol, with the means over the images.
+
+No mean contains values that are not finite, such as the PSNR of equal images; they are counted and named below it.
+"""
+
+import math
 
 import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from daair.metrics import METRICS, Metric, derived, optional_columns, required_columns
+from daair.metrics import METRICS, Metric, derived, finite, optional_columns, required_columns
 
 KEYS = ["benchmark", "protocol"]
 WHOLE = "whole"
@@ -21,12 +26,13 @@ def per_benchmark(rows: pd.DataFrame) -> pd.DataFrame:
         Columns `benchmark`, `protocol`, `images`, `tile` (see `tiles`) and those of the measured metrics, with the
         prefix `input_` for the degraded images. Means with different `tile` are not comparable.
     """
+    whole = rows.assign(**{metric.name: metric.derive(rows) for metric in derived()})
+    columns = [name for name in _columns() if name in whole]
+    finite_ones = whole[KEYS].join(whole[columns].mask(finite.not_finite(whole, columns)))
     groups = rows.groupby(KEYS, sort=False)
-    means = groups[[name for name in _columns() if name in rows and not _metric(name).derive]].mean()
+    means = finite_ones.groupby(KEYS, sort=False).mean()
     means.insert(0, "images", groups.size())
     means.insert(1, "tile", pd.Series(tiles(rows)))
-    for metric in derived():
-        means[metric.name] = metric.derive(means)
     return means.reset_index()
 
 
@@ -46,15 +52,18 @@ def texts(means: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     return list(headings.values()), rows
 
 
-def show(means: pd.DataFrame, console: Console) -> None:
-    """Print the table of `per_benchmark`."""
-    headings, rows = texts(means)
+def show(rows: pd.DataFrame, console: Console) -> None:
+    """Print the table of `per_benchmark`, and which values are in none of its means."""
+    headings, lines = texts(per_benchmark(rows))
     table = Table()
     for i, heading in enumerate(headings):
         table.add_column(escape(heading), justify="left" if i < len(KEYS) else "right", no_wrap=i < len(KEYS))
-    for row in rows:
-        table.add_row(*map(escape, row))
+    for line in lines:
+        table.add_row(*map(escape, line))
     console.print(table)
+    measured = [name for name in _columns() if name in rows and not _metric(name).derive]
+    for sentence in finite.sentences(rows, measured):
+        console.print(sentence, markup=False, soft_wrap=True)
 
 
 def _columns() -> list[str]:
@@ -77,5 +86,7 @@ def _heading(column: str) -> str:
 def _text(column: str, value: object) -> str:
     if not isinstance(value, float):
         return str(value)
+    if math.isnan(value):
+        return "–"
     metric = _metric(column)
     return f"{value:{'+z' if metric.derive else ''}.{metric.digits}f}"

@@ -20,7 +20,7 @@ from daair.config.schema import Collate
 from daair.engine.progress import Reporter
 from daair.errors import UserError, suggestion
 from daair.files import safe_name, write_text
-from daair.metrics import METRICS
+from daair.metrics import METRICS, finite
 from daair.report import statistics, writers
 from daair.report.aggregate import text
 from daair.report.config_columns import read_config
@@ -57,6 +57,7 @@ def compare(job: Job) -> int:
     blocks = [configs_block(configs, differ), *benchmarks_block(found, cfg.collate), *curves_block(lines, shown)]
     labels = {name: f"{name}: {'/'.join(record.folder.resolve().parts[-2:])}" for name, record in found.items()}
     notes = [f"{name}  {record.folder}  ({_state(record)})" for name, record in found.items()]
+    notes += strange_values(found)
     together = safe_name("-".join(label.partition(": ")[2] for label in labels.values()))
     folder = Path(cfg.output or Path(cfg.paths.runs, "compare", together))
     for note in notes:
@@ -124,6 +125,15 @@ def benchmarks_block(found: Mapping[str, Record], how: Collate) -> Iterator[Bloc
         rows.append(cells)
     about = f"{100 * (1 - how.alpha):g} % interval over images, of these networks: other seeds would give other ones"
     yield Block(f"Benchmarks ({about})" if rows else "No image was measured of all runs", header, rows, 3)
+
+
+def strange_values(found: Mapping[str, Record]) -> Iterator[str]:
+    """Yield sentences on each run's values that are in no mean."""
+    for name, record in found.items():
+        if (rows := record.results()) is not None:
+            measured = [metric for metric in METRICS if metric in rows]
+            for sentence in finite.sentences(rows, measured, "the image is in no mean and in no difference"):
+                yield f"{name}  {sentence}"
 
 
 def curves_block(lines: Mapping[str, list[dict[str, Any]]], shown: Mapping[str, str]) -> Iterator[Block]:

@@ -55,7 +55,7 @@ def evaluate(job: Job) -> int:
             session = Session(cfg, record, accelerator, reporter)
             rows, lost = pd.concat(measure_and_keep(model, items, session)), session.lost
     if accelerator.is_main_process:
-        scores.show(scores.per_benchmark(rows), reporter.console)
+        scores.show(rows, reporter.console)
         reporter.say(f"one row per image: {record.results_file}\npictures:          {record.samples}")
         if cfg.study is not None:
             reporter.say(f"the study's table: python run.py task=collate study={cfg.study}")

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from daair.metrics import METRICS
+from daair.metrics.finite import not_finite
 from daair.report import weights
 from daair.report.aggregate import text
 from daair.report.figures.style import SEVERAL
@@ -63,9 +64,20 @@ class FigureData:
 
     @cached_property
     def means(self) -> pd.DataFrame:
-        """Return the means over the images: a row per run and benchmark, a column per metric."""
-        keys = [name for name in METRICS if name in self.images]
-        return self.images.groupby(["run", "benchmark"], observed=True, sort=False)[keys].mean()
+        """Return the means of the finite values over the images: a row per run and benchmark, a column per metric."""
+        owners = self.images[["run", "benchmark"]]
+        values = self.images[self._strange.columns].mask(self._strange)
+        return owners.join(values).groupby(["run", "benchmark"], observed=True, sort=False).mean()
+
+    @cached_property
+    def _strange(self) -> pd.DataFrame:
+        """Return which values of the metrics are not finite."""
+        return not_finite(self.images, [name for name in METRICS if name in self.images])
+
+    def left_out_note(self, metric: str) -> str:
+        """Return a sentence for a caption if values of a metric are in no mean, else an empty text."""
+        count = int(self._strange[metric].sum())
+        return f" Without {count} value{'s' if count > 1 else ''} not finite." if count else ""
 
     def scores(self, metric: str) -> pd.DataFrame:
         """Return means over the images by variant and seed, a column per benchmark; NaN where a run has no results."""
@@ -79,9 +91,18 @@ class FigureData:
         """Return the mean over all benchmarks by variant and seed, for runs that were measured on all of them."""
         return self.scores(metric).mean(axis=1, skipna=False).dropna()
 
+    def ranked(self, metric: str) -> pd.Series:
+        """Return the averages over benchmarks and seeds by variant, without variants with values that are not finite.
+
+        Without those values a mean would be of other images.
+        """
+        strange = self.runs[self.runs["run"].isin(self.images["run"][self._strange[metric]])]["variant"]
+        means = self.averages(metric).groupby(level=0).mean()
+        return means[~means.index.isin(strange.astype(str))]
+
     def best(self, metric: str = "psnr") -> str | None:
         """Return the variant with the best average over seeds and benchmarks; of trained ones, if any."""
-        means = self.averages(metric).groupby(level=0).mean()
+        means = self.ranked(metric)
         means = means[[variant in self.trained for variant in means.index]] if self.trained else means
         return None if means.empty else str(means.idxmax() if METRICS[metric].higher_is_better else means.idxmin())
 
@@ -93,8 +114,9 @@ class FigureData:
 
     def few(self) -> list[str]:
         """Return at most `SEVERAL` variants in order: all with results, or the reference and the best by PSNR."""
-        means = self.averages("psnr").groupby(level=0).mean().sort_values(ascending=False, kind="stable")
-        ordered = [variant for variant in self.names if variant in means] or list(self.names)
+        means = self.ranked("psnr").sort_values(ascending=False, kind="stable")
+        measured = self.averages("psnr").index.get_level_values(0)
+        ordered = [variant for variant in self.names if variant in measured] or list(self.names)
         if len(ordered) <= SEVERAL:
             return ordered
         first = [self.reference] if self.reference in ordered else []

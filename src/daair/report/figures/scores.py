@@ -72,7 +72,8 @@ def draw_against(data: FigureData, key: str, metric: str, folder: Path) -> Drawn
     for axis in axes[:: min(3, len(axes))]:
         axis.set_ylabel(axis_label(metric))
     style.legend(figure, axes[0])
-    return style.save(figure, folder, name, _caption(data, f"{METRICS[metric].header} against {label}"), marks)
+    caption = _caption(data, f"{METRICS[metric].header} against {label}", metric)
+    return style.save(figure, folder, name, caption, marks)
 
 
 def draw_cost(data: FigureData, metric: str, folder: Path) -> Drawn:
@@ -89,7 +90,7 @@ def draw_cost(data: FigureData, metric: str, folder: Path) -> Drawn:
     marks = []
     for axis, (cost, values) in zip(axes, costs.items(), strict=True):
         points = {data.names[variant]: [variant] for variant in data.few()}
-        _draw_front(axis, values, scores.groupby(level=0).mean()[data.few()], METRICS[metric].higher_is_better)
+        _draw_front(axis, values, data.ranked(metric).reindex(data.few()), METRICS[metric].higher_is_better)
         marks += _draw_lines(data, axis, scores, values, points, metric, joined=False)
         axis.set(xlabel=COSTS[cost][0])
         _ticks(axis, values, whole=False)
@@ -99,7 +100,7 @@ def draw_cost(data: FigureData, metric: str, folder: Path) -> Drawn:
     against = " and ".join(COSTS[cost][0].partition(" / ")[0] for cost in costs)
     of = f", average of {len(data.benchmarks)} benchmarks" if several else ""
     front = " Grey line: the Pareto front; nothing as cheap is better."
-    caption = _caption(data, f"{METRICS[metric].header}{of}, against {against}") + front + data.few_note()
+    caption = _caption(data, f"{METRICS[metric].header}{of}, against {against}", metric) + front + data.few_note()
     return style.save(figure, folder, name, caption, marks)
 
 
@@ -130,7 +131,7 @@ def draw_gain(data: FigureData, folder: Path) -> Drawn:
     name = "gain"
     shown = data.few()
     scores = data.scores("gain").reindex(shown, level=0)
-    if scores.replace([np.inf, -np.inf], np.nan).isna().all().all():
+    if scores.isna().all().all():
         return Drawn(name, reason="no run has results")
     means, spread = scores.groupby(level=0).mean().reindex(shown), scores.groupby(level=0).std().reindex(shown)
     benchmarks, bars = data.benchmarks, len(shown)
@@ -152,18 +153,18 @@ def draw_gain(data: FigureData, folder: Path) -> Drawn:
     axis.set(ylabel="PSNR gain over the input / dB")
     axis.grid(False, axis="x")
     style.legend(figure, axis)
-    caption = _caption(data, "PSNR gain over the input by benchmark") + data.few_note()
+    caption = _caption(data, "PSNR gain over the input by benchmark", "gain") + data.few_note()
     return style.save(figure, folder, name, caption, marks)
 
 
-def _caption(data: FigureData, what: str) -> str:
+def _caption(data: FigureData, what: str, metric: str) -> str:
     protocol = style.listed(data.protocols)
     kind = f"protocol{'s' if len(data.protocols) > 1 else ''} {protocol}"
     spread = data.seeds_note()
     means = (
         f"Means over the images; {spread}" if spread.startswith("one") else f"Mean and standard deviation of {spread}"
     )
-    return f"{what}. {means}; {kind}."
+    return f"{what}. {means}; {kind}.{data.left_out_note(metric)}"
 
 
 def _lines(data: FigureData, column: str, values: pd.Series) -> dict[str, list[str]]:
