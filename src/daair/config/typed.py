@@ -83,6 +83,8 @@ def _read(word: str, others: Sequence[str], sweep: bool) -> str:
     key, name = key.strip(), key.strip().lstrip("+")
     if name in WITHOUT_EFFECT:
         raise UserError(f"{name}: has no effect here; paths.runs=DIR is the folder of all results")
+    if equals and name == "where":  # a condition has quotes of its own
+        return f"{key}={value if value in ('', 'null') else overrides.text(value)}"
     if equals and TEXTS.fullmatch(name):
         return spell_out(f"{key}={quoted(value, sweep=sweep, several=name in ('input', 'runs', 'study'))}", others)
     return spell_out(f"{key}={value.strip()}" if equals else word, others)

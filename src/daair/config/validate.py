@@ -42,13 +42,14 @@ TAKES = {
     "report": (),
     "doctor": (),
     "compare": ("runs", "output"),
+    "runs": ("where", "action"),
 }
-"""Which of the root keys checkpoint, input, output and runs each task reads; the others are refused, not ignored."""
+"""Which of these root keys each task reads; the others are refused, not ignored."""
 
-READS_RUNS = ("status", "report", "collate", "compare")
-"""Tasks that only read recorded runs."""
+READS_RUNS = ("status", "report", "collate", "compare", "runs")
+"""Tasks that deal with recorded runs and make none."""
 
-TAKES_STUDIES = ("collate",)
+TAKES_STUDIES = ("collate", "runs")
 """Tasks for which `study` may be a list."""
 
 BUILDS_NOTHING = (*READS_RUNS, "doctor")
@@ -301,7 +302,7 @@ def _all_keys(data: Any, prefix: str = "") -> Iterator[str]:
 def _combinations(cfg: Config) -> Iterator[Problem]:
     """Yield problems of values that are valid alone but not in combination."""
     task = cfg.task.get("name")
-    if cfg.study is None and task not in ("status", "report", "evaluate", "doctor"):
+    if cfg.study is None and task not in ("status", "report", "evaluate", "doctor", "runs"):
         yield Problem("study", f"missing; task={task} needs study=...")
     if isinstance(cfg.study, tuple) and task not in TAKES_STUDIES:
         several = ", ".join(f"task={name}" for name in TAKES_STUDIES)
@@ -352,15 +353,29 @@ def _lengths(cfg: Config) -> Iterator[Problem]:
 
 
 def _inputs(cfg: Config, task: str | None) -> Iterator[Problem]:
-    """Yield problems of the keys checkpoint, input, output and runs: missing, or set but not read by the task."""
+    """Yield problems of the root keys that single tasks read: missing, or set but not read by the task."""
     if task == "evaluate" and cfg.study is not None and cfg.output is not None:
         yield Problem("output", "unused with study=..., whose folder holds the rows; leave out one of them")
     for key in NEEDS.get(task, ()):
         if getattr(cfg, key) is None:
             yield Problem(key, f"missing; task={task} needs {key}=...")
-    for key in ("checkpoint", "input", "output", "runs") if task in TAKES else ():
+    if task == "runs":
+        yield from _managing(cfg)
+    for key in dict.fromkeys(key for keys in TAKES.values() for key in keys) if task in TAKES else ():
         if getattr(cfg, key) is not None and key not in TAKES[task]:
             own = hasattr(getattr(cfg, task, None), key)
             readers = ", ".join(other for other, keys in TAKES.items() if key in keys)
             hint = f"did you mean {task}.{key}?" if own else f"it is for task={readers}"
             yield Problem(key, f"unused by task={task}; {hint}")
+
+
+def _managing(cfg: Config) -> Iterator[Problem]:
+    """Yield problems of task=runs: an action on everything, or a label too much or too little."""
+    if cfg.action not in (None, "list") and cfg.study is None and cfg.where is None:
+        yield Problem("study", f"missing; action={cfg.action} needs study=NAME or where=CONDITION")
+    if cfg.action == "label" and cfg.label is None:
+        yield Problem("label", "missing; action=label needs label=TEXT")
+    if cfg.action != "label" and cfg.label is not None:
+        yield Problem("label", "unused without action=label")
+    if not cfg.ask and cfg.action != "delete":
+        yield Problem("ask", "unused without action=delete")

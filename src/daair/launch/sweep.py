@@ -22,6 +22,7 @@ from daair.launch.pool import Pool, Share, find_pool
 from daair.launch.processes import Attempt
 from daair.launch.view import View
 from daair.runs.record import Busy, Record
+from daair.runs.shelf import set_aside
 
 TICK = 0.05  # seconds between two turns of the loop
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -72,8 +73,7 @@ def queue(selection: Selection, anew: bool = False) -> Selection:
                     skipped.append((job.name, "done already"))
                     continue
                 if done:
-                    job.folder.rename(job.folder.with_name(f".{job.folder.name}-{time.strftime('%Y%m%dT%H%M%S')}"))
-                    job.folder.mkdir()
+                    set_aside(job.folder)
                 record.queue(job.config.to_dict(), job.config.train.steps or 0, job.overrides)
             queued.append(job)
         except Busy as error:

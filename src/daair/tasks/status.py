@@ -36,7 +36,7 @@ def status(job: Job) -> int:
         return 0
     runs = [read(folder) for folder in run_folders(cfg.paths.runs, cfg.study)]
     if not runs:
-        raise UserError(_no_study(cfg.paths.runs, cfg.study))
+        raise UserError(no_study(cfg.paths.runs, cfg.study))
     detail(runs, console, cfg.status.rows)
     return 0
 
@@ -125,7 +125,8 @@ def _coloured(state: str, text: str) -> str:
     return f"[{COLOURS[state]}]{text}[/]" if state in COLOURS else text
 
 
-def _no_study(folder: str, study: str) -> str:
+def no_study(folder: str, study: str) -> str:
+    """Return the message about a study without runs."""
     found = studies(folder)
     near = nearest(study, found)
     hint = f"did you mean {near}?" if near else f"there are {', '.join(found)}" if found else "there are none yet"
