@@ -131,6 +131,11 @@ def test_what_is_refused_says_what_to_write(monkeypatch: pytest.MonkeyPatch, wor
     assert told.startswith(text) and "To append" not in told
 
 
+def test_captions_are_taken_as_they_stand() -> None:
+    look = jobs("task=collate", "study=a", "collate.table.caption=Ours (b), PSNR/SSIM: 50%", "collate.name=a & b")
+    assert look[0].config.collate.table.caption == "Ours (b), PSNR/SSIM: 50%" and look[0].config.collate.name == "a & b"
+
+
 def test_whole_numbers_and_single_names_are_taken() -> None:
     config = jobs("train.steps=2e3", "experts.count=1e1", "benchmarks=demo_noise25", "optimizer.lr=1")[0].config
     count = config.model["experts"]["count"]

@@ -208,8 +208,9 @@ def test_best_and_second(study: Collated) -> None:
     papers, own, ours = ["aio3/PromptIR"], {**PLAIN, "groups": {"A": ["plain"], "B": ["PromptIR"]}}, RUNS[2]
     assert marked(Table(study, own, papers)) == {"plain": "u", "PromptIR": "", "no_router": "", ours: "b"}
     assert marked(Table(study, {**own, "best": "all"}, papers))["PromptIR"] == "b"
-    groups = marked(Table(study, {**own, "best": "groups"}, papers))
-    assert groups == {"plain": "b", "PromptIR": "b", "no_router": "", ours: "b"}
+    assert set(marked(Table(study, {**own, "best": "groups"}, papers)).values()) == {""}, "each is alone in its group"
+    pairs = {**own, "best": "groups", "groups": {"A": ["plain", "PromptIR"]}}
+    assert marked(Table(study, pairs, papers)) == {"plain": "u", "PromptIR": "b", "no_router": "", ours: ""}
     assert set(marked(Table(study, {**own, "best": "none"}, papers)).values()) == {""}
 
 
@@ -260,8 +261,18 @@ def test_published_values_on_more_images(study: Collated, tmp_path: Path) -> Non
     runs = frame(tmp_path, "rain100l")
     plain, shown = (Table(runs, {**PLAIN, "subsets": s}, ["aio3/PromptIR"], rows=("label",)) for s in (False, True))
     assert plain.first == ["Rain100L"] and shown.texts[-1] == ["PromptIR", "36.37§"]
-    assert shown.reasons == ["§ on all images of rain100l (50 here); not averaged or ranked."]
+    assert shown.reasons == ["§ on all images of rain100l (50 here); such values are not ranked."]
     assert r"36.37$^\S$" in shown.tex
+    assert not any(cell.bold for cells in shown.blocks[0].rows for cell in cells), "nothing to be better than"
+
+
+def test_an_average_of_values_on_more_images_has_their_mark(study: Collated, tmp_path: Path) -> None:
+    benchmarks = {"rain100l": 50, "sots_outdoor": 500}
+    table = [row for name, count in benchmarks.items() for row in rows([30.0] * count, name)]
+    make_run(tmp_path, "a-00000001", 0, table, study="two")
+    shown = Table(frame(tmp_path, "two"), {**PLAIN, "subsets": True, "hide": []}, ["aio3/PromptIR"], rows=("label",))
+    mean = (36.37 + 30.58) / 2
+    assert shown.texts[-1][:4] == ["PromptIR", "36.37§", "30.58", f"{mean:.2f}§"]
 
 
 WRONG = {  # the look, the contents, and a part of the message

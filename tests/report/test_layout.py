@@ -171,7 +171,7 @@ def test_values_that_are_not_finite_are_counted_and_named_and_neither_averaged_n
     study = study_table(frame(tmp_path), TableSpec(reference={"experts.rank": 2}))
     psnr, ssim = layout.blocks(study)
     assert [line[1].text for line in psnr.rows] == ["30.00‡", "35.50", "– (0/1)"]
-    assert [(line[1].bold, line[1].underlined) for line in psnr.rows] == [(False, False), (True, False), (False, False)]
+    assert not any(line[1].bold or line[1].underlined for line in psnr.rows), "one value alone is not the best"
     assert [line[1].text for line in ssim.rows] == ["0.9000"] * 3
     notes = " ".join(layout.notes(study))
     assert (

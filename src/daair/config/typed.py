@@ -17,7 +17,10 @@ from daair.config.compose import conf_dir, parse_arguments, unknown_flags
 from daair.errors import UserError
 
 RULES = r"(mix\.tasks\.[^.]+\.pairs|benchmarks\.[^.]+)\.rule"
-TEXTS = re.compile(rf"{overrides.PATHS.pattern}|{RULES}|study|label|question|logger\.(project|entity)")
+TEXTS = re.compile(
+    rf"{overrides.PATHS.pattern}|{RULES}|study|label|question|logger\.(project|entity)"
+    r"|collate\.(project|name|table\.(caption|label))"
+)
 """Keys whose values are texts of any characters."""
 
 WITHOUT_EFFECT = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir", "hydra.job.chdir")

@@ -148,7 +148,7 @@ def notes(
     if look.best != "none":
         among = {"all": " of all rows", "groups": " of each group"}.get(look.best or "", "")
         yield f"Bold: best, underlined: second{among}, of the rounded means; equal ones share a rank."
-    if table.reference is not None:
+    if table.reference is not None and not (look.hides("stars") and look.hides("delta")):
         yield from islice(about_tests(table), 1 if look.hides("stars") else None)
     budget = _budget(weights.trained(measured))
     yield " ".join(filter(None, [budget, f"Hardware: {_listed(measured['hardware'])}.", _origin(measured)]))
@@ -235,8 +235,8 @@ def _origin(runs: pd.DataFrame) -> str:
     """Return the commits and dates of the runs."""
     commits = dict.fromkeys(text[:7] + ("+" if text.endswith("+") else "") for text in runs["commit"].dropna())
     days = sorted({text[:10] for text in (*runs["started"].dropna(), *runs["finished"].dropna())})
-    when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}" if days else "unknown"
-    return f"Commit {', '.join(commits) or 'unknown'}; runs of {when}."
+    when = f"; runs of {' to '.join(dict.fromkeys((days[0], days[-1])))}" if days else ""
+    return f"Commit {', '.join(commits) or 'unknown'}{when}."
 
 
 def _listed(values: pd.Series) -> str:

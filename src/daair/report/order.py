@@ -121,7 +121,10 @@ def ranks(
     look: TableLook,
     lines: Mapping,
 ) -> Ranks:
-    """Return the rank of each rounded value; equal ones share a rank, cells with missing seeds have none."""
+    """Return the rank of each rounded value; equal ones share a rank, cells with missing seeds have none.
+
+    A value that has no other to be compared with has none either.
+    """
     if look.best == "none":
         return {}
     found = []
@@ -135,7 +138,8 @@ def ranks(
                         sign = -1 if METRICS[metric].higher_is_better else 1
                         found.append((row, place, metric, group, sign * round(value, look.digits(metric))))
     frame = pd.DataFrame(found, columns=["row", "place", "metric", "group", "value"], dtype=object)
-    places = frame["value"].astype(float).groupby([frame[name] for name in ("place", "metric", "group")]).rank("dense")
+    values = frame["value"].astype(float).groupby([frame[name] for name in ("place", "metric", "group")])
+    places = values.rank("dense").where(values.transform("size") > 1, 0)
     return {(row, place, metric): int(rank) for (row, place, metric, *_), rank in zip(found, places, strict=True)}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from daair.errors import UserError, suggestion
 from daair.metrics import METRICS
 from daair.report.aggregate import AVERAGE
+from daair.report.names import Names
 from daair.report.table import StudyTable
 
 REQUIRED = ("method", "benchmark")
@@ -91,7 +92,10 @@ def load(names: Sequence[str], folder: Path) -> list[Method]:
 
 
 def published_rows(
-    table: StudyTable, methods: Sequence[Method], subsets: bool = False
+    table: StudyTable,
+    methods: Sequence[Method],
+    subsets: bool = False,
+    names: Names = Names(),  # noqa: B008 - immutable
 ) -> tuple[list[PublishedRow], list[str]]:
     """Return the rows for a study's table, and sentences that say which values were left out and why.
 
@@ -101,6 +105,7 @@ def published_rows(
         table: The table.
         methods: The methods.
         subsets: Whether to show, with a mark, values on all images of a benchmark of which a part was measured here.
+        names: Headings of the benchmarks.
     """
     if "benchmark" not in table.columns.keys or not set(table.columns.keys) <= {"benchmark", "degradation"}:
         return [], ["Published rows are left out: they need a table whose columns are benchmarks."] if methods else []
@@ -116,10 +121,10 @@ def published_rows(
                 reasons[f"{METRICS[metric].header} is not published"].add("")
                 continue
             for i, benchmark in enumerate(benchmarks):
-                reason, is_subset = _why_not(method, metric, benchmark, *here[benchmark])
+                reason, is_subset = _why_not(method, metric, benchmark, names, *here[benchmark])
                 if reason is None or (is_subset and subsets):
                     figures[metric, i] = _figure(method.lines[benchmark], metric) + (SUBSET if reason else "")
-                    marked |= {f"{benchmark} ({here[benchmark][1]} here)"} if reason else set()
+                    marked |= {f"{names.of(benchmark)} ({here[benchmark][1]} here)"} if reason else set()
                 else:
                     reasons[reason].add(method.name)
             figures |= _averages(table, method, metric, benchmarks, figures)
@@ -129,7 +134,7 @@ def published_rows(
         reason + (f" ({', '.join(_few(sorted(names)))})" if names != {""} else "") for reason, names in reasons.items()
     ]
     notes = [f"Left out of the published rows: {'; '.join(texts)}."] if texts else []
-    notes += [f"{SUBSET} on all images of {', '.join(sorted(marked))}; not averaged or ranked."] if marked else []
+    notes += [f"{SUBSET} on all images of {', '.join(sorted(marked))}; such values are not ranked."] if marked else []
     return rows, [*notes, *_unsaid(rows)]
 
 
@@ -139,13 +144,15 @@ def _averages(
     """Return the averages of a method for which it has all values."""
     found = {}
     for place, (_, over) in table.averages.items():
-        values = [figures.get((metric, i), SUBSET) for i in over]
-        if any(SUBSET in value for value in values):
+        values = [figures.get((metric, i)) for i in over]
+        if None in values:
             continue
         own = method.lines.keys() - {AVERAGE} == {benchmarks[i] for i in over}
         printed = _figure(method.lines[AVERAGE], metric) if own and AVERAGE in method.lines else ""
-        digits = max(len(value.partition(".")[2]) for value in values)
-        found[metric, place] = printed or f"{sum(map(float, values)) / len(values):.{digits}f}"
+        plain = [value.removesuffix(SUBSET) for value in values]
+        digits = max(len(value.partition(".")[2]) for value in plain)
+        mean = printed or f"{sum(map(float, plain)) / len(plain):.{digits}f}"
+        found[metric, place] = mean + (SUBSET if plain != values else "")
     return found
 
 
@@ -166,11 +173,13 @@ def _column(metric: str) -> str:
     return "_".join(filter(None, [metric, METRICS[metric].unit.lower()]))
 
 
-def _why_not(method: Method, metric: str, benchmark: str, protocol: str, images: int) -> tuple[str | None, bool]:
+def _why_not(
+    method: Method, metric: str, benchmark: str, names: Names, protocol: str, images: int
+) -> tuple[str | None, bool]:
     """Return why a published value cannot stand in the column of a benchmark, and whether only its images are more."""
     line, name = method.lines.get(benchmark), METRICS[metric].header
     if line is None or not _figure(line, metric):
-        return f"{benchmark} is not published", False
+        return f"{names.of(benchmark)} is not published", False
     if "images" not in line and f"{metric}_protocols" not in line:
         return None, False  # a file of the user's own, who vouches for it
     known = line.get(f"{metric}_protocols", "").split()
@@ -178,9 +187,9 @@ def _why_not(method: Method, metric: str, benchmark: str, protocol: str, images:
     if f"{metric}_protocols" in line and protocol not in known:
         by = f"by protocol {' or '.join(known)}, here {protocol}" if known else "of unknown protocol"
         other = f"{name} {by}"
-    if line.get("images") and int(line["images"]) != images:
+    if other is None and line.get("images") and int(line["images"]) != images:
         more = int(line["images"]) > images
-        return f"{benchmark} has {images} of {line['images']} images here", more and other is None
+        return f"{names.of(benchmark)} has {images} of {line['images']} images here", more
     return other, False
 
 

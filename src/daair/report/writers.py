@@ -137,9 +137,9 @@ def to_html(blocks: Iterable[Block]) -> str:
 
 
 def joined(cells: Sequence[Cell]) -> Cell:
-    """Return one cell for several metrics; a single cell stays as it is, and empty ones become an empty one."""
+    """Return one cell for several metrics; a single cell stays as it is, and cells without numbers that are equal."""
     cells = tuple(cells)
-    if len(cells) == 1 or not any(cell.text for cell in cells):
+    if len(cells) == 1 or all(cell.value is None and cell.text == cells[0].text for cell in cells):
         return cells[0]
     cells = tuple(cell if cell.text else Cell("–") for cell in cells)
     return Cell("/".join(cell.text for cell in cells), value=cells[0].value, parts=cells)

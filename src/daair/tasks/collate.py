@@ -166,7 +166,7 @@ def make_table(cfg: "Config", collated: Collated, runs: Path, name: str, one: Na
         methods = published.load(asked["published"], reference)
         spec = table_spec(cfg, asked, names.degradations)
         table = study_table(collated, spec, table_name(cfg), asked["question"])
-        rows, reasons = published.published_rows(table, methods, bool(look.subsets))
+        rows, reasons = published.published_rows(table, methods, bool(look.subsets), names)
         blocks = layout.blocks(table, rows, look, names)
         notes = [*layout.notes(table, look, names), *layout.as_published(table, rows, look), *reasons]
         return Made(name, table, blocks, [] if look.hides("notes") else notes, look, names)
