@@ -60,7 +60,7 @@ def test_commands_compose(
     if "hydra/sweeper=optuna" in command:
         pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     words = shlex.split(re.sub(r"\[(restore\.tile=512)\]", r"\1", command))[2:]
-    words = [typed.spell_out(re.sub(r"\bDIR\b", str(photographs), word), words) for word in words]
+    words = typed.read([re.sub(r"\bDIR\b", str(photographs), word) for word in words])
     overrides = [word for word in words if word != "-m"]
     points = Command(composer, overrides, multirun="-m" in words).points
     assert points

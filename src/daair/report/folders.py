@@ -82,17 +82,21 @@ class Names:
         return self.study, self.id, self.seed
 
 
-def names_of(folder: Path, runs: str | Path, study: str) -> Names:
-    """Return the names of a study's run by its folder as far as this was not renamed, else by its config."""
-    top = store.study_folder(runs, study)
-    *parents, seed = folder.relative_to(top).parts
+def names_of(folder: Path, run: str, study: str) -> Names:
+    """Return the names of a run by its folder as far as this was not renamed, else by its config.
+
+    Args:
+        folder: The run's folder.
+        run, study: What the frame calls it and its study, see `name`.
+    """
+    *parents, seed = run.removeprefix(f"{study}/").split("/")
     found = store.VARIANT.fullmatch(parents[0]) if parents else None
     if found and store.SEED.fullmatch(seed):
-        return Names(name(top, runs), found["label"], found["id"], store.seed_of(seed))
+        return Names(study, found["label"], found["id"], store.seed_of(seed))
     frozen = Record(folder).config()
     label, config_id = (found["label"], found["id"]) if found else ((*parents, seed)[0], _config_id(frozen))
     number = frozen.get("seed")
-    return Names(name(top, runs), label, config_id, number if isinstance(number, int) else None)
+    return Names(study, label, config_id, number if isinstance(number, int) else None)
 
 
 def _config_id(frozen: Mapping[str, Any]) -> str:

@@ -132,12 +132,13 @@ def frame(runs: str | Path, studies: str | Sequence[str] | None = None) -> Colla
     runs, left_out, found = Path(runs), [], []
     asked = [studies] if isinstance(studies, str) else studies
     for study in store.studies(runs) if asked is None else asked:
+        known_as = folders.name(store.study_folder(runs, study), runs)
         for one in folders.find(runs, study):
             if isinstance(one, LeftOut):
                 left_out.append(one)
                 continue
             try:
-                found.append(read(one, runs, study))
+                found.append(read(one, runs, known_as))
             except (UserError, ValueError, OSError) as error:
                 reason = one_line(error).replace(f"{one}{os.sep}", "")
                 left_out.append(LeftOut(folders.name(one, runs), reason))
@@ -169,7 +170,7 @@ def read(folder: Path, runs: Path, study: str) -> RunContents:
     Args:
         folder: The run's folder.
         runs: The folder of runs.
-        study: The study that it belongs to.
+        study: What the frame calls its study.
 
     Raises:
         UserError, ValueError, OSError: A file is damaged or of another version.
@@ -186,7 +187,8 @@ def read(folder: Path, runs: Path, study: str) -> RunContents:
     if b"\nseed:" not in b"\n" + text and b"\nmodel:" in b"\n" + text:
         raise ValueError(f"{file.name}: ends before the seed")
     facts = record.environment(), record.summary(), _contents(record, Record.results_file)
-    return RunContents(folders.name(folder, runs), folders.names_of(folder, runs, study), status, config, *facts)
+    run = folders.name(folder, runs)
+    return RunContents(run, folders.names_of(folder, run, study), status, config, *facts)
 
 
 def assemble(found: Iterable[RunContents], left_out: Iterable[LeftOut] = ()) -> Collated:
