@@ -6,6 +6,7 @@
     python run.py model=daair_tiny train.init=RUN_OR_FILE mix=derain    start from weights: fine-tuning
     python run.py task=evaluate checkpoint=RUN_OR_FILE benchmarks=[cbsd68_sigma25,rain100l] mix.root=DIR
     python run.py task=restore checkpoint=RUN_OR_FILE input=IMAGE_OR_DIR output=DIR
+    python run.py task=export checkpoint=RUN_OR_FILE output=model.onnx     for other programs, with a card of its costs
     python run.py task=doctor                          what works on this machine and what does not, with remedies
     python run.py task=verify mix.root=DIR             check the data sets there against those of the papers
     python run.py task=preview mix=aio3 mix.root=DIR   a picture of every degradation: clean, weak, medium, strong

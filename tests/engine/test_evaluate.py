@@ -12,9 +12,11 @@ from helpers import ROOT, run, run_ranks
 from PIL import Image
 from torch import nn
 
+import daair
 from daair import checkpoint
 from daair.data.degradations import noise
 from daair.data.keyed import keyed_rng
+from daair.errors import UserError
 from daair.metrics import PROTOCOLS
 from daair.runs import samples
 from daair.tasks.evaluate import rows_folder
@@ -202,3 +204,23 @@ def test_weights_alone_are_those_of_the_network_that_the_command_names(tmp_path:
     assert code == 0 and "demo_noise25" in output and "uses params_ema, the averaged weights" in output, output
     code, output = run([*task, f"paths.runs={tmp_path}"])
     assert code == 1 and "name their network: model=promptir" in output.splitlines()[-1]
+
+
+def test_in_memory_as_the_task_does(data: Path) -> None:
+    model = daair.load(save_network(data.parent / "run"))
+    rows = daair.evaluate(model, "cbsd68_sigma25", root=data, metrics=["mae"])
+    assert list(rows["image"]) == ["0.png", "1.png", "2.png"] and {*rows["protocol"]} == {"promptir"}
+    assert {"psnr", "input_psnr", "ssim", "input_ssim", "mae", "input_mae"} <= {*rows} and rows["psnr"].notna().all()
+    own = {"target": str(data / "denoising" / "cbsd68"), "degrade": "sigma25"}
+    both = daair.evaluate(model, {"mine": own, "cbsd68_rain": {}}, data, protocols=["basicsr_y", "promptir"])
+    assert list(both["benchmark"]) == ["mine"] * 6 + ["cbsd68_rain"] * 6
+    for arguments, message in (
+        ((model, ["cbsd68_sigma52"]), "benchmarks: 'cbsd68_sigma52' is unknown; did you mean cbsd68_sigma50"),
+        ((model, ["cbsd68_sigma25"]), "root: needed by benchmark cbsd68_sigma25"),
+        ((model, ["demo_rain"], None, ["promptr"]), "protocols: 'promptr' is unknown; did you mean promptir"),
+        ((model, ["demo_rain"], None, None, ["gain"]), "metrics: 'gain' is unknown"),
+        ((model, {"mine": {"target": "x"}}), "benchmarks.mine: give either benchmarks.mine.input=DIR"),
+        ((model, {"mine": {"targt": "x"}}), "benchmarks.mine.targt: unknown; did you mean target"),
+    ):
+        with pytest.raises(UserError, match=f"^{message}"):
+            daair.evaluate(*arguments)

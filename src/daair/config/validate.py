@@ -27,13 +27,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "ConfigError", "benchmarks_of", "choices_of", "validate"]
 
-NEEDS = {"restore": ("checkpoint", "input", "output"), "compare": ("runs",)}
+NEEDS = {"restore": ("checkpoint", "input", "output"), "export": ("checkpoint", "output"), "compare": ("runs",)}
 """Root keys that a task requires; for task=evaluate see `buildable.check_checkpoint`."""
 
 TAKES = {
     "train": (),
     "evaluate": ("checkpoint", "output"),
     "restore": ("checkpoint", "input", "output"),
+    "export": ("checkpoint", "output"),
     "preview": ("input", "output"),
     "verify": ("output",),
     "profile": (),
@@ -120,17 +121,30 @@ def benchmarks_of(cfg: Config) -> list[Benchmark]:
     Raises:
         UserError: A name is unknown, or a definition is invalid.
     """
-    from daair.data.benchmarks import define, find_benchmark
+    from daair.data.benchmarks import find_benchmark
 
-    if cfg.benchmarks is None:
-        try:
-            return [find_benchmark(name) for name in cfg.mix.get("benchmarks", ())]
-        except UserError as error:
-            raise UserError(f"mix.{error}") from None
+    if cfg.benchmarks is not None:
+        return define_benchmarks({name: dict(definition) for name, definition in cfg.benchmarks.items()})
+    try:
+        return [find_benchmark(name) for name in cfg.mix.get("benchmarks", ())]
+    except UserError as error:
+        raise UserError(f"mix.{error}") from None
+
+
+def define_benchmarks(definitions: Mapping[str, Mapping[str, Any]]) -> list[Benchmark]:
+    """Return the benchmarks that the entries of `benchmarks` define, see `BenchmarkDefinition`.
+
+    Raises:
+        UserError: A name is unknown, or a definition is invalid; the message begins with the key.
+    """
+    from daair.data.benchmarks import define
+
     benchmarks = []
-    for name, definition in cfg.benchmarks.items():
+    for name, definition in definitions.items():
         given = dict(definition)
-        if isinstance(given["degrade"], dict):
+        for key in given.keys() - BenchmarkDefinition.model_fields.keys():
+            raise UserError(f"benchmarks.{name}.{key}: unknown{did_you_mean(key, BenchmarkDefinition.model_fields)}")
+        if isinstance(given.get("degrade"), dict):
             given["degrade"] = build({**given["degrade"], "_partial_": True})
         try:
             benchmarks.append(define(name, **given))

@@ -20,27 +20,63 @@ measured.
 """
 
 import shlex
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
+from typing import Any
 
 import pandas as pd
+import torch
+from accelerate import PartialState
 from torch import nn
 
 from daair import checkpoint
 from daair.config import overrides
-from daair.config.validate import benchmarks_of
+from daair.config.schema import Evaluate
+from daair.config.validate import benchmarks_of, define_benchmarks
 from daair.data.benchmarks import Benchmark, Item, load_benchmark, why_missing
 from daair.data.listing import describe_foreign, foreign_beside
+from daair.engine.inference import Restorer
 from daair.engine.measure import Samples, make_restorer, measure
 from daair.engine.progress import Reporter
 from daair.engine.setup import Session
-from daair.errors import with_full_keys
+from daair.errors import UserError, unknown_name, with_full_keys
 from daair.files import replacing
-from daair.metrics import METRICS, required_columns
+from daair.metrics import METRICS, PROTOCOLS, required_columns
 from daair.runs import samples, scores
 from daair.runs.pictures import comparison
 from daair.runs.record import Record
 from daair.runs.samples import Sample
 from daair.trust import named_packages
+
+OVERLAP = 32
+"""Pixels that tiles overlap by in `evaluate`, should the memory not suffice for a whole image."""
+
+
+def evaluate(
+    model: nn.Module,
+    benchmarks: str | Sequence[str] | Mapping[str, Mapping[str, Any]],
+    root: str | PathLike[str] | None = None,
+    protocols: Sequence[str] | None = None,
+    metrics: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Measure a network on benchmarks and return a row per image; see `daair.evaluate`."""
+    names = {benchmarks: {}} if isinstance(benchmarks, str) else benchmarks
+    definitions = names if isinstance(names, Mapping) else dict.fromkeys(names, {})
+    measured = [name for name, metric in METRICS.items() if not metric.derive]
+    for key, given, known in (("protocols", protocols or (), PROTOCOLS), ("metrics", metrics, measured)):
+        for name in given:
+            if name not in known:
+                raise UserError(f"{key}: {unknown_name(name, known)}")
+    if missing := next(filter(None, (METRICS[name].missing() for name in metrics)), None):
+        raise UserError(f"metrics: {missing}")
+    items = [item for benchmark in define_benchmarks(definitions) for item in load_benchmark(benchmark, root)]
+    reporter = Reporter(active=False)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    restorer = Restorer(model, device, "auto", OVERLAP, lambda line: warnings.warn(line, stacklevel=2))
+    options = Evaluate(tile=None, overlap=OVERLAP, memory=1, workers=2, pictures=0)
+    rows, _, _ = measure(model, items, PartialState(), reporter, options, protocols, metrics, restorer)
+    return rows
 
 
 def with_data(benchmarks: Sequence[Benchmark], root: str | None, reporter: Reporter) -> list[Benchmark]:

@@ -22,26 +22,7 @@ TOPS = {np.dtype("uint8"): 255, np.dtype("uint16"): 65535}
 
 
 def restore(model: nn.Module, picture: Picture, degradation: str | int | None = None) -> Picture:
-    """Restore a picture or a batch with a network, on the network's device.
-
-    Pictures are restored one after the other. Each is padded to a size that the network takes and cut again; it is
-    restored in tiles if the free memory does not suffice for the whole.
-
-    Args:
-        model: A network as `daair.load` returns it: images (B, 3, H, W) in [0, 1] -> images. It is put into evaluation
-            mode and keeps its device.
-        picture: A PIL image of mode `RGB`, `L` or `RGBA`; an array (H, W, 3) of uint8, uint16, or floating point in
-            [0, 1]; or a tensor (B, 3, H, W) of floating point in [0, 1]. H and W are any sizes.
-        degradation: Name or number of the degradation, for a network with `router=oracle`.
-
-    Returns:
-        The restored picture, of the same kind, mode or dtype, shape and device, clipped to black and white. Grey is
-        restored as three channels, which are averaged; alpha is kept.
-
-    Raises:
-        UserError: The picture is of another kind or beyond [0, 1], or the network fails. `model(x)` itself takes
-            values beyond [0, 1].
-    """
+    """Restore a picture or a batch with a network, on the network's device; see `daair.restore`."""
     if not isinstance(model, nn.Module):
         raise UserError(f"model: {_kind(model)} is not a network; daair.load(path) returns one")
     x = to_batch(picture)

@@ -133,8 +133,11 @@ class ExpertBank(nn.Module):
             p.index_select(0, index) for p in (self.project, self.mix_in, self.depthwise, self.bias, self.mix_out)
         )
         h = (mix_in @ project) @ y.flatten(2)  # (B, R, C) @ (B, C, HW)
-        images_as_groups = h.reshape(1, B * R, H, W)
-        gate = _convolve(images_as_groups, depthwise.flatten(0, 1), bias.flatten())
+        if torch.compiler.is_exporting():
+            gate = _convolve_each(h.reshape(B, R, H, W), depthwise, bias)
+        else:
+            images_as_groups = h.reshape(1, B * R, H, W)
+            gate = _convolve(images_as_groups, depthwise.flatten(0, 1), bias.flatten())
         out = mix_out @ (h * gate.reshape(B, R, H * W))
         if self.mask is not None:
             out = out * self.mask.index_select(0, index)[:, :, None]
@@ -154,6 +157,21 @@ def _convolve(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Convolve `h` (B, G, H, W) depth-wise with (G, k, k), or in groups of R channels with (G, R, k, k)."""
     weight = weight[:, None] if weight.dim() == 3 else weight
     return F.conv2d(h, weight, bias, padding=weight.shape[-1] // 2, groups=weight.shape[0] // weight.shape[1])
+
+
+def _convolve_each(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Convolve each image of `h` (B, R, H, W) by its own filters, (B, R, k, k) or (B, R, R, k, k), as matrix products.
+
+    An exported graph for any B needs this, because ONNX has no convolution with as many groups as the batch has images.
+    """
+    (B, R, H, W), k = h.shape, weight.shape[-1]
+    each_tap = torch.eye(k * k, dtype=h.dtype).view(k * k, 1, k, k)
+    moved = F.conv2d(h.reshape(B * R, 1, H, W), each_tap, padding=k // 2)  # (B * R, k^2, H, W), h moved by each tap
+    if weight.dim() == 4:
+        out = weight.reshape(B * R, 1, k * k) @ moved.reshape(B * R, k * k, H * W)
+    else:
+        out = weight.reshape(B, R, R * k * k) @ moved.reshape(B, R * k * k, H * W)
+    return out.reshape(B, R, H, W) + bias[:, :, None, None]
 
 
 @torch.no_grad()

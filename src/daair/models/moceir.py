@@ -334,6 +334,7 @@ class MoCEIR(nn.Module):
         self.out = nn.Conv2d(channels, 3, 3, padding=1, bias=False)
         self.balance = Balance(importance, load, "mean", scope)
 
+    multiple = 8
     terms = ("router",)
     """The loss term beside that of the image: the mean balance loss of the decoder's blocks."""
 
@@ -349,7 +350,7 @@ class MoCEIR(nn.Module):
             labels: Unused.
         """
         H, W = x.shape[-2:]
-        feature, routings = self._features(pad_to_multiple(x, 8))
+        feature, routings = self._features(pad_to_multiple(x, self.multiple))
         image = x + self.out(feature)[..., :H, :W].to(x.dtype)
         aux = self.balance(torch.stack([routing.aux for routing in routings]))
         return Learned(image, {"router": aux}, torch.stack([routing.gates for routing in routings]))

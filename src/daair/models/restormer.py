@@ -48,6 +48,8 @@ class Restormer(nn.Module):
         ValueError: The sizes do not fit together; the message begins with the config key.
     """
 
+    multiple = 8
+
     def __init__(
         self,
         channels: Annotated[int, Ge(2)] = 48,
@@ -84,7 +86,7 @@ class Restormer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Restore `x` (B, 3, H, W), values in [0, 1]; the result has its shape and dtype and is not clamped."""
         H, W = x.shape[-2:]
-        image = pad_to_multiple(x, 8)
+        image = pad_to_multiple(x, self.multiple)
         skips, feature = [], self.embed(image)
         for level, blocks in enumerate(self.encoder):
             feature = blocks(feature)

@@ -151,7 +151,7 @@ class SwinIR(nn.Module):
         for count in heads:
             if channels % count:
                 raise ValueError(f"model.heads: {count} heads do not divide the {channels} channels")
-        self.window = window
+        self.window = self.multiple = window
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.embed = nn.Conv2d(3, channels, 3, padding=1)
         self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
@@ -171,7 +171,7 @@ class SwinIR(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Restore `x` (B, 3, H, W), values in [0, 1]; the result has its shape and dtype and is not clamped."""
         H, W = x.shape[-2:]
-        first = self.embed(pad_to_multiple(x, self.window) - self.mean.to(x.dtype))
+        first = self.embed(pad_to_multiple(x, self.multiple) - self.mean.to(x.dtype))
         feature = self.norm1(first.permute(0, 2, 3, 1))
         apart = seams(*feature.shape[1:3], self.window, x.device)
         for group in self.groups:

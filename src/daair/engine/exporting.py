@@ -1,0 +1,171 @@
+"""Turn a network into one file that runs without this package: ONNX, or a program of `torch.export`.
+
+The file takes batches of any number of images of any height and width. A network decides by the size whether to pad,
+which a graph for all sizes cannot; so the padding is done before it, by operations that hold for every size.
+"""
+
+import contextlib
+import importlib.util
+import io
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from daair.engine.inference import size_multiple
+from daair.errors import UserError, first_line
+from daair.models.training import needs_labels
+
+FORMATS = {".onnx": "ONNX", ".pt2": "torch.export"}
+"""The formats, by the suffix of the file."""
+
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+"""Packages that writing and checking ONNX needs; they are the extra `onnx`."""
+
+REASONS = {
+    "data-dependent": "its computation depends on the images",
+    "Specializations": "its computation depends on the size of the images",
+    "Constraints violated": "its computation depends on the size of the images",
+}
+"""What parts of PyTorch's messages say of a network."""
+
+TOLERANCE = 1e-4
+"""Largest allowed difference to PyTorch, for images in [0, 1]."""
+
+
+class AnySize(nn.Module):
+    """A network behind a padding that does not branch.
+
+    Args:
+        network: Maps images (B, 3, H, W) to images; takes sides that are multiples of `multiple`.
+        multiple: What the sides are padded to a multiple of, at the right and bottom, by reflection. Sides must be
+            longer than that.
+    """
+
+    def __init__(self, network: nn.Module, multiple: int) -> None:
+        super().__init__()
+        self.network, self.multiple = network, multiple
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map (B, 3, H, W) to (B, 3, H, W)."""
+        H, W = image.shape[-2:]
+        restored = self.network(image.index_select(2, self._mirrored(H)).index_select(3, self._mirrored(W)))
+        return restored.index_select(2, torch.arange(H)).index_select(3, torch.arange(W))
+
+    def _mirrored(self, length: int) -> Tensor:
+        """Return the positions that a side is padded with: 0, 1, ..., n - 1, n - 2, ..."""
+        last = length - 1
+        return last - (last - torch.arange((last + self.multiple) // self.multiple * self.multiple)).abs()
+
+
+def check_format(path: Path) -> None:
+    """Check that a file's suffix names a format and that its packages are installed.
+
+    Raises:
+        UserError: They are not.
+    """
+    if path.suffix not in FORMATS:
+        known = " or ".join(f"{suffix} ({name})" for suffix, name in FORMATS.items())
+        raise UserError(f"output: {path}: must end in {known}")
+    missing = [name for name in NEEDED if path.suffix == ".onnx" and importlib.util.find_spec(name) is None]
+    if missing:
+        remedy = "pip install -e '.[onnx]', or write a .pt2 file"
+        raise UserError(f"output: {path}: ONNX needs {', '.join(missing)}; {remedy}")
+
+
+def multiple_of(network: nn.Module) -> int:
+    """Return what a network pads the sides of its input to a multiple of, or needs them to be."""
+    return getattr(network, "multiple", None) or size_multiple(network, torch.device("cpu"))
+
+
+def trace(network: nn.Module, multiple: int) -> ExportedProgram:
+    """Return the graph of a network's forward pass, for batches (B, 3, H, W) with H and W above `multiple`.
+
+    Raises:
+        UserError: The network has no graph that holds for all images.
+    """
+    name = type(network).__name__
+    if needs_labels(network):
+        raise UserError(f"checkpoint: {name} cannot be exported, since it needs the degradation (router=oracle)")
+    # Neither side is a multiple, and no size is like another: equal ones would be taken for one and the same.
+    example = torch.rand(2, 3, 5 * multiple + 1, 7 * multiple + 2, generator=torch.Generator().manual_seed(0))
+    sizes = {0: Dim("batch"), 2: Dim("height", min=multiple + 1), 3: Dim("width", min=multiple + 1)}
+    try:
+        with torch.no_grad(), _quiet():
+            return torch.export.export(
+                AnySize(network, multiple).eval(),
+                (example,),
+                dynamic_shapes={"image": sizes},
+                prefer_deferred_runtime_asserts_over_guards=True,
+            )
+    except Exception as error:  # of many kinds, also from a network of somebody else
+        known = (why for part, why in REASONS.items() if part in str(error))
+        raise UserError(f"checkpoint: {name} cannot be exported: {next(known, first_line(error))}") from error
+
+
+def write(program: ExportedProgram, path: Path) -> None:
+    """Write a graph in the format that the suffix names.
+
+    Raises:
+        UserError: It holds an operation that ONNX does not have.
+    """
+    if path.suffix == ".pt2":
+        torch.export.save(program, path)
+        return
+    try:
+        with _quiet():
+            made = torch.onnx.export(
+                program,
+                input_names=["image"],
+                output_names=["restored"],
+                dynamic_shapes={"image": {0: "batch", 2: "height", 3: "width"}},
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+            made.save(path)
+    except Exception as error:
+        raise UserError(f"output: cannot be written as ONNX ({first_line(error)}); a .pt2 file can") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep PyTorch from printing a graph as far as it came, thousands of lines that tell a user nothing."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
+
+
+def runner(path: Path) -> Callable[[Tensor], Tensor]:
+    """Return what runs an exported file on the CPU: batches (B, 3, H, W) -> batches."""
+    if path.suffix == ".pt2":
+        return torch.export.load(path).module()
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda image: torch.from_numpy(session.run(None, {"image": image.numpy()})[0])
+
+
+@torch.inference_mode()
+def largest_difference(network: nn.Module, run: Callable[[Tensor], Tensor], multiple: int) -> float:
+    """Return the largest difference between a network and its exported file, on batches of three sizes.
+
+    Raises:
+        UserError: It is larger than `TOLERANCE`.
+    """
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(1, 3, 8 * multiple, 6 * multiple), (1, 3, 64 + 1, 48 + 3), (3, 3, 4 * multiple + 3, 9 * multiple)]
+    batches = [torch.rand(shape, generator=generator) for shape in shapes]
+    largest = max((network(image) - run(image)).abs().max().item() for image in batches)
+    if not largest <= TOLERANCE:
+        raise UserError(f"checkpoint: cannot be exported: the file would differ from PyTorch by {largest:.2g}")
+    return largest

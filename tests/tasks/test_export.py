@@ -1,0 +1,133 @@
+"""`task=export`: the file gives what PyTorch gives, at any size, and says what it costs."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from helpers import ROOT, job
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from torch import nn
+
+from daair import checkpoint
+from daair.engine import exporting
+from daair.errors import UserError
+from daair.models.experts import ExpertBank
+from daair.tasks.export import export
+
+TINY = {"_target_": "daair.models.nafnet.NAFNet", "channels": 4, "encoder_blocks": [1], "decoder_blocks": [1]}
+
+
+def save(folder: Path, config: dict) -> Path:
+    """Save a network whose weights are none of those that begin as the identity."""
+    torch.manual_seed(0)
+    network = checkpoint.build(config)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.1) if parameter.dim() == 4 else parameter.data.add_(0.02)
+    checkpoint.save(folder, network, config, ["noise25", "rain"], step=7)
+    return folder
+
+
+def named(name: str) -> dict:
+    """Return the `model` config of an option."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return OmegaConf.to_container(compose("config", [f"model={name}"]).model, resolve=True)
+
+
+def written(folder: Path, output: Path) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Export the network in a folder and return what runs the file."""
+    cfg = SimpleNamespace(
+        checkpoint=str(folder),
+        output=str(output),
+        trust=(),
+        model={"_target_": "daair.models.daair.DaAIR"},
+        profile=SimpleNamespace(size=32, repeats=2),
+    )
+    assert export(job(cfg)) == 0
+    return exporting.runner(output)
+
+
+@pytest.mark.parametrize("name", ["nafnet_tiny", "daair_tiny"])
+def test_onnx_equals_pytorch(name: str, tmp_path: Path) -> None:
+    for package in exporting.NEEDED:
+        pytest.importorskip(package, reason="the extra `onnx` is not installed")
+    folder = save(tmp_path, named(name))
+    run, network = written(folder, tmp_path / "out" / "model.onnx"), checkpoint.load(folder)
+    for shape in ((1, 3, 67, 90), (2, 3, 48, 40)):
+        image = torch.rand(shape, generator=torch.Generator().manual_seed(1))
+        with torch.inference_mode():
+            expected = network(image)
+        assert (expected - image).abs().max() > 0.01
+        torch.testing.assert_close(run(image), expected, rtol=0, atol=1e-4)
+    card = json.loads((tmp_path / "out" / "model.onnx.json").read_text())
+    assert card["parameters"] == sum(p.numel() for p in network.parameters()) and card["macs"] > 1e6
+    assert card["degradations"] == ["noise25", "rain"] and card["updates"] == 7 and card["smallest_side"] == 9
+    assert card["largest_difference"] < 1e-4 and card["latency_ms"]["exported"]["median"] > 0
+
+
+def test_a_program_of_torch_export_and_its_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = save(tmp_path, TINY)
+    run, image = written(folder, tmp_path / "net.pt2"), torch.rand(3, 3, 21, 34)
+    with torch.inference_mode():
+        torch.testing.assert_close(run(image), checkpoint.load(folder)(image), rtol=0, atol=1e-5)
+    assert "largest difference to PyTorch" in capsys.readouterr().out
+    text = (tmp_path / "net.pt2.md").read_text()
+    assert f"NAFNet of `{folder}`; removes noise25, rain; 7 updates. Format: torch.export." in text
+    assert "any batch, sides of at least 3 pixels" in text
+    with pytest.raises(Exception, match="size"):
+        run(torch.rand(1, 3, 2, 34))
+
+
+@pytest.mark.parametrize("depthwise", [True, False])
+def test_an_exported_bank_convolves_as_the_other_does(depthwise: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    bank, y, index = ExpertBank(6, (2, 4, 4), 3, depthwise), torch.rand(3, 6, 9, 7), torch.tensor([2, 0, 2])
+    expected = bank(y, index)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    torch.testing.assert_close(bank(y, index), expected)
+
+
+def test_what_cannot_be_exported_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = save(tmp_path, TINY)
+    with pytest.raises(UserError, match=r"^output: net.pth: must end in .onnx \(ONNX\) or .pt2 \(torch.export\)$"):
+        written(folder, Path("net.pth"))
+    monkeypatch.setattr(exporting, "largest_difference", lambda *_: (_ for _ in ()).throw(UserError("differs")))
+    with pytest.raises(UserError, match="differs"):
+        written(folder, tmp_path / "net.pt2")
+    assert not list(tmp_path.glob("*.pt2*"))
+    monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"ONNX needs onnx, onnxscript, onnxruntime; pip install -e '\.\[onnx\]'"):
+        written(folder, tmp_path / "net.onnx")
+
+
+class Counting(nn.Module):
+    """A network that does more where the image is bright."""
+
+    multiple = 1
+
+    def forward(self, x):
+        return x * 2 if x.mean() > 0.5 else x
+
+
+class Measuring(nn.Module):
+    """A network that does more to large images."""
+
+    multiple = 1
+
+    def forward(self, x):
+        return x * 2 if x.shape[-1] > 8 else x
+
+
+def test_a_network_that_looks_at_the_image_cannot_be_exported(capfd: pytest.CaptureFixture[str]) -> None:
+    for network, by in ((Counting(), "the images"), (Measuring(), "the size of the images")):
+        message = f"^checkpoint: {type(network).__name__} cannot be exported: its computation depends on {by}$"
+        with pytest.raises(UserError, match=message):
+            exporting.trace(network, 1)
+    assert capfd.readouterr() == ("", "")
+    labelled = Counting()
+    labelled.needs_labels = True
+    with pytest.raises(UserError, match="needs the degradation"):
+        exporting.trace(labelled, 1)
