@@ -13,7 +13,7 @@ LONGEST_FUNCTION = 65
 LEAVES = {"errors", "exits", "files", "stdout", "components", "metrics", "pixels", "submodules", "trust"}
 """Modules and packages at the root that every room may import."""
 
-NETWORKS = {"losses", "optim", "checkpoint", "weights"}
+NETWORKS = {"losses", "optim", "checkpoint", "weights", "hub"}
 """Modules at the root that build or load what is trained."""
 
 ALLOWED = {

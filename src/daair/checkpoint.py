@@ -16,13 +16,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from daair import components
+from daair import components, hub
 from daair.errors import UserError, reason
 from daair.files import replacing, write_text
 from daair.trust import NETWORKS, refuse_untrusted
 from daair.weights import fit, read_state
 
 WEIGHTS = "model.safetensors"
+SHIPPED = Path(__file__).with_name("shipped")  # trained networks that come along, each a folder with its card
+DEFAULT = "daair_tiny"  # the one of them that task=restore takes when it is told none
 MOST_TENSORS = 20_000  # of a network; each takes time and a few kB beside its numbers
 
 
@@ -104,20 +106,7 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = ()) -> nn.Module:
-    """Load a trained network, ready to restore images.
-
-    Args:
-        path: A run's folder, or a `.safetensors` file with its `model.json` in the same folder.
-        trust: Packages besides daair whose classes the files may name; their code is run.
-
-    Returns:
-        The network in evaluation mode: images (B, 3, H, W) in [0, 1] -> images of the same shape and dtype. Its
-        attribute `labels` holds the names of the degradations it was trained on, `step` its number of updates.
-
-    Raises:
-        UserError: The files are missing, damaged or belong to another network, or the config names code that is not
-            trusted.
-    """
+    """Load a trained network, ready to restore images; see `daair.load`."""
     trust = (trust,) if isinstance(trust, str) else tuple(trust)
     weights = find_weights(path)
     description = weights.parent / "model.json"
@@ -145,13 +134,29 @@ def load(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[s
     return model.to(device).eval()
 
 
+def locate(path: str | Path) -> Path:
+    """Return the folder or file that the name of a checkpoint stands for, which need not exist.
+
+    Args:
+        path: A path; or the name of a network that comes along, unless the current directory has such a file; or
+            `hf://OWNER/NAME`, which is downloaded.
+
+    Raises:
+        UserError: It cannot be downloaded.
+    """
+    if hub.is_address(path):
+        return hub.download(str(path))
+    comes_along = Path(path).name == str(path) and (SHIPPED / path / WEIGHTS).is_file()
+    return SHIPPED / path if comes_along and not Path(path).exists() else Path(path)
+
+
 def find_weights(path: str | Path, key: str = "checkpoint") -> Path:
-    """Return the weights file of a run's folder, or `path` itself if it is a file.
+    """Return the weights file of a run's folder, or `path` itself if it is a file; see `locate` for other names.
 
     Raises:
         UserError: There is no such file.
     """
-    path = Path(path)
+    path = locate(path)
     if not path.exists():
         raise UserError(
             f"{key}: {path} does not exist; give a run's folder or a weights file (.safetensors, .ckpt, .pth, .pt)"
@@ -165,9 +170,21 @@ def find_weights(path: str | Path, key: str = "checkpoint") -> Path:
     return path
 
 
+def described_folder(path: str | Path) -> Path:
+    """Return the folder with the weights and the description of a network that `load` would load.
+
+    Raises:
+        UserError: There are none, or the weights file has another name.
+    """
+    weights = find_weights(path)
+    if weights.name != WEIGHTS or not (weights.parent / "model.json").is_file():
+        raise UserError(f"{weights}: must be called {WEIGHTS} and have its model.json in the same folder")
+    return weights.parent
+
+
 def describes_network(path: str | Path) -> bool:
     """Return whether a checkpoint includes its network's config: a run's folder, or a file beside a model.json."""
-    path = Path(path)
+    path = locate(path)
     return not path.is_file() or (path.suffix == ".safetensors" and (path.parent / "model.json").is_file())
 
 

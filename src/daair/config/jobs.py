@@ -206,7 +206,7 @@ class Command:
                 f"task={task} is done once for a study, not swept: write study={config.study} instead of "
                 "experiment=..., without -m"
             )
-        if task in ("evaluate", "restore"):
+        if task in ("evaluate", "restore", "export"):
             _refuse_network(config, point.overrides)
         typed = [override.lstrip("+").partition("=")[0] for override in self.master.hydra.overrides.task]
         if task == "evaluate" and config.study is None and "label" in typed:  # not one that a sweep made up
@@ -278,7 +278,7 @@ def _refuse_network(config: Config, overrides: Sequence[str]) -> None:
     from daair import checkpoint
     from daair.components import is_foreign
 
-    if config.checkpoint is None or not Path(config.checkpoint).exists() or is_foreign(config.model):
+    if config.checkpoint is None or is_foreign(config.model) or not checkpoint.locate(config.checkpoint).exists():
         return  # that a file is missing is told by the check of the checkpoint
     if not checkpoint.describes_network(config.checkpoint):
         return

@@ -71,8 +71,9 @@ def rows_folder(cfg: Config) -> Path:
         if arguments := {key: value for key, value in cfg.model.items() if key != "_target_" and value}:
             name += f"-{hashlib.sha256(repr(arguments).encode()).hexdigest()[:8]}"
         return Path(cfg.output or f"{cfg.paths.runs}/evaluate/{name}")
-    source = Path(cfg.checkpoint)
-    if source.is_dir():
-        return Path(cfg.output or source)
-    name = safe_name(f"{source.stem}-{file_digest(source, 8)}")
+    if Path(cfg.checkpoint).is_dir():
+        return Path(cfg.output or cfg.checkpoint)
+    weights = checkpoint.find_weights(cfg.checkpoint)
+    stem = weights.stem if weights == Path(cfg.checkpoint) else cfg.checkpoint  # daair_tiny, hf://OWNER/NAME
+    name = safe_name(f"{stem}-{file_digest(weights, 8)}")
     return Path(cfg.output or f"{cfg.paths.runs}/evaluate/{name}")
