@@ -39,8 +39,9 @@ lint: .venv/.ok ## check style and formatting
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 
-docs: .venv/.ok ## write docs/config.md, the reference of all config keys, from conf/
+docs: .venv/.ok ## write docs/config.md (all config keys, from conf/) and docs/api.md (from docstrings)
 	@$(RUN) docs/make_config.py
+	@$(RUN) docs/make_api.py
 
 clean: ## remove caches and build products; keeps .venv and runs
 	@rm -rf build dist .pytest_cache .ruff_cache .hypothesis

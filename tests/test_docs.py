@@ -14,6 +14,7 @@ import pytest
 from annotated_types import Ge, Interval
 from helpers import ROOT
 
+import daair
 from daair import cli
 from daair.config.schema import known_keys
 
@@ -45,6 +46,16 @@ def test_config_reference_is_fresh(reference: ModuleType) -> None:
     assert not missing
     assert shown["train.ema_decay"] == ("float >= 0, < 1", "`0.999`")
     assert shown["experts.rank"][0] == "int >= 1"
+
+
+def test_api_reference_is_fresh(reference: ModuleType) -> None:
+    text = (ROOT / "docs" / "api.md").read_text()
+    assert text == load("make_api").page(), "docs/api.md is stale: make docs"
+    shown = {*re.findall(r"^### daair\.(\w+)$", text, re.MULTILINE)}
+    assert shown == {name for name in daair.__all__ if not name.startswith("_")}
+    named = {*re.findall(r"^### daair\.data\.degradations\.(\w+)$", text, re.MULTILINE)}
+    assert {"noise", "awgn", "rain", "haze", "blur", "lowlight", "snow", "jpeg"} <= named
+    assert "| `channels` | int >= 2 | `32` | C. |" in text
 
 
 @pytest.mark.parametrize(
