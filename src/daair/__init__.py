@@ -51,8 +51,8 @@ def load(path: str | PathLike[str], device: str | torch.device = "cpu", trust: S
 def restore(model: nn.Module, picture: Picture, degradation: str | int | None = None) -> Picture:
     """Restore a picture or a batch with a network, on the network's device.
 
-    Pictures are restored one after the other. Each is padded to a size that the network takes and cut again; if the
-    memory does not suffice, it is restored in tiles and a warning is given.
+    Pictures are restored one after the other. Each is padded to a size that the network takes and cut again; it is
+    restored in tiles if the free memory does not suffice for the whole.
 
     Args:
         model: A network as `daair.load` returns it: images (B, 3, H, W) in [0, 1] -> images. It is put into evaluation
