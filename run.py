@@ -5,6 +5,7 @@
     python run.py -m experts.rank=4,8,16 seed=0,1,2 study=rank       every combination, one after the other
     python run.py model=daair_tiny train.init=RUN_OR_FILE mix=derain    start from weights: fine-tuning
     python run.py task=evaluate checkpoint=RUN_OR_FILE benchmarks=[cbsd68_sigma25,rain100l] mix.root=DIR
+    python run.py task=restore input=IMAGE_OR_DIR output=DIR               with daair_tiny, which comes along
     python run.py task=restore checkpoint=RUN_OR_FILE input=IMAGE_OR_DIR output=DIR
     python run.py task=export checkpoint=RUN_OR_FILE output=model.onnx     for other programs, with a card of its costs
     python run.py task=doctor                          what works on this machine and what does not, with remedies

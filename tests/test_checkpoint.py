@@ -150,6 +150,22 @@ def test_foreign_state_dict(tmp_path: Path, wrap: str | None) -> None:
     assert torch.equal(model(x), source(x))
 
 
+def test_a_network_comes_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, folder = daair.load("daair_tiny"), checkpoint.SHIPPED / "daair_tiny"
+    assert {file.name for file in folder.iterdir()} == {"README.md", "model.json", "model.safetensors"}
+    assert (folder / "model.safetensors").stat().st_size < 2.5e6
+    card = (folder / "README.md").read_text()
+    assert f"| updates | {model.step} |" in card and all(f"| images with {name} | " in card for name in model.labels)
+    rows = daair.evaluate(model, "demo_noise25")
+    told = f"| demo_noise25 | promptir | 3 | {rows.input_psnr.mean():.2f} |"
+    (line,) = [line for line in card.splitlines() if line.startswith(told)]
+    assert float(line.split("|")[6]) == pytest.approx(rows.psnr.mean(), abs=0.02)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "daair_tiny").mkdir()  # a folder of that name comes first
+    with pytest.raises(UserError, match="daair_tiny holds no model.safetensors"):
+        daair.load("daair_tiny")
+
+
 @pytest.mark.parametrize("prefix", ["module.", "net."])
 def test_names_of_a_wrapper_are_taken_off_the_weights(tmp_path: Path, prefix: str) -> None:
     """DataParallel and training classes put their own name before those of the network."""

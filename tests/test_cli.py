@@ -234,6 +234,12 @@ def test_a_checkpoint_brings_its_own_network(folder):
                 list(Command.parse([*task, "checkpoint=x", override]).jobs)
 
 
+def test_without_a_checkpoint_the_network_that_comes_along_is_the_one(folder):
+    for override in ("router=soft", "model=promptir", "model._target_=torch.nn.Conv2d"):
+        with pytest.raises(UserError, match=r": unused; the network is daair_tiny, since there is no checkpoint="):
+            list(Command.parse(["task=restore", "input=x", "output=y", override]).jobs)
+
+
 def test_a_missing_checkpoint_is_told_before_the_network_that_it_would_bring(monkeypatch, folder, capsys):
     assert run(monkeypatch, "task=evaluate", "model=promptir", "checkpoint=nofile.ckpt", "benchmarks=[demo_rain]") == 1
     assert capsys.readouterr().err.startswith("error: checkpoint: nofile.ckpt does not exist; give a run")

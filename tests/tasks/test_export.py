@@ -1,6 +1,7 @@
 """`task=export`: the file gives what PyTorch gives, at any size, and says what it costs."""
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,12 @@ from daair.models.experts import ExpertBank
 from daair.tasks.export import export
 
 TINY = {"_target_": "daair.models.nafnet.NAFNet", "channels": 4, "encoder_blocks": [1], "decoder_blocks": [1]}
+
+
+@pytest.fixture(autouse=True)
+def untraced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch writes down every step of an export where something listens, as pytest does; that doubles its time."""
+    monkeypatch.setattr(logging.getLogger("torch.__trace"), "handlers", [])
 
 
 def save(folder: Path, config: dict) -> Path:

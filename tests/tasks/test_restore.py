@@ -243,6 +243,17 @@ def test_the_degradation_is_told_by_name_or_position(tmp_path, model):
         restore(config(tmp_path / "a.png", tmp_path / "out"))
 
 
+def test_without_a_checkpoint_the_network_that_comes_along_restores_and_it_is_told(tmp_path, capsys):
+    values = save(tmp_path / "a.png")
+    cfg = config(tmp_path / "a.png", tmp_path / "out")
+    cfg.checkpoint = None
+    assert restore(cfg) == 0
+    said = capsys.readouterr().out
+    assert "restoring with daair_tiny, which comes along (noise15, noise25, noise50, rain, haze)" in said
+    with Image.open(tmp_path / "out" / "a.png") as image:
+        assert not np.array_equal(np.asarray(image), values)
+
+
 def test_a_network_of_the_users_own(tmp_path):
     torch.save(Brighten().state_dict(), tmp_path / "net.pth")
     values = save(tmp_path / "a.png")

@@ -278,14 +278,17 @@ def _refuse_network(config: Config, overrides: Sequence[str]) -> None:
     from daair import checkpoint
     from daair.components import is_foreign
 
-    if config.checkpoint is None or is_foreign(config.model) or not checkpoint.locate(config.checkpoint).exists():
+    named, which = config.checkpoint, "the one of checkpoint=..."
+    if named is None and config.task.get("name") == "restore":
+        named, which = checkpoint.DEFAULT, f"{checkpoint.DEFAULT}, since there is no checkpoint=..."
+    elif named is None or is_foreign(config.model) or not checkpoint.locate(named).exists():
         return  # that a file is missing is told by the check of the checkpoint
-    if not checkpoint.describes_network(config.checkpoint):
+    if not checkpoint.describes_network(named):
         return
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
         if key.partition(".")[0] in ("model", *config.parts):
-            raise ConfigError([Problem(key, "unused; the network is the one of checkpoint=...")])
+            raise ConfigError([Problem(key, f"unused; the network is {which}")])
 
 
 def _check_names(key: str, names: Sequence[str], options: Sequence[str]) -> None:

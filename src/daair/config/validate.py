@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "ConfigError", "benchmarks_of", "choices_of", "validate"]
 
-NEEDS = {"restore": ("checkpoint", "input", "output"), "export": ("checkpoint", "output"), "compare": ("runs",)}
+NEEDS = {"restore": ("input", "output"), "export": ("checkpoint", "output"), "compare": ("runs",)}
 """Root keys that a task requires; for task=evaluate see `buildable.check_checkpoint`."""
 
 TAKES = {

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from daair import checkpoint
 from daair.config.jobs import Job
 from daair.data import images
 from daair.data.listing import describe_foreign, first_names
@@ -48,6 +49,8 @@ class Picture:
 def restore(job: Job) -> int:
     """Restore `job.config.input` into `job.config.output` with the network of `job.config.checkpoint`.
 
+    Without one it is `daair_tiny`, which comes along.
+
     Returns:
         Exit status: 0, or 1 if a file could not be restored.
 
@@ -57,7 +60,12 @@ def restore(job: Job) -> int:
     cfg = job.config
     output, reporter = Path(cfg.output), Reporter()
     pictures, skipped = find_pictures(cfg.input, output)
-    network = load_model(cfg, reporter.say)
+    if cfg.checkpoint is None:
+        network = checkpoint.load(checkpoint.DEFAULT)
+        known = ", ".join(network.labels)
+        reporter.say(f"no checkpoint=... is given: restoring with {checkpoint.DEFAULT}, which comes along ({known})")
+    else:
+        network = load_model(cfg, reporter.say)
     label = label_index(network, cfg.restore.degradation, "restore.degradation")
     restorer = Restorer(network, resolve_device(cfg.device), cfg.restore.tile, cfg.restore.overlap, reporter.say)
     failed, left_out = [], Counter()
