@@ -27,6 +27,8 @@ HEAVY = {
     "matplotlib",
 }
 
+BASIC = ("-m", "hydra/launcher=basic")  # a sweep in this process
+
 # A task and a job that cost nothing, importable from the directory in which the program is started.
 TASKS = """
 from pathlib import Path
@@ -151,7 +153,7 @@ def test_a_run_leaves_nothing_of_hydra_behind(monkeypatch, folder):
 
 
 def test_a_sweep_runs_every_combination(monkeypatch, folder):
-    arguments = ("-m", "task._target_=chores.note", "experts.rank=4,8", "seed=0,1", "study=sweep", "paths.runs=out")
+    arguments = (*BASIC, "task._target_=chores.note", "experts.rank=4,8", "seed=0,1", "study=sweep", "paths.runs=out")
     assert run(monkeypatch, *arguments) == 0
     jobs = [line.split() for line in (folder / "jobs.txt").read_text().splitlines()]
     assert [(name.rpartition("/")[2], rank) for name, rank in jobs] == [
@@ -162,12 +164,12 @@ def test_a_sweep_runs_every_combination(monkeypatch, folder):
 
 
 def test_the_flag_of_a_sweep_may_stand_anywhere(monkeypatch, folder):
-    assert run(monkeypatch, "task._target_=chores.note", "-m", "seed=1,2", "study=s") == 0
+    assert run(monkeypatch, "task._target_=chores.note", "-m", "seed=1,2", "study=s", "hydra/launcher=basic") == 0
     assert len((folder / "jobs.txt").read_text().splitlines()) == 2
 
 
 def test_no_job_of_a_sweep_starts_when_one_is_wrong(monkeypatch, folder, capsys):
-    assert run(monkeypatch, "-m", "task._target_=chores.note", "seed=1,-1") == 1
+    assert run(monkeypatch, *BASIC, "task._target_=chores.note", "seed=1,-1") == 1
     error = capsys.readouterr().err
     assert error == ("error: seed: must be at least 0, got -1 (in the sweep's job seed=-1)\n")
     assert not (folder / "jobs.txt").exists()
@@ -198,8 +200,8 @@ def test_a_launched_process_does_not_sweep(monkeypatch, folder, arguments, name)
 
 
 def test_a_dry_run_without_a_plan_starts_nothing(monkeypatch, folder, capsys):
-    assert run(monkeypatch, "-m", "task._target_=chores.note", "seed=1,2", "launch.dry_run=true") == 1
-    assert capsys.readouterr().err.startswith("error: launch.dry_run: only a sweep with hydra/launcher=accelerate")
+    assert run(monkeypatch, *BASIC, "task._target_=chores.note", "seed=1,2", "launch.dry_run=true") == 1
+    assert capsys.readouterr().err.startswith("error: launch.dry_run: only a sweep of trainings by hydra/launcher=accelerate")
     assert not (folder / "jobs.txt").exists()
 
 
@@ -211,7 +213,7 @@ def test_exit_status_of_tasks(monkeypatch, folder, capsys):
 
 
 def test_a_failed_job_fails_the_sweep_and_the_others_run(monkeypatch, folder, capsys):
-    assert run(monkeypatch, "-m", "task._target_=chores.odd", "seed=0,1") == 1
+    assert run(monkeypatch, *BASIC, "task._target_=chores.odd", "seed=0,1") == 1
     assert len((folder / "jobs.txt").read_text().splitlines()) == 2
     assert capsys.readouterr().err == "error: seed 0: is odd\n"
 
@@ -223,7 +225,7 @@ def test_a_place_that_cannot_be_written_is_one_line(monkeypatch, folder, capsys)
 
 def test_what_only_launchers_look_at_is_refused_without_one(monkeypatch, folder, capsys):
     assert run(monkeypatch, "task._target_=chores.note", "launch.rerun=all") == 1
-    assert capsys.readouterr().err.startswith("error: launch.rerun: only a sweep with hydra/launcher=accelerate")
+    assert capsys.readouterr().err.startswith("error: launch.rerun: only a sweep of trainings by hydra/launcher=accelerate")
 
 
 def test_a_checkpoint_brings_its_own_network(folder):

@@ -25,6 +25,9 @@ from daair.weights import fit, read_state
 WEIGHTS = "model.safetensors"
 SHIPPED = Path(__file__).with_name("shipped")  # trained networks that come along, each a folder with its card
 DEFAULT = "daair_tiny"  # the one of them that task=restore takes when it is told none
+AVERAGED = "averaged.safetensors"
+"""The weights for use in a folder of a run's `checkpoints/`, where `WEIGHTS` are those that training goes on with."""
+
 MOST_TENSORS = 20_000  # of a network; each takes time and a few kB beside its numbers
 
 
@@ -90,13 +93,17 @@ def save(folder: Path, model: nn.Module, config: Mapping[str, Any], labels: list
         labels: The names of the degradation labels, in the order of their numbers.
         step: The number of optimizer updates so far.
     """
-    described = {"model": dict(config), "labels": labels, "step": step}
-    write_text(folder / "model.json", json.dumps(described, indent=2) + "\n")
+    write_text(folder / "model.json", description(config, labels, step))
     with replacing(folder / WEIGHTS) as temporary:
         save_file(
             plain_state(model), temporary, metadata={"format": "pt"}
         )  # one entry only: safetensors writes several in random order
     return folder / WEIGHTS
+
+
+def description(config: Mapping[str, Any], labels: list[str], step: int) -> str:
+    """Return the text of `model.json`; the arguments are those of `save`."""
+    return json.dumps({"model": dict(config), "labels": labels, "step": step}, indent=2) + "\n"
 
 
 def plain_state(model: nn.Module) -> dict[str, Tensor]:
@@ -109,26 +116,26 @@ def load(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[s
     """Load a trained network, ready to restore images; see `daair.load`."""
     trust = (trust,) if isinstance(trust, str) else tuple(trust)
     weights = find_weights(path)
-    description = weights.parent / "model.json"
+    described = weights.parent / "model.json"
     if weights.suffix != ".safetensors":
         raise UserError(
             f"{weights}: not a .safetensors file; for a network of your own give its class too: "
             "model=custom model._target_=my.module.Net"
         )
     try:
-        stored = json.loads(description.read_text())
+        stored = json.loads(described.read_text())
         config, labels = stored["model"], list(stored.get("labels", []))
         if not isinstance(config, dict) or "_target_" not in config:
             raise TypeError("its model has no _target_")
     except FileNotFoundError:
-        raise UserError(f"{description} is missing: it says which network the weights beside it belong to") from None
+        raise UserError(f"{described} is missing: it says which network the weights beside it belong to") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{description}: damaged or not written by daair ({error})") from None
-    refuse_untrusted(config, description, NETWORKS, trust)
+        raise UserError(f"{described}: damaged or not written by daair ({error})") from None
+    refuse_untrusted(config, described, NETWORKS, trust)
     try:
         model = build(config)
     except Exception as error:  # the file's config may be wrong in any way
-        raise UserError(f"{description}: describes no network ({reason(error)})") from error
+        raise UserError(f"{described}: describes no network ({reason(error)})") from error
     load_weights(model, weights)
     model.labels, model.step = labels, stored.get("step")
     return model.to(device).eval()
@@ -151,7 +158,9 @@ def locate(path: str | Path) -> Path:
 
 
 def find_weights(path: str | Path, key: str = "checkpoint") -> Path:
-    """Return the weights file of a run's folder, or `path` itself if it is a file; see `locate` for other names.
+    """Return the weights file of a run's folder or of one of its checkpoints, or `path` itself if it is a file.
+
+    See `locate` for other names.
 
     Raises:
         UserError: There is no such file.
@@ -162,7 +171,7 @@ def find_weights(path: str | Path, key: str = "checkpoint") -> Path:
             f"{key}: {path} does not exist; give a run's folder or a weights file (.safetensors, .ckpt, .pth, .pt)"
         )
     if path.is_dir():
-        path = path / WEIGHTS
+        path = path / (AVERAGED if (path / AVERAGED).is_file() else WEIGHTS)
         if not path.is_file():
             seeds = sorted(file.parent for file in path.parent.glob(f"seed*/{WEIGHTS}"))
             hint = f"did you mean {seeds[0]}?" if seeds else "is it a run folder that saved a checkpoint?"

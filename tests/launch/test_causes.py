@@ -21,14 +21,15 @@ RUNNING = Status(state="running", step=7)
         (Status(state="failed", message="RuntimeError: CUDA out of memory"), 1, "", "failed", "RuntimeError: C", True),
         (Status(state="failed", message="MemoryError"), 1, "", "failed", "MemoryError", True),
         (Status(state="interrupted", message="stopped by SIGTERM"), 143, "", "interrupted", "stopped by SIG", False),
-        (RUNNING, -9, "", "failed", "killed by SIGKILL (by the system, for lack of memory?)", False),
+        (RUNNING, -9, "", "interrupted", "killed by SIGKILL (by the system, for lack of memory?)", False),
         (RUNNING, -11, "", "failed", "killed by SIGSEGV", False),
-        (RUNNING, 137, "", "failed", "killed by SIGKILL", False),
-        (RUNNING, 1, RANK_KILLED, "failed", "a process was killed by SIGKILL", False),
+        (RUNNING, 137, "", "interrupted", "killed by SIGKILL", False),
+        (RUNNING, 1, RANK_KILLED, "interrupted", "a process was killed by SIGKILL", False),
         (
             Status(state="failed", message="RuntimeError: [gloo] Connection closed by peer"), 1, RANK_KILLED,
-            "failed", "a process was killed by SIGKILL", False,
+            "interrupted", "a process was killed by SIGKILL", False,
         ),
+        (RUNNING, 1, RANK_KILLED.replace("9 (SIGKILL)", "11 (SIGSEGV)"), "failed", "a process was killed by SI", False),
         (RUNNING, 1, "x\nOSError: [Errno 28] No space left on device\ny", "failed", "OSError: [Errno 28] No sp", False),
         (RUNNING, 1, "RuntimeError: The server socket: EADDRINUSE, address already in use", "failed", "Runtime", True),
         (RUNNING, 255, "", "failed", "ended with exit status 255", False),  # sys.exit(-1), no signal
@@ -40,6 +41,13 @@ def test_causes(status, code, log, state, cause, transient):
     end = ending(status, code, log)
     assert (end.state, end.transient) == (state, transient)
     assert end.cause.startswith(cause)
+
+
+def test_a_run_that_was_killed_has_stopped_whatever_its_ranks_recorded():
+    assert ending(Status(state="failed", message="RuntimeError: [gloo] closed"), 1, RANK_KILLED).killed
+    assert ending(RUNNING, -15, "").killed and not ending(RUNNING, -11, "").killed
+    memory = ending(RUNNING, -9, "torch.OutOfMemoryError: CUDA out of memory")
+    assert (memory.state, memory.transient, memory.out_of_memory) == ("failed", True, True)
 
 
 def test_what_the_sweep_did_itself():

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from daair.config.schema import NOT_IDENTITY, Config
+from daair.config.schema import NOT_IDENTITY, VALIDATION, Config
 from daair.files import file_digest, safe_name
 from daair.runs.store import find_variant
 
@@ -29,14 +29,19 @@ def identity(cfg: Config) -> dict[str, Any]:
             del kept["train"][name]
     if not cfg.train.progressive:
         kept["train"].pop("progressive")
+    if cfg.train.stop_after is None:
+        kept["train"].pop("stop_after")
+    else:  # the end of the training depends on the validations
+        kept["train"] |= {"best": cfg.train.best, "validate_every": cfg.train.validate_every}
     if cfg.train.init is not None:
         from daair.checkpoint import find_weights  # imports torch
 
         kept["train"]["init"] = file_digest(find_weights(cfg.train.init, "train.init"))
     for name, keys in NOT_IDENTITY.items():
-        kept[name] = {key: value for key, value in kept[name].items() if key not in keys}
+        judges = VALIDATION if name == "mix" and cfg.train.stop_after is not None else ()
+        kept[name] = {key: value for key, value in kept[name].items() if key in judges or key not in keys}
     # Of the place of data only the folder's name counts: /data/mine/rainy -> rainy.
-    for part in ("train", "tasks"):
+    for part in ("train", "tasks", "val"):
         if part in kept["mix"]:
             kept["mix"][part] = _without_places(kept["mix"][part])
     if isinstance(tasks := kept["mix"].get("tasks"), dict):  # a list keeps their order, which numbers the labels

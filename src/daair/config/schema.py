@@ -19,7 +19,7 @@ from typing_extensions import TypedDict  # pydantic wants this one before Python
 
 from daair.config.base import Int, Node, Positive, Section, ShownMetric, Text, spelled_out
 from daair.config.problems import UNKNOWN, ConfigError, Problem, from_pydantic
-from daair.config.table_look import TableLook
+from daair.config.table_look import TableLook, Values
 from daair.metrics import METRICS
 
 
@@ -28,9 +28,10 @@ def not_identity(default: Any = ...) -> Any:
     return Field(default, json_schema_extra={"identity": False})
 
 
-NOT_IDENTITY = {
-    "mix": ("name", "root", "benchmarks", "val", "val_patch", "val_crops", "cache", "cache_gb", "on_bad_file")
-}
+VALIDATION = ("val", "val_patch", "val_crops")
+"""Keys of the mix that choose the validation images, which decide nothing but with `train.stop_after`."""
+
+NOT_IDENTITY = {"mix": ("name", "root", "benchmarks", *VALIDATION, "cache", "cache_gb", "on_bad_file")}
 """Keys of components that cannot change a trained network: names, folders, caches, validation and test images."""
 
 
@@ -89,6 +90,12 @@ def _time(value: Any) -> Any:
     return spelled(value)
 
 
+def _figure(value: Any) -> Any:
+    if not isinstance(value, str) or not re.fullmatch(r"val/psnr(/.+)?", value):
+        raise PydanticCustomError("figure", "must be val/psnr or val/psnr/TASK, such as val/psnr/rain")
+    return value
+
+
 MeasuredMetric = Literal[tuple(name for name, metric in METRICS.items() if not metric.derive)]
 
 
@@ -121,6 +128,9 @@ class Train(Section):
     ema_decay: Annotated[float, Ge(0), Lt(1)]
     checkpoint_every: Positive = not_identity()
     keep: Positive = not_identity()
+    keep_every: Positive | None = not_identity(None)
+    best: Annotated[str, BeforeValidator(_figure)] | None = not_identity(None)
+    stop_after: Positive | None = None
     validate_every: Positive | None = not_identity()
     log_every: Positive = not_identity()
     workers: Annotated[Int, Ge(0)] = not_identity()
@@ -172,7 +182,9 @@ class Launch(Section):
 
     nodes: Positive
     num_processes: Positive
+    order: Values | None = None
     devices: Annotated[tuple[Annotated[Int, Ge(0)] | Text, ...], MinLen(1)] | None
+    assume_devices: Positive | None = None
     runs_per_device: Positive
     slots: Positive | None
     rerun: Literal["failed", "all", "none"]

@@ -328,6 +328,9 @@ def _combinations(cfg: Config) -> Iterator[Problem]:
     if cfg.collate.source != "folders" and cfg.collate.project is None:
         text = f"missing; collate.source={cfg.collate.source} needs collate.project=ENTITY/NAME"
         yield Problem("collate.project", text)
+    if cfg.launch.assume_devices is not None and (not cfg.launch.dry_run or cfg.device == "cpu"):
+        why = "needs launch.dry_run=true" if not cfg.launch.dry_run else "assumes GPUs, and device=cpu uses none"
+        yield Problem("launch.assume_devices", why)
     yield from _lengths(cfg)
     most = max(LEAST_WORKERS, WORKERS_PER_CORE * (os.cpu_count() or 1))
     for key, workers in (("train.workers", cfg.train.workers), ("evaluate.workers", cfg.evaluate.workers)):
@@ -361,6 +364,10 @@ def _lengths(cfg: Config) -> Iterator[Problem]:
         if size is not None and size % processes:
             text = f"must be a multiple of launch.nodes x launch.num_processes ({processes}), got {size}"
             yield Problem(key, text)
+    if train.stop_after is not None:
+        for key, why in (("best", "the figure that must rise"), ("validate_every", "the updates between validations")):
+            if getattr(train, key) is None:
+                yield Problem(f"train.{key}", f"missing; train.stop_after needs it, {why}")
     shares = [phase.share for phase in train.progressive]
     if shares and abs(sum(shares) - 1) > 1e-6:
         yield Problem("train.progressive", f"the shares must sum to 1, not {' + '.join(map('{:g}'.format, shares))}")

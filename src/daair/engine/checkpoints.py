@@ -2,10 +2,11 @@
 
 A checkpoint is written completely or not at all:
 
-    checkpoints/step-00001500/    model.safetensors, optimizer.bin, averaged.safetensors, ...
+    checkpoints/step-00001500/    model.safetensors, optimizer.bin, averaged.safetensors, model.json, ...
 
 The averaged weights are written here and not registered with Accelerate, which would pickle them; unpickling a foreign
-file could run any code. Accelerate loads its own remaining files as plain data.
+file could run any code. Accelerate loads its own remaining files as plain data. With model.json beside them, the
+averaged weights can be used on their own (`daair.checkpoint.find_weights`).
 """
 
 import shutil
@@ -15,23 +16,38 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from daair.checkpoint import plain_state
+from daair.checkpoint import AVERAGED, plain_state
 from daair.errors import UserError, reason
 from daair.files import replacing_folder
 
-AVERAGED = "averaged.safetensors"
 
+def save(
+    accelerator: Accelerator,
+    averaged: nn.Module,
+    folder: Path,
+    step: int,
+    keep: int,
+    every: int | None = None,
+    description: str = "",
+) -> Path:
+    """Write `folder/step-<step>` and remove all but the newest checkpoints; all processes must call this.
 
-def save(accelerator: Accelerator, averaged: nn.Module, folder: Path, step: int, keep: int) -> Path:
-    """Write `folder/step-<step>` and remove all but the newest `keep` checkpoints; all processes must call this."""
+    Args:
+        keep: The number of newest checkpoints to keep.
+        every: Checkpoints of a multiple of so many updates stay as well.
+        description: The text of model.json, see `daair.checkpoint.description`; without it there is no such file.
+    """
     path = folder / f"step-{step:08d}"
     # One writer suffices: ranks hold equal states, and all randomness depends on the step (see engine/setup.py).
     if accelerator.is_main_process and not path.exists():
         with replacing_folder(path) as temporary:
             accelerator.save_state(str(temporary))
             save_file(plain_state(averaged), temporary / AVERAGED)
+            if description:
+                (temporary / "model.json").write_text(description, encoding="utf-8")
         for old in found(folder)[: -max(1, keep)]:
-            shutil.rmtree(old, ignore_errors=True)
+            if every is None or step_of(old) % every:
+                shutil.rmtree(old, ignore_errors=True)
     accelerator.wait_for_everyone()
     return path
 
@@ -43,7 +59,12 @@ def found(folder: Path) -> list[Path]:
 
 def newest_step(folder: Path) -> int:
     """Return the step of the newest checkpoint; 0 if there is none."""
-    return max((int(path.name.removeprefix("step-")) for path in found(folder)), default=0)
+    return max(map(step_of, found(folder)), default=0)
+
+
+def step_of(path: Path) -> int:
+    """Return the step of a checkpoint."""
+    return int(path.name.removeprefix("step-"))
 
 
 def resume(accelerator: Accelerator, averaged: nn.Module, folder: Path) -> int:

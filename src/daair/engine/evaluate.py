@@ -20,6 +20,7 @@ measured.
 """
 
 import shlex
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
@@ -38,7 +39,7 @@ from daair.data.benchmarks import Benchmark, Item, load_benchmark, why_missing
 from daair.data.listing import describe_foreign, foreign_beside
 from daair.engine.inference import Restorer
 from daair.engine.measure import Samples, make_restorer, measure
-from daair.engine.progress import Reporter
+from daair.engine.progress import Evaluation, Reporter
 from daair.engine.setup import Session
 from daair.errors import UserError, unknown_name, with_full_keys
 from daair.files import replacing
@@ -87,24 +88,36 @@ def with_data(benchmarks: Sequence[Benchmark], root: str | None, reporter: Repor
     return [benchmark for benchmark, reason in reasons.items() if reason is None]
 
 
-def finish(session: Session, labels: list[str]) -> int:
-    """Evaluate what has no results yet, mark the run as done, print its summary, and return the exit status."""
+def finish(session: Session, labels: list[str], step: int) -> int:
+    """Evaluate what has no results yet, mark the run as done, print its summary, and return the exit status.
+
+    Args:
+        session: The run.
+        labels: The names of the degradation labels, in the order of their numbers.
+        step: The number of updates that the run has made; with `train.stop_after` perhaps fewer than planned.
+    """
     cfg, record = session.cfg, session.record
     stored = record.results()
     columns = [] if stored is None else [stored[name].astype(str) for name in ("benchmark", "protocol", "image")]
     already = set(zip(*columns, strict=True))
     items, root = [], cfg.mix.get("root")
+    if early := record.summary().get("stopped_early", ""):
+        session.reporter.say(early)
     for benchmark in with_data(benchmarks_of(cfg), root, session.reporter):
         own, protocols = load_benchmark(benchmark, root), cfg.protocols or [benchmark.protocol]
         if {(benchmark.name, protocol, item.name) for protocol in protocols for item in own} - already:
             items += own
+    begun = time.monotonic()
     if items:
         network = checkpoint.build(cfg.model)
         checkpoint.load_weights(network, record.weights_file)
-        network.labels, network.step = labels, cfg.train.steps
+        network.labels, network.step = labels, step
         for _ in measure_and_keep(network, items, session):
             pass
-    record.update(state="done", step=cfg.train.steps, message=not_measured(session.lost))
+    if not already:
+        record.summarise(evaluation_seconds=round(time.monotonic() - begun, 2))
+    message = "; ".join(filter(None, (early, not_measured(session.lost))))
+    record.update(state="done", step=step, steps=step, message=message, measured=0, images=0)
     if session.accelerator.is_main_process:
         summary(session)
     return 1 if session.lost else 0
@@ -125,13 +138,14 @@ def measure_and_keep(network: nn.Module, items: Sequence[Item], session: Session
     cfg, accelerator, reporter = session.cfg, session.accelerator, session.reporter
     restorer = make_restorer(network, accelerator, cfg.evaluate, reporter)
     metrics, first = cfg.metrics, {}
+    progress = Evaluation(session.record, len(items), accelerator.num_processes)
     for name in dict.fromkeys(item.benchmark for item in items):
         own = [item for item in items if item.benchmark == name]
         if foreign := foreign_beside(file for item in own for file in item.files):
             reporter.say(f"{name}: left out {describe_foreign(foreign)}")
         lost: list[str] = []
         rows, shown, extremes = measure(
-            network, own, accelerator, reporter, cfg.evaluate, cfg.protocols, metrics, restorer, lost
+            network, own, accelerator, reporter, cfg.evaluate, cfg.protocols, metrics, restorer, lost, progress.advance
         )
         for line in lost:
             reporter.say(f"not measured: {line}")

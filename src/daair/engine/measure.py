@@ -67,6 +67,7 @@ def measure(
     metrics: Iterable[str] = (),
     restorer: Restorer | None = None,
     lost: list[str] | None = None,
+    measured: Callable[[], None] = lambda: None,
 ) -> tuple[pd.DataFrame, Samples, list[Sample]]:
     """Restore and measure all images, shared by the processes; every process returns all rows.
 
@@ -84,6 +85,7 @@ def measure(
         restorer: The network as returned by `make_restorer`; None = one is made.
         lost: Takes a line for each image that is unreadable or too small, and is left out of what is returned; None =
             such an image is an error.
+        measured: Called after each image of this process.
 
     Returns:
         The rows (see `daair.engine.evaluate`) by benchmark, then protocol, then image; the first image of each
@@ -99,7 +101,7 @@ def measure(
     keys = _places(items, protocols)
     share = range(accelerator.process_index, len(items), accelerator.num_processes)
     rows_of = partial(_rows, scores=scores, step=getattr(model, "step", None))
-    part = _measure_share(items, keys, share, restorer, rows_of, options, reporter)
+    part = _measure_share(items, keys, share, restorer, rows_of, options, reporter, measured)
     gone = _agree(part, items)
     if lost is None and gone:
         raise UserError(gone[min(gone)])
@@ -142,6 +144,7 @@ def _measure_share(
     rows_of: Callable[[Crop], list[tuple[Key, dict[str, Any]]]],
     options: Evaluate,
     reporter: Reporter,
+    measured: Callable[[], None],
 ) -> Part:
     """Restore and measure the images of one process."""
     part = Part(SampleChoice(options.pictures))
@@ -157,6 +160,7 @@ def _measure_share(
                         triple = crop.degraded, done.restored, crop.clean
                         part.samples.setdefault(crop.item.benchmark, (i, crop.item.benchmark, triple))
                 bar.advance(items[i].benchmark, images=1)
+                measured()
 
         try:
             for crop, scored in ahead(pool, options.workers, lambda crop: (crop, _try(rows_of, crop)), restored()):

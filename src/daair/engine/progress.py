@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from daair import stdout
+from daair.runs.record import Record
 
 LINE_EVERY = 10.0  # seconds between plain lines
+NOTE_EVERY = 5.0  # seconds between notes of an evaluation in the run's record
 
 
 class Reporter:
@@ -33,6 +35,30 @@ class Reporter:
         bar = ProgressBar(self, name, total, done, unit)
         with bar.live if bar.live is not None else contextlib.nullcontext():
             yield bar
+
+
+class Evaluation:
+    """Notes in the record of a run at work how many of its test images are measured, at times.
+
+    Args:
+        record: The run.
+        images: The number of images, over all processes.
+        processes: The number of processes that share the images.
+    """
+
+    def __init__(self, record: Record, images: int, processes: int) -> None:
+        self.record, self.images, self.processes, self.done = record, images, processes, 0
+        self.active = record.writer and record.status().state == "running"  # not of an old run that is measured again
+        if self.active:
+            record.update(measured=0, images=images)
+        self._note_at = time.monotonic() + NOTE_EVERY
+
+    def advance(self) -> None:
+        """Count one more image of this process's share as measured."""
+        self.done += 1
+        if self.active and time.monotonic() >= self._note_at:
+            self._note_at = time.monotonic() + NOTE_EVERY
+            self.record.update(measured=min(self.done * self.processes, self.images))
 
 
 class ProgressBar:

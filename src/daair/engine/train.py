@@ -5,6 +5,7 @@ therefore ends with the same weights to the last bit (on a CPU).
 """
 
 import contextlib
+import itertools
 import math
 import signal
 from collections import Counter
@@ -22,6 +23,7 @@ from daair.config.schema import Config
 from daair.data.mix import Mix
 from daair.data.order import StepSampler
 from daair.engine import budget, checkpoints
+from daair.engine.best import Best, check_figure
 from daair.engine.costs import costs
 from daair.engine.data import check_same_data, data_lines, prepared_mix, warn_of_leaks
 from daair.engine.devices import describe
@@ -56,13 +58,14 @@ def train(job: Job) -> int:
     accelerator = make_accelerator(cfg, training=True)
     reporter = Reporter(accelerator.is_main_process)
     mix = prepared_mix(cfg, reporter)  # unusable data fail here, before the run's folder exists
+    check_figure(cfg.train, mix)
     record = Record(job.folder, writer=accelerator.is_main_process)
     with record.lock():
         check_same_data(record, mix)
         session = Session(budget.settled(cfg, record, sum(mix.samples().values())), record, accelerator, reporter)
         if record.status().state == "done":
             reporter.say(f"{record.folder} is done; it is not trained again")
-            return finish(session, mix.labels)
+            return finish(session, mix.labels, record.status().step)
         reporter.say(f"run {record.folder}")
         for line in data_lines(mix):
             reporter.say(line)
@@ -153,6 +156,7 @@ class Trainer:
         self.ema = averaged(self.model, decay=cfg.train.ema_decay, use_warmup=True)
         self.criterion = components.build(cfg.loss).to(self.accelerator.device)
         self.spans = spans(model, cfg.train)
+        self.best = Best(session, self.ema.module, mix.labels, self.spans[-1].begin)
         self.frozen = [p for name, p in model.named_parameters() if training.matches(name, cfg.train.freeze)]
         self.epoch = sum(mix.samples().values())  # samples of an epoch
         self.span: Span | None = None
@@ -170,11 +174,16 @@ class Trainer:
         epochs = self.spans[-1].images(self.spans[-1].stop) / self.epoch
         text = f"data: an epoch is {self.epoch} samples; {self.cfg.train.steps} updates are {epochs:.1f} epochs"
         self.session.reporter.say(text)
-        return self.loop() or finish(self.session, self.mix.labels)
+        if status := self.loop():
+            return status
+        if self.done < self.cfg.train.steps:
+            self.record.summarise(stopped_early=self.best.why_over(self.done))
+        return finish(self.session, self.mix.labels, self.done)
 
     def loop(self) -> int:
         """Make all updates from the newest checkpoint to `train.steps`; return the exit status."""
         stop, first = Stop(self.accelerator, seconds_to_stop(self.cfg)), self.resume()
+        self.done = first
         tracked: list[dict[str, Tensor]] = []
         with (
             stop.listening(),
@@ -188,19 +197,20 @@ class Trainer:
                     raise UserError(self.explain_divergence(step + 1, made))
                 tracked += made.parts
                 bar.advance(f"loss {made.loss:.4f}  lr {self.learning_rate:.1e}", self.span.images_an_update)
+                self.done = step + 1
                 self.after_step(step + 1, tracked, bar, stopping=signum != 0)
                 if signum:
                     return self.interrupted(step + 1, signum)
         signum, _ = stop.agreed(bad=False)  # one that came after the last update
-        return self.interrupted(self.cfg.train.steps, signum) if signum else 0
+        return self.interrupted(self.done, signum) if signum else 0
 
     def updates(self, first: int) -> Generator[int, None, None]:
-        """Yield the numbers of the updates from `first` on; each span is begun before its first update."""
+        """Yield the numbers of the updates from `first` on, until the run stops early or has made all of them."""
         for span in self.spans:
             start = max(first, span.first)
-            if start < span.stop:
+            if start < span.stop and not self.best.over:
                 with self.within(span, start):
-                    yield from range(start, span.stop)
+                    yield from itertools.takewhile(lambda step: not self.best.over, range(start, span.stop))
 
     def update(self, step: int) -> Update:
         """Make the update of this number: forward and backward pass, optimizer, schedule, moving average."""
@@ -320,6 +330,7 @@ class Trainer:
             self.schedule.step_update(step - self.span.begin)
             self.session.reporter.say(f"resuming at step {step} of {self.cfg.train.steps}")
         self.record.rewind(step)
+        self.best.recall(step)
         if step:
             summary = self.record.summary()
             self.seconds, self.updating = (summary.get(name, 0.0) for name in ("seconds", "update_seconds"))
@@ -328,7 +339,7 @@ class Trainer:
 
     def after_step(self, step: int, tracked: list[dict[str, Tensor]], bar: ProgressBar, stopping: bool) -> None:
         """Log metrics (the means of `tracked`), validate and write checkpoints if they are due after `step` updates."""
-        cfg, last, images = self.cfg.train, step == self.cfg.train.steps, self.span.images(step)
+        cfg, last, better, images = self.cfg.train, step == self.cfg.train.steps, False, self.span.images(step)
         if step % cfg.log_every == 0 or last:
             values = {f"train/{name}": value for name, value in _means(tracked).items()}
             values |= {"train/lr": self.learning_rate, "train/images_per_second": bar.rate}
@@ -338,17 +349,21 @@ class Trainer:
             self.record.log(step, values)
             self.session.mirror.log(step, values)
         if last or cfg.validate_every and step % cfg.validate_every == 0:
-            validate(self.ema.module, self.mix, self.session, step)
-        if step % cfg.checkpoint_every == 0 or last or stopping:
+            better = self.best.see(step, validate(self.ema.module, self.mix, self.session, step))
+        due = any(every and step % every == 0 for every in (cfg.checkpoint_every, cfg.keep_every))
+        if due or last or stopping or better or self.best.over:
             # Weights are written first: a run killed in between resumes from the checkpoint before and writes them
             # again. In the other order, a run killed after its last checkpoint would evaluate older weights.
             if self.accelerator.is_main_process:
                 checkpoint.save(self.record.folder, self.ema.module, self.cfg.model, self.mix.labels, step)
-            checkpoints.save(self.accelerator, self.ema.module, self.record.checkpoints, step, cfg.keep)
+            keep, described = (cfg.keep, cfg.keep_every), checkpoint.description(self.cfg.model, self.mix.labels, step)
+            checkpoints.save(self.accelerator, self.ema.module, self.record.checkpoints, step, *keep, described)
             self.record.update(step=step)
             seconds = self.seconds + bar.seconds
             times = {"seconds": round(seconds, 2), "update_seconds": round(self.updating, 2)}
             self.record.summarise(**times, images_per_second=round(images / seconds, 3))
+        if better:  # after the checkpoint: a run killed in between writes them when it is resumed
+            self.best.keep()
 
     def interrupted(self, step: int, signum: int) -> int:
         """Record that a signal stopped the run, and return the shell's exit status for that signal."""

@@ -14,6 +14,9 @@ from daair.runs.record import State, Status
 PORT_IN_USE = re.compile(r"address already in use|EADDRINUSE", re.IGNORECASE)
 NOISE = re.compile(r"^\s*$|^[-=]+|elastic|torch/distributed|^\s+[\^~]+$|^[WEI]\d{4} ")
 SIGNALS = frozenset(signal.Signals)
+FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
+"""Signals by which somebody else ends a run; with others, such as SIGSEGV, it fails by itself."""
+
 TAIL = 64 * 1024  # bytes at the end of a log that are searched
 
 
@@ -26,12 +29,14 @@ class Ending:
         cause: The reason in one line; empty for a finished run.
         transient: Whether another attempt may succeed.
         out_of_memory: Whether the attempt ran out of memory.
+        killed: Whether a process was killed from outside, which the run's own record may take for a failure.
     """
 
     state: State
     cause: str = ""
     transient: bool = False
     out_of_memory: bool = False
+    killed: bool = False
 
 
 def ending(status: Status, code: int, log: str, *, timeout: float | None = None, stopped: bool = False) -> Ending:
@@ -50,17 +55,21 @@ def ending(status: Status, code: int, log: str, *, timeout: float | None = None,
         return Ending("failed", f"took longer than launch.timeout, {timeout:g} s; stopped after step {status.step}")
     if stopped:
         return Ending("interrupted", "stopped with the sweep")
-    if killed := re.findall(r"Signal \d+ \((SIG\w+)\) received by PID", log):  # torch's message about a killed rank
-        state, cause = "failed", f"a process was {_killed(killed[0])}"
+    killed = False
+    if ranks := re.findall(r"Signal \d+ \((SIG\w+)\) received by PID", log):  # torch's message about a killed rank
+        state, cause, killed = "failed", f"a process was {_killed(ranks[0])}", ranks[0] == "SIGKILL"
     elif status.state in ("failed", "interrupted"):
         state, cause = status.state, status.message or status.state
     elif code < 0 or code - 128 in SIGNALS:  # a chosen status is not a signal: sys.exit(-1) is 255
         number = -code if code < 0 else code - 128
-        state, cause = "failed", _killed(signal.Signals(number).name if number in SIGNALS else f"signal {number}")
+        name = signal.Signals(number).name if number in SIGNALS else f"signal {number}"
+        state, cause, killed = "failed", _killed(name), name in FROM_OUTSIDE
     else:
         state, cause = "failed", last_error(log) or f"ended with exit status {code}"
     if state == "failed" and (is_out_of_memory(cause) or status.state != "failed" and is_out_of_memory(log)):
         return Ending(state, cause, transient=True, out_of_memory=True)
+    if killed:
+        return Ending("interrupted", cause, killed=True)
     return Ending(state, cause, transient=state == "failed" and bool(PORT_IN_USE.search(cause + log)))
 
 

@@ -15,7 +15,7 @@ from daair.config.schema import Config
 from daair.errors import UserError
 from daair.launch import slurm
 from daair.launch.causes import Ending
-from daair.launch.plan import Selection, missing
+from daair.launch.plan import Selection, check_order, in_order, missing
 from daair.launch.sweep import make_tables, queue
 from daair.launch.view import View
 from daair.runs.record import Record
@@ -34,7 +34,9 @@ def sweep(jobs: Sequence[Job]) -> int:
         UserError: Slurm does not answer or refuses a job, or a folder cannot be written.
     """
     launch = jobs[0].config.launch
+    check_order(jobs, launch.order or {})
     missed, skipped = missing(jobs, launch.rerun, lambda job: Record(job.folder).status())
+    missed = in_order(missed, launch.order or {})
     held = in_queue(jobs)
     waiting = [job for job in missed if job.name in held]
     skipped += [(job.name, f"with Slurm already, job {held[job.name].partition('_')[0]}") for job in waiting]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from daair.config.jobs import Job
 from daair.config.schema import Phase, seconds
-from daair.errors import UserError
+from daair.errors import UserError, suggestion
 from daair.launch.pool import Pool, Share
 from daair.runs.record import Status
 
@@ -65,7 +66,9 @@ def select(jobs: Sequence[Job], pool: Pool, rerun: str, status: Callable[[Job], 
             raise UserError(f"launch.nodes: {job.name} needs {nodes} machines; use hydra/launcher=slurm")
         pool.check(processes(job), job.name)
     chosen, skipped = missing(jobs, rerun, status)
-    return Selection(ordered(chosen, pool), tuple(skipped))
+    order = jobs[0].config.launch.order or {}
+    check_order(jobs, order)
+    return Selection(tuple(in_order(ordered(chosen, pool), order)), tuple(skipped))
 
 
 def missing(
@@ -111,6 +114,42 @@ def ordered(jobs: Sequence[Job], pool: Pool) -> tuple[Job, ...]:
     return tuple(largest_first if sooner else jobs)
 
 
+def in_order(jobs: Sequence[Job], order: Mapping[str, Sequence[Any]]) -> list[Job]:
+    """Return the jobs with the values that `launch.order` lists first; earlier keys and values go before later ones."""
+    places = {key: {str(value): place for place, value in enumerate(values)} for key, values in order.items()}
+    return sorted(jobs, key=lambda job: [at.get(_value(job, key), len(at)) for key, at in places.items()])
+
+
+def check_order(jobs: Sequence[Job], order: Mapping[str, Sequence[Any]]) -> None:
+    """Check that the jobs of a sweep have the keys and values of `launch.order`.
+
+    Raises:
+        UserError: None of them has one.
+    """
+    for key, values in order.items():
+        known = list(dict.fromkeys(found for job in jobs if (found := _value(job, key)) is not None))
+        if not known:
+            raise UserError(f"launch.order: {key} is neither a config key nor a group of this sweep's runs")
+        for value in map(str, values):
+            if value not in known:
+                hint = suggestion(value, known, f"; they have {', '.join(known)}")
+                raise UserError(f"launch.order: no run has {key}={value}{hint}")
+
+
+def _value(job: Job, key: str) -> str | None:
+    """Return the text of a job's value of a key, its label, or its option of a group; None if it has none."""
+    if key == "label":
+        return job.label
+    if key in job.config.choices:
+        return job.config.choices[key]
+    node: Any = job.config.to_dict()
+    for part in key.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return None
+        node = node[part]
+    return str(node)
+
+
 def first_fit(waiting: list[Job], pool: Pool, alone: Collection[str] = ()) -> tuple[Job, Share] | None:
     """Remove the first waiting job that has enough free devices, take these devices, and return both; else None.
 
@@ -125,7 +164,7 @@ def first_fit(waiting: list[Job], pool: Pool, alone: Collection[str] = ()) -> tu
 
 @dataclass(frozen=True)
 class Slot:
-    """The planned devices of a job, and its begin and end in units of `cost`."""
+    """The planned devices of a job, and its begin and end in the units of its plan."""
 
     job: Job
     share: Share
@@ -133,14 +172,14 @@ class Slot:
     end: float
 
 
-def schedule(jobs: Sequence[Job], pool: Pool) -> list[Slot]:
-    """Return the planned slots of the jobs under the assumption that `duration` holds; `pool` is not changed."""
+def schedule(jobs: Sequence[Job], pool: Pool, length: Callable[[Job], float] = duration) -> list[Slot]:
+    """Return the planned slots of the jobs if each takes as long as `length` says; `pool` is not changed."""
     pool, waiting, slots = pool.copy(), list(jobs), []
     running: list[tuple[float, int, Share]] = []  # end, number (breaks ties), devices to give back
     now = 0.0
     while waiting or running:
         while (fit := first_fit(waiting, pool)) is not None:
-            slots.append(Slot(*fit, begin=now, end=now + duration(fit[0])))
+            slots.append(Slot(*fit, begin=now, end=now + length(fit[0])))
             heapq.heappush(running, (slots[-1].end, len(slots), fit[1]))
         now, _, share = heapq.heappop(running)
         pool.give_back(share)

@@ -34,6 +34,7 @@ class Pool:
         devices: Their names; for GPUs as in CUDA_VISIBLE_DEVICES.
         room: The number of runs that may share a device.
         threads: The number of CPU threads per process; None leaves it to the libraries.
+        assumed: Whether the devices are only assumed, by `launch.assume_devices`.
         load: The number of runs on each device now.
     """
 
@@ -41,6 +42,7 @@ class Pool:
     devices: tuple[str, ...]
     room: int = 1
     threads: int | None = None
+    assumed: bool = False
     load: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -48,7 +50,7 @@ class Pool:
 
     def copy(self) -> Pool:
         """Return a pool with the same devices, all free."""
-        return Pool(self.kind, self.devices, self.room, self.threads)
+        return Pool(self.kind, self.devices, self.room, self.threads, self.assumed)
 
     def check(self, processes: int, name: str) -> None:
         """Check that a run with this number of processes fits on the devices.
@@ -86,11 +88,14 @@ class Pool:
         count = len(self.devices)
         if self.kind == "gpu":
             several = f", {self.room} runs on each" if self.room > 1 else ""
-            return f"{count} GPU{_s(count)} ({', '.join(self.devices)}){several}"
+            assumed = "assumed " if self.assumed else ""
+            return f"{count} {assumed}GPU{_s(count)} ({', '.join(self.devices)}){several}"
         threads = f" with {self.threads} thread{_s(self.threads)} each" if self.threads else ""
         return f"{count} CPU slot{_s(count)}{threads}"
 
     def _remedy(self) -> str:
+        if self.assumed:
+            return "launch.assume_devices says how many there are"
         if self.kind == "gpu":
             return "launch.devices and CUDA_VISIBLE_DEVICES select the GPUs"
         return f"launch.slots=N sets their number (this machine has {cores()} cores)"
@@ -112,11 +117,14 @@ def find_pool(configs: Sequence[Config]) -> Pool:
         UserError: A device does not exist, or the configs describe different pools.
     """
     first = configs[0]
-    for key in ("devices", "runs_per_device", "slots", "rerun", "dry_run"):
+    for key in ("devices", "assume_devices", "runs_per_device", "slots", "rerun", "dry_run", "order"):
         if any(getattr(config.launch, key) != getattr(first.launch, key) for config in configs):
             raise UserError(f"launch.{key}: belongs to the whole sweep and cannot differ between its runs")
     if any(config.device != first.device for config in configs):
         raise UserError("device: belongs to the whole sweep and cannot differ between its runs")
+    if first.launch.assume_devices is not None:
+        assumed = tuple(map(str, range(first.launch.assume_devices)))
+        return Pool("gpu", assumed, first.launch.runs_per_device, assumed=True)
     if first.device != "cpu":
         gpus = visible_gpus(os.environ)
         if gpus or first.device == "cuda" or first.launch.devices:

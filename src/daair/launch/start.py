@@ -29,6 +29,8 @@ Start = Callable[[Sequence[Job]], int]
 def start(command: Command) -> int:
     """Run all jobs of a command and return the highest exit status.
 
+    Jobs of other tasks than training are done in this process, one after the other, unless a launcher is chosen.
+
     Raises:
         UserError: A job cannot be done; then none has started.
     """
@@ -37,7 +39,9 @@ def start(command: Command) -> int:
     if not command.sweep:
         return do(jobs[0])
     launcher = str(chosen.launcher._target_)
-    start_batch = in_turn if launcher.endswith(".BasicLauncher") else getattr(locate(launcher), "start", None)
+    trains = any(job.config.task.get("name") == "train" for job in jobs)
+    here = launcher.endswith(".BasicLauncher") or not trains and launcher.endswith(".AccelerateLauncher")
+    start_batch = in_turn if here else getattr(locate(launcher), "start", None)
     if searches(command.master) or start_batch is None:
         return by_hydra(command)
     worst = 0
@@ -55,7 +59,7 @@ def do(job: Job) -> int:
     try:
         for key, usual in {"dry_run": False, "rerun": "failed"}.items():
             if getattr(job.config.launch, key) != usual:
-                raise UserError(f"launch.{key}: only a sweep with hydra/launcher=accelerate or slurm uses it")
+                raise UserError(f"launch.{key}: only a sweep of trainings by hydra/launcher=accelerate or slurm uses it")
         return locate(job.config.task["_target_"])(job) or 0
     except (UserError, OSError) as error:
         return refuse(error)

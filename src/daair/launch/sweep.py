@@ -40,6 +40,8 @@ def sweep(jobs: Sequence[Job]) -> int:
     launch, pool = jobs[0].config.launch, find_pool([job.config for job in jobs])
     selection = select(jobs, pool, launch.rerun, lambda job: Record(job.folder).status())
     view = View(pool)
+    for job in jobs:
+        view.pace.look(job)
     if launch.dry_run:
         view.dry_run(selection, pool)
         return 0
@@ -210,7 +212,8 @@ class Scheduler:
         """Record the end of a run that could not record it itself."""
         status = record.status()
         unknown = status.state in ("queued", "running")
-        if unknown or (end.state == "failed" and (status.state, status.message) != (end.state, end.cause)):
+        mistaken = end.state == "failed" and (status.state, status.message) != (end.state, end.cause)
+        if unknown or end.killed or mistaken:
             record.note(end.state, end.cause)
 
     @contextlib.contextmanager

@@ -19,7 +19,8 @@ from rich.text import Text
 from daair import stdout
 from daair.config.jobs import Job
 from daair.launch.causes import Ending, last_lines, tail
-from daair.launch.plan import Selection, cost, duration, makespan, processes, schedule
+from daair.launch.pace import Pace
+from daair.launch.plan import Selection, duration, processes, schedule
 from daair.launch.pool import Pool, Share
 from daair.runs import store
 from daair.runs.progress import Progress, progress
@@ -43,7 +44,7 @@ class View:
         self._live: Live | None = None
         self._total, self._ended = 0, 0
         self._look_at, self._line_at = 0.0, time.monotonic() + LINE_EVERY
-        self._speeds: list[float] = []  # seconds per unit of cost of finished runs
+        self.pace = Pace(pool.kind)
         self._jobs: dict[str, Job] = {}
 
     def say(self, line: str) -> None:
@@ -60,17 +61,29 @@ class View:
             self.say(f"skipped {len(names)} ({why}): {', '.join(names[:NAMED])}{more}")
 
     def dry_run(self, selection: Selection, pool: Pool) -> None:
-        """Print the planned order and devices of the runs; times are percentages of the whole sweep."""
+        """Print the planned order and devices of the runs, and when they begin and end.
+
+        Times are percentages of the whole sweep until one of its runs has been measured.
+        """
         self.skipped(selection.skipped)
-        total = makespan(selection.jobs, pool)
+        known = self.pace.measured > 0
+        slots = schedule(selection.jobs, pool, self.pace.seconds if known else duration)
+        total = max((slot.end for slot in slots), default=0.0)
         table = Table(title=f"{len(selection.jobs)} runs on {pool}", title_justify="left")
         for name, justify in (("run", "left"), ("processes", "right"), ("device", "left"), ("from", "right")):
             table.add_column(name, justify=justify, overflow="fold")
         table.add_column("to", justify="right")
-        for slot in schedule(selection.jobs, pool):
-            times = (f"{100 * moment / total:.0f} %" for moment in (slot.begin, slot.end))
+        for slot in slots:
+            moments = (slot.begin, slot.end)
+            times = [stdout.duration(moment) if known else f"{100 * moment / total:.0f} %" for moment in moments]
             table.add_row(slot.job.name, str(processes(slot.job)), " ".join(slot.share.devices), *times)
         self.console.print(table)
+        if known:
+            runs = f"{self.pace.measured} measured run{'s' * (self.pace.measured > 1)}"
+            text = f"about {stdout.duration(total)} in all, by {runs} on {', '.join(sorted(self.pace.devices))}"
+            self.say(f"{text}{self._without_evaluation(selection.jobs)}")
+        elif slots:
+            self.say(f"times are parts of the whole, and hours once a run has been measured on a {pool.kind.upper()}")
         self.say("launch.dry_run: nothing was started")
 
     @contextlib.contextmanager
@@ -101,8 +114,7 @@ class View:
         """Report that a run has ended."""
         self._jobs[job.name] = job
         self._ended += 1
-        if end.state == "done" and seconds:
-            self._speeds.append(seconds / cost(job) * processes(job))
+        self.pace.look(job)
         why = f": {end.cause}" if end.cause else ""
         self.say(f"[{self._ended}/{self._total}] {end.state} {job.name} after {stdout.duration(seconds)}{why}")
 
@@ -131,21 +143,35 @@ class View:
 
     def _counts(self, seen: Sequence, waiting: Sequence[Job], endings: Mapping[str, Ending]) -> str:
         states = Counter(end.state for end in endings.values())
-        others = states.total() - states["done"]
         left = self._left(seen, waiting)
-        text = f"running {len(seen)}, queued {len(waiting)}, done {states['done']}, failed {others}"
-        return text if left is None else f"{text}, about {stdout.duration(left)} left"
+        text = f"running {len(seen)}, queued {len(waiting)}, done {states['done']}, failed {states['failed']}"
+        text += f", stopped {states['interrupted']}" if states["interrupted"] else ""
+        if left is None:
+            return text
+        unknown = self._without_evaluation([*(job for job, _ in seen), *waiting])
+        return f"{text}, about {stdout.duration(left)} left{unknown}"
+
+    def _without_evaluation(self, jobs: Sequence[Job]) -> str:
+        """Return the end of a text on the time of these jobs if that does not include their evaluation."""
+        evaluates = any(job.config.benchmarks != {} for job in jobs)
+        return " without evaluation" if evaluates and self.pace.evaluation is None else ""
 
     def _left(self, seen: Sequence[tuple[Job, Progress]], waiting: Sequence[Job]) -> float | None:
         """Estimate the seconds until the end of the sweep from the speed of its runs; None while that is unknown."""
-        lefts = [look.left for _, look in seen if look.left is not None]
-        rests = [duration(job) * (1 - look.share) for job, look in seen]
-        speeds = self._speeds or [left / rest for left, rest in zip(lefts, rests, strict=False) if rest > 0]
-        if len(lefts) < len(seen) or (waiting and not speeds):
+        speeds = [look.left / (duration(job) * (1 - look.share)) for job, look in seen if look.left and look.share < 1]
+        lefts = [self._rest(job, look, speeds) for job, look in seen]
+        lefts += [self.pace.seconds(job, speeds) for job in waiting]
+        if None in lefts:
             return None
-        work = sum(left * processes(job) for (job, _), left in zip(seen, lefts, strict=True))
-        work += sum(cost(job) for job in waiting) * (sum(speeds) / len(speeds) if speeds else 0.0)
-        return max([*lefts, work / (len(self.pool.devices) * self.pool.room)], default=0.0)
+        jobs = [*(job for job, _ in seen), *waiting]
+        work = sum(left * processes(job) for job, left in zip(jobs, lefts, strict=True))
+        return max([*lefts[: len(seen)], work / (len(self.pool.devices) * self.pool.room)], default=0.0)
+
+    def _rest(self, job: Job, look: Progress, speeds: Sequence[float]) -> float | None:
+        whole = look.whole(self.pace.evaluation)
+        if whole is None and look.evaluates:
+            return self.pace.evaluation
+        return self.pace.seconds(job, speeds) if whole is None else whole
 
     def summary(self, endings: Mapping[str, Ending], stopped: bool) -> None:
         """Print counts of the runs, and for those not done a table with causes and the ends of their logs.
@@ -172,7 +198,9 @@ class View:
 
 
 def _numbers(job: Job, look: Progress) -> str:
-    """Return the known figures of a run, such as `300/900  41.2 images/s  24.71 dB  left 58 s`."""
+    """Return the known figures of a run, such as `300/900  41.2 images/s  24.71 dB  left 58 s`, without evaluation."""
+    if look.evaluates:
+        return "  ".join(filter(None, [str(look), "" if look.left is None else f"left {stdout.duration(look.left)}"]))
     rates = (row.get("train/images_per_second") for row in Record(job.folder).newest())
     rate = next(filter(None, rates), None)
     parts = [

@@ -1,8 +1,10 @@
-"""The progress of a run, read from the end of metrics.jsonl, because status.json is only updated with checkpoints."""
+"""The progress of a run: training from the end of metrics.jsonl, evaluation from status.json."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from daair.errors import UserError
 from daair.runs.record import Record
 from daair.runs.store import Run
 
@@ -17,8 +19,10 @@ class Progress:
         step: Number of optimizer updates so far, as recorded.
         steps: Number of updates in all; 0 until a run with `train.budget` has measured it.
         psnr: PSNR of the latest validation in dB, mean over degradations; None before the first validation.
-        left: Estimated remaining seconds of training; None if the run is not running or its speed is unknown.
+        left: Estimated remaining seconds of training, or of the evaluation once the run evaluates; None if the run is
+            not running or its speed is unknown.
         silent: Seconds since the run last wrote anything; None if it never did.
+        measured, images: Number of test images so far and in all; 0 unless the run evaluates.
     """
 
     step: int
@@ -26,11 +30,25 @@ class Progress:
     psnr: float | None
     left: float | None
     silent: float | None
+    measured: int = 0
+    images: int = 0
 
     @property
     def share(self) -> float:
         """The part of its updates that it has made, in [0, 1]."""
         return self.step / max(self.steps, 1)
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether the run measures its test images."""
+        return self.images > 0
+
+    def whole(self, evaluation: float | None) -> float | None:
+        """Return the remaining seconds with an evaluation of so many seconds; None if they are unknown."""
+        return self.left if self.left is None or self.evaluates else self.left + (evaluation or 0.0)
+
+    def __str__(self) -> str:
+        return f"evaluating, {self.measured}/{self.images} images" if self.evaluates else f"{self.step}/{self.steps}"
 
 
 def progress(run: Run, now: datetime) -> Progress:
@@ -52,17 +70,35 @@ def progress(run: Run, now: datetime) -> Progress:
         newest, oldest = newest or (time, row["step"]), (time, row["step"])
     if newest is not None and running:
         step = max(step, newest[1])
-    heard = max(filter(None, (_time(status.updated), newest and newest[0])), default=None)
+    updated = _time(status.updated)
+    heard = max(filter(None, (updated, newest and newest[0])), default=None)
     silent = None if heard is None else max(0.0, (now - heard).total_seconds())
+    if running and status.images:
+        begun = newest[0] if newest else _time(status.started)  # the last line comes just before the evaluation
+        left = _left(status.images, (updated, status.measured), (begun, 0), now) if updated and begun else None
+        return Progress(step, status.steps, psnr, left, silent, status.measured, status.images)
     return Progress(step, status.steps, psnr, _left(status.steps, newest, oldest, now) if running else None, silent)
 
 
-def _left(steps: int, newest: tuple | None, oldest: tuple | None, now: datetime) -> float | None:
-    """Return the seconds from `now` to the last update at the speed between the oldest and the newest line."""
-    if not steps or newest is None or oldest is None or newest[1] <= oldest[1]:
+def evaluation_seconds(runs: Iterable[Run]) -> float | None:
+    """Return how long an evaluation takes: the mean of what finished runs have recorded; None if none has."""
+    found = []
+    for run in runs:
+        if run.state == "done":
+            try:
+                found.append(Record(run.folder).summary().get("evaluation_seconds"))
+            except UserError:
+                continue  # the file is damaged
+    known = [seconds for seconds in found if seconds is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _left(count: int, newest: tuple | None, oldest: tuple | None, now: datetime) -> float | None:
+    """Return the seconds from `now` until all is done at the speed between the oldest and the newest (time, number)."""
+    if not count or newest is None or oldest is None or newest[1] <= oldest[1]:
         return None
-    per_step = (newest[0] - oldest[0]).total_seconds() / (newest[1] - oldest[1])
-    return max(0.0, per_step * (steps - newest[1]) - (now - newest[0]).total_seconds())
+    each = (newest[0] - oldest[0]).total_seconds() / (newest[1] - oldest[1])
+    return max(0.0, each * (count - newest[1]) - (now - newest[0]).total_seconds())
 
 
 def _time(text: object) -> datetime | None:

@@ -11,6 +11,7 @@
         metrics.jsonl        one JSON object per line: {"step": ..., "time": ..., name: value, ...}
         results.csv          one row per benchmark, protocol and image (engine/evaluate.py)
         model.safetensors    averaged weights for use; model.json: their config
+        best/                the same of the best validation, with `train.best`
         checkpoints/         step-<n>/: everything that is needed to resume
         samples/             pictures: input | restored | clean; <benchmark>/{largest,smallest}_gain.png, see `samples`
         wandb/               files of the Weights & Biases mirror, if it is on
@@ -58,7 +59,8 @@ class Status:
             file was written, and the run was done; empty if this has not happened.
         commit: Commit of the source tree in the latest attempt, with a `+` if it had changes; empty outside a checkout.
         device: Device, such as `cpu` or `2 x NVIDIA H100`.
-        message: Reason why the run failed or stopped; empty otherwise.
+        message: Reason why the run failed or stopped, also one that stopped early and is done; empty otherwise.
+        measured, images: Number of test images that the evaluation has measured so far, and that it has to; 0 before.
         schema: Version of this file.
     """
 
@@ -75,6 +77,8 @@ class Status:
     commit: str = ""
     device: str = ""
     message: str = ""
+    measured: int = 0
+    images: int = 0
     schema: int = SCHEMA
 
 
@@ -126,6 +130,7 @@ class Record:
     metrics_file = Place("metrics.jsonl")
     results_file = Place("results.csv")
     weights_file = Place("model.safetensors")
+    best = Place("best")
     checkpoints = Place("checkpoints")
     samples = Place("samples")
 
@@ -227,7 +232,7 @@ class Record:
         elif self.writer:
             self.changes_file.unlink(missing_ok=True)
         attempt = {"state": "running", "attempt": self.status().attempt + 1, "started": _now(), "finished": ""}
-        worker = {"host": socket.gethostname(), "pid": os.getpid(), "device": device}
+        worker = {"host": socket.gethostname(), "pid": os.getpid(), "device": device, "measured": 0, "images": 0}
         self.update(**attempt, **worker, commit=commit_name(environment.get("git")), steps=steps, message="")
 
     def status(self) -> Status:
@@ -292,7 +297,10 @@ class Record:
         Collation reads `parameters`; `macs`, the multiply-accumulate operations for a 224 x 224 image; `seconds` and
         `images_per_second` of the training loop, including validations and checkpoints; `update_seconds`, of the
         updates alone; `training_data`, a digest; and `processes`, how many trained it last. `budget` tells what a run
-        with `train.budget` has measured. What it reads of evaluated networks: `daair.engine.study_row`.
+        with `train.budget` has measured; `best` the figure, value and step of the best validation, with `train.best`;
+        `stopped_early` is one line on a run that ended before its last update. `evaluation_seconds` is the time of the
+        evaluation after the training, if that was done in one go.
+        What it reads of evaluated networks: `daair.engine.study_row`.
         """
         self._write(Record.summary_file, json.dumps(_jsonable({**self.summary(), **values}), indent=2) + "\n")
 

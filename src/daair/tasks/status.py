@@ -14,7 +14,7 @@ from daair.config.jobs import Job
 from daair.engine.progress import Reporter
 from daair.errors import UserError, nearest
 from daair.runs import squeue as queue
-from daair.runs.progress import progress
+from daair.runs.progress import evaluation_seconds, progress
 from daair.runs.record import STATES, Record
 from daair.runs.store import Run, read, run_folders, studies
 from daair.stdout import duration
@@ -62,7 +62,10 @@ def overview(folder: str, console: Console) -> None:
 
 
 def detail(runs: list[Run], console: Console, rows: int | None) -> None:
-    """Print a line for each run, at most `rows`; if there are more, unfinished runs come first."""
+    """Print a line for each run, at most `rows`; if there are more, unfinished runs come first.
+
+    The time left includes the evaluation once a run of the study has finished one.
+    """
     now = datetime.now(UTC)
     counts = Counter(map(_state, runs))
     shown = runs
@@ -75,8 +78,9 @@ def detail(runs: list[Run], console: Console, rows: int | None) -> None:
     table.add_column("message", overflow="fold")
     numbers = {run: Record(run.folder).job() for run in shown if run.state != "done"}
     jobs = queue.jobs() if any(numbers.values()) else None
+    evaluation = evaluation_seconds(runs) if counts["running"] else None
     for run in shown:
-        table.add_row(*_cells(run, now, _job(run, numbers.get(run), jobs)))
+        table.add_row(*_cells(run, now, _job(run, numbers.get(run), jobs), evaluation))
     told = ", ".join(f"{counts[state]} {state}" for state in (*STATES, "unreadable") if counts[state])
     console.print(f"{runs[0].study}: {len(runs)} runs: {told}", markup=False, soft_wrap=True)
     console.print(table)
@@ -96,7 +100,7 @@ def _job(run: Run, number: str | None, jobs: Mapping[str, str] | None) -> str:
     return gone if run.state in ("queued", "running") else ""
 
 
-def _cells(run: Run, now: datetime, job: str) -> list[str]:
+def _cells(run: Run, now: datetime, job: str, evaluation: float | None) -> list[str]:
     stored, look = run.status, progress(run, now)
     share = f" {100 * look.step // stored.steps:3d}%" if stored.steps else ""
     message = run.problem or stored.message
@@ -104,14 +108,16 @@ def _cells(run: Run, now: datetime, job: str) -> list[str]:
         message = f"its process {stored.pid} is gone; the same command goes on with it"
     elif run.state == "running" and look.silent is not None and look.silent > SILENT:
         message = f"silent for {duration(look.silent)}"
-    message = "; ".join(filter(None, (job, message)))
+    elif look.evaluates:
+        message = str(look)
+    message, left = "; ".join(filter(None, (job, message))), look.whole(evaluation)
     return [
         run.variant,
         "" if run.seed is None else str(run.seed),
         _coloured(_state(run), _state(run)),
         f"{look.step}/{stored.steps}{share}" if stored.steps else "",
         "" if look.psnr is None else f"{look.psnr:.2f}",
-        "" if look.left is None else duration(look.left),
+        "" if left is None else duration(left),
         " ".join(filter(None, (stored.host, stored.device))),
         message.replace("[", r"\["),
     ]
