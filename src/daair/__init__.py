@@ -30,9 +30,9 @@ def load(path: str | PathLike[str], device: str | torch.device = "cpu", trust: S
     """Load a trained network, ready to restore images.
 
     Args:
-        path: A run's folder; a `.safetensors` file with its `model.json` in the same folder; `daair_tiny`, the small
-            network that comes along; or `hf://OWNER/NAME`, a repository of the Hugging Face Hub
-            (`hf://OWNER/NAME@REVISION` a revision of it), which is downloaded once.
+        path: A run's folder, its folder `best` or one of its `checkpoints`; a `.safetensors` file with its `model.json`
+            in the same folder; `daair_tiny`, the small network that comes along; or `hf://OWNER/NAME`, a repository of
+            the Hugging Face Hub (`hf://OWNER/NAME@REVISION` a revision of it), which is downloaded once.
         device: Where the network goes.
         trust: Packages besides daair whose classes the files may name; their code is run.
 

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 
 from daair.components import build, is_foreign, locate, nodes
@@ -35,6 +36,7 @@ def check_buildable(cfg: Config, seen: set[str] | None = None) -> None:
             lambda: _check_updates(cfg),
         ),
         "mix": (cfg.mix, lambda: check_mix(cfg, training=True)),
+        "logger": (cfg.logger, lambda: _check_logger(cfg)),
         "init": (cfg.train.init, lambda: _check_init(cfg)),
     }
     seen = set() if seen is None else seen
@@ -42,6 +44,12 @@ def check_buildable(cfg: Config, seen: set[str] | None = None) -> None:
         if (text := f"{name}: {parts}") not in seen:
             check()
             seen.add(text)
+
+
+def _check_logger(cfg: Config) -> None:
+    if cfg.logger.tensorboard and all(find_spec(name) is None for name in ("tensorboard", "tensorboardX")):
+        text = "needs the package tensorboard: python -m pip install 'daair[tensorboard]'"
+        raise ConfigError([Problem("logger.tensorboard", text)])
 
 
 def _check_init(cfg: Config) -> None:

@@ -143,13 +143,14 @@ class Train(Section):
 
 
 class Logger(Section):
-    """Options of the copy of a run's record at Weights & Biases (conf/logger)."""
+    """Options of the copies of a run's record in Weights & Biases and TensorBoard (conf/logger)."""
 
-    mode: Literal["online", "offline", "disabled"]
-    project: Text
-    entity: Text | None
+    mode: Literal["online", "offline", "disabled"] = "disabled"
+    project: Text = "daair"
+    entity: Text | None = None
     tags: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
     notes: Text | None = None
+    tensorboard: bool = False
     images: bool
 
 

@@ -104,7 +104,7 @@ class Best:
         if session.accelerator.is_main_process and self._kept() != self.step:
             checkpoint.save(self.file.parent, self.network, session.cfg.model, self.labels, self.step)
         session.record.summarise(best={"figure": self.figure, "value": self.value, "step": self.step})
-        session.mirror.summarise({f"best/{self.figure}": self.value, "best/step": self.step})
+        session.mirrors.summarise({f"best/{self.figure}": self.value, "best/step": self.step})
 
     def _kept(self) -> int:
         """Return the update of the weights in `best/`; 0 if there are none."""

@@ -158,11 +158,11 @@ def measure_and_keep(network: nn.Module, items: Sequence[Item], session: Session
 
 def summary(session: Session) -> None:
     """Print the results of a finished run, the places of its files, and the command that restores images."""
-    record, reporter, mirror = session.record, session.reporter, session.mirror
+    record, reporter, mirrors = session.record, session.reporter, session.mirrors
     rows = record.results()
     if rows is not None:
         scores.show(rows, reporter.console)
-        if mirror is not None:
+        if mirrors is not None:
             table = scores.per_benchmark(rows)
             values = {
                 f"test/{row.benchmark}/{name}": getattr(row, name)
@@ -170,9 +170,9 @@ def summary(session: Session) -> None:
                 for name in METRICS
                 if name in table
             }
-            mirror.summarise(values)
+            mirrors.summarise(values)
             pictures = sorted(record.samples.glob("*.png"))
-            mirror.log_images(record.status().step, {f"samples/{path.stem}": path for path in pictures})
+            mirrors.log_images(record.status().step, {f"samples/{path.stem}": path for path in pictures})
     if session.lost:
         reporter.say(f"{len(session.lost)} images were not measured; the reasons are above")
     places = {"pictures": record.samples / "comparison.png", "per image": record.results_file}

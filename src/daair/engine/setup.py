@@ -1,5 +1,7 @@
 """Set up the processes, devices and randomness of a run."""
 
+from __future__ import annotations
+
 import contextlib
 import ctypes
 import hashlib
@@ -10,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
@@ -22,8 +25,10 @@ from daair.engine.loader import STOPPING
 from daair.engine.progress import Reporter
 from daair.errors import UserError
 from daair.exits import end_within
-from daair.runs.mirror import Mirror
 from daair.runs.record import Record
+
+if TYPE_CHECKING:
+    from daair.engine.mirrors import Mirrors
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 ECHO = 3.0  # seconds in which a second Ctrl-C is the first one again: torchrun passes on what the terminal has sent
@@ -42,7 +47,7 @@ class Session:
         record: The run's folder, locked.
         accelerator: The run's devices and processes.
         reporter: Prints lines and progress.
-        mirror: Copies the record to Weights & Biases; None without one.
+        mirrors: Copy the record to Weights & Biases and TensorBoard; None where nothing is copied.
         lost: A line for each image of a benchmark that could not be measured.
     """
 
@@ -50,7 +55,7 @@ class Session:
     record: Record
     accelerator: Accelerator
     reporter: Reporter
-    mirror: Mirror | None = None
+    mirrors: Mirrors | None = None
     lost: list[str] = field(default_factory=list)
 
 

@@ -29,6 +29,7 @@ from daair.engine.data import check_same_data, data_lines, prepared_mix, warn_of
 from daair.engine.devices import describe
 from daair.engine.evaluate import finish
 from daair.engine.loader import Batches, make_loader
+from daair.engine.mirrors import mirrors_of
 from daair.engine.progress import ProgressBar, Reporter
 from daair.engine.setup import (
     Session,
@@ -47,7 +48,6 @@ from daair.losses import total_loss
 from daair.models import training
 from daair.optim import make_schedule
 from daair.runs.environment import environment, git_diff
-from daair.runs.mirror import Mirror
 from daair.runs.record import Record
 from daair.submodules import submodule
 
@@ -74,9 +74,9 @@ def train(job: Job) -> int:
         record.start(cfg.to_dict(), environment(), git_diff(), steps, device, job.overrides)
         record.note_data(mix.summary())
         record.summarise(training_data=mix.summary()["digest"])
-        mirror, exit_code = mirror_of(cfg, record, reporter), 1
+        mirrors, exit_code = mirrors_of(cfg, record, reporter), 1
         try:
-            session = replace(session, mirror=mirror)
+            session = replace(session, mirrors=mirrors)
             session = budget.resolve(session, lambda plan, time: trial(plan, session, mix, time))
             exit_code = Trainer(session, mix).complete()
             return exit_code
@@ -87,28 +87,9 @@ def train(job: Job) -> int:
                 record.update(state=state, message=reason(error))
             raise
         finally:
-            mirror.keep(record.collated, record.root)
-            mirror.finish(exit_code, None if exit_code == 0 else seconds_to_stop(cfg) / 2)
+            mirrors.keep(record)
+            mirrors.finish(exit_code, None if exit_code == 0 else seconds_to_stop(cfg) / 2)
             end_within(None)
-
-
-def mirror_of(cfg: Config, record: Record, reporter: Reporter) -> Mirror:
-    """Return the run's mirror in Weights & Biases with its config; it is disabled in all processes but the main one."""
-    mirror = Mirror(
-        record.folder,
-        mode=cfg.logger.mode if record.writer else "disabled",
-        project=cfg.logger.project,
-        entity=cfg.logger.entity,
-        tags=cfg.logger.tags,
-        notes=cfg.logger.notes,
-        images=cfg.logger.images,
-        study=cfg.study,
-        name="/".join(record.folder.parts[-2:]),
-        config={**cfg.to_dict(), "data": record.data()},
-        say=reporter.say,
-    )
-    mirror.keep(record.collated, record.root)
-    return mirror
 
 
 def trial(cfg: Config, session: Session, mix: Mix, seconds: float) -> list[budget.Speed]:
@@ -334,7 +315,7 @@ class Trainer:
         if step:
             summary = self.record.summary()
             self.seconds, self.updating = (summary.get(name, 0.0) for name in ("seconds", "update_seconds"))
-        self.session.mirror.catch_up(self.record.metrics())
+        self.session.mirrors.catch_up(self.record.metrics())
         return step
 
     def after_step(self, step: int, tracked: list[dict[str, Tensor]], bar: ProgressBar, stopping: bool) -> None:
@@ -347,7 +328,7 @@ class Trainer:
             values["train/epoch"] = images / self.epoch
             tracked.clear()
             self.record.log(step, values)
-            self.session.mirror.log(step, values)
+            self.session.mirrors.log(step, values)
         if last or cfg.validate_every and step % cfg.validate_every == 0:
             better = self.best.see(step, validate(self.ema.module, self.mix, self.session, step))
         due = any(every and step % every == 0 for every in (cfg.checkpoint_every, cfg.keep_every))

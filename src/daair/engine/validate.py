@@ -52,9 +52,9 @@ def validate(network: nn.Module, mix: Mix, session: Session, step: int) -> dict[
     session.record.log(step, {**values, "routing/utilisation": _matrices(tally)})
     if accelerator.is_main_process:
         picture = _picture(session.record.samples / "validation.png", samples, mix.labels)
-        session.mirror.log(step, values)
-        session.mirror.log_images(step, {"validation": picture})
-        session.mirror.log_routing(step, _matrices(tally), mix.labels)
+        session.mirrors.log(step, values)
+        session.mirrors.log_images(step, {"validation": picture})
+        session.mirrors.log_routing(step, _matrices(tally), mix.labels)
         each = "  ".join(f"{name.rpartition('/')[2]} {psnr:.2f}" for name, psnr in values.items() if "psnr/" in name)
         session.reporter.say(f"step {step}: validation PSNR {values['val/psnr']:.2f} dB  ({each})")
         if strange := [f"{name} ({psnr})" for _, name, psnr in rows if not np.isfinite(psnr)]:

@@ -57,9 +57,10 @@ def start(command: Command) -> int:
 def do(job: Job) -> int:
     """Run one job in this process, print its errors, and return its exit status."""
     try:
+        by = "by hydra/launcher=accelerate or slurm"
         for key, usual in {"dry_run": False, "rerun": "failed"}.items():
             if getattr(job.config.launch, key) != usual:
-                raise UserError(f"launch.{key}: only a sweep of trainings by hydra/launcher=accelerate or slurm uses it")
+                raise UserError(f"launch.{key}: only a sweep of trainings {by} uses it")
         return locate(job.config.task["_target_"])(job) or 0
     except (UserError, OSError) as error:
         return refuse(error)

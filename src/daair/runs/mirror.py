@@ -21,21 +21,38 @@ TEARDOWN_TIMEOUT = 20  # seconds to wait for W&B's service to release a run that
 FINISH_TIMEOUT = 120  # seconds to wait for the last uploads at the end of a run; W&B has no limit by default
 
 
-def _guarded(method: Callable) -> Callable:
+def guarded(method: Callable) -> Callable:
     """Make a method do nothing while the mirror is off, and switch the mirror off if the method fails."""
 
     @functools.wraps(method)
-    def guarded(self: "Mirror", *args: Any, **keys: Any) -> None:
+    def safe(self: "Guarded", *args: Any, **keys: Any) -> None:
         if self.run is not None:
             try:
                 method(self, *args, **keys)
             except Exception as error:  # BrokenPipeError, CommError, UsageError, ...: none may stop the run
                 self._switch_off(error)
 
-    return guarded
+    return safe
 
 
-class Mirror:
+class Guarded:
+    """A mirror whose errors switch it off with one line.
+
+    Attributes:
+        title: Name of the mirror, for users.
+        run: Its run; None if it is off.
+    """
+
+    title: str
+    run: Any
+    _say: Callable[[str], None]
+
+    def _switch_off(self, error: Exception) -> None:
+        self.run = None
+        self._say(f"{self.title}: switched off for this run ({first_line(error)}); its folder has everything")
+
+
+class Mirror(Guarded):
     """One run in W&B; every method is safe to call if the mirror is off or broken.
 
     Args:
@@ -48,6 +65,8 @@ class Mirror:
         tags, notes: Labels of the run, and a text on it.
         say: Function that shows a line to the user.
     """
+
+    title = "Weights & Biases"
 
     def __init__(
         self,
@@ -111,12 +130,12 @@ class Mirror:
                     _within(TEARDOWN_TIMEOUT, wandb.teardown)
         self.run = wandb.init(mode="offline", settings=settings, **arguments)
 
-    @_guarded
+    @guarded
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Send the numbers of a step."""
         self.run.log(dict(values), step=step)
 
-    @_guarded
+    @guarded
     def catch_up(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Send the numbers that an earlier, killed attempt recorded but did not send.
 
@@ -131,7 +150,7 @@ class Mirror:
                 numbers = {k: v for k, v in row.items() if k != "step" and isinstance(v, int | float)}
                 self.run.log(numbers, step=row["step"])
 
-    @_guarded
+    @guarded
     def log_images(self, step: int, pictures: Mapping[str, Path]) -> None:
         """Send pictures by name."""
         import wandb
@@ -139,7 +158,7 @@ class Mirror:
         if self.images:
             self.run.log({name: wandb.Image(str(path)) for name, path in pictures.items()}, step=step)
 
-    @_guarded
+    @guarded
     def log_routing(self, step: int, utilisation: Mapping[str, Any], labels: list[str]) -> None:
         """Send the mean utilisation matrix: one row per expert, one column per degradation.
 
@@ -153,18 +172,18 @@ class Mirror:
             matrix = pd.DataFrame(utilisation["mean"], columns=labels).rename_axis("expert")
             self.run.log({"routing/utilisation": wandb.Html(matrix.to_html(float_format="%.2f"))}, step=step)
 
-    @_guarded
+    @guarded
     def summarise(self, values: Mapping[str, Any]) -> None:
         """Set summary numbers, such as the final scores."""
         self.run.summary.update(dict(values))
 
-    @_guarded
+    @guarded
     def keep(self, files: Iterable[Path], root: Path) -> None:
         """Send the current contents of files, named by their path below `root`; earlier versions are replaced."""
         for file in files if self.images else (file for file in files if file.suffix != ".png"):
             self.run.save(str(file), base_path=str(root), policy="now", glob=False)
 
-    @_guarded
+    @guarded
     def finish(self, exit_code: int, limit: float | None = None) -> None:
         """End the W&B run.
 
@@ -182,10 +201,6 @@ class Mirror:
             command = f"wandb sync --include-online {self.run.settings.sync_dir}"
             self._say(f"Weights & Biases: no answer for {limit:g} s; to send the rest later: {command}")
         self.run = None
-
-    def _switch_off(self, error: Exception) -> None:
-        self.run = None
-        self._say(f"Weights & Biases: switched off for this run ({first_line(error)}); its folder has everything")
 
 
 def _within(seconds: float, function: Callable, **keys: Any) -> None:

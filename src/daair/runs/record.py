@@ -14,7 +14,7 @@
         best/                the same of the best validation, with `train.best`
         checkpoints/         step-<n>/: everything that is needed to resume
         samples/             pictures: input | restored | clean; <benchmark>/{largest,smallest}_gain.png, see `samples`
-        wandb/               files of the Weights & Biases mirror, if it is on
+        wandb/, tensorboard/ files of these mirrors, if they are on
 
 All files are written under a temporary name and then renamed, except metrics.jsonl, to which whole lines are appended
 and flushed. Readers ignore a last line that is incomplete.
