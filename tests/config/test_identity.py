@@ -61,6 +61,7 @@ def test_id_does_not_depend_on_order_or_spelling(composer, data):
     "override",
     ["paths.runs=x", "logger.mode=disabled", "device=cpu", "launch.num_processes=2", "train.workers=0", "seed=9",
      "train.log_every=1", "train.checkpoint_every=7", "train.keep=1", "train.validate_every=3", "train.threads=1",
+     "train.best=val/psnr", "train.keep_every=10", "logger=[wandb,tensorboard]", "launch.order={seed:[1]}",
      "study=s", "label=l", "benchmarks=[demo_rain]", "restore.tile=64", "task=restore checkpoint=c input=i output=o",
      "profile.size=64", "mix.root=/data", "mix.benchmarks=[]", "task=profile",
      "mix.cache=null", "mix.cache_gb=1", "mix.on_bad_file=skip", "trust=[mypkg]"],
@@ -81,6 +82,16 @@ def test_id_ignores_what_cannot_change_the_network(composer, override):
 )  # fmt: skip
 def test_id_changes_with_what_can(composer, override):
     assert config_id(validate(composer.compose_job([override]))) != config_id(validate(composer.compose_job([])))
+
+
+def test_validations_are_part_of_the_id_where_they_end_the_training(composer):
+    def of(*overrides):
+        return config_id(validate(composer.compose_job(["train.best=val/psnr", *overrides])))
+
+    stop = "train.stop_after=3"
+    ids = [of(), of(stop), of("train.stop_after=4"), of(stop, "train.validate_every=7"), of(stop, "mix.val_crops=2")]
+    assert len({*ids, of(stop, "train.best=val/psnr/rain")}) == 6
+    assert of("mix.val_crops=2", "train.validate_every=7") == of()
 
 
 def test_id_of_a_training_for_a_time_is_that_of_the_time(composer):

@@ -118,8 +118,11 @@ def test_weights_are_written_before_the_checkpoint(
     stub = SimpleNamespace(
         cfg=SimpleNamespace(
             model={},
-            train=SimpleNamespace(steps=9, log_every=9, validate_every=every, checkpoint_every=4, keep=2),
+            train=SimpleNamespace(
+                steps=9, log_every=9, validate_every=every, checkpoint_every=4, keep=2, keep_every=None
+            ),
         ),
+        best=SimpleNamespace(over=False),
         accelerator=SimpleNamespace(is_main_process=True),
         span=SimpleNamespace(images=lambda step: 6 * step),
         record=SimpleNamespace(

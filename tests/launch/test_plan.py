@@ -15,7 +15,7 @@ from daair.config.jobs import Composer, Job
 from daair.config.schema import Config
 from daair.config.validate import validate
 from daair.errors import UserError
-from daair.launch.plan import makespan, missing, ordered, processes, schedule, select
+from daair.launch.plan import check_order, in_order, makespan, missing, ordered, processes, schedule, select
 from daair.launch.pool import Pool
 from daair.runs.record import Status
 
@@ -110,6 +110,27 @@ def test_the_largest_comes_first_only_where_that_ends_sooner(base):
     jobs = [*(job_in(f"s/small-{i}/seed0", small) for i in range(4)), job_in("s/large-0/seed0", large)]
     assert [job.name for job in ordered(jobs, pool_of(2))][0] == "s/large-0/seed0"
     assert [job.name for job in ordered(jobs, pool_of(1))] == [job.name for job in jobs], "one device: all the same"
+
+
+def test_listed_values_come_first_and_the_others_as_they_were(base):
+    points = [{"model.experts.rank": rank, "seed": seed} for rank in (2, 4, 8) for seed in (0, 1)]
+    jobs = [Job.of(variation(base, point)) for point in points]
+
+    def order(**wanted):
+        chosen = in_order(jobs, {key.replace("__", "."): values for key, values in wanted.items()})
+        return [(job.config.model["experts"]["rank"], job.config.seed) for job in chosen]
+
+    assert order(seed=(1,)) == [(2, 1), (4, 1), (8, 1), (2, 0), (4, 0), (8, 0)]
+    assert order(experts__rank=("8", 4), seed=(1,)) == [(8, 1), (8, 0), (4, 1), (4, 0), (2, 1), (2, 0)]
+    assert order() == [(2, 0), (2, 1), (4, 0), (4, 1), (8, 0), (8, 1)]
+    check_order(jobs, {"experts.rank": (8,), "model": ("daair_tiny",), "label": (jobs[0].label,)})
+    for wanted, text in (
+        ({"experts.rnk": (8,)}, "launch.order: experts.rnk is neither a config key nor a group of this sweep's runs"),
+        ({"experts.rank": (16,)}, "launch.order: no run has experts.rank=16; they have 2, 4, 8"),
+        ({"model": ("daair_smal",)}, "launch.order: no run has model=daair_smal; did you mean daair_tiny"),
+    ):
+        with pytest.raises(UserError, match=text):
+            check_order(jobs, wanted)
 
 
 def test_a_request_above_the_pool_is_refused(base):

@@ -48,6 +48,19 @@ def test_devices_choose_within_the_mask():
             choose_gpus(visible, chosen, masked)
 
 
+def test_gpus_may_be_assumed_for_a_plan(config, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    pool = find_pool([config("launch.dry_run=true", "launch.assume_devices=2", "launch.runs_per_device=3")])
+    assert (pool.kind, pool.devices, pool.room) == ("gpu", ("0", "1"), 3)
+    assert str(pool) == "2 assumed GPUs (0, 1), 3 runs on each" and pool.copy().assumed
+    with pytest.raises(UserError, match="NAME asks for 3 of 2 assumed GPUs .*; launch.assume_devices says how many"):
+        pool.check(3, "NAME")
+    with pytest.raises(UserError, match=r"^launch.assume_devices: needs launch.dry_run=true$"):
+        config("launch.assume_devices=2")
+    with pytest.raises(UserError, match=r"^launch.assume_devices: assumes GPUs, and device=cpu uses none$"):
+        config("launch.assume_devices=2", "launch.dry_run=true", "device=cpu")
+
+
 def test_a_run_gets_the_emptiest_devices_and_gives_them_back():
     pool = Pool("gpu", ("0", "1"), room=2)
     shares = [pool.take(1) for _ in range(4)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from daair.runs.progress import progress
+from daair.runs.progress import evaluation_seconds, progress
 from daair.runs.record import TAIL
 from daair.runs.store import read
 
@@ -39,6 +39,26 @@ def test_time_left_follows_the_latest_attempt(run) -> None:
     rows += [{"step": step, "time": ago(900 - 10 * step)} for step in (40, 50, 60)]  # 10 s an update since
     look = progress(run("running", rows, step=30), NOW)
     assert (look.step, look.left, look.silent) == (60, 40 * 10 - 300, 300)
+
+
+def test_a_run_in_evaluation_tells_its_images_and_their_time(run) -> None:
+    rows = [{"step": 90, "time": ago(300)}, {"step": 100, "time": ago(200)}]
+    look = progress(run("running", rows, step=100, measured=30, images=50, updated=ago(50)), NOW)
+    assert (look.evaluates, look.left) == (True, 5 * 20 - 50)
+    assert str(look) == "evaluating, 30/50 images" and look.whole(999.0) == look.left
+    assert progress(run("running", rows, step=100, images=50, updated=ago(200)), NOW).left is None
+    assert not progress(run("interrupted", rows, step=100, measured=30, images=50), NOW).evaluates
+
+
+def test_the_time_left_in_training_takes_an_evaluation_on_top(run) -> None:
+    look = progress(run("running", [{"step": 10, "time": ago(10)}, {"step": 20, "time": ago(0)}]), NOW)
+    assert (look.whole(None), look.whole(30.0)) == (80, 110)
+    done = run("done", [])
+    assert evaluation_seconds([done]) is None
+    (done.folder / "summary.json").write_text('{"evaluation_seconds": 40.0}')
+    assert evaluation_seconds([done, done]) == 40.0
+    (done.folder / "summary.json").write_text("{")
+    assert evaluation_seconds([done]) is None
 
 
 def test_nothing_is_said_of_time_before_there_are_two_lines(run) -> None:

@@ -47,6 +47,14 @@ def printed(runs: Path, *overrides: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, "\n".join(errors)
 
 
+def test_a_run_that_evaluates_says_so(runs: Path) -> None:
+    record = Record(runs / "rank/rank2-00000001/seed0")
+    record.update(state="running", step=200, measured=12, images=40)
+    _, text, _ = printed(runs, "study=rank")
+    (line,) = (line for line in text.splitlines() if line.startswith("rank2-"))
+    assert line.endswith("evaluating, 12/40 images")
+
+
 def test_a_study_run_by_run(runs: Path) -> None:
     code, text, errors = printed(runs, "study=rank")
     assert (code, errors) == (0, "")
