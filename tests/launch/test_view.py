@@ -37,10 +37,7 @@ def make_jobs():
 
 def view_of(jobs: list[Job], pool: Pool) -> tuple[View, io.StringIO]:
     text = io.StringIO()
-    view = View(pool, Console(file=text, width=200, highlight=False))
-    for job in jobs:
-        view.pace.look(job)
-    return view, text
+    return View(pool, jobs, Console(file=text, width=200, highlight=False)), text
 
 
 def trained(job: Job, state: str, step: int, device: str, **summary: float) -> None:
@@ -81,6 +78,13 @@ def test_a_plan_counts_what_is_left_of_a_run_and_says_that_evaluations_are_unkno
     view, text = view_of(jobs, GPU)
     view.dry_run(Selection((jobs[2],), ()), GPU)
     assert "about 10 min in all, by 1 measured run on NVIDIA H100 without evaluation" in text.getvalue()
+
+
+def test_a_plan_of_finished_runs_is_for_the_whole_of_them(make_jobs, tmp_path):
+    (job,) = make_jobs(tmp_path, steps=(100,))
+    trained(job, "done", 100, "cpu", seconds=60.0)
+    view, _ = view_of([job], Pool("cpu", ("0",)))
+    assert view.pace.seconds(job) == pytest.approx(60.0), "launch.rerun=all begins them anew"
 
 
 def test_the_speed_of_the_same_config_counts_first(make_jobs, tmp_path):

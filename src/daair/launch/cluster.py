@@ -41,7 +41,7 @@ def sweep(jobs: Sequence[Job]) -> int:
     waiting = [job for job in missed if job.name in held]
     skipped += [(job.name, f"with Slurm already, job {held[job.name].partition('_')[0]}") for job in waiting]
     selection = Selection(tuple(job for job in missed if job.name not in held), tuple(skipped))
-    view = View(Cluster())
+    view = View(Cluster(), jobs)
     if launch.dry_run:
         view.skipped(selection.skipped)
         for job in selection.jobs:

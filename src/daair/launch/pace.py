@@ -40,8 +40,9 @@ class Pace:
         if not seconds or not status.step or not steps or self.kind not in (kind_of(status.device), "slurm"):
             return
         self.devices.add(status.device)
-        self._shares[job.name] = share = min(1.0, status.step / steps)
+        share = min(1.0, status.step / steps)
         self._speeds[job.name] = job.id, seconds / (duration(job) * share)
+        self._shares[job.name] = 0.0 if run.state == "done" else share  # a finished run begins anew if it runs at all
         if run.state == "done":
             self._done[job.name] = run
 

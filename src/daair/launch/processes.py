@@ -113,7 +113,7 @@ class Attempt:
         meeting: Mapping[str, str] = ONE_MACHINE,
     ) -> None:
         self.token, self.grace, self.timeout = uuid.uuid4().hex, grace, timeout
-        self.timed_out = False
+        self.timed_out, self.log = False, log
         self.begun = time.monotonic()
         self._kill_at: float | None = None
         self._look_at = 0.0

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 from daair.config.jobs import Job
 from daair.config.schema import Config
 from daair.errors import UserError, one_line
+from daair.launch.causes import ending, tail
 from daair.launch.pool import THREADS
 from daair.launch.processes import ONE_MACHINE, SOURCE, Attempt
 from daair.runs import squeue as queue
@@ -162,6 +163,10 @@ class NodeTask:
         while (status := self.attempt.poll()) is None:
             time.sleep(0.2)
         if status and not (self.told and node.node):  # on a stopped run only the first node's status counts
+            record = Record(self.folder)
+            end = ending(record.status(), status, tail(self.attempt.log, self.attempt.log_begin))
+            if end.killed:  # the other processes may take it for a failure of their own
+                record.note(end.state, end.cause)
             raise SystemExit(status if status > 0 else 128 - status)
 
     def meeting(self, node: JobEnvironment) -> Mapping[str, str]:

@@ -39,9 +39,7 @@ def sweep(jobs: Sequence[Job]) -> int:
     """
     launch, pool = jobs[0].config.launch, find_pool([job.config for job in jobs])
     selection = select(jobs, pool, launch.rerun, lambda job: Record(job.folder).status())
-    view = View(pool)
-    for job in jobs:
-        view.pace.look(job)
+    view = View(pool, jobs)
     if launch.dry_run:
         view.dry_run(selection, pool)
         return 0

@@ -35,16 +35,19 @@ class View:
     """The display of a sweep.
 
     Args:
+        jobs: All jobs of the sweep; those that have been measured tell how long the others take.
         console: The console to print on; by default the terminal or standard output.
     """
 
-    def __init__(self, pool: Pool, console: Console | None = None) -> None:
+    def __init__(self, pool: Pool, jobs: Sequence[Job], console: Console | None = None) -> None:
         self.pool = pool
         self.console = console or stdout.console()
         self._live: Live | None = None
         self._total, self._ended = 0, 0
         self._look_at, self._line_at = 0.0, time.monotonic() + LINE_EVERY
         self.pace = Pace(pool.kind)
+        for job in jobs:
+            self.pace.look(job)
         self._jobs: dict[str, Job] = {}
 
     def say(self, line: str) -> None:
@@ -168,6 +171,7 @@ class View:
         return max([*lefts[: len(seen)], work / (len(self.pool.devices) * self.pool.room)], default=0.0)
 
     def _rest(self, job: Job, look: Progress, speeds: Sequence[float]) -> float | None:
+        """Estimate the seconds until the end of a running job, its evaluation included if that is known."""
         whole = look.whole(self.pace.evaluation)
         if whole is None and look.evaluates:
             return self.pace.evaluation
