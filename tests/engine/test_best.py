@@ -69,11 +69,11 @@ def test_a_figure_that_no_validation_has_is_refused() -> None:
         check_figure(SimpleNamespace(best="val/psnr/haze"), mix)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(("start_all", "processes"), [(run, 1), (run_ranks, 2)])
 def test_best_weights_are_those_of_the_highest_validation_also_of_a_killed_run(
-    photographs: Path, tmp_path: Path, processes: int
+    photographs: Path, tmp_path: Path, start_all, processes: int
 ) -> None:
-    code, output = run(command(photographs, tmp_path / "whole"), processes)
+    code, output = start_all(command(photographs, tmp_path / "whole"))
     assert code == 0, output
     whole = only_run(tmp_path / "whole")
     scores = validations(whole)
@@ -86,7 +86,7 @@ def test_best_weights_are_those_of_the_highest_validation_also_of_a_killed_run(
     kill_tree(victim.pid)
     victim.communicate()
     killed = only_run(tmp_path / "killed")
-    code, output = run(command(photographs, tmp_path / "killed"), processes)
+    code, output = start_all(command(photographs, tmp_path / "killed"))
     assert code == 0 and "not there" not in output, output
     assert killed.summary()["best"] == whole.summary()["best"]
     for name in ("model.safetensors", "model.json"):
