@@ -60,7 +60,8 @@ def test_clean_set_that_is_not_there(tmp_path):
     with pytest.raises(UserError) as caught:
         CleanSet("clean/train").pictures(str(tmp_path))
     assert str(caught.value) == (
-        f"root: {tmp_path}/train/clean: no such folder (in other layouts: Train/Denoise, denoising/BSD400, BSR/BSDS500/data/images/train)"
+        f"root: {tmp_path}/train/clean: no such folder (in other layouts: Train/Denoise, denoising/BSD400, "
+        "BSR/BSDS500/data/images/train)"
     )
     other = CleanSet("clean/val", otherwise=Photographs(("chelsea",)))
     assert [name for name, _ in other.pictures(str(tmp_path))] == ["chelsea"] and not other.needs_root
