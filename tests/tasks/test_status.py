@@ -52,7 +52,7 @@ def test_a_run_that_evaluates_says_so(runs: Path) -> None:
     record.update(state="running", step=200, measured=12, images=40)
     _, text, _ = printed(runs, "study=rank")
     (line,) = (line for line in text.splitlines() if line.startswith("rank2-"))
-    assert line.endswith("evaluating, 12/40 images")
+    assert line.rstrip().endswith("evaluating, 12/40 images")
 
 
 def test_a_study_run_by_run(runs: Path) -> None:

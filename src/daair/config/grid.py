@@ -91,7 +91,7 @@ def _readable(value: str) -> str:
 
 
 def _chosen(variants: Variants, only: Sequence[str] | None) -> dict[str, Mapping[str, Any]]:
-    names = list(variants) if only is None else list(only)
+    names = list(variants) if only is None else [str(name) for name in only]  # `nan` is a number in YAML
     for name in names:
         if name not in variants:
             text = f"no variant {name}{did_you_mean(name, variants, 'variants')}"
