@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from daair.models import training
 from daair.models.daair_naf import DaAIRNAF, MergedExperts
 from daair.models.image_router import STATISTICS, ImageRouter
-from daair.models.training import Learner
+from daair.models.training import Learner, Stage
 
 
 def router(count: int = 3, **options) -> ImageRouter:
@@ -98,3 +98,24 @@ def test_a_degradation_that_was_seen_seldom_is_as_likely_in_use():
     one, other = (net.eval().vote(tile).log() for net in (model, plain))
     odds = (one - other).diff(dim=1) / model.sharpness
     torch.testing.assert_close(odds, torch.tensor([[31 / 3]]).log())
+
+
+@pytest.mark.parametrize(
+    ("size", "processes", "text"),
+    [
+        (1, 1, "train.batch_size: 1 for 1 process, but stage router needs 2 images for each process"),
+        (2, 2, "train.batch_size: 2 for 2 processes, but stage router needs 2 images for each process"),
+    ],
+)
+def test_a_single_image_for_a_process_is_refused_before_the_norm_does(size, processes, text):
+    """Batch norm has no statistics of one image; the router's stage alone looks at them."""
+
+    def made(**options) -> DaAIRNAF:
+        stage = Stage("router", 0.1, ("router.*",), **options)
+        return DaAIRNAF(4, (1,), 1, (1,), MergedExperts(3, 2), partial(ImageRouter, pretraining=stage))
+
+    with pytest.raises(ValueError, match=f"^{text}$"):
+        training.check(made(), (), processes, {"train.batch_size": size})
+    training.check(made(), (), processes, {"train.batch_size": 2 * processes})
+    with pytest.raises(ValueError, match=f"^model: stage router: batch_size: {processes} for"):
+        training.check(made(batch_size=processes), (), processes, {"train.batch_size": 64})

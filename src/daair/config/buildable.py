@@ -70,7 +70,11 @@ def _check_updates(cfg: Config) -> None:
 
     model = _try(cfg, "model", lambda: _network(json.dumps(cfg.model)))
     loss = _try(cfg, "loss", lambda: build(cfg.loss))
-    _try(cfg, "model", lambda: training.check(model, cfg.train.freeze, cfg.launch.world_size))
+    sizes = {f"train.progressive[{i}].batch_size": phase.batch_size for i, phase in enumerate(cfg.train.progressive)}
+    sizes = {key: size for key, size in sizes.items() if size}
+    if len(sizes) < max(1, len(cfg.train.progressive)):
+        sizes["train.batch_size"] = cfg.train.batch_size
+    _try(cfg, "model", lambda: training.check(model, cfg.train.freeze, cfg.launch.world_size, sizes))
     _try(cfg, "loss", lambda: check_terms(loss, training.terms(model), type(model).__name__))
     needed, memory = 8 * sum(p.numel() for p in model.parameters()), psutil.virtual_memory().total
     if needed > memory and (cfg.device == "cpu" or not torch.cuda.is_available()):

@@ -39,7 +39,7 @@ from daair.engine.progress import Reporter
 from daair.engine.setup import Session
 from daair.errors import UserError, reason
 from daair.files import file_digest, replacing, safe_name
-from daair.metrics import METRICS
+from daair.metrics import METRICS, required_columns
 from daair.runs import store
 from daair.runs.environment import environment, git_diff
 from daair.runs.record import Record
@@ -194,6 +194,8 @@ def _lacking(
     """Return the benchmarks that have not been measured with these settings, protocols and metrics on these images."""
     stored, measured = record.results(), record.summary().get("measured", {})
     wanted = [name for name in cfg.metrics if METRICS[name].missing() is None]
+    # A NaN of a metric that every row has was measured, and is told in the table; in other columns it is an empty cell.
+    optional = [name for name in wanted if name not in required_columns()]
     lacking = []
     for name in settings:
         own = [item for item in items if item.benchmark == name]
@@ -202,7 +204,7 @@ def _lacking(
             lacking.append(name)
             continue
         protocols = {protocol for protocol, _ in pairs}
-        rows = stored[(stored["benchmark"] == name) & stored["protocol"].isin(protocols)].dropna(subset=wanted)
+        rows = stored[(stored["benchmark"] == name) & stored["protocol"].isin(protocols)].dropna(subset=optional)
         if pairs != set(zip(rows["protocol"], rows["image"].astype(str), strict=True)):
             lacking.append(name)
     return lacking

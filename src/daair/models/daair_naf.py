@@ -17,7 +17,7 @@ has C * 2^l channels at 1 / 2^l of the resolution. Feature maps are channels las
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
@@ -180,6 +180,7 @@ class DaAIRNAF(nn.Module):
         first = self._pretraining
         if first is None:
             return [Stage()]
+        first = replace(first, least=max(2, first.least))  # the router's norm looks at the whole batch
         parts = {name.partition(".")[0]: None for name, _ in self.named_parameters()}  # `middle` may be empty
         rest = tuple(f"{name}.*" for name in parts if name != "router")
         return [first, Stage("restoration", 1 - first.share, rest)]

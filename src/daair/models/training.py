@@ -29,6 +29,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Annotated, NamedTuple
 
 from annotated_types import Ge, Gt, Interval
@@ -61,6 +62,7 @@ class Stage:
         trainable: Patterns of the names of the trained parameters, such as `encoder.*`.
         lr: Factor of `optimizer.lr`.
         batch_size: Images of a batch; None = `train.batch_size`.
+        least: Least number of images of a batch for each process; statistics over the batch need two.
     """
 
     name: str = "training"
@@ -68,6 +70,7 @@ class Stage:
     trainable: tuple[str, ...] = ("*",)
     lr: Annotated[float, Gt(0)] = 1.0
     batch_size: Annotated[int, Ge(1)] | None = None
+    least: Annotated[int, Ge(1)] = 1
 
 
 class Learner(nn.Module):
@@ -143,8 +146,19 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def check(network: nn.Module, freeze: Sequence[str] = (), processes: int = 1) -> None:
+def check(
+    network: nn.Module,
+    freeze: Sequence[str] = (),
+    processes: int = 1,
+    batch_sizes: Mapping[str, int] = MappingProxyType({}),
+) -> None:
     """Check stages and frozen parameters; the network may be on the meta device.
+
+    Args:
+        network: The network.
+        freeze: Patterns of names (`train.freeze`).
+        processes: Number of processes that share a batch.
+        batch_sizes: The sizes of the batches of stages without a size of their own, by config key.
 
     Raises:
         ValueError: They do not fit the network; the message begins with the config key.
@@ -173,6 +187,11 @@ def check(network: nn.Module, freeze: Sequence[str] = (), processes: int = 1) ->
         if stage.batch_size and stage.batch_size % processes:
             text = f"{stage.batch_size} images cannot be shared evenly by {processes} processes"
             raise ValueError(f"model: stage {stage.name}: batch_size: {text}")
+        own = {f"model: stage {stage.name}: batch_size": stage.batch_size} if stage.batch_size else batch_sizes
+        for key, size in own.items():
+            if size // processes < stage.least:
+                text = f"{size} for {processes} {'process' if processes == 1 else 'processes'}"
+                raise ValueError(f"{key}: {text}, but stage {stage.name} needs {stage.least} images for each process")
 
 
 def _meant(pattern: str, names: Collection[str]) -> str:
