@@ -133,9 +133,13 @@ def test_an_option_that_does_not_exist_when_only_asking(tmp_path):
 
 
 def test_only_the_first_of_several_processes_tells_the_error(monkeypatch, folder, capsys):
-    monkeypatch.setenv("RANK", "1")
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
     assert run(monkeypatch, "seed=-1") == 1
     assert capsys.readouterr().err == ""
+    monkeypatch.delenv("MASTER_ADDR")  # what is left over from somewhere else silences nobody
+    assert run(monkeypatch, "seed=-1") == 1
+    assert capsys.readouterr().err == "error: seed: must be at least 0, got -1\n"
 
 
 def test_python_m_daair_is_the_same_program(folder):

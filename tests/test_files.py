@@ -1,5 +1,6 @@
 """Names that every file system takes, and the order of names with numbers."""
 
+import os
 import re
 import unicodedata
 
@@ -7,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daair import files
+from daair.errors import UserError
 from daair.files import LONGEST, natural_key, safe_name
 
 
@@ -51,3 +54,19 @@ def test_natural_key():
 def test_natural_key_sorts_numbers_as_numbers() -> None:
     names = ["rank16", "Rank4", "rank4", "10", "9b", "a", "a0", ""]
     assert sorted(names, key=natural_key) == ["", "9b", "10", "a", "a0", "Rank4", "rank4", "rank16"]
+
+
+def test_a_place_is_looked_at_and_not_touched(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    for place in (tmp_path, tmp_path / "new" / "deep", tmp_path / "file"):
+        files.check_writable(place, "output")
+    with pytest.raises(UserError, match=r"^output: .*/file/x: cannot be written \(.*/file is a file\)"):
+        files.check_writable(tmp_path / "file" / "x", "output")
+    assert os.listdir(tmp_path) == ["file"]
+
+    def refuse(dir):
+        raise PermissionError(13, "Permission denied", str(dir))
+
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
+    with pytest.raises(UserError, match=r"^paths.runs: .*new: cannot be written \(Permission denied\)"):
+        files.check_writable(tmp_path / "new", "paths.runs")

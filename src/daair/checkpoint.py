@@ -209,8 +209,18 @@ def load_weights(model: nn.Module, path: Path, strict: bool = True) -> list[str]
     Raises:
         UserError: The file is damaged, or names or shapes differ (with `strict` any, else all); see `daair.weights`.
     """
+    fitting, notes = fitting_weights(model, path, strict)
+    model.load_state_dict({**model.state_dict(), **fitting})
+    return notes
+
+
+def fitting_weights(model: nn.Module, path: Path, strict: bool = True) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the tensors that `load_weights` would load, and its sentences; the model may be on the meta device.
+
+    Raises:
+        UserError: As `load_weights`.
+    """
     state, expected = read_state(path), model.state_dict()
     convert = getattr(model, "from_published", dict)  # translates the authors' names
     fitting, notes = fit(state, expected, convert, strict)
-    model.load_state_dict({**expected, **fitting})
-    return [*state.notes, *notes]
+    return fitting, [*state.notes, *notes]

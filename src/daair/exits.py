@@ -21,7 +21,7 @@ _PR_SET_PDEATHSIG = 1
 
 def leave(status: int) -> NoReturn:
     """End the process, with all processes that it started by `multiprocessing`, within `EXIT_LIMIT`."""
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if launched():
         # Python ends gloo's threads in no fixed order, which sometimes aborts a rank (in 3 of 100 runs). All files are
         # written by now, so end at once.
         sys.stdout.flush()
@@ -33,6 +33,15 @@ def leave(status: int) -> NoReturn:
         for child in children:
             child.kill()
     sys.exit(status)
+
+
+def launched() -> bool:
+    """Return whether this is one of several processes that a launcher has started, by what it sets in the environment.
+
+    `RANK` or `WORLD_SIZE` alone is left over from somewhere else.
+    """
+    world = os.environ.get("WORLD_SIZE", "")
+    return world.isdigit() and int(world) > 1 and {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
 
 
 def end_within(seconds: float | None) -> None:
@@ -72,6 +81,6 @@ def refuse(error: UserError | OSError) -> int:
         if error.filename is None or os.environ.get("HYDRA_FULL_ERROR"):
             raise error
         text = f"{error.filename}: {error.strerror}"
-    if os.environ.get("RANK", "0") == "0":
+    if not launched() or os.environ["RANK"] == "0":
         print("error:", one_line(text), file=sys.stderr, flush=True)
     return 1

@@ -47,6 +47,23 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def check_writable(path: Path, key: str) -> None:
+    """Check that a file or folder can be written, or that it and the folders above can be created; creates none.
+
+    Raises:
+        UserError: It cannot; the message begins with `key`.
+    """
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if there == path and path.is_file():
+        there = path.absolute().parent
+    if not there.is_dir():
+        raise UserError(f"{key}: {path}: cannot be written ({there} is a file)")
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise UserError(f"{key}: {path}: cannot be written ({error.strerror})") from None
+
+
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes `path` after the block, as in `replacing`; `path` must not exist yet."""

@@ -172,3 +172,27 @@ def test_the_environment_counts_where_the_config_is_silent(monkeypatch: pytest.M
     logger = jobs("logger.project=typed")[0].config.logger
     assert (logger.mode, logger.project, logger.entity) == ("disabled", "typed", "team")
     assert (logger.tags, logger.notes) == (("a", "b"), "try = 1")
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("experts:rank=4", "experts:rank=4: not an override; write experts.rank=4"),
+        ("experts.rank:=4", "experts.rank:=4: not an override; write experts.rank=4"),
+        (" ", "' ': not an override; write KEY=VALUE, as in seed=1"),
+    ],
+)
+def test_words_of_another_grammar(word: str, text: str) -> None:
+    assert refusal(word) == text
+
+
+def test_a_function_among_the_values_of_a_sweep() -> None:
+    assert refusal("-m", "seed=range(0,2),3").startswith("seed: a function such as range(0,3) cannot stand among other")
+
+
+@pytest.mark.parametrize("key", ["output", "paths.runs"])
+def test_a_place_that_cannot_be_written_is_told_before_anything_starts(tmp_path: Path, key: str) -> None:
+    (tmp_path / "file").touch()
+    text = refusal("task=verify", f"{key}={tmp_path}/file/deep/x", f"mix.root={tmp_path}")
+    assert text == f"{key}: {tmp_path}/file/deep/x: cannot be written ({tmp_path}/file is a file)"
+    assert os.listdir(tmp_path) == ["file"]

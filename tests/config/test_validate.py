@@ -13,7 +13,7 @@ from daair.config.identity import config_id, run_name
 from daair.config.jobs import Composer, check
 from daair.config.problems import explain_key, moved
 from daair.config.schema import known_keys
-from daair.config.validate import Config, ConfigError
+from daair.config.validate import Config, ConfigError, validate
 
 TINY = ("model=daair_tiny",)
 TORCH = "torch.optim.lr_scheduler"
@@ -47,7 +47,7 @@ def complaint(composer: Composer, *overrides: str) -> str:
         ("schedule.warm_up=0", "schedule.warm_up: unknown; did you mean schedule.warmup?"),
         ("mix.tasks.noise15.degrade.sgma=3", "mix.tasks.noise15.degrade.sgma: unknown; did you mean mix.tasks."),
         ("modle=daair", "modle: unknown; did you mean model?"),
-        ("+zzz.yyy=1", "zzz: unknown; valid keys: benchmarks, checkpoint, "),
+        ("+zzz.yyy=1", "zzz: unknown; valid keys: "),
         ("+task.foo=1", "task.foo: unknown; valid in task: _target_, name"),
         ("model.experts.rank=4", "model.experts.rank: set experts.rank instead"),
         ("+router.channels=4", "router.channels: is supplied by the code and cannot be set"),
@@ -96,7 +96,7 @@ def complaint(composer: Composer, *overrides: str) -> str:
         ("device=gpu", 'device: "gpu" is not one of auto, cpu, cuda; did you mean cuda?'),
         ("benchmarks=[cbsd68_sigma26]", "benchmarks: 'cbsd68_sigma26' is unknown; did you mean cbsd68_sigma25?"),
         # grammar and sweeps
-        ("study=a=b", "study=a=b: not valid as an override ("),
+        ("study=a=b", "study=a=b: not valid as an override; a text of such"),
         ("seed=1,2", "seed: 1,2 is several values; write [1,2] for a list, or sweep over them with -m"),
         # targets
         ("model._target_=nix.Net", "model._target_: cannot import nix.Net: No module named 'nix'"),
@@ -183,6 +183,19 @@ def test_one_override(composer, override, text):
             "schedule: timm.scheduler.TanhLRScheduler cannot be stepped once per update",
         ),
         (("train.init=/nix",), "train.init: /nix does not exist"),
+        ((f"train.init={__file__}",), f"train.init: {__file__}: refused, since it is not a plain state dict"),
+        (("model=identity",), "model: has nothing to train; evaluate it with task=evaluate"),
+        (("logger.project=me/rank",), 'logger.project: must not contain /, got "me/rank"'),
+        (("logger.project='a:b#c'",), 'logger.project: must not contain # :, got "a:b#c"'),
+        (("launch.devices=[0,-1]",), "launch.devices[1]: must be at least 0, got -1"),
+        (("batch_size=4",), "batch_size: unknown; did you mean train.batch_size?"),
+        (("hydra.nothing=1",), "hydra.nothing: "),
+        (("degradation=rain",), "degradation: needs a place; write degradation@mix.tasks.haze.degrade=rain"),
+        (("benchmarks=[mine]", "++benchmarks.mine.target=x"), "benchmarks: is a list here, and cannot have keys too"),
+        (("~seed=1",), "seed: Could not delete from config. The value of 'seed' is 0 and not 1."),
+        (("experts={rank: 4",), "experts={rank: 4: not valid as an override; it has 1 x { but 0 x }"),
+        (('experts.rank="4',), 'experts.rank="4: not valid as an override; a quote " is not closed'),
+        (("label=a=b",), "label=a=b: not valid as an override; a text of such characters is written in quotes: "),
         (("trust=mypkg",), 'trust: must be a list, got "mypkg"'),
     ],
 )  # fmt: skip
@@ -305,7 +318,8 @@ def test_weights_to_start_from_are_part_of_the_id_by_what_they_are(composer, tmp
         file = tmp_path.joinpath(*path)
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(content)
-        return config_id(compose(composer, *TINY, f"train.init={file.parent if len(path) > 1 else file}"))
+        init = f"train.init={file.parent if len(path) > 1 else file}"
+        return config_id(validate(composer.compose([*TINY, init])))
 
     ids = [of(b"1", "a.safetensors"), of(b"2", "a.safetensors"), of(b"1", "b.safetensors"), of(b"1", "run", WEIGHTS)]
     assert ids[0] == ids[2] == ids[3] != ids[1]

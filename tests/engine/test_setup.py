@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from torch import nn
 
-from daair.engine.setup import change_of_processes, keep_freed_memory
+from daair.engine.setup import NUMBERS, change_of_processes, check_environment, keep_freed_memory
+from daair.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -55,3 +56,30 @@ def test_freed_memory_is_used_again_without_page_faults(monkeypatch: pytest.Monk
     process = context.Process(target=faults_of_buffers, args=(True, answer := context.SimpleQueue()))
     process.start()
     assert answer.get() == pytest.approx(faults[False], rel=0.5), "the user's own setting stays"
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE=two: the environment variable is no number; unset it: unset WORLD_SIZE"),
+        ({"RANK": "x", "WORLD_SIZE": "2"}, "RANK=x: the environment variable is no number; unset it: unset RANK"),
+        (
+            {"RANK": "1", "WORLD_SIZE": "2"},
+            "WORLD_SIZE: of 2 processes the environment does not have LOCAL_RANK, MASTER_PORT, MASTER_ADDR; "
+            "if this is the only process: unset RANK WORLD_SIZE",
+        ),
+        ({"RANK": "3"}, None),
+        (dict.fromkeys(("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT", "MASTER_ADDR"), "2"), None),
+    ],
+)
+def test_what_is_left_over_in_the_environment_is_told(monkeypatch, given, text) -> None:
+    for name in (*NUMBERS, "MASTER_ADDR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    if text is None:
+        check_environment()
+        return
+    with pytest.raises(UserError) as caught:
+        check_environment()
+    assert str(caught.value) == text

@@ -120,6 +120,15 @@ def _hold(folder: str, ready, release) -> None:
         release.wait(30)
 
 
+def test_a_lock_under_which_nothing_was_written_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), Record(tmp_path / "study" / "run" / "seed0").lock():
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+    with Record(tmp_path / "study" / "run" / "seed0").lock():
+        (tmp_path / "study" / "run" / "seed0" / "status.json").touch()
+    assert (tmp_path / "study" / "run" / "seed0" / "status.json").exists()
+
+
 def test_lock_names_the_holder_and_ends_with_it(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ready, release = context.Event(), context.Event()

@@ -236,6 +236,10 @@ def test_the_degradation_is_told_by_name_or_position(tmp_path, model):
     for asked, label in (("rain", 1), ("0", 0), (1, 1)):
         assert restore(config(tmp_path / "a.png", tmp_path / "out", degradation=asked)) == 0
         assert model.seen[-1][1] == [label]
+    model.needs_labels = False
+    with pytest.raises(UserError, match=r"restore\.degradation: unused; only a network with router=oracle"):
+        restore(config(tmp_path / "a.png", tmp_path / "out", degradation="rain"))
+    model.needs_labels = True
     for asked in ("fog", "2"):
         with pytest.raises(UserError, match="one of noise, rain"):
             restore(config(tmp_path / "a.png", tmp_path / "out", degradation=asked))
@@ -305,18 +309,6 @@ def test_several_inputs_and_patterns(tmp_path, model):
         restore(cfg)
 
 
-def test_an_output_that_cannot_be_written_is_told_before_the_first_picture(tmp_path, model, monkeypatch):
-    save(tmp_path / "in" / "a.png")
-
-    def refuse(dir):
-        raise PermissionError(13, "Permission denied", str(dir))
-
-    monkeypatch.setattr(task.tempfile, "TemporaryFile", refuse)
-    with pytest.raises(UserError, match=r"^output: .*out: cannot be written \(Permission denied\)"):
-        restore(config(tmp_path / "in", tmp_path / "out"))
-    assert not [shape for shape, _ in model.seen]
-
-
 def test_linked_folders_are_followed_once(tmp_path, model):
     """A link back to the folder itself, one that leads out and in again, and two links to one folder."""
     save(tmp_path / "in" / "a.png")
@@ -384,3 +376,11 @@ def test_automatic_tiles_are_those_that_the_free_memory_suffices_for(tmp_path, m
     for name, pixels in values.items():
         with Image.open(tmp_path / "out" / name) as image:
             assert np.abs(np.asarray(image).astype(int) - (pixels + 51)).max() <= 1
+
+
+@pytest.mark.parametrize(("name", "text"), [("text.png", "not a readable picture"), ("empty.png", "the file is empty")])
+def test_the_only_picture_is_refused_in_one_line_and_leaves_nothing(tmp_path, model, name, text):
+    (tmp_path / name).write_text("" if name.startswith("empty") else "no picture")
+    with pytest.raises(UserError, match=f"{name}: {text}"):
+        restore(config(tmp_path / name, tmp_path / "out" / "deep"))
+    assert os.listdir(tmp_path) == [name]

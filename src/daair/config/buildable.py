@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from daair.components import build, is_foreign, locate, nodes
@@ -17,8 +18,9 @@ from daair.config.problems import ConfigError, Problem
 from daair.config.schema import Config
 from daair.config.signatures import takes
 from daair.errors import UserError, one_line, reason, with_full_keys
+from daair.files import check_writable
 
-__all__ = ["check_buildable", "check_checkpoint", "check_mix"]
+__all__ = ["check_buildable", "check_checkpoint", "check_mix", "check_places"]
 
 
 def check_buildable(cfg: Config, seen: set[str] | None = None) -> None:
@@ -37,7 +39,7 @@ def check_buildable(cfg: Config, seen: set[str] | None = None) -> None:
         ),
         "mix": (cfg.mix, lambda: check_mix(cfg, training=True)),
         "logger": (cfg.logger, lambda: _check_logger(cfg)),
-        "init": (cfg.train.init, lambda: _check_init(cfg)),
+        "init": ((cfg.model, cfg.train.init, cfg.train.init_strict), lambda: _check_init(cfg)),
     }
     seen = set() if seen is None else seen
     for name, (parts, check) in checks.items():
@@ -53,10 +55,19 @@ def _check_logger(cfg: Config) -> None:
 
 
 def _check_init(cfg: Config) -> None:
-    from daair.checkpoint import find_weights
+    """Check that the weights of `train.init` can be read and fit the network."""
+    from daair.checkpoint import find_weights, fitting_weights
 
-    if cfg.train.init is not None:
-        _try(cfg, "train.init", lambda: find_weights(cfg.train.init, "train.init"))
+    if cfg.train.init is None:
+        return
+    network = _try(cfg, "model", lambda: _network(json.dumps(cfg.model)))
+    file = _try(cfg, "train.init", lambda: find_weights(cfg.train.init, "train.init"))
+    try:
+        fitting_weights(network, file, cfg.train.init_strict)
+    except UserError as error:
+        other = cfg.train.init_strict and "another network" in str(error)
+        hint = "; train.init_strict=false takes what fits" if other else ""
+        raise ConfigError([Problem("train.init", f"{error}{hint}")]) from None
 
 
 def _check_updates(cfg: Config) -> None:
@@ -117,6 +128,21 @@ def check_mix(cfg: Config, training: bool = False) -> None:
     mix = _try(cfg, "mix", lambda: build(cfg.mix), cfg.mix)
     if training and mix.root is not None:
         _try(cfg, "mix", lambda: mix.images, cfg.mix)
+
+
+def check_places(cfg: Config) -> None:
+    """Check that the task can write to the places that the config names; nothing is created.
+
+    Raises:
+        UserError: It cannot; the message begins with the key.
+    """
+    task = cfg.task.get("name")
+    places = {"output": cfg.output, f"{task}.output": getattr(getattr(cfg, str(task), None), "output", None)}
+    if task not in ("status", "doctor", "restore"):
+        places["paths.runs"] = cfg.paths.runs
+    for key, place in places.items():
+        if place is not None:
+            check_writable(Path(place), key)
 
 
 def check_checkpoint(cfg: Config) -> None:

@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import copy
 import os
+import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,8 +29,10 @@ from hydra.core.utils import setup_globals
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from daair.config.overrides import text as quoted
 from daair.config.problems import UNKNOWN, ConfigError, Problem, explain_key, explain_moved, unknown_option
 from daair.config.schema import Config
 from daair.errors import UserError, first_line, nearest, one_line
@@ -108,6 +112,8 @@ class Composer:
                 anchor=SearchPathQuery(provider="schema"),
             )
         self.loader = ConfigLoaderImpl(config_search_path=search_path)
+        if not self.loader.repository.config_exists(config_name):
+            raise UserError(f"--config-name {config_name}: no such file in {self.folder}")
         self._parsed: dict[str, Override] = {}
         self._shared: dict[tuple[str, ...], DictConfig] = {}
 
@@ -192,10 +198,12 @@ class Composer:
 
     def _explain(self, overrides: list[str], error: Exception, mode: RunMode) -> list[Problem]:
         """Return the problems of `overrides`, which Hydra refused with `error`."""
-        if isinstance(error, TypeError) and (key := _list_with_keys(overrides)):
+        if isinstance(error, TypeError | OmegaConfBaseException | HydraException) and (
+            key := _list_with_keys(overrides)
+        ):
             return [Problem(key, f"is a list here, and cannot have keys too ({key}.NAME=...); name all in one way")]
         if isinstance(error, OverrideParseException):
-            return [Problem(error.override, f"not valid as an override ({first_line(error)})")]
+            return [Problem(error.override, f"not valid as an override; {_unreadable(error.override)}")]
         parsed = OverridesParser.create().parse_overrides(overrides)
         if earlier := [problem for override in parsed if (problem := _of_earlier_version(override))]:
             return earlier
@@ -207,8 +215,9 @@ class Composer:
         if mode == RunMode.RUN:
             problems += [_not_a_sweep(override) for override in parsed if override.is_sweep_override()]
         # Hydra wraps errors of OmegaConf in an empty one.
-        key = next((o.key_or_group for o in values if one_line(error).endswith(one_line(o.input_line))), "config")
         told = first_line(error.__cause__ or error)
+        named = [o.key_or_group for o in values if one_line(error).endswith(one_line(o.input_line))]
+        key = next(iter(named or [o.key_or_group for o in values if f"'{o.key_or_group}'" in told]), "config")
         return problems or self._wrong_keys(groups, values) or [Problem(key, one_line(told))]
 
     def _is_group(self, override: Override) -> bool:
@@ -241,14 +250,15 @@ class Composer:
         """Return problems of parts that the model does not have, such as `experts.rank` with `model=identity`."""
         overrides = [o for o in overrides if o.package is None]
         names = {o.key_or_group.partition(".")[0] for o in overrides} - Config.model_fields.keys()
+        names = {name for name in names if name != "hydra" and "/" not in name}
         names = {name for name in names if self.loader.repository.group_exists(name)}
         others = [o for o in overrides if self._is_group(o) and o.key_or_group not in names]
         try:
             choices = self._load([o.input_line for o in others], RunMode.MULTIRUN).hydra.runtime.choices
         except REFUSALS:
             return []
-        unused = [o.key_or_group for o in overrides if o.key_or_group.partition(".")[0] in names - choices.keys()]
-        return [Problem(key, f"unused by model={choices.get('model')}") for key in unused]
+        unused = [o for o in overrides if o.key_or_group.partition(".")[0] in names - choices.keys()]
+        return [_without_place(o, choices) for o in unused]
 
     def _groups(self, group: str) -> list[str]:
         """Return the groups with the same parent as `group`."""
@@ -289,6 +299,20 @@ class Composer:
             for o in plain
             if not o.is_add() and not o.is_force_add() and not _exists(base, o.key_or_group)
         ]
+
+
+def _unreadable(override: str) -> str:
+    """Return what is wrong with an override that Hydra's grammar does not have, or how it is to be written."""
+    key, _, value = override.partition("=")
+    for quote in "'\"":
+        if value.count(quote) % 2:
+            return f"a quote {quote} is not closed"
+    for opened, closed in ("()", "[]", "{}"):
+        if value.count(opened) != value.count(closed):
+            return f"it has {value.count(opened)} x {opened} but {value.count(closed)} x {closed}"
+    if re.fullmatch(r"[\w.@/+~-]+", key):
+        return f"a text of such characters is written in quotes: {shlex.quote(f'{key}={quoted(value)}')}"
+    return "write KEY=VALUE, as in seed=1"
 
 
 def _without_hydra(cfg: DictConfig) -> DictConfig:
@@ -366,6 +390,14 @@ def _of_earlier_version(override: Override) -> Problem | None:
     return None
 
 
+def _without_place(override: Override, choices: DictConfig) -> Problem:
+    """Return the problem of an option of a part that the model does not have, or of one that needs a place."""
+    group = override.key_or_group
+    if places := [choice for choice in map(str, choices) if choice.startswith(f"{group}@")]:
+        return Problem(group, f"needs a place; write {places[0]}={override.value()}")
+    return Problem(group, f"unused by model={choices.get('model')}")
+
+
 def _near_place(key: str, choices: DictConfig) -> str:
     """Return a hint for `group@place`, which is not in the config: the nearest valid one, or how to add it."""
     near = nearest(key, [choice for choice in map(str, choices) if choice.startswith(key.partition("@")[0] + "@")])
@@ -380,5 +412,5 @@ def _not_a_sweep(override: Override) -> Problem:
 
 def _list_with_keys(overrides: Sequence[str]) -> str | None:
     """Return the key that one override sets to a list and another one treats as a mapping; None if there is none."""
-    lists = [text.partition("=")[0] for text in overrides if "=[" in text]
-    return next((key for key in lists if any(text.startswith(f"{key}.") for text in overrides)), None)
+    lists = [text.partition("=")[0].lstrip("+") for text in overrides if "=[" in text]
+    return next((key for key in lists if any(text.lstrip("+").startswith(f"{key}.") for text in overrides)), None)

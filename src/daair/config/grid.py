@@ -78,7 +78,11 @@ def _values(override: Override) -> list[str]:
     key = override.get_key_element()
     if not override.is_sweep_override():
         return [f"{key}={override.get_value_element_as_str()}"]
-    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    try:
+        return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    except Exception:  # OmegaConf raises errors of several kinds for a function among values
+        text = "a function such as range(0,3) cannot stand among other values; write out all of them"
+        raise ConfigError([Problem(override.key_or_group, text)]) from None
 
 
 def _readable(value: str) -> str:

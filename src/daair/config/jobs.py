@@ -202,10 +202,8 @@ class Command:
             raise ConfigError(error.problems, point.text) from None
         task = config.task.get("name")
         if self.sweep and task in READS_RUNS:
-            raise UserError(
-                f"task={task} is done once for a study, not swept: write study={config.study} instead of "
-                "experiment=..., without -m"
-            )
+            how = f"study={config.study} instead of experiment=..., without -m" if config.study else "it without -m"
+            raise UserError(f"task={task} is done once for a study, not swept: write {how}")
         if task in ("evaluate", "restore", "export"):
             _refuse_network(config, point.overrides)
         typed = [override.lstrip("+").partition("=")[0] for override in self.master.hydra.overrides.task]
@@ -237,7 +235,7 @@ def check(cfg: DictConfig, options: Callable[[str], Sequence[str]], seen: set[st
         UserError: The data of a benchmark are missing.
     """
     from daair.components import locate
-    from daair.config.buildable import check_buildable, check_checkpoint, check_mix
+    from daair.config.buildable import check_buildable, check_checkpoint, check_mix, check_places
     from daair.config.validate import benchmarks_of, validate
 
     config = validate(cfg)
@@ -266,6 +264,7 @@ def check(cfg: DictConfig, options: Callable[[str], Sequence[str]], seen: set[st
                 seen.add(name)
         if any(reasons) and (config.benchmarks is not None or (task == "evaluate" and all(reasons))):
             raise UserError(with_full_keys(next(filter(None, reasons)), "mix", ("root",)))
+    check_places(config)
     if task == "evaluate":
         check_checkpoint(config)
     if task == "train":

@@ -91,7 +91,7 @@ def nearest_key(key: str, known: Collection[str]) -> str | None:
     leaves: dict[str, str] = {}
     # From other sections take only shallow keys that are easily confused, as `train.lr` for `optimizer.lr`.
     root = key.partition(".")[0]
-    for other in sorted(known, key=lambda k: (k.count("."), k)):
+    for other in sorted(known, key=lambda k: (k.count("."), not k.startswith("train."), k)):
         if other.count(".") > 1 and other.partition(".")[0] != root:
             continue
         leaves.setdefault(other.rpartition(".")[2], other)

@@ -12,8 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen, MultipleOf
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
@@ -142,11 +142,18 @@ class Train(Section):
     freeze: tuple[Text, ...]
 
 
+def _project(name: str) -> str:
+    """Refuse what W&B refuses as the name of a project."""
+    if wrong := [mark for mark in "/\\#?%:" if mark in name]:
+        raise PydanticCustomError("project", "must not contain " + " ".join(wrong))
+    return name
+
+
 class Logger(Section):
     """Options of the copies of a run's record in Weights & Biases and TensorBoard (conf/logger)."""
 
     mode: Literal["online", "offline", "disabled"] = "disabled"
-    project: Text = "daair"
+    project: Annotated[Text, MaxLen(128), AfterValidator(_project)] = "daair"
     entity: Text | None = None
     tags: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
     notes: Text | None = None
@@ -184,7 +191,7 @@ class Launch(Section):
     nodes: Positive
     num_processes: Positive
     order: Values | None = None
-    devices: Annotated[tuple[Annotated[Int, Ge(0)] | Text, ...], MinLen(1)] | None
+    devices: Annotated[tuple[Annotated[Int, Ge(0)] | Annotated[str, MinLen(1)], ...], MinLen(1)] | None
     assume_devices: Positive | None = None
     runs_per_device: Positive
     slots: Positive | None

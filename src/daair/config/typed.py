@@ -107,6 +107,8 @@ def _refuse_words(words: Sequence[str]) -> None:
     for i, word in enumerate(words):
         before, after = words[i - 1] if i else "", words[i + 1] if i + 1 < len(words) else ""
         key, equals, value = word.partition("=")
+        if ":" in key.partition("@")[0]:
+            raise UserError(f"{word}: not an override; write {key.strip(':').replace(':', '.')}={value or '...'}")
         if equals and key:
             continue
         if equals:
@@ -120,4 +122,4 @@ def _refuse_words(words: Sequence[str]) -> None:
         hint = f"write task={word}" if word in tasks else "write KEY=VALUE, as in seed=1"
         if "." in word and after and "=" not in after:
             hint = f"write {word}={after}"
-        raise UserError(f"{word or repr(word)}: not an override; {hint}")
+        raise UserError(f"{word.strip() or repr(word)}: not an override; {hint}")

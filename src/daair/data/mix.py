@@ -143,6 +143,8 @@ class Mix:
             raise UserError(
                 "holdout: 0 leaves nothing to validate on, as all tasks are trained on pairs; give holdout=0.05"
             )
+        for images in train.values():
+            self.screen.look_ahead(images, *side)
         self.screen.note_foreign([*train.values(), *val.values()])
         self.screen.decode([*train.values(), *val.values()], progress)
         train = {label: self.screen.usable(images, *side) for label, images in train.items()}

@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from daair.data.decoded import Decoded
-from daair.data.images import remedy
+from daair.data.images import remedy, size
 from daair.data.listing import foreign_beside
 from daair.data.sources import PathOrImage
 from daair.data.task_images import TaskImages
@@ -40,6 +42,21 @@ class Screen:
         with progress("decode", total) if progress is not None else contextlib.nullcontext() as bar:
             for files in lists:
                 self.decoded.fill(files, *([] if bar is None else [bar.advance]))
+
+    def look_ahead(self, images: TaskImages, argument: str, patch: int) -> None:
+        """Refuse the images of a task whose first clean one is smaller than `patch`, before any is decoded.
+
+        Raises:
+            UserError: It is, and unusable images are not left out.
+        """
+        first = images.pictures[0][0]
+        try:
+            height, width = first.shape[:2] if isinstance(first, np.ndarray) else size(first)[::-1]
+        except UserError:  # told when all are decoded, with the number of others
+            return
+        if min(height, width) < patch and not self.skip:
+            where = f"larger than the image {images.names[0]} ({width}x{height})"
+            raise UserError(f"{argument}: {patch} is {where}; give at most {min(height, width)}, {SKIP}")
 
     def usable(self, images: TaskImages, argument: str, patch: int) -> TaskImages:
         """Return the usable images of a task.

@@ -111,7 +111,7 @@ def label_index(network: nn.Module, degradation: str | int | None, key: str) -> 
         key: What sets the degradation, for messages.
 
     Raises:
-        UserError: The network needs a degradation and none is given, or it is unknown.
+        UserError: The network needs a degradation and none is given, it is unknown, or the network needs none.
     """
     names = list(getattr(network, "labels", None) or [])
     known = f"one of {', '.join(names)}" if names else "its position in the mix that the model was trained on"
@@ -119,6 +119,8 @@ def label_index(network: nn.Module, degradation: str | int | None, key: str) -> 
         if needs_labels(network):
             raise UserError(f"{key}: a network with router=oracle needs the degradation: {known}")
         return None
+    if not needs_labels(network):
+        raise UserError(f"{key}: unused; only a network with router=oracle is told the degradation")
     if degradation in names:
         return names.index(degradation)
     if str(degradation).isdigit() and (not names or int(degradation) < len(names)):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from daair.engine.mirrors import Mirrors
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+NUMBERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT")  # what a launcher sets, beside MASTER_ADDR
 ECHO = 3.0  # seconds in which a second Ctrl-C is the first one again: torchrun passes on what the terminal has sent
 LAUNCH_TWO_CPU = (
     "ACCELERATE_USE_CPU=true python -m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 "
@@ -67,9 +68,10 @@ def make_accelerator(cfg: Config, training: bool = False) -> Accelerator:
         training: Whether a network is to be trained.
 
     Raises:
-        UserError: The number of started processes differs from the config or from those in the group, they cannot share
-            the batch evenly, or there is no GPU.
+        UserError: The environment speaks of other processes but not of all about them, the number of started processes
+            differs from the config or from those in the group, they cannot share the batch evenly, or there is no GPU.
     """
+    check_environment()
     logging.getLogger("accelerate").setLevel(logging.WARNING)  # it would log every checkpoint
     if cfg.train.threads:
         torch.set_num_threads(cfg.train.threads)
@@ -98,6 +100,22 @@ def make_accelerator(cfg: Config, training: bool = False) -> Accelerator:
         if training:
             keep_freed_memory()
     return accelerator
+
+
+def check_environment() -> None:
+    """Check what the environment says of the processes of this run.
+
+    Raises:
+        UserError: A number of it is none, or only some of what a launcher sets is there.
+    """
+    given = {name: os.environ[name] for name in (*NUMBERS, "MASTER_ADDR") if name in os.environ}
+    for name in NUMBERS:
+        if not given.get(name, "0").isdigit():
+            raise UserError(f"{name}={given[name]}: the environment variable is no number; unset it: unset {name}")
+    missing = [name for name in (*NUMBERS, "MASTER_ADDR") if name not in given]
+    if int(given.get("WORLD_SIZE", 1)) > 1 and missing:
+        text = f"of {given['WORLD_SIZE']} processes the environment does not have {', '.join(missing)}"
+        raise UserError(f"WORLD_SIZE: {text}; if this is the only process: unset {' '.join(given)}")
 
 
 def keep_freed_memory() -> None:

@@ -44,6 +44,8 @@ def start(command: Command) -> int:
     start_batch = in_turn if here else getattr(locate(launcher), "start", None)
     if searches(command.master) or start_batch is None:
         return by_hydra(command)
+    if start_batch is in_turn:
+        refuse_unused(jobs[0])
     worst = 0
     for batch in command.batches():
         if (
@@ -57,16 +59,20 @@ def start(command: Command) -> int:
 def do(job: Job) -> int:
     """Run one job in this process, print its errors, and return its exit status."""
     try:
-        by = "by hydra/launcher=accelerate or slurm"
-        for key, usual in {"dry_run": False, "rerun": "failed"}.items():
-            if getattr(job.config.launch, key) != usual:
-                raise UserError(f"launch.{key}: only a sweep of trainings {by} uses it")
+        refuse_unused(job)
         return locate(job.config.task["_target_"])(job) or 0
     except (UserError, OSError) as error:
         return refuse(error)
     except Exception:
         traceback.print_exc()
         return 1
+
+
+def refuse_unused(job: Job) -> None:
+    """Raise a UserError if the job sets a key of launchers that only ours read."""
+    for key, usual in {"dry_run": False, "rerun": "failed"}.items():
+        if getattr(job.config.launch, key) != usual:
+            raise UserError(f"launch.{key}: only a sweep of trainings by hydra/launcher=accelerate or slurm uses it")
 
 
 def in_turn(jobs: Sequence[Job]) -> int:

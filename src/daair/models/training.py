@@ -164,6 +164,8 @@ def check(
         ValueError: They do not fit the network; the message begins with the config key.
     """
     names = [name for name, _ in network.named_parameters()]
+    if not names:
+        raise ValueError("model: has nothing to train; evaluate it with task=evaluate")
     for pattern in freeze:
         if not any(matches(name, [pattern]) for name in names):
             raise ValueError(f"train.freeze: {pattern} matches no parameter of the network{_meant(pattern, names)}")

@@ -184,6 +184,7 @@ class Record:
         if not self.writer:
             yield
             return
+        new = [place for place in (self.folder, *self.folder.parents) if not place.exists()]
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / ".lock", timeout=0)
         try:
@@ -197,7 +198,12 @@ class Record:
         try:
             yield
         finally:
-            lock.release()
+            with contextlib.suppress(OSError):  # nothing was written: no folder is left
+                if os.listdir(self.folder) == [".lock"]:
+                    (self.folder / ".lock").unlink()
+                lock.release()
+                for place in new:
+                    place.rmdir()
 
     def queue(self, config: Mapping[str, Any], steps: int, overrides: Sequence[str] | None = None) -> None:
         """Write the config and its overrides, and mark the run as queued; other files of earlier attempts are kept."""

@@ -9,7 +9,6 @@ and the others are still restored.
 import dataclasses
 import glob
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +54,8 @@ def restore(job: Job) -> int:
         Exit status: 0, or 1 if a file could not be restored.
 
     Raises:
-        UserError: Nothing was started, because there is no input or a result would overwrite an input, for example.
+        UserError: Nothing was started, because there is no input or a result would overwrite an input, for example; or
+            the one picture that was named could not be restored.
     """
     cfg = job.config
     output, reporter = Path(cfg.output), Reporter()
@@ -69,15 +69,16 @@ def restore(job: Job) -> int:
     label = label_index(network, cfg.restore.degradation, "restore.degradation")
     restorer = Restorer(network, resolve_device(cfg.device), cfg.restore.tile, cfg.restore.overlap, reporter.say)
     failed, left_out = [], Counter()
-    check_writable(pictures[0].target.parent if pictures[0].by_suffix else output)
     with images.any_size(), reporter.progress("restoring", len(pictures)) as bar:
         for picture in pictures:
             try:
                 check_size(picture.source, cfg.restore.max_megapixels)
                 left_out.update(restore_file(picture, output, restorer, label))
             except Exception as error:  # whatever one picture raises, the others are restored
-                told = str(error) if isinstance(error, UserError) else f"{picture.source}: {reason(error)}"
-                reporter.say(f"not restored: {one_line(told)}")
+                told = one_line(error if isinstance(error, UserError) else f"{picture.source}: {reason(error)}")
+                if str(picture.source) == cfg.input:
+                    raise UserError(told) from error
+                reporter.say(f"not restored: {told}")
                 failed.append(str(picture.source))
             bar.advance(picture.source.name, images=1)
     tell_skipped(skipped)
@@ -116,19 +117,6 @@ def check_size(path: Path, most: float) -> None:
         raise UserError(f"{what} are more than restore.max_megapixels={most:g}; raise it if you trust the file")
     if needed > free:
         raise UserError(f"{what} need {needed / 1e9:.1f} GB of memory, of which {free / 1e9:.1f} GB are free")
-
-
-def check_writable(folder: Path) -> None:
-    """Create a folder if it is missing, and check that files can be written there.
-
-    Raises:
-        UserError: They cannot.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise UserError(f"output: {folder}: cannot be written ({error.strerror})") from None
 
 
 def restore_file(picture: Picture, output: Path, restorer: Restorer, label: int | None) -> list[str]:
