@@ -11,8 +11,9 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from daair import checkpoint, components
+from daair.config.combinations import TAKES
 from daair.config.schema import Config
-from daair.config.validate import TAKES, validate
+from daair.config.validate import validate
 from daair.losses import total_loss
 from daair.models import training
 from daair.models.training import Learner, Stage

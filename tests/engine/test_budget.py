@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 from warm import Warm
 
-from daair.config.schema import UNITS, Phase, Train, seconds, spelled
+from daair.config.accepted import UNITS, seconds, spelled
+from daair.config.schema import Phase, Train
 from daair.config.validate import validate
 from daair.engine import budget
 from daair.engine.budget import PLAN, Speed

@@ -13,11 +13,9 @@ from __future__ import annotations
 import argparse
 import copy
 import os
-import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -32,8 +30,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from daair.config.overrides import text as quoted
-from daair.config.problems import UNKNOWN, ConfigError, Problem, explain_key, explain_moved, unknown_option
+from daair.config import explanations
+from daair.config.problems import ConfigError, Problem, unknown_option
 from daair.config.schema import Config
 from daair.errors import UserError, first_line, nearest, one_line
 
@@ -199,13 +197,13 @@ class Composer:
     def _explain(self, overrides: list[str], error: Exception, mode: RunMode) -> list[Problem]:
         """Return the problems of `overrides`, which Hydra refused with `error`."""
         if isinstance(error, TypeError | OmegaConfBaseException | HydraException) and (
-            key := _list_with_keys(overrides)
+            key := explanations.list_with_keys(overrides)
         ):
             return [Problem(key, f"is a list here, and cannot have keys too ({key}.NAME=...); name all in one way")]
         if isinstance(error, OverrideParseException):
-            return [Problem(error.override, f"not valid as an override; {_unreadable(error.override)}")]
+            return [Problem(error.override, f"not valid as an override; {explanations.unreadable(error.override)}")]
         parsed = OverridesParser.create().parse_overrides(overrides)
-        if earlier := [problem for override in parsed if (problem := _of_earlier_version(override))]:
+        if earlier := [problem for override in parsed if (problem := explanations.of_earlier_version(override))]:
             return earlier
         groups, values = [], []
         for override in parsed:
@@ -213,7 +211,7 @@ class Composer:
         problems = [p for override in groups for p in self._wrong_option(override)]
         problems = problems or self._wrong_packages(groups) or self._unused_parts(parsed)
         if mode == RunMode.RUN:
-            problems += [_not_a_sweep(override) for override in parsed if override.is_sweep_override()]
+            problems += [explanations.not_a_sweep(override) for override in parsed if override.is_sweep_override()]
         # Hydra wraps errors of OmegaConf in an empty one.
         told = first_line(error.__cause__ or error)
         named = [o.key_or_group for o in values if one_line(error).endswith(one_line(o.input_line))]
@@ -244,7 +242,7 @@ class Composer:
         except REFUSALS:
             return []
         wrong = [key for o in placed if (key := f"{o.key_or_group}@{o.package}") not in choices]
-        return [Problem(key, f"not in the config{_near_place(key, choices)}") for key in wrong]
+        return [Problem(key, f"not in the config{explanations.near_place(key, choices)}") for key in wrong]
 
     def _unused_parts(self, overrides: list[Override]) -> list[Problem]:
         """Return problems of parts that the model does not have, such as `experts.rank` with `model=identity`."""
@@ -258,7 +256,7 @@ class Composer:
         except REFUSALS:
             return []
         unused = [o for o in overrides if o.key_or_group.partition(".")[0] in names - choices.keys()]
-        return [_without_place(o, choices) for o in unused]
+        return [explanations.without_place(o, choices) for o in unused]
 
     def _groups(self, group: str) -> list[str]:
         """Return the groups with the same parent as `group`."""
@@ -277,42 +275,32 @@ class Composer:
             base = self._load([o.input_line for o in groups], RunMode.MULTIRUN)
         except REFUSALS:
             return []
-        behind = [_behind_alias(base, o.key_or_group) for o in plain]
+        behind = [explanations.behind_alias(base, o.key_or_group) for o in plain]
         problems = [Problem(o.key_or_group, f"set {key} instead") for o, key in zip(plain, behind, strict=True) if key]
         problems += [
             Problem(o.key_or_group, "exists already; leave out the +")
             for o in plain
-            if o.is_add() and not o.is_force_add() and _exists(base, o.key_or_group)
+            if o.is_add() and not o.is_force_add() and explanations.exists(base, o.key_or_group)
         ]
-        problems += [_absent(base, o) for o in values if o.is_delete() and not _exists(base, o.key_or_group)]
+        problems += [
+            explanations.absent(base, o)
+            for o in values
+            if o.is_delete() and not explanations.exists(base, o.key_or_group)
+        ]
         if problems:
             return problems
         forced = [f"++{o.key_or_group}={o.get_value_element_as_str()}" for o in plain]
         try:
             validate(self._load([*(o.input_line for o in groups), *forced], RunMode.MULTIRUN))
         except ConfigError as error:
-            return [_whole(problem, plain, error.known) for problem in error.problems]
+            return [explanations.whole(problem, plain, error.known) for problem in error.problems]
         except REFUSALS:
             return []
         return [
-            _absent(base, o)
+            explanations.absent(base, o)
             for o in plain
-            if not o.is_add() and not o.is_force_add() and not _exists(base, o.key_or_group)
+            if not o.is_add() and not o.is_force_add() and not explanations.exists(base, o.key_or_group)
         ]
-
-
-def _unreadable(override: str) -> str:
-    """Return what is wrong with an override that Hydra's grammar does not have, or how it is to be written."""
-    key, _, value = override.partition("=")
-    for quote in "'\"":
-        if value.count(quote) % 2:
-            return f"a quote {quote} is not closed"
-    for opened, closed in ("()", "[]", "{}"):
-        if value.count(opened) != value.count(closed):
-            return f"it has {value.count(opened)} x {opened} but {value.count(closed)} x {closed}"
-    if re.fullmatch(r"[\w.@/+~-]+", key):
-        return f"a text of such characters is written in quotes: {shlex.quote(f'{key}={quoted(value)}')}"
-    return "write KEY=VALUE, as in seed=1"
 
 
 def _without_hydra(cfg: DictConfig) -> DictConfig:
@@ -322,95 +310,3 @@ def _without_hydra(cfg: DictConfig) -> DictConfig:
         del cfg["hydra"]
         cfg["hydra"] = {"runtime": {"choices": choices}}
     return cfg
-
-
-def _behind_alias(cfg: DictConfig, key: str) -> str | None:
-    """Return the key to set in place of one behind an interpolation: `model.experts.rank` -> `experts.rank`."""
-    parts = key.split(".")
-    node: Any = cfg
-    for used, part in enumerate(parts[:-1], start=1):
-        if not isinstance(node, DictConfig) or part not in node:
-            return None
-        if OmegaConf.is_interpolation(node, part):
-            source = str(node._get_node(part)._value()).strip("${}")
-            return ".".join([source, *parts[used:]])
-        node = node._get_node(part)
-    return None
-
-
-def _whole(problem: Problem, overrides: list[Override], known: frozenset[str]) -> Problem:
-    """Return the problem with the whole key that the user typed, such as `expert.rank` where `expert` is unknown."""
-    key = next((o.key_or_group for o in overrides if o.key_or_group.startswith(problem.key + ".")), None)
-    if key is None or not problem.text.startswith(UNKNOWN):
-        return problem
-    explained = explain_key(key, known)
-    return problem if explained.text == UNKNOWN else explained
-
-
-def _exists(cfg: DictConfig, key: str) -> bool:
-    parent, _, leaf = key.rpartition(".")
-    node = OmegaConf.select(cfg, parent) if parent else cfg
-    return isinstance(node, DictConfig) and node._get_node(leaf, validate_access=False) is not None
-
-
-def _absent(cfg: DictConfig, override: Override) -> Problem:
-    """Return the problem of a key that the schema allows but the config lacks: a misspelled key, or one to add."""
-    key, node = override.key_or_group, cfg
-    parts = key.split(".")
-    for i, part in enumerate(parts):
-        if not isinstance(node, DictConfig):
-            break
-        if part not in node:
-            if near := nearest(part, map(str, node)):
-                return Problem(key, f"unknown; did you mean {'.'.join([*parts[:i], near, *parts[i + 1 :]])}?")
-            place, entries = ".".join(parts[:i]), ", ".join(map(str, node))
-            if i + 1 < len(parts) and not override.is_delete() and (group := _group_of_entries(cfg, place)):
-                text = f"{place} has no {part} ({entries}); to add it, write +{group}@{place}.{part}=..."
-                return Problem(key, text)
-            break
-        node = node._get_node(part)
-    return Problem(
-        key, "not in the config" if override.is_delete() else f"not in the config; to add it, write +{key}=..."
-    )
-
-
-def _group_of_entries(cfg: DictConfig, place: str) -> str | None:
-    """Return the config group whose options are the entries at `place`, such as `mix/task` at `mix.tasks`, or None."""
-    choices = (str(choice).partition("@") for choice in cfg.hydra.runtime.choices)
-    return next((group for group, _, entry in choices if place and entry.rpartition(".")[0] == place), None)
-
-
-def _of_earlier_version(override: Override) -> Problem | None:
-    """Return the problem of a key, or of an option's place, that an earlier version had; None for others."""
-    if override.package is None:
-        return explain_moved(override.key_or_group)
-    if problem := explain_moved(override.package):
-        group = override.key_or_group
-        return Problem(f"{group}@{problem.key}", problem.text.replace("it is ", f"it is {group}@"))
-    return None
-
-
-def _without_place(override: Override, choices: DictConfig) -> Problem:
-    """Return the problem of an option of a part that the model does not have, or of one that needs a place."""
-    group = override.key_or_group
-    if places := [choice for choice in map(str, choices) if choice.startswith(f"{group}@")]:
-        return Problem(group, f"needs a place; write {places[0]}={override.value()}")
-    return Problem(group, f"unused by model={choices.get('model')}")
-
-
-def _near_place(key: str, choices: DictConfig) -> str:
-    """Return a hint for `group@place`, which is not in the config: the nearest valid one, or how to add it."""
-    near = nearest(key, [choice for choice in map(str, choices) if choice.startswith(key.partition("@")[0] + "@")])
-    return f"; did you mean {near}?" if near else f"; to add it, write +{key}=..."
-
-
-def _not_a_sweep(override: Override) -> Problem:
-    values = override.input_line.partition("=")[2]
-    text = f"{values} is several values; write [{values}] for a list, or sweep over them with -m"
-    return Problem(override.key_or_group, text)
-
-
-def _list_with_keys(overrides: Sequence[str]) -> str | None:
-    """Return the key that one override sets to a list and another one treats as a mapping; None if there is none."""
-    lists = [text.partition("=")[0].lstrip("+") for text in overrides if "=[" in text]
-    return next((key for key in lists if any(text.lstrip("+").startswith(f"{key}.") for text in overrides)), None)

@@ -8,16 +8,15 @@ marks keys that cannot change a trained network and are therefore left out of th
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen, MultipleOf
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
-from daair.config.base import Int, Node, Positive, Section, ShownMetric, Text, spelled_out
+from daair.config import accepted
+from daair.config.base import Int, Node, Positive, Section, ShownMetric, Text
 from daair.config.problems import UNKNOWN, ConfigError, Problem, from_pydantic
 from daair.config.table_look import TableLook, Values
 from daair.metrics import METRICS
@@ -33,67 +32,6 @@ VALIDATION = ("val", "val_patch", "val_crops")
 
 NOT_IDENTITY = {"mix": ("name", "root", "benchmarks", *VALIDATION, "cache", "cache_gb", "on_bad_file")}
 """Keys of components that cannot change a trained network: names, folders, caches, validation and test images."""
-
-
-def _listed(value: Any) -> Any:
-    """Return a list, or a text such as `a,b`, as environment variables hold lists, as a tuple."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.strip("[]").split(",") if part.strip())
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _no(value: Any) -> Any:
-    """Return false as "no", since YAML 1.1 reads an unquoted `no` as false."""
-    return "no" if value is False else value
-
-
-def _by_name(value: Any) -> Any:
-    """Return benchmarks, a name, list or mapping, as a mapping; `true` selects one by name, `false` leaves it out."""
-    value = [value] if isinstance(value, str) else value
-    if isinstance(value, list | tuple) and all(isinstance(name, str | int) for name in value):
-        return {str(name): {} for name in value}
-    if isinstance(value, dict):
-        return {str(name): {} if item is True else item for name, item in value.items() if item is not False}
-    if value is not None:
-        raise PydanticCustomError("list_type", "must be a list")
-    return value
-
-
-def _studies(value: Any) -> Any:
-    """Return a list of studies without repetitions, and a single study as its name."""
-    if not isinstance(value, list | tuple):
-        return value
-    names = tuple(dict.fromkeys(map(spelled_out, value)))
-    return names[0] if len(names) == 1 else names
-
-
-UNITS = {"s": 1, "min": 60, "h": 3600}
-"""The units of `train.budget`, in seconds."""
-
-
-def seconds(time: str) -> float:
-    """Return the seconds of a time such as `90s`, `20min` or `1.5h`; 0 for anything else."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|h)", time)
-    return float(found[1]) * UNITS[found[2]] if found else 0.0
-
-
-def spelled(time: str) -> str:
-    """Return a time in the largest unit that gives a whole number: `1200s` is `20min`, and names the same run."""
-    total = seconds(time)
-    unit = next((unit for unit in ("h", "min") if total % UNITS[unit] == 0), "s")
-    return f"{total / UNITS[unit]:.15g}{unit}"
-
-
-def _time(value: Any) -> Any:
-    if not isinstance(value, str) or not seconds(value):
-        raise PydanticCustomError("time", "must be a time such as 90s, 20min or 2h")
-    return spelled(value)
-
-
-def _figure(value: Any) -> Any:
-    if not isinstance(value, str) or not re.fullmatch(r"val/psnr(/.+)?", value):
-        raise PydanticCustomError("figure", "must be val/psnr or val/psnr/TASK, such as val/psnr/rain")
-    return value
 
 
 MeasuredMetric = Literal[tuple(name for name, metric in METRICS.items() if not metric.derive)]
@@ -119,17 +57,17 @@ class Train(Section):
 
     steps: Positive | None
     epochs: Annotated[float, Gt(0)] | None = None
-    budget: Annotated[str, BeforeValidator(_time)] | None
+    budget: Annotated[str, BeforeValidator(accepted.time_of)] | None
     progressive: tuple[Phase, ...]
     batch_size: Positive
     accumulation: Positive
     clip_grad: Annotated[float, Gt(0)] | None
-    precision: Annotated[Literal["no", "bf16"], BeforeValidator(_no)]
+    precision: Annotated[Literal["no", "bf16"], BeforeValidator(accepted.no)]
     ema_decay: Annotated[float, Ge(0), Lt(1)]
     checkpoint_every: Positive = not_identity()
     keep: Positive = not_identity()
     keep_every: Positive | None = not_identity(None)
-    best: Annotated[str, BeforeValidator(_figure)] | None = not_identity(None)
+    best: Annotated[str, BeforeValidator(accepted.figure)] | None = not_identity(None)
     stop_after: Positive | None = None
     validate_every: Positive | None = not_identity()
     log_every: Positive = not_identity()
@@ -142,20 +80,13 @@ class Train(Section):
     freeze: tuple[Text, ...]
 
 
-def _project(name: str) -> str:
-    """Refuse what W&B refuses as the name of a project."""
-    if wrong := [mark for mark in "/\\#?%:" if mark in name]:
-        raise PydanticCustomError("project", "must not contain " + " ".join(wrong))
-    return name
-
-
 class Logger(Section):
     """Options of the copies of a run's record in Weights & Biases and TensorBoard (conf/logger)."""
 
     mode: Literal["online", "offline", "disabled"] = "disabled"
-    project: Annotated[Text, MaxLen(128), AfterValidator(_project)] = "daair"
+    project: Annotated[Text, MaxLen(128), AfterValidator(accepted.project)] = "daair"
     entity: Text | None = None
-    tags: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
+    tags: Annotated[tuple[Text, ...], BeforeValidator(accepted.listed)] = ()
     notes: Text | None = None
     tensorboard: bool = False
     images: bool
@@ -310,7 +241,9 @@ class Config(Section):
     train: Train
     logger: Logger = not_identity()
     seed: Annotated[Int, Ge(0), Lt(2**32)] = not_identity()
-    study: Annotated[Text | Annotated[tuple[Text, ...], MinLen(1)] | None, BeforeValidator(_studies)] = not_identity()
+    study: Annotated[Text | Annotated[tuple[Text, ...], MinLen(1)] | None, BeforeValidator(accepted.studies)] = (
+        not_identity()
+    )
     question: Text | None = not_identity()
     label: Text | None = not_identity()
     checkpoint: Text | None = not_identity()
@@ -320,7 +253,7 @@ class Config(Section):
     where: Text | None = not_identity()
     action: Literal["list", "archive", "delete", "rerun", "label"] | None = not_identity()
     ask: bool = not_identity()
-    benchmarks: Annotated[dict[str, BenchmarkDefinition] | None, BeforeValidator(_by_name)] = not_identity()
+    benchmarks: Annotated[dict[str, BenchmarkDefinition] | None, BeforeValidator(accepted.by_name)] = not_identity()
     testsets: dict[str, Text] = not_identity()
     protocols: Annotated[tuple[Text, ...], MinLen(1)] | None = not_identity()
     metrics: tuple[MeasuredMetric, ...] = not_identity()

@@ -16,48 +16,25 @@ from omegaconf.errors import OmegaConfBaseException
 
 from daair.components import SPECIAL, build, is_foreign, is_node, locate
 from daair.config import signatures
+from daair.config.combinations import combinations
 from daair.config.overrides import PATHS
 from daair.config.problems import UNKNOWN, ConfigError, Problem, did_you_mean, explain_unknown
 from daair.config.schema import BenchmarkDefinition, Config, known_keys, parse
 from daair.errors import UserError, first_line, one_line, with_full_keys
-from daair.metrics import PROTOCOLS
 
 if TYPE_CHECKING:
     from daair.data.benchmarks import Benchmark
 
 __all__ = ["Config", "ConfigError", "benchmarks_of", "choices_of", "validate"]
 
-NEEDS = {"restore": ("input", "output"), "export": ("checkpoint", "output"), "compare": ("runs",)}
-"""Root keys that a task requires; for task=evaluate see `buildable.check_checkpoint`."""
-
-TAKES = {
-    "train": (),
-    "evaluate": ("checkpoint", "output"),
-    "restore": ("checkpoint", "input", "output"),
-    "export": ("checkpoint", "output"),
-    "preview": ("input", "output"),
-    "verify": ("output",),
-    "profile": (),
-    "collate": (),
-    "status": (),
-    "report": (),
-    "doctor": (),
-    "compare": ("runs", "output"),
-    "runs": ("where", "action"),
-}
-"""Which of these root keys each task reads; the others are refused, not ignored."""
 
 READS_RUNS = ("status", "report", "collate", "compare", "runs")
 """Tasks that deal with recorded runs and make none."""
 
-TAKES_STUDIES = ("collate", "runs")
-"""Tasks for which `study` may be a list."""
 
 BUILDS_NOTHING = (*READS_RUNS, "doctor")
 """Tasks for which the config's components are neither imported nor checked."""
 
-LEAST_WORKERS, WORKERS_PER_CORE = 64, 4
-"""Workers that any machine can hold, and those that it can hold for each of its cores."""
 
 _ALIAS = re.compile(r"\$\{([\w.]+)\}")
 
@@ -102,7 +79,7 @@ def validate(cfg: DictConfig | Mapping[str, Any], choices: Mapping[str, str] | N
         problems += [Problem(alias, text) for alias, source in aliases.items() if source == "train.steps"]
     if config is not None:
         told = {problem.key for problem in problems}
-        problems += [problem for problem in _combinations(config) if problem.key not in told]
+        problems += [problem for problem in combinations(config) if problem.key not in told]
     if problems:
         # Suggest only keys that the schema or a signature declares, not the wrong ones of this config.
         wrong = {problem.key for problem in problems if problem.text == UNKNOWN} | set(aliases)
@@ -311,92 +288,3 @@ def _all_keys(data: Any, prefix: str = "") -> Iterator[str]:
         yield from _all_keys(value, f"{prefix}{key}.")
         if prefix == "benchmarks.":
             yield from (f"{prefix}{key}.{name}" for name in BenchmarkDefinition.model_fields)
-
-
-def _combinations(cfg: Config) -> Iterator[Problem]:
-    """Yield problems of values that are valid alone but not in combination."""
-    task = cfg.task.get("name")
-    if cfg.study is None and task not in ("status", "report", "evaluate", "doctor", "runs"):
-        yield Problem("study", f"missing; task={task} needs study=...")
-    if isinstance(cfg.study, tuple) and task not in TAKES_STUDIES:
-        several = ", ".join(f"task={name}" for name in TAKES_STUDIES)
-        text = f"task={task} takes one, got [{', '.join(cfg.study)}]; several: {several}"
-        yield Problem("study", text)
-    for key in cfg.task.keys() - {"_target_", "name", "study"}:
-        yield Problem(f"task.{key}", UNKNOWN)
-    yield from _inputs(cfg, task)
-    if cfg.collate.source != "folders" and cfg.collate.project is None:
-        text = f"missing; collate.source={cfg.collate.source} needs collate.project=ENTITY/NAME"
-        yield Problem("collate.project", text)
-    if cfg.launch.assume_devices is not None and (not cfg.launch.dry_run or cfg.device == "cpu"):
-        why = "needs launch.dry_run=true" if not cfg.launch.dry_run else "assumes GPUs, and device=cpu uses none"
-        yield Problem("launch.assume_devices", why)
-    yield from _lengths(cfg)
-    most = max(LEAST_WORKERS, WORKERS_PER_CORE * (os.cpu_count() or 1))
-    for key, workers in (("train.workers", cfg.train.workers), ("evaluate.workers", cfg.evaluate.workers)):
-        if workers > most:
-            yield Problem(key, f"must be at most {most} on this machine of {os.cpu_count()} cores, got {workers}")
-    for name, section in (("restore", cfg.restore), ("evaluate", cfg.evaluate)):
-        if isinstance(section.tile, int) and section.overlap >= section.tile:
-            text = f"must be below {name}.tile ({section.tile}), got {section.overlap}"
-            yield Problem(f"{name}.overlap", text)
-    for name in cfg.protocols or ():
-        if name not in PROTOCOLS:
-            yield Problem("protocols", f"no {name}{did_you_mean(name, PROTOCOLS, 'known')}")
-    lr = cfg.optimizer.get("lr")
-    if isinstance(lr, int | float) and lr <= 0:
-        yield Problem("optimizer.lr", f"must be greater than 0, got {lr}")
-    router, count = cfg.model.get("router"), _at(cfg.model, "experts.count")
-    tasks = cfg.mix.get("tasks")
-    labelled = is_node(router) and str(router["_target_"]).endswith((".Oracle", ".ImageRouter"))
-    if labelled and isinstance(count, int) and isinstance(tasks, dict) and 0 < count < len(tasks):
-        text = f"must be at least {len(tasks)} with this router (one expert per degradation), got {count}"
-        yield Problem("experts.count", text)
-
-
-def _lengths(cfg: Config) -> Iterator[Problem]:
-    """Yield what is wrong with the number of updates, their parts and their batches."""
-    train, processes = cfg.train, cfg.launch.world_size
-    if train.steps is None and train.epochs is None and train.budget is None:
-        yield Problem("train.steps", "must be an integer, got null")
-    sizes = {f"train.progressive[{i}].batch_size": phase.batch_size for i, phase in enumerate(train.progressive)}
-    for key, size in {"train.batch_size": train.batch_size, **sizes}.items():
-        if size is not None and size % processes:
-            text = f"must be a multiple of launch.nodes x launch.num_processes ({processes}), got {size}"
-            yield Problem(key, text)
-    if train.stop_after is not None:
-        for key, why in (("best", "the figure that must rise"), ("validate_every", "the updates between validations")):
-            if getattr(train, key) is None:
-                yield Problem(f"train.{key}", f"missing; train.stop_after needs it, {why}")
-    shares = [phase.share for phase in train.progressive]
-    if shares and abs(sum(shares) - 1) > 1e-6:
-        yield Problem("train.progressive", f"the shares must sum to 1, not {' + '.join(map('{:g}'.format, shares))}")
-
-
-def _inputs(cfg: Config, task: str | None) -> Iterator[Problem]:
-    """Yield problems of the root keys that single tasks read: missing, or set but not read by the task."""
-    if task == "evaluate" and cfg.study is not None and cfg.output is not None:
-        yield Problem("output", "unused with study=..., whose folder holds the rows; leave out one of them")
-    for key in NEEDS.get(task, ()):
-        if getattr(cfg, key) is None:
-            yield Problem(key, f"missing; task={task} needs {key}=...")
-    if task == "runs":
-        yield from _managing(cfg)
-    for key in dict.fromkeys(key for keys in TAKES.values() for key in keys) if task in TAKES else ():
-        if getattr(cfg, key) is not None and key not in TAKES[task]:
-            own = hasattr(getattr(cfg, task, None), key)
-            readers = ", ".join(other for other, keys in TAKES.items() if key in keys)
-            hint = f"did you mean {task}.{key}?" if own else f"it is for task={readers}"
-            yield Problem(key, f"unused by task={task}; {hint}")
-
-
-def _managing(cfg: Config) -> Iterator[Problem]:
-    """Yield problems of task=runs: an action on everything, or a label too much or too little."""
-    if cfg.action not in (None, "list") and cfg.study is None and cfg.where is None:
-        yield Problem("study", f"missing; action={cfg.action} needs study=NAME or where=CONDITION")
-    if cfg.action == "label" and cfg.label is None:
-        yield Problem("label", "missing; action=label needs label=TEXT")
-    if cfg.action != "label" and cfg.label is not None:
-        yield Problem("label", "unused without action=label")
-    if not cfg.ask and cfg.action != "delete":
-        yield Problem("ask", "unused without action=delete")

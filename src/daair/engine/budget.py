@@ -19,7 +19,8 @@ import torch
 from accelerate.utils import broadcast_object_list
 
 from daair import checkpoint
-from daair.config.schema import Config, seconds
+from daair.config.accepted import seconds
+from daair.config.schema import Config
 from daair.engine.devices import describe
 from daair.engine.loader import Batches
 from daair.engine.setup import Session

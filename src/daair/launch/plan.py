@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from daair.config.accepted import seconds
 from daair.config.jobs import Job
-from daair.config.schema import Phase, seconds
+from daair.config.schema import Phase
 from daair.errors import UserError, suggestion
 from daair.launch.pool import Pool, Share
 from daair.runs.record import Status
