@@ -104,7 +104,7 @@ def test_help_tells_commands_and_options():
         assert command in text
     for line in (
         "router: image, oracle, soft, top1, uniform",
-        "task: collate, compare, doctor, evaluate, preview, profile, ",
+        "task: collate, compare, doctor, evaluate, export, preview, profile, ",
     ):
         assert line in text
 
@@ -241,7 +241,7 @@ def test_a_checkpoint_brings_its_own_network(folder):
 
 
 def test_without_a_checkpoint_the_network_that_comes_along_is_the_one(folder):
-    for override in ("router=soft", "model=promptir", "model._target_=torch.nn.Conv2d"):
+    for override in ("router=soft", "model=promptir"):
         with pytest.raises(UserError, match=r": unused; the network is daair_tiny, since there is no checkpoint="):
             list(Command.parse(["task=restore", "input=x", "output=y", override]).jobs)
 

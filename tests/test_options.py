@@ -58,8 +58,11 @@ def config(group: str, option: str, root: Path) -> Config:
         kept += [
             f"mix.tasks.paired.pairs.{part}={name}/clean" for part, name in (("input", "degraded"), ("target", "train"))
         ]
+    if (group, option) == ("logger", "tensorboard"):
+        kept.remove("logger.mode=disabled")  # that of Weights & Biases, which is absent
     if group == "task":
-        kept += ["runs=[x,y]" if key == "runs" else f"{key}=x" for key in TAKES[option]]
+        values = {"runs": "[x,y]", "action": "list"}
+        kept += [f"{key}={values.get(key, 'x')}" for key in TAKES[option]]
     if (group, option) == ("control", "none"):
         kept += ["experts.agnostic=false"]  # together: the decoder needs no agnostic expert
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
