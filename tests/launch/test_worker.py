@@ -83,7 +83,12 @@ def test_what_ends_before_its_record_begins_is_recorded(queued, capsys, task, me
 
 def test_all_but_the_first_rank_keep_quiet(queued, capsys, monkeypatch):
     record = queued("refuse")
-    monkeypatch.setenv("RANK", "1")
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "1")
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "29999")
     assert worker.main([str(record.folder), "--trust=errands"]) == 1
     assert record.status().state == "queued" and capsys.readouterr().err == ""
 
