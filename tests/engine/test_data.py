@@ -71,7 +71,7 @@ def test_what_cannot_be_trained_on_is_told_with_its_config_key(root):
         return prepared_mix(SimpleNamespace(mix=node | changes, train=train), Reporter(False))
 
     for changes, message in (
-        ({"patch": 64}, "mix.patch: 64 is larger than the smallest training image"),
+        ({"patch": 64}, r"mix.patch: 64 is larger than the image 0.png \(48x40\)"),
         ({"sizes": [16, 48, 32]}, "train.progressive: 48 is larger than the smallest training image"),
         ({"root": str(root / "nowhere")}, "mix.root: .*nowhere: no such folder"),
     ):

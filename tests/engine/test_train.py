@@ -165,7 +165,7 @@ def test_a_signal_after_the_last_update_stops_before_the_evaluation() -> None:
 def test_patch_above_the_images_leaves_no_run_folder(photographs: Path, tmp_path: Path) -> None:
     code, output = run(command(photographs, tmp_path, "mix.patch=4096"))
     assert code == 1
-    assert output.splitlines()[-1].startswith("error: mix.patch: 4096 is larger than the smallest training image")
+    assert output.splitlines()[-1].startswith("error: mix.patch: 4096 is larger than the image train")
     assert not list(tmp_path.glob("*/*/seed*")), "nothing was begun"
 
 

@@ -34,7 +34,7 @@ def session(tmp_path) -> SimpleNamespace:
     silent = SimpleNamespace(log=lambda *_: None, log_images=lambda *_: None, log_routing=lambda *_: None)
     reporter = SimpleNamespace(say=said.append)
     return SimpleNamespace(
-        record=Record(tmp_path), accelerator=Accelerator(cpu=True), mirror=silent, reporter=reporter, said=said
+        record=Record(tmp_path), accelerator=Accelerator(cpu=True), mirrors=silent, reporter=reporter, said=said
     )
 
 
