@@ -5,7 +5,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from daair import files
@@ -14,6 +14,8 @@ from daair.files import LONGEST, natural_key, safe_name
 
 
 @given(st.text() | st.text("雨é", min_size=60) | st.sampled_from(["con", "Aux.b", "lpt9.", "nul.nul"]))
+@example(":0" + "¹" * 14 + "୯" * 80)  # the digits after it must fit into the bytes too
+@example("con." + "x" * (LONGEST - 4))
 def test_a_safe_name_is_one_on_every_file_system(text: str) -> None:
     name = safe_name(text)
     assert re.fullmatch(r"[\w.-]+", name) and len(name) <= LONGEST and len(name.encode()) < 220

@@ -124,17 +124,19 @@ def safe_name(text: str) -> str:
     digits of its SHA-256. Texts that look equal are equal (Unicode's form NFC).
     """
     text = unicodedata.normalize("NFC", text)
-    name = _file_name(text, LONGEST)
+    name = _file_name(text, LONGEST, LONGEST_BYTES)
     if name == text:
         return name
-    return f"{_file_name(text, LONGEST - 7)}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:6]}"
+    start = _file_name(text, LONGEST - 7, LONGEST_BYTES - 7)
+    return f"{start}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:6]}"
 
 
-def _file_name(text: str, longest: int) -> str:
-    name = re.sub(r"[^\w.-]+", "-", text).strip("-.")[:longest]
-    name = name.encode()[:LONGEST_BYTES].decode(errors="ignore").strip("-.") or "unnamed"
+def _file_name(text: str, longest: int, longest_bytes: int) -> str:
+    name = re.sub(r"[^\w.-]+", "-", text).strip("-.")
     stem, dot, rest = name.partition(".")
-    return f"{stem}_{dot}{rest}" if RESERVED.fullmatch(stem) else name
+    if RESERVED.fullmatch(stem):
+        name = f"{stem}_{dot}{rest}"
+    return name[:longest].encode()[:longest_bytes].decode(errors="ignore").strip("-.") or "unnamed"
 
 
 @lru_cache(maxsize=1 << 17)
