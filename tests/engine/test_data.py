@@ -72,7 +72,7 @@ def test_what_cannot_be_trained_on_is_told_with_its_config_key(root):
 
     for changes, message in (
         ({"patch": 64}, r"mix.patch: 64 is larger than the image 0.png \(48x40\)"),
-        ({"sizes": [16, 48, 32]}, "train.progressive: 48 is larger than the smallest training image"),
+        ({"sizes": [16, 48, 32]}, r"train.progressive: 48 is larger than the image 0.png \(48x40\)"),
         ({"root": str(root / "nowhere")}, "mix.root: .*nowhere: no such folder"),
     ):
         with pytest.raises(UserError, match=f"^{message}"):
