@@ -20,6 +20,7 @@ from daair.errors import UserError
 from daair.launch.plan import Selection, select
 from daair.launch.pool import Pool
 from daair.launch.sweep import queue
+from daair.launch.warm import TOKEN, UNNAMED
 from daair.runs.record import Record, Status
 
 # Six runs of different sizes, one of them on two processes.
@@ -29,7 +30,7 @@ defaults:
   - override /hydra/launcher: accelerate
 study: six
 launch: {slots: 2, grace: 60}
-train: {steps: 12, checkpoint_every: 3, validate_every: 6}
+train: {steps: 24, checkpoint_every: 3, validate_every: 12}
 hydra:
   mode: MULTIRUN
   sweeper:
@@ -254,10 +255,12 @@ def test_ctrl_c_stops_all_and_the_same_command_goes_on(lab, start):
     sweep = start(*command(lab, "six", *endless))
     sweep.until(lambda: sum(len(record.metrics()) > 2 for record in records(lab / "runs").values()) == 2)
     processes = sweep.descendants()
+    runs = [pid for pid in processes if psutil.Process(pid).environ().get(TOKEN, UNNAMED) != UNNAMED]
     os.kill(sweep.process.pid, signal.SIGINT)
     output = sweep.wait()
     assert sweep.process.returncode == 128 + signal.SIGINT, output
-    assert gone(processes, seconds=2)
+    assert gone(runs, seconds=2) and len(runs) >= 4, "two runs, a front end with two ranks"
+    assert gone(processes), "the server"
     runs = records(lab / "runs")
     states = sorted(record.status().state for record in runs.values())
     assert states == ["interrupted", "interrupted", "queued"], output

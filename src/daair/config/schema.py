@@ -126,6 +126,7 @@ class Launch(Section):
     assume_devices: Positive | None = None
     runs_per_device: Positive
     slots: Positive | None
+    warm: bool
     rerun: Literal["failed", "all", "none"]
     retries: Annotated[Int, Ge(0)]
     timeout: Annotated[float, Gt(0)] | None

@@ -18,10 +18,9 @@ from pathlib import Path
 
 import psutil
 
-from daair.launch.parents import name_as_parent
-
-TOKEN = "DAAIR_ATTEMPT"
-"""Name of the environment variable with the token of an attempt."""
+from daair.launch import warm, worker
+from daair.launch.parents import PARENT, name_as_parent
+from daair.launch.warm import TOKEN
 
 SOURCE = Path(__file__).resolve().parents[2]
 """The folder that holds this package: `src/` of a checkout, or `site-packages`."""
@@ -97,6 +96,7 @@ class Attempt:
         processes: The number of processes on all machines together.
         timeout: The time limit in seconds; None = no limit.
         grace: Seconds between SIGTERM and SIGKILL.
+        forked: Whether to fork a single process from the warm server where that is possible.
     """
 
     def __init__(
@@ -111,6 +111,7 @@ class Attempt:
         timeout: float | None,
         grace: float,
         meeting: Mapping[str, str] = ONE_MACHINE,
+        forked: bool = False,
     ) -> None:
         self.token, self.grace, self.timeout = uuid.uuid4().hex, grace, timeout
         self.timed_out, self.log = False, log
@@ -124,12 +125,16 @@ class Attempt:
             where = " ".join(f"{name}={value}" for name, value in devices.items())
             output.write(f"== {stamp} {where} {' '.join(line[1:])}\n".encode())
             output.flush()
+            variables = environment(devices, cpu, self.token)
+            if forked and processes == 1 and warm.available():
+                self.process = warm.WarmProcess(_forked, line[3:], variables, log)
+                return
             self.process = subprocess.Popen(
                 line,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=environment(devices, cpu, self.token),
+                env=variables,
                 start_new_session=True,  # so that Ctrl-C reaches only the sweep, which then stops its runs
             )
 
@@ -182,6 +187,12 @@ class Attempt:
             except (psutil.Error, OSError):  # ended meanwhile, or owned by another user
                 continue
         return found
+
+
+def _forked() -> None:
+    """Do what `python -m daair.launch.worker` does, in a process whose parent is the warm server."""
+    os.environ[PARENT] = str(warm.SERVER)
+    worker.entry()
 
 
 def _signal(process: psutil.Process, number: int) -> None:

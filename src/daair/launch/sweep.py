@@ -170,6 +170,7 @@ class Scheduler:
                     cpu=self.pool.kind == "cpu",
                     timeout=launch.timeout,
                     grace=launch.grace,
+                    forked=launch.warm and self.pool.kind == "cpu",
                 )
             except OSError as error:  # the disk is full, no more processes, ...
                 self.pool.give_back(share)

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,12 @@ def environment() -> dict:
     }
 
 
+@cache
 def git_state() -> dict | None:
-    """Return `{"commit": sha, "dirty": bool}` of the source tree, or None outside a git checkout."""
+    """Return `{"commit": sha, "dirty": bool}` of the source tree, or None outside a git checkout.
+
+    The first call in a process counts, so that it describes the code that was imported then.
+    """
     folder = Path(__file__).resolve().parent
     commit = _git(folder, "rev-parse", "HEAD")
     # An installed package may lie inside another repository (.venv/lib/...), whose commit says nothing about it.
@@ -47,8 +52,9 @@ def commit_name(git: Mapping[str, Any] | None, digits: int = 40) -> str:
     return f"{git['commit'][:digits]}{'+' if git.get('dirty') else ''}" if git and git.get("commit") else ""
 
 
+@cache
 def git_diff() -> str:
-    """Return the uncommitted changes of tracked files as a patch; empty if there are none."""
+    """Return the uncommitted changes of tracked files as a patch, as `git_state` does; empty if there are none."""
     return _git(Path(__file__).resolve().parents[3], "diff", "HEAD") or ""
 
 

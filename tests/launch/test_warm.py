@@ -1,0 +1,94 @@
+"""Processes forked from the warm server: they are like those that a launcher starts anew."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from helpers import ROOT, SMALL, alive, environment, make_photographs
+from warm import Warm
+
+from daair.launch.processes import Attempt
+from daair.launch.warm import TOKEN, WarmProcess
+from daair.runs.record import Record
+
+
+def tell() -> None:
+    """Print what a process knows of itself, start a child that does not end by itself, and wait."""
+    child = os.fork()
+    if not child:
+        time.sleep(600)
+    print(os.getcwd(), sys.argv[1:], os.environ["MINE"], os.getsid(0) == os.getpid(), child, flush=True)
+    signal.pause()
+
+
+def refuse() -> None:
+    """End with a status of its own."""
+    raise SystemExit(3)
+
+
+@pytest.fixture
+def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "output.log"
+
+
+def variables(**more: str) -> dict[str, str]:
+    return environment() | {"PYTHONPATH": os.pathsep.join(sys.path)} | more
+
+
+def test_a_process_has_its_own_environment_and_is_found_by_its_token(output: Path) -> None:
+    tokens = ["a" * 32, "b" * 32]
+    warm = [WarmProcess(tell, ["x", token], variables(MINE=token, **{TOKEN: token}), output) for token in tokens]
+    deadline = time.monotonic() + 60
+    while not output.exists() or output.read_text().count("\n") < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    for process, token in zip(warm, tokens, strict=True):
+        (line,) = [line for line in output.read_text().splitlines() if token in line]
+        begin, child = line.rsplit(" ", 1)
+        assert begin == f"{output.parent} ['x', '{token}'] {token} True"
+        for pid in (process.pid, int(child)):
+            assert psutil.Process(pid).environ()[TOKEN] == token
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == process.poll() == -signal.SIGTERM
+        psutil.Process(int(child)).kill()
+        process.send_signal(signal.SIGKILL)  # nobody has this process id any more, or somebody else
+
+
+def test_the_exit_status_is_the_processs(output: Path) -> None:
+    assert WarmProcess(refuse, [], variables(), output).wait(60) == 3
+
+
+def test_a_run_is_the_same_warm_and_anew(tmp_path: Path) -> None:
+    root = make_photographs(tmp_path / "photographs")
+    weights = []
+    for how in ("true", "false"):
+        given = [*SMALL, f"mix.root={root}", "train.steps=2", f"paths.runs={tmp_path / how}", f"launch.warm={how}"]
+        process = Warm([str(ROOT / "run.py"), "-m", *given, "train.workers=1"], ROOT, environment())
+        assert process.wait(240) == 0, process.output.read_text()
+        (folder,) = (tmp_path / how).glob("*/*/seed0")
+        record = Record(folder)
+        assert record.status().state == "done" and "step 2: validation" in record.log_file.read_text()
+        weights.append((folder / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
+def test_nothing_is_left_of_an_attempt(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINE", "x")
+    monkeypatch.setattr("daair.launch.processes._forked", tell)
+    attempt = Attempt(output.parent, output, 1, {}, cpu=True, timeout=None, grace=0.5, forked=True)
+    deadline = time.monotonic() + 60
+    while len(attempt.survivors()) < 2 or " True " not in output.read_text():
+        assert time.monotonic() < deadline, output.read_text()
+        time.sleep(0.02)
+    pids = [process.pid for process in attempt.survivors()]
+    attempt.stop()
+    while (status := attempt.poll()) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert status == -signal.SIGTERM and not any(map(alive, pids))
