@@ -108,7 +108,7 @@ def test_tables_of_studies_are_those_of_their_numbers(name: str) -> None:
     keys = list(numbers.columns[: numbers.columns.get_loc("column")])
     shown = [_table((folder / "README.md").read_text(), keys)]
     assert shown[0], f"no table with {', '.join(keys)} and an average"
-    if name in ("demo", "rank"):
+    if name == "demo":
         shown.append(_table(README, keys))
     shown += [found for page in GUIDES[1:] if (found := _table(page.read_text(), keys)) and name in page.read_text()]
     psnr = numbers[(numbers["metric"] == "psnr") & numbers["mean"].notna()]
