@@ -17,6 +17,7 @@ from daair.errors import UserError
 from daair.report import differences, latex, layout, published, writers
 from daair.report.frame import frame
 from daair.report.layout import shortest_paths
+from daair.report.names import Names
 from daair.report.table import StudyTable, TableSpec, study_table
 from daair.report.writers import Block, Cell, Part
 
@@ -149,6 +150,8 @@ def test_a_star_survives_images_and_seeds(tmp_path: Path) -> None:
     spans = differences.intervals(study)
     assert spans.header[3:6] == ["Δ", "95 % interval, images and seeds", "95 % interval, these networks"]
     assert [cell.text for cell in spans.rows[0][:3]] == ["2", "cbsd68_sigma25", "PSNR"]
+    named = differences.intervals(study, Names({"experts.rank": "rank", "cbsd68_sigma25": "σ=25"}))
+    assert named.header[0] == "rank" and named.rows[0][1].text == "σ=25"
     assert spans.rows[0][3].text == "+0.50*" and spans.rows[0][4].text == "+0.45 to +0.55"
     assert spans.rows[1][3].text == "+0.50" and spans.rows[1][4].text.startswith("−")
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from daair.metrics import METRICS
+from daair.report.names import Names
 from daair.report.statistics import SEEDS
 from daair.report.table import StudyTable
 from daair.report.writers import Block, Cell
@@ -56,22 +57,22 @@ def about_tests(table: StudyTable) -> Iterator[str]:
         yield f"Fewer than {enough} images cannot reach p < {alpha:g}, whatever they show."
 
 
-def intervals(table: StudyTable) -> Block | None:
+def intervals(table: StudyTable, names: Names = Names()) -> Block | None:  # noqa: B008 - immutable
     """Return a table of the differences with both intervals and the corrected p; None if nothing was tested."""
     if table.reference is None or table.numbers["p_holm"].isna().all():
         return None
     level = f"{100 * (1 - table.spec.alpha):g} %"
     header = [
-        *table.rows.keys, "column", "metric", "Δ", f"{level} interval, images and seeds",
+        *map(names.of, table.rows.keys), "column", "metric", "Δ", f"{level} interval, images and seeds",
         f"{level} interval, these networks", "p (Holm)", "images", "seeds",
     ]  # fmt: skip
     rows = []
     for line in table.numbers[table.numbers["p_holm"].notna()].itertuples():
         digits, sign = METRICS[line.metric].digits, mark(line, table.spec.alpha)
-        names = [*table.rows.names[line.row], " ".join(table.columns.names[line.column]), METRICS[line.metric].header]
+        row, column = map(names.of, table.rows.names[line.row]), names.joined(table.columns.names[line.column])
         spans = [(line.delta_low, line.delta_high), (line.images_low, line.images_high)]
         rows.append([
-            *map(Cell, names),
+            *map(Cell, [*row, column, METRICS[line.metric].header]),
             Cell(f"{signed(line.delta, digits)}{sign}", value=line.delta),
             *(Cell(_span(low, high, digits), value=None if pd.isna(low) else low) for low, high in spans),
             Cell(f"{line.p_holm:.3g}", value=line.p_holm),
