@@ -132,6 +132,10 @@ def test_one_override(composer, override, text):
         (("router=oracle", "experts.count=1"), "experts.count: must be at least 5 with this router (one expert per"),
         (("task=profile", "profile.models=[daair,smal]"), "profile.models: no smal; did you mean daair_small? ("),
         (("mix=aio3",), "mix.root: "),
+        (
+            ("experiment=rank", "mix.root=x", "collate.reference={label:3}"),
+            "collate.reference: has other keys, which stay; put collate.reference=null before it to replace them",
+        ),
         (("experts.rank=1000",), "experts.rank: "),
         (("model.heads=[1,2,4,7]",), "model.heads: "),
         (("experts.kernel=2",), "experts.kernel: must be odd, got 2"),

@@ -296,10 +296,12 @@ class Composer:
             return [explanations.whole(problem, plain, error.known) for problem in error.problems]
         except REFUSALS:
             return []
-        return [
-            explanations.absent(base, o)
-            for o in plain
-            if not o.is_add() and not o.is_force_add() and not explanations.exists(base, o.key_or_group)
+        set_only = [o for o in plain if not o.is_add() and not o.is_force_add()]
+        absent = [explanations.absent(base, o) for o in set_only if not explanations.exists(base, o.key_or_group)]
+        return absent or [
+            Problem(o.key_or_group, f"has other keys, which stay; put {o.key_or_group}=null before it to replace them")
+            for o in set_only
+            if isinstance(o.value(), dict)
         ]
 
 
