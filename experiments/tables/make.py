@@ -62,8 +62,8 @@ PEERS: dict[str, Any] = {
     "metrics_in": "cells",
     "decimals": {"ssim": 3},
     "groups": {
-        "One network per task in their papers": ["Restormer", "NAFNet"],
-        "All in one": ["PromptIR", "AdaIR", "MoCE-IR", "DaAIR", "DaAIR-NAF"],
+        "One network per task in their papers": ["SwinIR", "Restormer", "NAFNet"],
+        "All in one": ["AirNet", "PromptIR", "AdaIR", "MoCE-IR", "DaAIR", "DaAIR-NAF"],
     },
     "hide": ["spread", "stars", "delta", "macs", "images_per_second", "steps"],
 }

@@ -90,7 +90,7 @@ def test_a_network_with_it_trains_in_two_stages_that_share_no_parameter(middle):
 
 def test_a_degradation_that_was_seen_seldom_is_as_likely_in_use():
     labels = torch.tensor([0] * 30 + [1] * 2)
-    model, plain = router(2).train(), router(2, adjustment=0.0)
+    model, plain = router(2, adjustment=1.0).train(), router(2, adjustment=0.0)
     model.loss(torch.rand(32, 3, 16, 16), labels)
     assert model.seen.tolist() == [30, 2]
     plain.load_state_dict(model.state_dict())

@@ -33,8 +33,9 @@ class ImageRouter(nn.Module):
     be ambiguous where the image is not, and a whole image differs from the crops that were learnt from.
 
     A mix shows some degradations more often than others, and a classifier that has seen a degradation seldom doubts it.
-    In use all shall be equally likely, so the logarithms of the shares that were seen are subtracted from the logits
-    ("Long-tail learning via logit adjustment", Menon et al., ICLR 2021, arXiv 2007.07314, equation 9).
+    So a part of the logarithms of the shares that were seen is subtracted from the logits ("Long-tail learning via logit
+    adjustment", Menon et al., ICLR 2021, arXiv 2007.07314, equation 9). With the whole of them, the rest of the images
+    pays: real rain, which differs from the rain of the training, is taken for haze (experiments/peers_equal_time).
 
     Args:
         channels: not used; the router sees no features.
@@ -55,8 +56,8 @@ class ImageRouter(nn.Module):
         hidden: Annotated[int, Ge(1)] = 48,
         tile: Annotated[int, Ge(8)] = 64,
         sharpness: Annotated[float, Gt(0)] = 3.0,
-        adjustment: Annotated[float, Ge(0)] = 1.0,
-        pretraining: Stage = Stage("router", 0.1, ("router.*",), 5.0, 32),  # noqa: B008 - frozen
+        adjustment: Annotated[float, Ge(0)] = 0.25,
+        pretraining: Stage = Stage("router", 0.2, ("router.*",), 5.0, 32),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
         self.count, self.tile, self.sharpness, self.pretraining = count, tile, sharpness, pretraining
