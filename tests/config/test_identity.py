@@ -102,6 +102,7 @@ def test_id_of_a_training_for_a_time_is_that_of_the_time(composer):
         return config_id(validate(cfg, {}))
 
     assert of("20min") == of("1200s") == of("20min", steps=7)
+    assert of("2.2h") == of("132min") == of("7920s"), "the last is what a config was frozen with"
     assert len({of("20min"), of("21min"), of(None), of(None, steps=7)}) == 4
 
 

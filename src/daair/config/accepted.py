@@ -49,7 +49,7 @@ UNITS = {"s": 1, "min": 60, "h": 3600}
 def seconds(time: str) -> float:
     """Return the seconds of a time such as `90s`, `20min` or `1.5h`; 0 for anything else."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|h)", time)
-    return float(found[1]) * UNITS[found[2]] if found else 0.0
+    return round(float(found[1]) * UNITS[found[2]], 6) if found else 0.0  # 2.2h: 7920, not 7920.000000000001
 
 
 def spelled(time: str) -> str:
