@@ -111,6 +111,16 @@ def test_deleting_asks(do, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert do("rank", action="delete", ask=False)[0] == 0 and not (root / "rank").exists()
 
 
+def test_a_run_that_began_while_the_user_was_asked_stays(do, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def begin(*_) -> bool:
+        Record(root / "rank/rank8-00000008/seed1").update(state="running", host="elsewhere")
+        return True
+
+    monkeypatch.setattr(task, "agreed", begin)
+    code, text = do("rank", "seed==1", action="delete")
+    assert code == 1 and "seed1 is running on elsewhere; stop it first" in text and len(names(root)) == 5
+
+
 def test_a_killed_deletion_leaves_no_half_run_and_is_finished_later(do, root: Path, monkeypatch) -> None:
     with monkeypatch.context() as broken:
         broken.setattr(shelf.shutil, "rmtree", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))

@@ -105,11 +105,12 @@ def label(runs: Sequence[Run], text: str) -> Path:
 
 @contextlib.contextmanager
 def _held(run: Run) -> Iterator[Record]:
-    """Hold a run's folder, which no process works on."""
+    """Hold a run's folder, which no process works on; its state may be another one than when `run` was read."""
     record = Record(run.folder)
     with record.lock():
-        if run.state == "running":
-            raise UserError(f"{run.folder} is running on {run.status.host}; stop it first")
+        now = store.read(run.folder)
+        if now.state == "running":
+            raise UserError(f"{run.folder} is running on {now.status.host}; stop it first")
         yield record
 
 
