@@ -108,10 +108,20 @@ def test_damage_is_named(saved: Path) -> None:
         daair.load(saved)
 
 
-@pytest.mark.parametrize("text", ['{"model": 3}', '{"model": null}', '{"model": {}}', "[]", '{"labels": []}', ""])
+@pytest.mark.parametrize(
+    "text", ['{"model": 3}', '{"model": null}', '{"model": {}}', "[]", '{"labels": []}', "", "[" * 99999]
+)
 def test_an_odd_description_is_named(saved: Path, text: str) -> None:
     (saved / "model.json").write_text(text)
     with pytest.raises(UserError, match="model.json: damaged or not written by daair"):
+        daair.load(saved)
+
+
+@pytest.mark.parametrize("labels", [[1, {}], {"rain": 1}, "rain", ["\x1b[31mrain"]], ids=str)
+def test_labels_that_are_no_names_are_refused(saved: Path, labels: object) -> None:
+    stored = json.loads((saved / "model.json").read_text())
+    (saved / "model.json").write_text(json.dumps(stored | {"labels": labels}))
+    with pytest.raises(UserError, match="model.json: damaged or not written by daair .its labels are no list of names"):
         daair.load(saved)
 
 

@@ -124,12 +124,14 @@ def load(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[s
         )
     try:
         stored = json.loads(described.read_text())
-        config, labels = stored["model"], list(stored.get("labels", []))
+        config, labels = stored["model"], stored.get("labels", [])
         if not isinstance(config, dict) or "_target_" not in config:
             raise TypeError("its model has no _target_")
+        if not isinstance(labels, list) or not all(isinstance(label, str) and label.isprintable() for label in labels):
+            raise TypeError("its labels are no list of names")
     except FileNotFoundError:
         raise UserError(f"{described} is missing: it says which network the weights beside it belong to") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{described}: damaged or not written by daair ({error})") from None
     refuse_untrusted(config, described, NETWORKS, trust)
     try:
