@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -62,6 +63,20 @@ def test_a_process_has_its_own_environment_and_is_found_by_its_token(output: Pat
 
 def test_the_exit_status_is_the_processs(output: Path) -> None:
     assert WarmProcess(refuse, [], variables(), output).wait(60) == 3
+
+
+def test_a_server_that_has_died_is_an_error_of_the_system(tmp_path: Path) -> None:
+    (tmp_path / "dies.py").write_text("import os, sys\nif 'forkserver' in str(sys.orig_argv): os._exit(1)\n")
+    (tmp_path / "starts.py").write_text(
+        "import os, pathlib\nfrom daair.launch.warm import WarmProcess\n"
+        "for _ in range(2):\n"
+        "    try:\n        WarmProcess(print, [], dict(os.environ), pathlib.Path('log'), ['dies'])\n"
+        "    except OSError as error:\n        print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "starts.py"], cwd=tmp_path, env=variables(), capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == 2 * "the server from which processes are forked has died\n", done.stderr
 
 
 def test_a_run_is_the_same_warm_and_anew(tmp_path: Path) -> None:

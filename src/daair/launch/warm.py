@@ -46,6 +46,9 @@ class WarmProcess:
         environment: All environment variables of the process.
         output: The file to which both of its outputs are appended.
         imported: The modules that the server imports, if this is the first process that it starts.
+
+    Raises:
+        OSError: The process cannot be started.
     """
 
     def __init__(
@@ -65,7 +68,10 @@ class WarmProcess:
             forkserver.ensure_running()
         work = (function, list(arguments), dict(environment), os.getcwd(), str(output))
         self._process = context.Process(target=_work, args=work)
-        self._process.start()
+        try:
+            self._process.start()
+        except (EOFError, ConnectionError) as error:
+            raise OSError("the server from which processes are forked has died") from error
 
     @property
     def pid(self) -> int:
