@@ -110,6 +110,22 @@ def test_what_cannot_be_exported_is_told_in_one_line(tmp_path: Path, monkeypatch
         written(folder, tmp_path / "net.onnx")
 
 
+class Coarse(nn.Module):
+    """A network that takes sides of multiples of 64 only."""
+
+    multiple = 64
+
+    def forward(self, x):
+        return nn.functional.interpolate(nn.functional.avg_pool2d(x, 64), scale_factor=64)
+
+
+def test_a_coarse_network_is_compared_at_sizes_that_it_takes(tmp_path: Path) -> None:
+    program = exporting.trace(Coarse(), 64)
+    exporting.write(program, tmp_path / "net.pt2")
+    run = exporting.runner(tmp_path / "net.pt2")
+    assert exporting.largest_difference(exporting.AnySize(Coarse(), 64), run, 64) < 1e-6
+
+
 class Counting(nn.Module):
     """A network that does more where the image is bright."""
 

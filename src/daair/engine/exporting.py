@@ -163,8 +163,10 @@ def largest_difference(network: nn.Module, run: Callable[[Tensor], Tensor], mult
         UserError: It is larger than `TOLERANCE`.
     """
     generator = torch.Generator().manual_seed(0)
-    shapes = [(1, 3, 8 * multiple, 6 * multiple), (1, 3, 64 + 1, 48 + 3), (3, 3, 4 * multiple + 3, 9 * multiple)]
-    batches = [torch.rand(shape, generator=generator) for shape in shapes]
+    shapes = [(8 * multiple, 6 * multiple), (multiple + 65, multiple + 51), (4 * multiple + 3, 9 * multiple)]
+    batches = [
+        torch.rand(count, 3, *sides, generator=generator) for count, sides in zip((1, 1, 3), shapes, strict=True)
+    ]
     largest = max((network(image) - run(image)).abs().max().item() for image in batches)
     if not largest <= TOLERANCE:
         raise UserError(f"checkpoint: cannot be exported: the file would differ from PyTorch by {largest:.2g}")
