@@ -139,6 +139,13 @@ def test_what_is_not_there_is_told_in_one_line(hub: ThreadingHTTPServer, saved: 
         daair.push_to_hub(saved, NAME)
 
 
+def test_an_upload_that_reaches_nobody_is_told_in_one_line(hub: ThreadingHTTPServer, saved: Path) -> None:
+    hub.shutdown()
+    hub.server_close()
+    with pytest.raises(UserError, match=r"^hf://someone/small: cannot be uploaded \(.*\)$"):
+        daair.push_to_hub(saved, NAME)
+
+
 def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(UserError, match=r"^hf://a/b: needs huggingface_hub; pip install -e '\.\[hub\]'$"):

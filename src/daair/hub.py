@@ -33,7 +33,7 @@ def download(address: str) -> Path:
         for name in FILES:
             file = Path(hub.hf_hub_download(repository, name, revision=revision or None))
             revision = file.parent.name  # the commit, so that both files are of the same one
-    except (OSError, ValueError) as error:  # what the Hub's own errors derive from
+    except Exception as error:  # the Hub's own errors and those of the HTTP client below it have no base in common
         raise UserError(f"{address}: cannot be downloaded ({first_line(error)})") from error
     return file.parent
 
@@ -56,7 +56,7 @@ def upload(folder: Path, card: str, repository: str, private: bool) -> str:
             [CommitOperationAdd(name, content) for name, content in files.items()],
             commit_message="Upload a network of DaAIR Lab",
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:
         raise UserError(f"{address}: cannot be uploaded ({first_line(error)})") from error
     return address
 
