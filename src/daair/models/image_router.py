@@ -33,9 +33,9 @@ class ImageRouter(nn.Module):
     be ambiguous where the image is not, and a whole image differs from the crops that were learnt from.
 
     A mix shows some degradations more often than others, and a classifier that has seen a degradation seldom doubts it.
-    So a part of the logarithms of the shares that were seen is subtracted from the logits ("Long-tail learning via logit
-    adjustment", Menon et al., ICLR 2021, arXiv 2007.07314, equation 9). With the whole of them, the rest of the images
-    pays: real rain, which differs from the rain of the training, is taken for haze (experiments/peers_equal_time).
+    So a part of the logarithms of the shares that were seen is subtracted from the logits ("Long-tail learning via
+    logit adjustment", Menon et al., ICLR 2021, arXiv 2007.07314, equation 9). With the whole of them, the others pay:
+    real rain, which differs from the rain of the training, is taken for haze (experiments/peers_equal_time).
 
     Args:
         channels: not used; the router sees no features.
