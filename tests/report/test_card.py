@@ -9,6 +9,7 @@ from studies import make_run
 
 from daair.errors import UserError
 from daair.report.card import card
+from daair.runs.record import Record
 
 DESCRIBED = {"model": {"_target_": "daair.models.nafnet.NAFNet"}, "labels": ["noise25", "rain"], "step": 100}
 
@@ -45,6 +46,17 @@ def test_it_tells_data_updates_seed_commit_and_results(folder: Path) -> None:
     ):
         assert line in text.splitlines(), line
     assert "secret" not in text
+
+
+def test_folders_of_ones_own_are_not_named(folder: Path) -> None:
+    record = Record(folder)
+    given = ["mix=paired", "mix.tasks.mine.pairs={input:/secret/my rain,target:'~/secret/gt'}", "train.init=hf://a/b"]
+    record.overrides_file.write_text(yaml.safe_dump([*given, "benchmarks.mine.target=/secret/b", "loss=l1"]))
+    origin = "/secret/photos, ~/secret/more, generated"
+    record.note_data({"degradations": {"rain": {"source": "synthetic", "origin": origin, "images": 3}}})
+    text = card(folder, "hf://someone/small")
+    assert "| images with rain | 3 (DIR, DIR, generated, degraded by synthesis) |" in text.splitlines()
+    assert "mix.tasks.mine.pairs={input:DIR,target:" in text and "secret" not in text and "loss=l1 seed=3" in text
 
 
 def test_weights_without_a_run_have_a_card_too(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ python -m daair.report.card RUN NAME > README.md
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,9 @@ from daair.runs.record import Record
 
 HEAD = "---\nlibrary_name: daair\npipeline_tag: image-to-image\ntags: [image-restoration]\n---\n"
 """What the Hugging Face Hub reads of a card."""
+
+PLACE = re.compile(r"""(?<![\w./])~?/(?!/)[^,'"\])}]+""")
+"""An absolute path in a text, which tells of a machine and not of the network."""
 
 
 def card(folder: str | Path, name: str) -> str:
@@ -56,7 +60,7 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
     yield "data", f"mix `{(config.get('choices') or {}).get('mix', 'custom')}`"
     for label, data in record.data().get("degradations", {}).items():
         made = "" if data["source"] != "synthetic" else ", degraded by synthesis"
-        yield f"images with {label}", f"{data['images']} ({data['origin']}{made})"
+        yield f"images with {label}", f"{data['images']} ({PLACE.sub('DIR', data['origin'])}{made})"
     yield "command", f"`{_command(record.overrides() or (), config['seed'])}`"
     yield "commit", status.commit or "unknown"
     yield "hardware", f"{status.device}, {environment.get('processor', 'unknown processor')}"
@@ -68,7 +72,7 @@ def _command(given: Sequence[str], seed: int) -> str:
     for override in given:
         key = override.partition("=")[0].lstrip("+")
         if not key.startswith("paths."):
-            kept.append(f"{key}=DIR" if overrides.PATHS.fullmatch(key) else override)
+            kept.append(f"{key}=DIR" if overrides.PATHS.fullmatch(key) else PLACE.sub("DIR", override))
     return overrides.command(kept, [seed])
 
 
