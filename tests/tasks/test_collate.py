@@ -124,6 +124,17 @@ def test_nothing_is_computed_again_while_nothing_has_changed(runs: Path, monkeyp
         assert "| 8 | " in (runs / "rank" / "table.md").read_text()
 
 
+def test_published_values_of_a_named_table_are_read_again_when_they_change(runs: Path, capsys) -> None:
+    values, file = runs / "mine.csv", runs / "mine.yaml"
+    file.write_text(f"main: {{published: [{values}]}}\n")
+    for psnr in ("40.11", "40.22"):
+        values.write_text(f"method,benchmark,psnr\nTheirs,cbsd68_sigma25,{psnr}\n")
+        for again in (False, True):
+            assert collate(runs, f"collate.tables={file}") == 0
+            assert ("nothing has changed" in capsys.readouterr().out) == again
+        assert psnr in (runs / "rank/tables/main.md").read_text()
+
+
 def test_named_tables_of_one_file_and_formats(runs: Path) -> None:
     file = runs / "mine.yaml"
     file.write_text(

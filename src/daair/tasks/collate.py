@@ -95,7 +95,8 @@ def collate(job: "Job") -> int:
         reporter.say(f"more than {MANY} variants: no figures and no report")
     listed = "\n".join(str(file) for file in files)
     reporter.say(listed)
-    unchanged.remember(folder, state, files, "\n".join([*map(plain, made), listed]))
+    own = [file for one in made for file in one.own]
+    unchanged.remember(folder, state, [*own, *files], "\n".join([*map(plain, made), listed]))
     return 0
 
 
@@ -108,6 +109,7 @@ class Made:
         table: The table in numbers.
         blocks, notes: The table for readers.
         look, names: How it looks.
+        own: Files of the user with published values.
     """
 
     name: str
@@ -116,6 +118,7 @@ class Made:
     notes: list[str]
     look: TableLook
     names: Names
+    own: tuple[Path, ...] = ()
 
     @property
     def title(self) -> str:
@@ -169,7 +172,8 @@ def make_table(cfg: "Config", collated: Collated, runs: Path, name: str, one: Na
         rows, reasons = published.published_rows(table, methods, bool(look.subsets), names)
         blocks = layout.blocks(table, rows, look, names)
         notes = [*layout.notes(table, look, names), *layout.as_published(table, rows, look), *reasons]
-        return Made(name, table, blocks, [] if look.hides("notes") else notes, look, names)
+        own = tuple(Path(file) for file in asked["published"] if file.endswith(".csv"))
+        return Made(name, table, blocks, [] if look.hides("notes") else notes, look, names, own)
     except UserError as error:
         raise UserError(f"{name}: {error}" if name else str(error)) from error
 

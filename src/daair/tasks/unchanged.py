@@ -26,15 +26,14 @@ def state(cfg: "Config", tables: Path | None) -> str | None:
         return None
     options = cfg.to_dict()
     asked = {name: options[name] for name in ("collate", "study", "question", "benchmarks", "protocols", "paths")}
-    own = [Path(name) for name in cfg.collate.published or () if name.endswith(".csv")]
-    places = [Path(conf_dir()) / "reference", Path(__file__).parents[1], *own, *([tables] if tables else [])]
+    places = [Path(conf_dir()) / "reference", Path(__file__).parents[1], *([tables] if tables else [])]
     places += [one for s in cfg.studies for one in folders.find(cfg.paths.runs, s) if isinstance(one, Path)]
     found = [json.dumps(asked, sort_keys=True), *(line for place in places for line in _stamps(place))]
     return hashlib.sha256("\n".join(found).encode()).hexdigest()
 
 
 def remember(folder: Path, state: str | None, files: Iterable[Path], said: str) -> None:
-    """Note the digest, the files that were written and what was said about them."""
+    """Note the digest, the user's own files that were read and those that were written, and what was said of them."""
     if state is not None:
         stamps = {str(file): list(_stamps(file)) for file in files}
         write_text(folder / NAME, json.dumps({"state": state, "files": stamps, "said": said}))
