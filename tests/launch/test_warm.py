@@ -89,6 +89,7 @@ def test_a_run_is_the_same_warm_and_anew(tmp_path: Path) -> None:
         (folder,) = (tmp_path / how).glob("*/*/seed0")
         record = Record(folder)
         assert record.status().state == "done" and "step 2: validation" in record.log_file.read_text()
+        assert record.environment()["command"] == ["worker.py", str(folder)]
         weights.append((folder / "model.safetensors").read_bytes())
     assert weights[0] == weights[1]
 

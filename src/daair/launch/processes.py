@@ -192,6 +192,7 @@ class Attempt:
 def _forked() -> None:
     """Do what `python -m daair.launch.worker` does, in a process whose parent is the warm server."""
     os.environ[PARENT] = str(warm.SERVER)
+    sys.argv[0] = worker.__file__  # the run records its command
     worker.entry()
 
 
