@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -115,6 +116,14 @@ def test_an_odd_description_is_named(saved: Path, text: str) -> None:
     (saved / "model.json").write_text(text)
     with pytest.raises(UserError, match="model.json: damaged or not written by daair"):
         daair.load(saved)
+
+
+def test_buffers_count_as_weights_of_a_network_that_cannot_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {"channels": 1, "groups": 1, "blocks": 1, "features": 8}
+    monkeypatch.setattr(checkpoint.psutil, "virtual_memory", lambda: SimpleNamespace(total=1_000_000))
+    with pytest.raises(UserError, match="too large for this machine's memory"):
+        checkpoint.build({"_target_": "daair.models.airnet.AirNet", "queue": 100_000, **sizes})
+    checkpoint.build({"_target_": "daair.models.airnet.AirNet", "queue": 100, **sizes})
 
 
 @pytest.mark.parametrize("labels", [[1, {}], {"rain": 1}, "rain", ["\x1b[31mrain"]], ids=str)

@@ -14,7 +14,10 @@ import psutil
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from daair import components, hub
 from daair.errors import UserError, reason
@@ -56,23 +59,20 @@ def _within_memory() -> Iterator[None]:
     """Stop the building of a network that cannot fit into this machine's memory, also on the meta device.
 
     Raises:
-        ValueError: The weights take more than the memory, or are more tensors than `MOST_TENSORS`.
+        ValueError: The weights and buffers take more than the memory, or are more tensors than `MOST_TENSORS`.
     """
     memory, numbers, tensors = psutil.virtual_memory().total, 0, 0
 
-    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+    def count(module: nn.Module, name: str, tensor: Tensor | None) -> None:
         nonlocal numbers, tensors
-        if parameter is not None:
-            numbers, tensors = numbers + parameter.numel(), tensors + 1
+        if tensor is not None:
+            numbers, tensors = numbers + tensor.numel(), tensors + 1
         if 4 * numbers > memory or tensors > MOST_TENSORS:
             size = f"{4 * numbers / 1e9:.3g} GB of weights in {tensors} tensors"
             raise ValueError(f"model: has at least {size}, too large for this machine's memory ({memory / 1e9:.3g} GB)")
 
-    handle = register_module_parameter_registration_hook(count)
-    try:
+    with register_module_parameter_registration_hook(count), register_module_buffer_registration_hook(count):
         yield
-    finally:
-        handle.remove()
 
 
 def needs_weights(config: Mapping[str, Any]) -> bool:
