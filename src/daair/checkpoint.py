@@ -20,7 +20,7 @@ from torch.nn.modules.module import (
 )
 
 from daair import components, hub
-from daair.errors import UserError, reason
+from daair.errors import UserError, first_line, reason
 from daair.files import replacing, write_text
 from daair.trust import NETWORKS, refuse_untrusted
 from daair.weights import fit, read_state
@@ -47,7 +47,7 @@ def build(config: Mapping[str, Any]) -> nn.Module:
             model = components.build(config)
     except InstantiationException as error:
         cause = error.__cause__ or error
-        text = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+        text = first_line(cause)
         raise UserError(text if isinstance(cause, ValueError) else f"model._target_: {text}") from error
     if not isinstance(model, nn.Module):
         raise UserError(f"model._target_: {config['_target_']} makes a {type(model).__name__}, not a torch.nn.Module")

@@ -37,6 +37,17 @@ def test_all_studies_have_a_line_with_state_and_headline(runs: Path) -> None:
     assert '<meta http-equiv="refresh" content="5' in text
 
 
+@pytest.mark.parametrize("text", [None, "a: [1", "3", b"\xff"], ids=str)
+def test_a_study_whose_config_cannot_be_read_has_a_line_without_a_question(
+    runs: Path, text: str | bytes | None
+) -> None:
+    config = runs / "later" / "a-00000001" / "seed0" / "config.yaml"
+    config.unlink()
+    if text is not None:
+        config.write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert "task=collate study=later" in index.write(runs)[0].read_text()
+
+
 def test_a_table_that_cannot_be_read_gives_no_headline(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("column,metric,mean,rank\naverage,psnr,oops,1\n")
     assert index.headline(tmp_path / "table.csv") == "" and index.headline(tmp_path / "none.csv") == ""

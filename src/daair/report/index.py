@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from daair.errors import UserError
 from daair.metrics import METRICS
 from daair.report.aggregate import AVERAGE
 from daair.report.page import INDEX, REPORT, render
@@ -51,7 +52,7 @@ def _question(runs: list[Run]) -> str:
     newest = max(runs, key=lambda run: run.status.started)
     try:
         return str(Record(newest.folder).config().get("question") or "")
-    except (OSError, ValueError):
+    except (UserError, OSError):
         return ""
 
 

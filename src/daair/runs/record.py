@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 import yaml
 from filelock import FileLock, Timeout
 
-from daair.errors import UserError
+from daair.errors import UserError, first_line
 from daair.files import safe_name, telling_full_disk, write_text
 from daair.runs.environment import commit_name
 
@@ -111,7 +111,7 @@ class Place:
 class Record:
     """A reader and writer of a run's folder. A writer must hold `lock()`; a reader needs no lock.
 
-    The methods that read JSON files raise a `DamagedRecord` if a file is incomplete, except `status` and `job`.
+    Methods that read JSON files or the config raise a `DamagedRecord` if a file is damaged, except `status` and `job`.
 
     Args:
         folder: The run's folder, which need not exist yet.
@@ -280,10 +280,17 @@ class Record:
             self._write(Record.overrides_file, yaml.safe_dump(list(overrides), allow_unicode=True))
 
     def config(self) -> dict[str, Any]:
-        """Return the frozen config; raise a UserError if the folder holds none."""
+        """Return the frozen config; raise a UserError if the folder holds none or a damaged one."""
         if not self.config_file.is_file():
             raise UserError(f"{self.folder} is not a run folder: it has no {self.config_file.name}")
-        return yaml.load(self.config_file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        try:
+            text = self.config_file.read_text(encoding="utf-8")
+            stored = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        except (ValueError, yaml.YAMLError) as error:
+            raise DamagedRecord(f"{self.config_file}: cannot be read ({first_line(error)})") from None
+        if not isinstance(stored, dict):
+            raise DamagedRecord(f"{self.config_file}: holds no config")
+        return stored
 
     def overrides(self) -> list[str] | None:
         """Return the user's overrides of the config; None if none were stored."""

@@ -10,12 +10,10 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
-import yaml
-
-from daair.errors import UserError, first_line
+from daair.errors import UserError
 from daair.files import safe_name
 from daair.runs import store
-from daair.runs.record import DamagedRecord, Record
+from daair.runs.record import Record
 from daair.runs.store import Run
 
 ARCHIVE = "archive"
@@ -67,11 +65,7 @@ def rerun(run: Run) -> None:
     if run.folder.name == store.WEIGHTS:
         raise UserError(f"{run.folder} was only evaluated; task=evaluate measures it again")
     with _held(run) as record:
-        try:
-            config = record.config()
-        except yaml.YAMLError as error:
-            raise DamagedRecord(f"{record.config_file}: cannot be read ({first_line(error)})") from None
-        overrides, steps = record.overrides(), record.status().steps
+        config, overrides, steps = record.config(), record.overrides(), record.status().steps
         set_aside(run.folder)
         record.queue(config, steps, overrides)
 
