@@ -216,10 +216,9 @@ class Record:
 
     def job(self) -> str | None:
         """Return the number of the latest Slurm job of the run; None if there is none."""
-        try:
+        with contextlib.suppress(DamagedRecord):
             return self._object(Record.job_file).get("job")
-        except DamagedRecord:
-            return None
+        return None
 
     def start(
         self,
@@ -247,10 +246,9 @@ class Record:
         Raises:
             UserError: A newer version of the program wrote the file.
         """
-        try:
+        with contextlib.suppress(DamagedRecord):
             return self.read_status()
-        except DamagedRecord:
-            return Status()
+        return Status()
 
     def read_status(self) -> Status:
         """Return the contents of status.json, with defaults for missing fields, or a new `Status` if it is missing.
@@ -284,13 +282,9 @@ class Record:
         if not self.config_file.is_file():
             raise UserError(f"{self.folder} is not a run folder: it has no {self.config_file.name}")
         try:
-            text = self.config_file.read_text(encoding="utf-8")
-            stored = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        except (ValueError, yaml.YAMLError) as error:
+            return dict(yaml.load(self.config_file.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+        except (ValueError, TypeError, yaml.YAMLError) as error:
             raise DamagedRecord(f"{self.config_file}: cannot be read ({first_line(error)})") from None
-        if not isinstance(stored, dict):
-            raise DamagedRecord(f"{self.config_file}: holds no config")
-        return stored
 
     def overrides(self) -> list[str] | None:
         """Return the user's overrides of the config; None if none were stored."""
@@ -312,8 +306,7 @@ class Record:
         updates alone; `training_data`, a digest; and `processes`, how many trained it last. `budget` tells what a run
         with `train.budget` has measured; `best` the figure, value and step of the best validation, with `train.best`;
         `stopped_early` is one line on a run that ended before its last update. `evaluation_seconds` is the time of the
-        evaluation after the training, if that was done in one go.
-        What it reads of evaluated networks: `daair.engine.study_row`.
+        evaluation after the training, if that was done in one go. Of evaluated networks: `daair.engine.study_row`.
         """
         self._write(Record.summary_file, json.dumps(_jsonable({**self.summary(), **values}), indent=2) + "\n")
 
