@@ -131,6 +131,21 @@ def test_a_killed_deletion_leaves_no_half_run_and_is_finished_later(do, root: Pa
     assert [path.name for path in (root / "rank/rank4-00000004").iterdir()] == ["seed2"]
 
 
+def test_another_deletion_at_the_same_time_takes_files_away(do, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remove, calls = shelf.shutil.rmtree, []
+
+    def late(folder: Path) -> None:
+        calls.append(folder)
+        if len(calls) == 1:
+            (folder / "status.json").unlink()
+            raise FileNotFoundError(2, "No such file or directory", "status.json")
+        remove(folder)
+
+    monkeypatch.setattr(shelf.shutil, "rmtree", late)
+    assert do("rank", "seed==0 and experts.rank==4", action="delete", ask=False)[0] == 0
+    assert sorted(path.name for path in (root / "rank/rank4-00000004").iterdir()) == ["seed1", "seed2"]
+
+
 def test_runs_that_are_running_stay(do, root: Path) -> None:
     folder = root / "rank/rank8-00000008/seed0"
     Record(folder).update(state="running", host="elsewhere")

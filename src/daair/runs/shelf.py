@@ -52,7 +52,11 @@ def delete(run: Run) -> None:
         trash = run.folder.with_name(f"{DELETED}{run.folder.name}-{_now()}")
         run.folder.rename(trash)
     for left in run.folder.parent.glob(f"{DELETED}*"):  # also what a process that was killed has left
-        left.unlink() if left.is_symlink() else shutil.rmtree(left)
+        if left.is_symlink():
+            left.unlink(missing_ok=True)
+        while left.exists():
+            with contextlib.suppress(FileNotFoundError):  # another process deletes it, too
+                shutil.rmtree(left)
     _drop_empty(run.folder.parent)
 
 
