@@ -1,6 +1,7 @@
 """Weights as files: round trip, damage, and somebody else's checkpoint."""
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -146,8 +147,26 @@ def test_a_description_of_no_network_is_named(saved: Path, change: dict) -> None
 def test_files_without_a_state_dict(tmp_path: Path, stored: object) -> None:
     file = tmp_path / "net.pth"
     file.touch() if stored is None else torch.save(stored, file)
-    with pytest.raises(UserError, match="net.pth: (damaged or not a weights file|holds no state dict)"):
+    with pytest.raises(UserError, match="net.pth: (is not a weights file|holds no state dict)"):
         checkpoint.load_weights(nn.Linear(1, 1), file)
+
+
+@pytest.mark.parametrize("name", ["net.pth", "net.safetensors"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match=f"{name}: is no file"):
+        checkpoint.load_weights(nn.Linear(1, 1), tmp_path / name)
+
+
+def test_whole_numbers_are_no_weights(tmp_path: Path) -> None:
+    torch.save({name: value.long() for name, value in nn.Linear(1, 1).state_dict().items()}, tmp_path / "net.pth")
+    with pytest.raises(UserError, match="weight is int64, where the network has fractions; quantized weights cannot"):
+        checkpoint.load_weights(nn.Linear(1, 1), tmp_path / "net.pth")
+
+
+def test_a_network_too_large_for_the_memory_is_one_line() -> None:
+    with pytest.raises(UserError, match="^model: is too large for this machine's memory"):
+        checkpoint.build({"_target_": "torch.nn.Linear", "in_features": 10**9, "out_features": 10**9})
 
 
 def test_nothing_there(tmp_path: Path) -> None:

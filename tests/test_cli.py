@@ -137,7 +137,11 @@ def test_only_the_first_of_several_processes_tells_the_error(monkeypatch, folder
         monkeypatch.setenv(name, value)
     assert run(monkeypatch, "seed=-1") == 1
     assert capsys.readouterr().err == ""
-    monkeypatch.delenv("MASTER_ADDR")  # what is left over from somewhere else silences nobody
+    monkeypatch.setenv("RANK", "x")  # what is left over from somewhere else silences nobody
+    assert run(monkeypatch, "seed=-1") == 1
+    assert capsys.readouterr().err == "error: seed: must be at least 0, got -1\n"
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.delenv("MASTER_ADDR")
     assert run(monkeypatch, "seed=-1") == 1
     assert capsys.readouterr().err == "error: seed: must be at least 0, got -1\n"
 

@@ -64,7 +64,12 @@ def test_a_place_is_looked_at_and_not_touched(tmp_path, monkeypatch):
         files.check_writable(place, "output")
     with pytest.raises(UserError, match=r"^output: .*/file/x: cannot be written \(.*/file is a file\)"):
         files.check_writable(tmp_path / "file" / "x", "output")
+    with pytest.raises(UserError, match=r"^paths.runs: .*/file: cannot be written \(.*/file is a file\)"):
+        files.check_writable(tmp_path / "file", "paths.runs", folder=True)
     assert os.listdir(tmp_path) == ["file"]
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"^output: .*/link: cannot be written \(a link to what does not exist\)"):
+        files.check_writable(tmp_path / "link", "output")
 
     def refuse(dir):
         raise PermissionError(13, "Permission denied", str(dir))

@@ -7,6 +7,7 @@ and of packages that the user trusts, and pickles are read by `torch.load(weight
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch.nn.modules.module import (
 )
 
 from daair import components, hub
-from daair.errors import UserError, first_line, reason
+from daair.errors import UserError, first_line, is_out_of_memory, reason, similar
 from daair.files import replacing, write_text
 from daair.trust import NETWORKS, refuse_untrusted
 from daair.weights import fit, read_state
@@ -47,6 +48,8 @@ def build(config: Mapping[str, Any]) -> nn.Module:
             model = components.build(config)
     except InstantiationException as error:
         cause = error.__cause__ or error
+        if is_out_of_memory(cause) or "Overflow when unpacking" in str(cause):
+            raise UserError("model: is too large for this machine's memory") from error
         text = first_line(cause)
         raise UserError(text if isinstance(cause, ValueError) else f"model._target_: {text}") from error
     if not isinstance(model, nn.Module):
@@ -140,7 +143,10 @@ def load(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[s
         raise UserError(f"{described}: describes no network ({reason(error)})") from error
     load_weights(model, weights)
     model.labels, model.step = labels, stored.get("step")
-    return model.to(device).eval()
+    try:
+        return model.to(device).eval()
+    except (RuntimeError, AssertionError, TypeError) as error:  # torch was built without it, or there is none
+        raise UserError(f"device: {device} cannot be used here ({reason(error)})") from error
 
 
 def locate(path: str | Path) -> Path:
@@ -153,6 +159,8 @@ def locate(path: str | Path) -> Path:
     Raises:
         UserError: It cannot be downloaded.
     """
+    if not isinstance(path, str | PathLike) or str(path) == "":
+        raise UserError(f"{path!r} is no path of a checkpoint; give a run's folder or a weights file")
     if hub.is_address(path):
         return hub.download(str(path))
     comes_along = Path(path).name == str(path) and (SHIPPED / path / WEIGHTS).is_file()
@@ -169,9 +177,9 @@ def find_weights(path: str | Path, key: str = "checkpoint") -> Path:
     """
     path = locate(path)
     if not path.exists():
-        raise UserError(
-            f"{key}: {path} does not exist; give a run's folder or a weights file (.safetensors, .ckpt, .pth, .pt)"
-        )
+        near = similar(str(path), [file.parent.name for file in SHIPPED.glob(f"*/{WEIGHTS}")], 0.8)
+        otherwise = "give a run's folder or a weights file (.safetensors, .ckpt, .pth, .pt)"
+        raise UserError(f"{key}: {path} does not exist; {f'did you mean {near}?' if near else otherwise}")
     if path.is_dir():
         path = path / (AVERAGED if (path / AVERAGED).is_file() else WEIGHTS)
         if not path.is_file():

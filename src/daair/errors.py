@@ -14,6 +14,10 @@ class UserError(Exception):
     """An error that the user can correct; the message is one line with the problem and its place."""
 
 
+class Incomparable(UserError):
+    """An error for runs whose results do not belong into one table."""
+
+
 def reason(error: BaseException) -> str:
     """Return the first line of an error's message, after the type's name unless the message is meant for users."""
     lines = str(error).strip().splitlines()

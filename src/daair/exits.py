@@ -38,10 +38,12 @@ def leave(status: int) -> NoReturn:
 def launched() -> bool:
     """Return whether this is one of several processes that a launcher has started, by what it sets in the environment.
 
-    `RANK` or `WORLD_SIZE` alone is left over from somewhere else.
+    `RANK` or `WORLD_SIZE` alone is left over from somewhere else, and so is one that is no number.
     """
     world = os.environ.get("WORLD_SIZE", "")
-    return world.isdigit() and int(world) > 1 and {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
+    rank = os.environ.get("RANK", "")
+    numbered = world.isdigit() and rank.isdigit() and int(world) > 1
+    return numbered and {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
 
 
 def end_within(seconds: float | None) -> None:

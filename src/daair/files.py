@@ -47,14 +47,19 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def check_writable(path: Path, key: str) -> None:
+def check_writable(path: Path, key: str, folder: bool = False) -> None:
     """Check that a file or folder can be written, or that it and the folders above can be created; creates none.
+
+    Args:
+        folder: Whether it is to be a folder, which no file may be in the place of.
 
     Raises:
         UserError: It cannot; the message begins with `key`.
     """
+    if path.is_symlink() and not os.path.exists(path):
+        raise UserError(f"{key}: {path}: cannot be written (a link to what does not exist)")
     there = next(place for place in (path, *path.absolute().parents) if place.exists())
-    if there == path and path.is_file():
+    if there == path and path.is_file() and not folder:
         there = path.absolute().parent
     if not there.is_dir():
         raise UserError(f"{key}: {path}: cannot be written ({there} is a file)")

@@ -4,6 +4,7 @@ Nothing else of this package needs the Hub. What is downloaded are the two files
 `daair.checkpoint` builds a network with the same distrust as from any other folder.
 """
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ def download(address: str) -> Path:
         UserError: `huggingface_hub` is not installed, or there is no such repository, revision or file.
     """
     repository, _, revision = address.removeprefix(SCHEME).partition("@")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository, re.ASCII):
+        raise UserError(f"{address}: must be {SCHEME}OWNER/NAME, or {SCHEME}OWNER/NAME@REVISION")
     hub = _hub(address)
     try:
         for name in FILES:

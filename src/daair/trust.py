@@ -67,7 +67,7 @@ def refuse_untrusted(
     for target in targets(stored):
         if not may_be_named(target, allowed, trust):
             package = target.partition(".")[0] if isinstance(target, str) else ""
-            foreign = package.isidentifier() and package not in ("daair", *trust)
+            foreign = package.isidentifier() and package not in ("daair", *trust, *sys.stdlib_module_names)
             how = f"; if you trust the code of that package, add {hint.format(package)}" if foreign else ""
             raise UserError(f"{source}: refused, since it names {target!r}, which is not trusted{how}")
     if hidden := next(_interpolations(stored), None):

@@ -24,6 +24,10 @@ NESTED = ("params_ema", "state_dict", "params", "model", "net", "weights")
 """Keys under which checkpoints store their state dict; the first key found is used."""
 
 
+STARTS = (b"PK", *(b"\x80" + bytes([protocol]) for protocol in range(2, 6)))
+"""The first two bytes of a file of `torch.save`: those of a zip archive, or of a pickle as it was written before."""
+
+
 class State(NamedTuple):
     """The state dict of a weights file.
 
@@ -45,9 +49,16 @@ def read_state(path: str | Path) -> State:
         UserError: The file cannot be read, is damaged, holds no state dict, or would need code to run.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: is no file")  # a pipe would be waited for
     try:
-        path.open("rb").close()  # safetensors reports a file without read permission as missing
+        with path.open("rb") as file:  # safetensors reports a file without read permission as missing
+            begin = file.read(2)
+        if path.suffix != ".safetensors" and begin not in STARTS:
+            raise UserError(f"{path}: is not a weights file (it was written neither by safetensors nor by torch.save)")
         held = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
+    except UserError:
+        raise
     except PermissionError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (SafetensorError, RuntimeError, OSError, EOFError) as error:
@@ -110,6 +121,10 @@ def fit(
     reshaped = [name for name in expected if name in renamed and renamed[name].shape != expected[name].shape]
     wrong = sorted(expected.keys() ^ renamed.keys()) + reshaped
     fitting = {name: value for name, value in renamed.items() if name not in wrong}
+    whole = [n for n in fitting if expected[n].is_floating_point() and not fitting[n].is_floating_point()]
+    if whole:
+        text = f"{whole[0]} is {str(fitting[whole[0]].dtype).removeprefix('torch.')}, where the network has fractions"
+        raise UserError(f"{state.path}: {text}; quantized weights cannot be used")
     if wrong and (strict or not fitting):
         text = f"{state.path}: weights of another network than the config describes; they differ in {_listed(wrong)}"
         raise UserError(f"{text} ({_difference(renamed, expected, reshaped)})")

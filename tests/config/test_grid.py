@@ -30,6 +30,13 @@ def test_each_variant_meets_each_point_and_names_its_runs():
     ]
 
 
+def test_too_many_jobs_are_refused_before_they_are_listed():
+    with pytest.raises(ConfigError, match="^seed: a sweep has at most 100000 jobs"):
+        points(parse("seed=range(0,1000000000)"), {}, None)
+    with pytest.raises(ConfigError, match="^a: a sweep has at most 100000 jobs"):
+        points(parse("a=range(1000)", "b=range(200)"), {}, None)
+
+
 def test_only_picks_variants_in_its_order():
     assert points(parse(), VARIANTS, ["small", "full"])[0][-1] == "label=small"
     assert len(points(parse(), VARIANTS, ["small", "full"])) == 2

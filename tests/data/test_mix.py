@@ -20,7 +20,7 @@ from daair.data.degradations import awgn, haze, noise, rain
 from daair.data.mix import Mix
 from daair.data.order import StepSampler
 from daair.data.pairs import PairedFolders
-from daair.data.sources import DeadLeaves, Folder, Photographs
+from daair.data.sources import CleanSet, DeadLeaves, Folder, Photographs
 from daair.data.tasks import MixTask
 from daair.errors import UserError
 
@@ -337,7 +337,9 @@ def test_demo_validates_on_photographs_that_it_does_not_train_on():
 def test_root_is_asked_for():
     with pytest.raises(UserError) as caught:
         make(train=[Folder("train/clean")], name="aio3")
-    assert str(caught.value) == "root: needed by mix=aio3; the folder with train/clean and val/clean"
+    assert str(caught.value) == "root: needed by mix=aio3; train/clean is relative to it"
+    with pytest.raises(UserError, match="^root: needed by mix=aio3; the folder with train/clean and val/clean$"):
+        make(train=[CleanSet("clean/train")], name="aio3")
 
 
 def test_construction_reads_nothing(tmp_path):

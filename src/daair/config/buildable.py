@@ -17,6 +17,7 @@ from daair.components import build, is_foreign, locate, nodes
 from daair.config.problems import ConfigError, Problem
 from daair.config.schema import Config
 from daair.config.signatures import takes
+from daair.data.listing import check_folder
 from daair.errors import UserError, one_line, reason, with_full_keys
 from daair.files import check_writable
 
@@ -80,7 +81,12 @@ def _check_updates(cfg: Config) -> None:
     from daair.optim import make_schedule
 
     model = _try(cfg, "model", lambda: _network(json.dumps(cfg.model)))
+    if is_foreign(cfg.model) and (cfg.device == "cpu" or not torch.cuda.is_available()):
+        _check_forward(model, cfg.mix.get("patch", 64))
     loss = _try(cfg, "loss", lambda: build(cfg.loss))
+    if not isinstance(loss, torch.nn.Module):
+        text = f"{cfg.loss['_target_']} makes a {type(loss).__name__}, not a torch.nn.Module"
+        raise ConfigError([Problem("loss._target_", text)])
     sizes = {f"train.progressive[{i}].batch_size": phase.batch_size for i, phase in enumerate(cfg.train.progressive)}
     sizes = {key: size for key, size in sizes.items() if size}
     if len(sizes) < max(1, len(cfg.train.progressive)):
@@ -91,6 +97,11 @@ def _check_updates(cfg: Config) -> None:
     if needed > memory and (cfg.device == "cpu" or not torch.cuda.is_available()):
         text = f"weights and gradients take {needed / 1e9:.3g} GB, but this machine has {memory / 1e9:.3g} GB of memory"
         raise ConfigError([Problem("model", text)])
+    for key, size in sizes.items():
+        images = 12 * size * cfg.mix.get("patch", 0) ** 2 / cfg.launch.world_size
+        if images > memory:
+            text = f"the images take {images / 1e9:.3g} GB, but this machine has {memory / 1e9:.3g} GB of memory"
+            raise ConfigError([Problem(key, text)])
     for stage in training.stages(model):
         names = training.trainable(model, stage, cfg.train.freeze)
         shapes = [(p.shape, p.dtype) for name, p in model.named_parameters() if name in names]
@@ -101,6 +112,26 @@ def _check_updates(cfg: Config) -> None:
         steps = max(1, round(stage.share * (cfg.train.steps or 1)))  # within a time they are not known yet
         schedule = _try(cfg, "schedule", lambda o=optimizer, n=steps: make_schedule(cfg.schedule, o, n))
         _try(cfg, "schedule", lambda made=schedule: made.step_update(1))
+
+
+def _check_forward(model: Any, size: int) -> None:
+    """Check that a network from another package maps an image to one of the same shape; on the CPU alone.
+
+    A network may have parts that only a GPU computes. Where there is one, the first update finds this out.
+    """
+    import torch
+
+    from daair.models import training
+
+    image = torch.zeros(1, 3, size, size)
+    try:
+        with torch.inference_mode():
+            training.apply(model.eval(), image)
+    except UserError as error:
+        raise ConfigError([Problem("model", str(error).removeprefix("model: "))]) from error
+    except Exception as error:
+        text = f"fails for images of shape {tuple(image.shape)} ({one_line(reason(error))})"
+        raise ConfigError([Problem("model", text)]) from error
 
 
 @lru_cache(maxsize=4)
@@ -126,8 +157,10 @@ def check_mix(cfg: Config, training: bool = False) -> None:
         ConfigError: A constructor refuses its arguments, or images are missing.
     """
     mix = _try(cfg, "mix", lambda: build(cfg.mix), cfg.mix)
-    if training and mix.root is not None:
+    if training:
         _try(cfg, "mix", lambda: mix.images, cfg.mix)
+    elif mix.root is not None:
+        check_folder(mix.root, "mix.root: ")
 
 
 def check_places(cfg: Config) -> None:
@@ -140,9 +173,10 @@ def check_places(cfg: Config) -> None:
     places = {"output": cfg.output, f"{task}.output": getattr(getattr(cfg, str(task), None), "output", None)}
     if task not in ("status", "doctor", "restore"):
         places["paths.runs"] = cfg.paths.runs
+    folders = {"paths.runs", "collate.output", *(["output"] if task in ("evaluate", "compare") else [])}
     for key, place in places.items():
         if place is not None:
-            check_writable(Path(place), key)
+            check_writable(Path(place), key, folder=key in folders)
 
 
 def check_checkpoint(cfg: Config) -> None:

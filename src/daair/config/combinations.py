@@ -37,7 +37,7 @@ TAKES_STUDIES = ("collate", "runs")
 
 
 LEAST_WORKERS, WORKERS_PER_CORE = 64, 4
-"""Workers that any machine can hold, and those that it can hold for each of its cores."""
+"""Workers or threads that any machine can hold, and those that it can hold for each of its cores."""
 
 
 def combinations(cfg: Config) -> Iterator[Problem]:
@@ -60,9 +60,14 @@ def combinations(cfg: Config) -> Iterator[Problem]:
         yield Problem("launch.assume_devices", why)
     yield from _lengths(cfg)
     most = max(LEAST_WORKERS, WORKERS_PER_CORE * (os.cpu_count() or 1))
-    for key, workers in (("train.workers", cfg.train.workers), ("evaluate.workers", cfg.evaluate.workers)):
-        if workers > most:
-            yield Problem(key, f"must be at most {most} on this machine of {os.cpu_count()} cores, got {workers}")
+    counts = {
+        "train.workers": cfg.train.workers,
+        "train.threads": cfg.train.threads,
+        "evaluate.workers": cfg.evaluate.workers,
+    }
+    for key, count in counts.items():
+        if count is not None and count > most:
+            yield Problem(key, f"must be at most {most} on this machine of {os.cpu_count()} cores, got {count}")
     for name, section in (("restore", cfg.restore), ("evaluate", cfg.evaluate)):
         if isinstance(section.tile, int) and section.overlap >= section.tile:
             text = f"must be below {name}.tile ({section.tile}), got {section.overlap}"
@@ -92,6 +97,9 @@ def _lengths(cfg: Config) -> Iterator[Problem]:
         if size is not None and size % processes:
             text = f"must be a multiple of launch.nodes x launch.num_processes ({processes}), got {size}"
             yield Problem(key, text)
+    tasks, figure = cfg.mix.get("tasks"), (train.best or "").partition("val/psnr/")[2]
+    if figure and isinstance(tasks, dict) and figure not in tasks:
+        yield Problem("train.best", f"no task of the mix is called {figure}{did_you_mean(figure, tasks, 'tasks')}")
     if train.stop_after is not None:
         for key, why in (("best", "the figure that must rise"), ("validate_every", "the updates between validations")):
             if getattr(train, key) is None:

@@ -164,6 +164,9 @@ class Composer:
         from daair.config.grid import points
 
         sweeper = OmegaConf.to_container(master.hydra.sweeper, resolve=True)
+        for name in ("params", "variants"):
+            if not isinstance(given := sweeper.get(name) or {}, dict):
+                raise ConfigError([Problem(f"hydra.sweeper.{name}", f"must be a mapping, got {given}")])
         parameters = sweeper.get("params") or {}
         texts = [f"{key}={value}" for key, value in parameters.items()] + list(master.hydra.overrides.task)
         try:
@@ -209,7 +212,7 @@ class Composer:
         for override in parsed:
             (groups if self._is_group(override) else values).append(override)
         problems = [p for override in groups for p in self._wrong_option(override)]
-        problems = problems or self._wrong_packages(groups) or self._unused_parts(parsed)
+        problems = problems or self._wrong_packages(groups) or self._unused_parts(parsed) or self._added_again(groups)
         if mode == RunMode.RUN:
             problems += [explanations.not_a_sweep(override) for override in parsed if override.is_sweep_override()]
         # Hydra wraps errors of OmegaConf in an empty one.
@@ -223,14 +226,16 @@ class Composer:
 
     def _wrong_option(self, override: Override) -> list[Problem]:
         group, value = override.key_or_group, override.value()
-        if override.is_delete() or override.is_sweep_override() or isinstance(value, list):
+        if override.is_delete() or override.is_sweep_override():
             return []
-        value = "null" if value is None else str(value)
+        values = ["null" if one is None else str(one) for one in (value if isinstance(value, list) else [value])]
         options = self.options(group)
         if not options:
             near = nearest(group, [g for g in self._groups(group) if g != group])
+            dotted = group.replace("/", ".")
+            near = dotted if explanations.exists(self._load([], RunMode.MULTIRUN), dotted) else near
             return [Problem(group, "unknown config group" + (f"; did you mean {near}?" if near else ""))]
-        return [] if value in options else [unknown_option(group, value, options)]
+        return [unknown_option(group, value, options) for value in values if value not in options]
 
     def _wrong_packages(self, groups: list[Override]) -> list[Problem]:
         """Return problems of options for places that do not exist, such as `degradation@mix.tasks.rian.degrade`."""
@@ -243,6 +248,18 @@ class Composer:
             return []
         wrong = [key for o in placed if (key := f"{o.key_or_group}@{o.package}") not in choices]
         return [Problem(key, f"not in the config{explanations.near_place(key, choices)}") for key in wrong]
+
+    def _added_again(self, groups: list[Override]) -> list[Problem]:
+        """Return problems of options that are added, such as `+model=daair`, where the config has one already."""
+        added = [o for o in groups if o.is_add()]
+        try:
+            others = self._load([o.input_line for o in groups if o not in added], RunMode.MULTIRUN)
+        except REFUSALS:
+            return []
+        keys = [o.get_key_element().lstrip("+") for o in added]
+        return [
+            Problem(key, "exists already; leave out the +") for key in keys if others.hydra.runtime.choices.get(key)
+        ]
 
     def _unused_parts(self, overrides: list[Override]) -> list[Problem]:
         """Return problems of parts that the model does not have, such as `experts.rank` with `model=identity`."""
@@ -287,6 +304,11 @@ class Composer:
             for o in values
             if o.is_delete() and not explanations.exists(base, o.key_or_group)
         ]
+        problems += [
+            Problem(o.key_or_group, f"must be a mapping, got {o.get_value_element_as_str()}")
+            for o in plain
+            if isinstance(o.value(), list) and OmegaConf.is_dict(OmegaConf.select(base, o.key_or_group))
+        ]
         if problems:
             return problems
         forced = [f"++{o.key_or_group}={o.get_value_element_as_str()}" for o in plain]
@@ -299,7 +321,12 @@ class Composer:
         set_only = [o for o in plain if not o.is_add() and not o.is_force_add()]
         absent = [explanations.absent(base, o) for o in set_only if not explanations.exists(base, o.key_or_group)]
         return absent or [
-            Problem(o.key_or_group, f"has other keys, which stay; put {o.key_or_group}=null before it to replace them")
+            Problem(
+                o.key_or_group,
+                f"has other keys, which stay; put {o.key_or_group}=null before it to replace them"
+                if OmegaConf.select(base, o.key_or_group)
+                else f"is empty; to add keys, write +{o.input_line}",
+            )
             for o in set_only
             if isinstance(o.value(), dict)
         ]

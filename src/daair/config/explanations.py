@@ -12,7 +12,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from daair.config.overrides import text as quoted
 from daair.config.problems import UNKNOWN, Problem, explain_key, explain_moved
-from daair.errors import nearest
+from daair.errors import nearest, similar
+
+FUNCTIONS = {
+    "choice": "choice(1,2)",
+    "range": "range(0,3)",
+    "interval": "interval(0,1)",
+    "glob": "glob(a*)",
+    "shuffle": "shuffle(1,2)",
+    "sort": "sort(2,1)",
+    "tag": "tag(t,choice(1,2))",
+}
+"""Functions of Hydra's grammar that give the values of a sweep, with an example of each."""
 
 
 def unreadable(override: str) -> str:
@@ -24,9 +35,20 @@ def unreadable(override: str) -> str:
     for opened, closed in ("()", "[]", "{}"):
         if value.count(opened) != value.count(closed):
             return f"it has {value.count(opened)} x {opened} but {value.count(closed)} x {closed}"
-    if re.fullmatch(r"[\w.@/+~-]+", key):
-        return f"a text of such characters is written in quotes: {shlex.quote(f'{key}={quoted(value)}')}"
-    return "write KEY=VALUE, as in seed=1"
+    if re.search(r"^[+~]*\.|\.\.|\.$", key):
+        return f"a dot too many; write {re.sub(r'[.]+', '.', key).strip('.')}={value}"
+    if not re.fullmatch(r"[\w.@/+~-]+", key, re.ASCII):
+        return "write KEY=VALUE, as in seed=1"
+    if value.startswith("="):
+        return f"write {key}={value.lstrip('=')}"
+    if more := re.fullmatch(r"([^;&\s]*)\s*[;&]\s*([\w.@/+~-]+=.*)", value):
+        return f"write {key}={more[1]} {more[2]}"
+    if function := re.fullmatch(r"(\w+)\(.*\)", value):
+        if function[1] in FUNCTIONS:
+            return f"{function[1]} cannot have these arguments; write for example {key}={FUNCTIONS[function[1]]}"
+        if near := similar(function[1], FUNCTIONS):
+            return f"there is no function {function[1]}; did you mean {near}?"
+    return f"a text of such characters is written in quotes: {shlex.quote(f'{key}={quoted(value)}')}"
 
 
 def behind_alias(cfg: DictConfig, key: str) -> str | None:
@@ -111,8 +133,8 @@ def near_place(key: str, choices: DictConfig) -> str:
 
 def not_a_sweep(override: Override) -> Problem:
     values = override.input_line.partition("=")[2]
-    text = f"{values} is several values; write [{values}] for a list, or sweep over them with -m"
-    return Problem(override.key_or_group, text)
+    as_list = "" if re.fullmatch(r"\w+\(.*\)", values) else f"write [{values}] for a list, or "
+    return Problem(override.key_or_group, f"{values} is several values; {as_list}sweep over them with -m")
 
 
 def list_with_keys(overrides: Sequence[str]) -> str | None:

@@ -8,6 +8,7 @@ runs' names: the name of the variant and the values of the grid, such as `rank8-
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -18,6 +19,9 @@ from daair.config import overrides as printed
 from daair.config.problems import ConfigError, Problem, did_you_mean
 from daair.config.schema import names_config
 from daair.files import safe_name
+
+MOST_JOBS = 100_000
+"""Jobs of a sweep; each is composed and checked before the first starts."""
 
 Variants = Mapping[str, Mapping[str, Any] | None]
 
@@ -34,6 +38,10 @@ def points(overrides: Sequence[Override], variants: Variants | None, only: Seque
         ConfigError: `only` names an unknown variant, or an override and a variant set the same key.
     """
     values = {override.get_key_element(): _values(override) for override in overrides}
+    count = math.prod(len(texts) for texts in values.values()) * len(variants or {"": None})
+    if count > MOST_JOBS:
+        swept = max(values, key=lambda key: len(values[key]))
+        raise ConfigError([Problem(swept, f"a sweep has at most {MOST_JOBS} jobs, and this one would have more")])
     grid = [list(point) for point in itertools.product(*values.values())]
     swept = {override.get_key_element() for override in overrides if override.is_sweep_override()}
     if not variants:
@@ -79,7 +87,8 @@ def _values(override: Override) -> list[str]:
     if not override.is_sweep_override():
         return [f"{key}={override.get_value_element_as_str()}"]
     try:
-        return [f"{key}={value}" for value in override.sweep_string_iterator()]
+        some = itertools.islice(override.sweep_string_iterator(), MOST_JOBS + 1)  # which may be range(10**9)
+        return [f"{key}={value}" for value in some]
     except Exception:  # OmegaConf raises errors of several kinds for a function among values
         text = "a function such as range(0,3) cannot stand among other values; write out all of them"
         raise ConfigError([Problem(override.key_or_group, text)]) from None

@@ -82,12 +82,16 @@ def moved(key: str, known: Collection[str] = ()) -> str | None:
 def nearest_key(key: str, known: Collection[str]) -> str | None:
     """Return the known dotted key nearest to `key`, or None.
 
-    A very similar sibling comes first, then the same name in another section, then any similar key.
+    A very similar sibling comes first, then the same name in a section called like this one, then the same name in any
+    other section, then any similar key.
     """
     parent, _, leaf = key.rpartition(".")
     siblings = {k.rpartition(".")[2]: k for k in known if k.rpartition(".")[0] == parent and k != key}
     if close := similar(leaf, siblings, 0.8):
         return siblings[close]
+    sections = {k.rpartition(".")[0]: k for k in known if k.rpartition(".")[2] == leaf and k.count(".") and k != key}
+    if parent and (close := similar(parent, sections, 0.75)):
+        return sections[close]
     leaves: dict[str, str] = {}
     # From other sections take only shallow keys that are easily confused, as `train.lr` for `optimizer.lr`.
     root = key.partition(".")[0]
@@ -101,8 +105,10 @@ def nearest_key(key: str, known: Collection[str]) -> str | None:
         return siblings[found]
     if close := similar(leaf, leaves, 0.75):
         return leaves[close]
-    # Compare whole keys, as in `expert.rank` -> `experts.rank`, but suggest no parent of the key.
-    return similar(key, [other for other in known if not key.startswith(f"{other}.")], 0.75)
+    # Compare whole keys, as in `expert.rnk` -> `experts.rank`, but suggest no parent of the key, and no sibling, which
+    # would be similar by the name of its section alone.
+    others = [other for other in known if not key.startswith(f"{other}.") and other not in siblings.values()]
+    return similar(key, others, 0.75)
 
 
 def unknown_option(group: str, option: str, options: Sequence[str]) -> Problem:

@@ -55,7 +55,7 @@ class Phase(Section):
 class Train(Section):
     """Options of the training loop (conf/train)."""
 
-    steps: Positive | None
+    steps: Annotated[Int, Ge(1), Le(10**9)] | None
     epochs: Annotated[float, Gt(0)] | None = None
     budget: Annotated[str, BeforeValidator(accepted.time_of)] | None
     progressive: tuple[Phase, ...]
@@ -177,7 +177,7 @@ class Preview(Section):
     """Options of task=preview."""
 
     degradations: Literal["all"] | tuple[Text, ...] | None
-    draws: Annotated[Int, Ge(3)]
+    draws: Annotated[Int, Ge(3), Le(10_000)]
     size: Annotated[Int, Ge(16)] | None
 
 
@@ -196,7 +196,7 @@ class Collate(Section):
     name: Text | None
     format: Annotated[tuple[Literal["md", "tex", "csv", "html"], ...], MinLen(1)]
     alpha: Annotated[float, Gt(0), Lt(1)]
-    resamples: Annotated[Int, Ge(100)]
+    resamples: Annotated[Int, Ge(100), Le(10**7)]
     figures: Literal["answer", "all"]
     output: Text | None
 

@@ -40,6 +40,8 @@ def read(words: Sequence[str]) -> list[str]:
     words = flags_first(words)
     _refuse_flags(words)
     arguments = parse_arguments(words)
+    if arguments.config_path is not None:
+        raise UserError("--config-path: has no effect here; --config-dir DIR adds a folder with configs")
     typed = list(arguments.overrides)
     _refuse_words(typed)
     return [_read(word, typed, arguments.multirun) if word in typed else word for word in words]
@@ -108,6 +110,9 @@ def _refuse_words(words: Sequence[str]) -> None:
         before, after = words[i - 1] if i else "", words[i + 1] if i + 1 < len(words) else ""
         key, equals, value = word.partition("=")
         if ":" in key.partition("@")[0]:
+            if not equals:
+                key, _, value = key.rpartition(":")
+                value = value or (after if "=" not in after else "")
             raise UserError(f"{word}: not an override; write {key.strip(':').replace(':', '.')}={value or '...'}")
         if equals and key:
             continue

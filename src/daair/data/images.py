@@ -126,6 +126,8 @@ def in_threads(function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
 
 def _read(path: str | Path, decode: Callable[[bytes], T]) -> T:
     try:
+        if Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir():
+            raise ValueError("is a pipe or a device, not a file")  # which could be waited for, or have no end
         data = Path(path).read_bytes()
         if not data:
             raise ValueError("the file is empty")

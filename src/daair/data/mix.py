@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Lt, MinLen, MultipleOf
+from annotated_types import Ge, Le, Lt, MinLen, MultipleOf
 
 from daair.data.catalogue import OTHER_FORMS
 from daair.data.datasets import half_a_pair, locate_dataset
@@ -16,7 +16,7 @@ from daair.data.listing import check_folder
 from daair.data.order import apportion
 from daair.data.samples import TrainDataset, ValDataset
 from daair.data.screening import Screen
-from daair.data.sources import ImageSource
+from daair.data.sources import Folder, ImageSource
 from daair.data.task_images import TaskImages, hold_out
 from daair.data.tasks import MixTask, TaskSource
 from daair.errors import UserError, naming_full_keys
@@ -61,12 +61,12 @@ class Mix:
         val: Annotated[Sequence[ImageSource], MinLen(1)],
         source: TaskSource = "auto",
         min_pairs: Annotated[int, Ge(1)] = 100,
-        synthetic_repeats: Annotated[int, Ge(1)] = 1,
+        synthetic_repeats: Annotated[int, Ge(1), Le(10**6)] = 1,
         balance: Literal["auto", "equal", "repeats"] = "auto",
         patch: Annotated[int, Ge(8)] = 128,
         augment: bool = True,
         val_patch: Annotated[int, Ge(16), MultipleOf(8)] = 128,
-        val_crops: Annotated[int, Ge(1)] = 16,
+        val_crops: Annotated[int, Ge(1), Le(10**5)] = 16,
         holdout: Annotated[float, Ge(0), Lt(1)] = 0.05,
         root: str | None = None,
         cache: str | None = None,
@@ -82,8 +82,14 @@ class Mix:
         self.root, self.benchmarks, self.name = root, tuple(benchmarks), name
         if not self.active:
             raise UserError("tasks: all have weight 0; give at least one a positive weight")
-        if root is None and any(map(self._needs_clean, self.active)) and any(s.needs_root for s in self.train):
-            raise UserError(f"root: needed by mix={name}; the folder with train/clean and val/clean")
+        if root == "":
+            raise UserError("root: must not be empty")
+        needy = [source for source in self.train if source.needs_root]
+        if root is None and any(map(self._needs_clean, self.active)) and needy:
+            what = "the folder with train/clean and val/clean"
+            if isinstance(needy[0], Folder):
+                what = f"{needy[0]} is relative to it"
+            raise UserError(f"root: needed by mix={name}; {what}")
         self.decoded = Decoded(cache, cache_gb * 1e9)
         self.screen = Screen(self.decoded, skip=on_bad_file == "skip")
         self._scenes: dict[str, str | None] = {}  # how the names of paired clean images tell their scenes
@@ -229,8 +235,8 @@ class Mix:
 
     def _needs_clean(self, label: str) -> bool:
         """Return whether a task needs clean images if there is no root."""
-        source = self._source(label)
-        return source == "synthetic" or (source == "auto" and self.tasks[label].pairs.needs_root)
+        source, task = self._source(label), self.tasks[label]
+        return source == "synthetic" or (source == "auto" and task.degrade is not None and task.pairs.needs_root)
 
     def _paired(self, label: str) -> TaskImages | None:
         """Return the pairs of a task, or None if it is synthetic."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from daair.data.degradations import Degradation
 from daair.data.pairs import PairedSet, Pairs
@@ -29,7 +29,7 @@ class MixTask:
 
     degrade: Degradation | None = None
     pairs: str | Pairs | None = None
-    repeats: Annotated[int, Ge(1)] | None = None
+    repeats: Annotated[int, Ge(1), Le(10**6)] | None = None
     weight: Annotated[float, Ge(0)] = 1.0
     source: TaskSource | None = None
 

@@ -62,8 +62,16 @@ def evaluate(
     metrics: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Measure a network on benchmarks and return a row per image; see `daair.evaluate`."""
+    if not isinstance(model, nn.Module):
+        raise UserError(f"model: a {type(model).__name__} is not a network; daair.load(path) returns one")
     names = {benchmarks: {}} if isinstance(benchmarks, str) else benchmarks
+    if not isinstance(names, Mapping | Sequence) or not names:
+        raise UserError(f"benchmarks: {names!r} names none; give names, such as demo_noise25, or definitions by name")
     definitions = names if isinstance(names, Mapping) else dict.fromkeys(names, {})
+    if wrong := next((name for name, one in definitions.items() if not isinstance(one, Mapping)), None):
+        raise UserError(f"benchmarks.{wrong}: must be a mapping, such as {{'target': DIR, 'input': DIR}}")
+    protocols = [protocols] if isinstance(protocols, str) else protocols
+    metrics = [metrics] if isinstance(metrics, str) else metrics
     measured = [name for name, metric in METRICS.items() if not metric.derive]
     for key, given, known in (("protocols", protocols or (), PROTOCOLS), ("metrics", metrics, measured)):
         for name in given:

@@ -87,6 +87,9 @@ def make_accelerator(cfg: Config, training: bool = False) -> Accelerator:
         raise UserError(
             f"{started} processes were started but do not form one group; on a machine without GPU: {LAUNCH_TWO_CPU}"
         )
+    if num_processes not in (1, world) and cfg.launch.nodes > 1:
+        text = f"{num_processes} processes on {cfg.launch.nodes} machines are asked for, {world} started"
+        raise UserError(f"launch.nodes: {text}; sweep with hydra/launcher=slurm, or see docs/studies.md")
     if num_processes not in (1, world):
         raise UserError(
             f"launch.num_processes: {num_processes} are asked for, {world} started; give this command to a launcher: "

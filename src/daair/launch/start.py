@@ -70,7 +70,7 @@ def do(job: Job) -> int:
 
 def refuse_unused(job: Job) -> None:
     """Raise a UserError if the job sets a key of launchers that only ours read."""
-    for key, usual in {"dry_run": False, "rerun": "failed"}.items():
+    for key, usual in {"dry_run": False, "rerun": "failed", "devices": None}.items():
         if getattr(job.config.launch, key) != usual:
             raise UserError(f"launch.{key}: only a sweep of trainings by hydra/launcher=accelerate or slurm uses it")
 

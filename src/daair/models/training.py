@@ -94,11 +94,14 @@ def apply(network: nn.Module, x: Tensor, labels: Tensor | None = None) -> Tensor
     """Return the restored images of `x` (B, 3, H, W); `labels` (B,) are only passed to a network that needs them.
 
     Raises:
-        UserError: The network returns anything but images.
+        UserError: The network returns anything but images of the shape of `x`.
     """
     image = network(x, labels) if needs_labels(network) else network(x)
     if not isinstance(image, Tensor):
         raise UserError(f"model: {type(network).__name__} returns a {type(image).__name__} instead of images")
+    if image.shape != x.shape:  # a loss would fit another shape to the clean images
+        text = f"returns the shape {tuple(image.shape)} for images of shape {tuple(x.shape)}, which it must keep"
+        raise UserError(f"model: {type(network).__name__} {text}")
     return image
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from daair.errors import UserError
+from daair.errors import Incomparable
 
 BUDGET = ("train.steps", "train.batch_size", "train.accumulation", "mix.patch", "train.progressive")
 """Config keys that define the training budget; they may differ only where they name rows or columns."""
@@ -73,7 +73,7 @@ def check_columns(images: pd.DataFrame, steps: pd.Series) -> None:
         early = (ranges["step"]["min"] < budget) | (ranges["step"]["max"] > budget)
         if early.any():
             run = early.idxmax()
-            raise UserError(
+            raise Incomparable(
                 f"{where}: {run} was measured after {ranges['step']['min'][run]:.0f} updates, its budget is "
                 f"{budget[run]}; measure it again with task=evaluate"
             )
@@ -97,7 +97,7 @@ def check_mixtures(parts: pd.DataFrame) -> None:
             one, other = both
         else:
             continue
-        raise UserError(
+        raise Incomparable(
             f"collate.columns: {' '.join(column)} would average over {one} and {other}, which are not comparable; "
             "add benchmark, or choose with benchmarks=[...]"
         )
@@ -123,7 +123,7 @@ def _check_images(rows: pd.DataFrame, where: str) -> None:
     found = rows["image"].astype(str).map(position)
     if found.isna().any():
         bad = rows[found.isna()].iloc[0]
-        raise UserError(f"{where}: {bad['run']} has an image {bad['image']} that {first} has not; {remedy}")
+        raise Incomparable(f"{where}: {bad['run']} has an image {bad['image']} that {first} has not; {remedy}")
     same = reference.iloc[found.astype(int).to_numpy()].reset_index(drop=True)
     mine = rows.reset_index(drop=True)
     differences = {
@@ -133,7 +133,7 @@ def _check_images(rows: pd.DataFrame, where: str) -> None:
     for what, differs in differences.items():
         if differs.any():
             bad = mine[np.asarray(differs)].iloc[0]
-            raise UserError(f"{where}: {bad['image']} has another {what} in {bad['run']} than in {first}; {remedy}")
+            raise Incomparable(f"{where}: {bad['image']} has another {what} in {bad['run']} than in {first}; {remedy}")
 
 
 def _refuse_difference(runs: pd.DataFrame, name: str, remedy: str) -> None:
@@ -146,4 +146,4 @@ def _refuse(values: pd.Series, where: str, what: str, remedy: str) -> None:
         one = values.index[0]
         other = (values != values.iloc[0]).idxmax()
         texts = [what.format(values[run]) for run in (one, other)]
-        raise UserError(f"{where}: {texts[0]} in {one}, {texts[1]} in {other}; {remedy}")
+        raise Incomparable(f"{where}: {texts[0]} in {one}, {texts[1]} in {other}; {remedy}")

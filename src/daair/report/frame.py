@@ -35,6 +35,7 @@ the key or its value is null. A key that has texts and numbers is text.
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,8 @@ def read_path(path: str | Path) -> Collated:
     Raises:
         UserError: `path` holds no run as either of them.
     """
+    if not isinstance(path, str | PathLike) or str(path) == "":
+        raise UserError(f"{path!r} is no path of a folder of runs")
     path = Path(path).resolve()
     if any(isinstance(one, Path) for one in folders.find(path.parent, path.name)):
         return frame(path.parent, path.name)

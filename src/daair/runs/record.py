@@ -164,7 +164,7 @@ class Record:
             stored = json.loads(self.contents(place))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DamagedRecord(f"{self.folder / place.name}: cannot be read ({error})") from error
         if not isinstance(stored, dict):
             raise DamagedRecord(f"{self.folder / place.name}: {otherwise}")
@@ -382,7 +382,7 @@ def _parse_status(stored: Mapping[str, Any], file: Path) -> Status:
 
 def _rows(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     for line in lines:
-        with contextlib.suppress(ValueError):  # the line is empty, or incomplete because the process was killed
+        with contextlib.suppress(ValueError, RecursionError):  # the line is empty, or incomplete after a kill
             row = json.loads(line)
             if isinstance(row, dict) and "step" in row:
                 yield row

@@ -31,7 +31,7 @@ from daair.config.compose import conf_dir
 from daair.config.overrides import command
 from daair.config.table_look import NamedTable, TableLook, parse_table, read_tables
 from daair.engine.progress import Reporter
-from daair.errors import UserError
+from daair.errors import Incomparable, UserError
 from daair.files import LONGEST, replacing, safe_name, write_text
 from daair.report import differences, figures, folders, joint, latex, layout, published, weights, writers
 from daair.report import html as report
@@ -81,9 +81,13 @@ def collate(job: "Job") -> int:
         return 0
     collated, runs = gather(cfg.collate.source, cfg.collate.project, cfg.paths.runs, cfg.studies, reporter.progress)
     wanted = {"": NamedTable(), **(read_tables(file) if (file := tables_file(cfg)) else {})}
-    files = write_frame(collated, folder)
     say_left_out(collated, reporter)
-    made = [make_table(cfg, collated, runs, name, one) for name, one in wanted.items()]
+    try:
+        made = [make_table(cfg, collated, runs, name, one) for name, one in wanted.items()]
+    except Incomparable:
+        write_frame(collated, folder)  # which shows in what the runs differ
+        raise
+    files = write_frame(collated, folder)
     for one in made:
         files += write_table(one, folder, cfg.collate.format)
         show(one, reporter)
@@ -175,7 +179,8 @@ def make_table(cfg: "Config", collated: Collated, runs: Path, name: str, one: Na
         own = tuple(Path(file) for file in asked["published"] if file.endswith(".csv"))
         return Made(name, table, blocks, [] if look.hides("notes") else notes, look, names, own)
     except UserError as error:
-        raise UserError(f"{name}: {error}" if name else str(error)) from error
+        kind = Incomparable if isinstance(error, Incomparable) else UserError
+        raise kind(f"{name}: {error}" if name else str(error)) from error
 
 
 def settings(cfg: "Config", collated: Collated, runs: Path, table: NamedTable) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def find(path: str, runs: str) -> Record:
     inside = sorted(file.parent for file in record.folder.glob("*/config.yaml"))
     if inside:
         raise UserError(f"runs: {path}: {problem}; did you mean {inside[0]}?")
-    known = [str(folder) for folder in store.run_folders(runs)]
+    known = [str(folder) for folder in store.run_folders(runs) if Record(folder).config_file.is_file()]
     raise UserError(f"runs: {path}: {problem}{suggestion(path, known, f'; {len(known)} runs are in {runs}')}")
 
 

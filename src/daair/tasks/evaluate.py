@@ -51,6 +51,7 @@ def evaluate(job: Job) -> int:
         record, rows, lost = measure_row(job, model, items, notes, accelerator, reporter)
     else:
         record = Record(rows_folder(cfg), writer=accelerator.is_main_process)
+        record.results()  # those that are damaged are told before the work, not after it
         with record.lock():
             session = Session(cfg, record, accelerator, reporter)
             rows, lost = pd.concat(measure_and_keep(model, items, session)), session.lost

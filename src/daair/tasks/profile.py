@@ -30,7 +30,7 @@ from torch import nn
 from daair import checkpoint, components
 from daair.engine.costs import TrainingStep, count_macs, count_parameters, interleaved_seconds, peak_memory
 from daair.engine.devices import resolve_device
-from daair.errors import UserError, reason
+from daair.errors import UserError, first_line, reason
 from daair.files import write_text
 from daair.models.training import apply
 from daair.report.writers import to_csv
@@ -63,7 +63,7 @@ def profile(job: "Job") -> int:
         try:
             models[name] = checkpoint.build(model_config(job, name))
         except Exception as error:  # a foreign model may fail in any way; the others are still measured
-            failures.append(f"{name}: {str(error).strip() or type(error).__name__}")
+            failures.append(f"{name}: {first_line(error)}")
     for failure in failures:
         print(f"error: cannot build {failure}")
     if not models:
@@ -123,8 +123,12 @@ def measure(
         no values; the column exists only then.
     """
     device = torch.device(device)
-    x = torch.rand(batch_size, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
-    labels = torch.zeros(batch_size, dtype=torch.long, device=device)  # for a router that needs them
+    try:
+        x = torch.rand(batch_size, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
+        labels = torch.zeros(batch_size, dtype=torch.long, device=device)  # for a router that needs them
+    except RuntimeError as error:  # the first allocation
+        text = f"{batch_size} images of {size} x {size} pixels are {12e-9 * batch_size * size**2:.3g} GB"
+        raise UserError(f"profile.size: {text}, for which there is no memory; choose a smaller one") from error
     rows, passes = {}, {}
     with torch.inference_mode():
         for name, model in models.items():

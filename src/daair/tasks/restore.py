@@ -172,6 +172,10 @@ def find_pictures(source: str | Sequence[str], output: Path) -> tuple[list[Pictu
                 raise UserError(f"output: {output}: cannot write this format, but only {' '.join(images.WRITTEN)}")
     if not pictures:
         raise UserError(f"input: {', '.join(map(str, places))}: holds no pictures ({' '.join(images.SUFFIXES)})")
+    if not (output.exists() or pictures[0].by_suffix) and output.suffix.lower() in images.WRITTEN:
+        raise UserError(
+            f"output: {output}: is named like one picture, but the input is a folder or several; name a folder"
+        )
     if output.exists() and not output.is_dir() and not pictures[0].by_suffix:
         raise UserError(f"output: {output}: is a file, but a folder is needed")
     _refuse_overwriting(pictures)

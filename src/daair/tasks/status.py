@@ -6,11 +6,13 @@ This module does not import torch, so that it answers quickly on a busy machine.
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from daair.config.jobs import Job
+from daair.data.listing import check_folder
 from daair.engine.progress import Reporter
 from daair.errors import UserError, nearest
 from daair.runs import squeue as queue
@@ -31,6 +33,8 @@ def status(job: Job) -> int:
     """
     cfg = job.config
     console = Reporter().console
+    if Path(cfg.paths.runs).exists():
+        check_folder(cfg.paths.runs, "paths.runs: ")
     if cfg.study is None:
         overview(cfg.paths.runs, console)
         return 0
