@@ -21,7 +21,7 @@ demo: .venv/.ok ## a small study on embedded images: three networks, their table
 	@$(RUN) run.py experiment=demo
 	@echo "next:  open runs/demo/report.html in a browser"
 	@echo "       source .venv/bin/activate"
-	@for run in runs/demo/n5_rank8-*/seed0; do \
+	@for run in runs/demo/rank4-*/seed0; do \
 		echo "       python run.py task=restore checkpoint=$$run input=IMAGE_OR_DIR output=DIR"; done
 	@echo "       on real photographs: docs/data.md"
 
