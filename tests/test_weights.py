@@ -188,7 +188,9 @@ def test_files_without_a_state_dict(tmp_path: Path, held: object, message: str) 
 def test_damaged_files(tmp_path: Path, suffix: str, content: bytes) -> None:
     file = tmp_path / f"net{suffix}"
     file.write_bytes(content)
-    with pytest.raises(UserError, match=f"net{suffix}: (damaged or not a weights file|is not a weights file|refused)") as caught:
+    with pytest.raises(
+        UserError, match=f"net{suffix}: (damaged or not a weights file|is not a weights file|refused)"
+    ) as caught:
         read_state(file)
     assert "\n" not in str(caught.value)
 

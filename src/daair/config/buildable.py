@@ -98,9 +98,11 @@ def _check_updates(cfg: Config) -> None:
         text = f"weights and gradients take {needed / 1e9:.3g} GB, but this machine has {memory / 1e9:.3g} GB of memory"
         raise ConfigError([Problem("model", text)])
     for key, size in sizes.items():
-        images = 12 * size * cfg.mix.get("patch", 0) ** 2 / cfg.launch.world_size
+        patch = cfg.mix.get("patch", 0)
+        images = 12 * size * patch**2 / cfg.launch.world_size
         if images > memory:
-            text = f"the images take {images / 1e9:.3g} GB, but this machine has {memory / 1e9:.3g} GB of memory"
+            what = f"{size} crops of {patch} x {patch} pixels take {images / 1e9:.3g} GB"
+            text = f"{what}, but this machine has {memory / 1e9:.3g} GB of memory"
             raise ConfigError([Problem(key, text)])
     for stage in training.stages(model):
         names = training.trainable(model, stage, cfg.train.freeze)

@@ -48,7 +48,7 @@ def upright(spec: TableSpec) -> tuple[TableSpec, bool]:
     Raises:
         UserError: Keys of runs and of benchmarks are to name the rows together.
     """
-    if both := [key for key in spec.rows if key in spec.columns]:
+    if both := [key for key in spec.rows if key in spec.columns and key not in OF_IMAGES]:
         raise UserError(f"collate.columns: {both[0]} is in collate.rows too; a key names either rows or columns")
     lying = [key for key in spec.rows if key in OF_IMAGES]
     if not lying:

@@ -127,8 +127,8 @@ def measure(
         x = torch.rand(batch_size, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
         labels = torch.zeros(batch_size, dtype=torch.long, device=device)  # for a router that needs them
     except RuntimeError as error:  # the first allocation
-        text = f"{batch_size} images of {size} x {size} pixels are {12e-9 * batch_size * size**2:.3g} GB"
-        raise UserError(f"profile.size: {text}, for which there is no memory; choose a smaller one") from error
+        text = f"{batch_size} x {size} x {size} pixels are {12e-9 * batch_size * size**2:.3g} GB"
+        raise UserError(f"profile.batch_size, profile.size: {text}, for which there is no memory") from error
     rows, passes = {}, {}
     with torch.inference_mode():
         for name, model in models.items():
