@@ -11,6 +11,7 @@ import os
 import runpy
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 from daair.launch import warm
@@ -70,6 +71,7 @@ def _run(arguments: list[str], cwd: str) -> None:
     os.chdir(cwd)
     sys.path[1:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))  # the server has read its own
     if arguments[0] == "-m":
+        warnings.filterwarnings("ignore", module="runpy")  # that the server has imported the module already
         sys.argv, sys.path[0] = arguments[1:], cwd
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
     else:
