@@ -187,7 +187,7 @@ def test_one_override(composer, override, text):
             "schedule: timm.scheduler.TanhLRScheduler cannot be stepped once per update",
         ),
         (("train.init=/nix",), "train.init: /nix does not exist"),
-        ((f"train.init={__file__}",), f"train.init: {__file__}: is not a weights file (it was written neither by"),
+        ((f"train.init='{__file__}'",), f"train.init: {__file__}: is not a weights file (it was written neither by"),
         (("train.init=daair_tinny",), "train.init: daair_tinny does not exist; did you mean daair_tiny?"),
         (("model=identity",), "model: has nothing to train; evaluate it with task=evaluate"),
         (("logger.project=me/rank",), 'logger.project: must not contain /, got "me/rank"'),
