@@ -108,3 +108,17 @@ def test_nothing_is_left_of_an_attempt(output: Path, monkeypatch: pytest.MonkeyP
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert status == -signal.SIGTERM and not any(map(alive, pids))
+
+
+def test_a_script_without_a_guard_is_not_run_again(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os\nfrom pathlib import Path\nfrom test_warm import refuse\nfrom daair.launch.warm import WarmProcess\n"
+        "print('once', flush=True)\n"
+        "print(WarmProcess(refuse, [], dict(os.environ), Path('output.log'), ()).wait(60))\n"
+    )
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, env=environment() | {"PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["once", "3"], done.stderr

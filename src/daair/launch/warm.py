@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
@@ -60,7 +61,7 @@ class WarmProcess:
         imported: Sequence[str] = IMPORTED,
     ) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(list(imported))
+        context.set_forkserver_preload([__name__, *imported])  # this module first: it knows that it is in the server
         # The server has one thread, because a process with several cannot be forked safely. It must import from where
         # this process does, which multiprocessing tells only the processes that it forks.
         path = os.pathsep.join(filter(None, sys.path))
@@ -69,7 +70,8 @@ class WarmProcess:
         work = (function, list(arguments), dict(environment), os.getcwd(), str(output))
         self._process = context.Process(target=_work, args=work)
         try:
-            self._process.start()
+            with _main_hidden():
+                self._process.start()
         except (EOFError, ConnectionError) as error:
             raise OSError("the server from which processes are forked has died") from error
 
@@ -138,6 +140,17 @@ def _write_token(token: str) -> None:
     place = getenv(TOKEN.encode())
     if place and len(token) == len(UNNAMED) == len(ctypes.string_at(place)):
         ctypes.memmove(place, token.encode(), len(token))
+
+
+@contextlib.contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Hide the main module, which multiprocessing would import in the process: a script without a guard ran again."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextlib.contextmanager
