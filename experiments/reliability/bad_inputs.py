@@ -12,8 +12,8 @@ has imported what the program imports, and has a row in bad_inputs.csv:
     seconds      of CPU, after the imports
     lines        number of lines that were printed
     traceback    whether any was shown
-    altered      what differs in DIR afterwards, by names, sizes and digests; `no` if nothing does. The cache of
-                 decoded images, runs/.cache, is not counted: it is filled while images are checked
+    altered      what differs in DIR afterwards, by names, sizes and digests; `no` if nothing does. Caches are
+                 not counted: decoded images (runs/.cache), filled while images are checked, and compiled modules
 
 With WORD the other rows stay as they are. The exit status is 1 if an input was answered with a status other than 1, by
 a traceback or not within LIMIT, or altered anything.
@@ -51,7 +51,7 @@ from daair.launch import warm as forked  # noqa: E402
 INPUTS = HERE / "bad_inputs.txt"
 ROWS = HERE / "bad_inputs.csv"
 LIMIT = 60.0  # seconds after which an input hangs
-CACHE = ".cache"  # in the folder of runs: decoded images, which may be there or not
+CACHES = {".cache", "__pycache__"}  # decoded images in the folder of runs, compiled modules: may be there or not
 KEPT = ("PATH", "LANG", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV")
 FIXED = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "COLUMNS": "200", "WANDB_MODE": "disabled"}
 
@@ -125,10 +125,10 @@ def call(typed: str) -> int:
 
 
 def listing(folder: Path) -> dict[str, tuple]:
-    """Return kind, size and digest of everything below a folder, but for the cache of decoded images."""
+    """Return kind, size and digest of everything below a folder, but for caches."""
     found = {}
     for path in sorted(folder.rglob("*")):
-        if CACHE in path.relative_to(folder).parts:
+        if CACHES & set(path.relative_to(folder).parts):
             continue
         about = path.lstat()
         kind, content = stat.S_IFMT(about.st_mode), ""

@@ -64,6 +64,9 @@ def test_each_stage_trains_its_part_with_its_own_rate_and_batch(whole: Record) -
     epochs = [row["train/epoch"] for row in rows]
     steps = [b - a for a, b in zip(epochs, epochs[1:], strict=False)]
     assert steps[4] == pytest.approx(2 * steps[6]), "16 images an update, then 8"
+    told = whole.summary()
+    assert told["stage_seconds"] < told["seconds"], "the speed is that of the last stage: 9 updates of 8 images"
+    assert told["images_per_second"] == pytest.approx(9 * 8 / told["stage_seconds"], rel=0.05)
     after_warmup, end = (load_file(folder / "model.safetensors") for folder in sorted(whole.checkpoints.iterdir()))
     changed = {name for name in end if not torch.equal(end[name], after_warmup[name])}
     assert any("body" in name for name in changed) and any("follower" in name for name in changed)

@@ -133,15 +133,17 @@ def test_weights_are_written_before_the_checkpoint(
         ),
         seconds=6.0,
         updating=5.0,
+        seconds_in_stage=7.0,
+        images_per_second=lambda step: 3.0,
         ema=SimpleNamespace(module=None),
         mix=SimpleNamespace(labels=[]),
     )
-    train.Trainer.after_step(stub, 4, [], SimpleNamespace(rate=1.0, seconds=2.0), stopping=False)
+    train.Trainer.after_step(stub, 4, [], SimpleNamespace(seconds=2.0), stopping=False)
     assert written == [
         "weights",
         "checkpoint",
         "status",
-        {"seconds": 8.0, "update_seconds": 5.0, "images_per_second": 3.0},
+        {"seconds": 8.0, "update_seconds": 5.0, "stage_seconds": 7.0, "images_per_second": 3.0},
     ]
 
 
@@ -155,7 +157,7 @@ def test_a_signal_after_the_last_update_stops_before_the_evaluation() -> None:
         update=lambda step: SimpleNamespace(finite=True, parts=[], loss=0.0),
         after_step=lambda *_, stopping: os.kill(os.getpid(), signal.SIGTERM),
         interrupted=lambda step, number: (step, number),
-        span=SimpleNamespace(images_an_update=1),
+        images_per_second=lambda step: 1.0,
         learning_rate=0.0,
     )
     assert train.Trainer.loop(stub) == (1, signal.SIGTERM)

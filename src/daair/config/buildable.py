@@ -82,7 +82,7 @@ def _check_updates(cfg: Config) -> None:
 
     model = _try(cfg, "model", lambda: _network(json.dumps(cfg.model)))
     if is_foreign(cfg.model) and (cfg.device == "cpu" or not torch.cuda.is_available()):
-        _check_forward(model, cfg.mix.get("patch", 64))
+        _check_forward(json.dumps(cfg.model), cfg.mix.get("patch", 64))
     loss = _try(cfg, "loss", lambda: build(cfg.loss))
     if not isinstance(loss, torch.nn.Module):
         text = f"{cfg.loss['_target_']} makes a {type(loss).__name__}, not a torch.nn.Module"
@@ -116,19 +116,21 @@ def _check_updates(cfg: Config) -> None:
         _try(cfg, "schedule", lambda made=schedule: made.step_update(1))
 
 
-def _check_forward(model: Any, size: int) -> None:
+@lru_cache(maxsize=4)
+def _check_forward(node: str, size: int) -> None:
     """Check that a network from another package maps an image to one of the same shape; on the CPU alone.
 
-    A network may have parts that only a GPU computes. Where there is one, the first update finds this out.
+    A network may have parts that only a GPU computes. Where there is one, the first update finds this out. Jobs of a
+    sweep with the same node share the answer.
     """
     import torch
 
     from daair.models import training
 
-    image = torch.zeros(1, 3, size, size)
+    image, labels = torch.zeros(1, 3, size, size), torch.zeros(1, dtype=torch.long)
     try:
         with torch.inference_mode():
-            training.apply(model.eval(), image)
+            training.apply(_network(node).eval(), image, labels)
     except UserError as error:
         raise ConfigError([Problem("model", str(error).removeprefix("model: "))]) from error
     except Exception as error:

@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import math
 import signal
+import time
 from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import replace
@@ -142,6 +143,7 @@ class Trainer:
         self.epoch = sum(mix.samples().values())  # samples of an epoch
         self.span: Span | None = None
         self.seconds = self.updating = 0.0  # time in the loop and in its updates alone, before the newest checkpoint
+        self.stage_seconds, self.stage_clock = 0.0, time.monotonic()  # time in the stage before the clock's beginning
 
     def complete(self) -> int:
         """Train what is missing, then evaluate; return the exit status."""
@@ -177,7 +179,8 @@ class Trainer:
                 if diverged:
                     raise UserError(self.explain_divergence(step + 1, made))
                 tracked += made.parts
-                bar.advance(f"loss {made.loss:.4f}  lr {self.learning_rate:.1e}", self.span.images_an_update)
+                speed = f"{self.images_per_second(step + 1):.1f} images/s"
+                bar.advance(f"loss {made.loss:.4f}  lr {self.learning_rate:.1e}  {speed}")
                 self.done = step + 1
                 self.after_step(step + 1, tracked, bar, stopping=signum != 0)
                 if signum:
@@ -250,6 +253,7 @@ class Trainer:
         if self.span is not None:
             self.accelerator.free_memory()  # drops the optimizer of the stage before
         self.span = span
+        self.stage_seconds, self.stage_clock = 0.0, time.monotonic()
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name in span.trainable)
         learner = training.Learner(self.model, span.stage)
@@ -315,6 +319,7 @@ class Trainer:
         if step:
             summary = self.record.summary()
             self.seconds, self.updating = (summary.get(name, 0.0) for name in ("seconds", "update_seconds"))
+            self.stage_seconds = summary.get("stage_seconds", self.seconds)
         self.session.mirrors.catch_up(self.record.metrics())
         return step
 
@@ -323,7 +328,7 @@ class Trainer:
         cfg, last, better, images = self.cfg.train, step == self.cfg.train.steps, False, self.span.images(step)
         if step % cfg.log_every == 0 or last:
             values = {f"train/{name}": value for name, value in _means(tracked).items()}
-            values |= {"train/lr": self.learning_rate, "train/images_per_second": bar.rate}
+            values |= {"train/lr": self.learning_rate, "train/images_per_second": self.images_per_second(step)}
             values["train/waiting"] = self.batches.share()  # fraction of the time since the last line
             values["train/epoch"] = images / self.epoch
             tracked.clear()
@@ -342,7 +347,8 @@ class Trainer:
             self.record.update(step=step)
             seconds = self.seconds + bar.seconds
             times = {"seconds": round(seconds, 2), "update_seconds": round(self.updating, 2)}
-            self.record.summarise(**times, images_per_second=round(images / seconds, 3))
+            times["stage_seconds"] = round(self.seconds_in_stage, 2)
+            self.record.summarise(**times, images_per_second=round(self.images_per_second(step), 3))
         if better:  # after the checkpoint: a run killed in between writes them when it is resumed
             self.best.keep()
 
@@ -366,6 +372,16 @@ class Trainer:
             f"{made.weight_norm} (batch: {batch}); {good}; "
             "try a lower optimizer.lr, a longer schedule.warmup or a lower train.clip_grad"
         )
+
+    @property
+    def seconds_in_stage(self) -> float:
+        """Return the time in the current stage, including validations and checkpoints; above 0."""
+        return max(1e-9, self.stage_seconds + time.monotonic() - self.stage_clock)
+
+    def images_per_second(self, step: int) -> float:
+        """Return how many images a second the current stage has seen; another may have other batches."""
+        before = next(span.before for span in self.spans if span.stage is self.span.stage)
+        return (self.span.images(step) - before) / self.seconds_in_stage
 
     @property
     def learning_rate(self) -> float:

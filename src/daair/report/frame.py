@@ -16,7 +16,7 @@ empty, so that missing runs can be counted. Columns, in this order:
 | hardware | the GPUs, else the processor |
 | torch | version of PyTorch |
 | parameters, macs | size of the network; multiply-accumulates for one 224 x 224 image |
-| images_per_second | training crops per second in the training loop, including validations and checkpoints |
+| images_per_second | training crops per second in the last stage, including validations and checkpoints |
 | seconds | time in the training loop, all attempts together |
 | update_seconds | time in its updates alone, without waiting for images; what `train.budget` counts |
 | training_data | digest of the training images |

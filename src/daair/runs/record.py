@@ -301,12 +301,12 @@ class Record:
     def summarise(self, **values: Any) -> None:
         """Store numbers about the whole run, replacing earlier ones of the same names.
 
-        Collation reads `parameters`; `macs`, the multiply-accumulate operations for a 224 x 224 image; `seconds` and
-        `images_per_second` of the training loop, including validations and checkpoints; `update_seconds`, of the
-        updates alone; `training_data`, a digest; and `processes`, how many trained it last. `budget` tells what a run
-        with `train.budget` has measured; `best` the figure, value and step of the best validation, with `train.best`;
-        `stopped_early` is one line on a run that ended before its last update. `evaluation_seconds` is the time of the
-        evaluation after the training, if that was done in one go. Of evaluated networks: `daair.engine.study_row`.
+        Collation reads `parameters`; `macs`, the multiply-accumulate operations for a 224 x 224 image; `seconds` of the
+        training loop, including validations and checkpoints; `stage_seconds` and `images_per_second`, of its last
+        stage; `update_seconds`, of updates alone; `training_data`, a digest; `processes`, how many trained it last;
+        `budget`, what a run with `train.budget` measured; `best`, the figure, value and step of the best validation,
+        with `train.best`; `stopped_early`, one line on a run that ended early; `evaluation_seconds`, of the evaluation
+        after the training, if that was done in one go. Of evaluated networks: `daair.engine.study_row`.
         """
         self._write(Record.summary_file, json.dumps(_jsonable({**self.summary(), **values}), indent=2) + "\n")
 
