@@ -2,8 +2,8 @@
 
     make chaos MINUTES=30       or .venv/bin/python experiments/reliability/chaos.py MINUTES [SEED]
 
-A round is one sweep of three runs: without loader workers, with two of them and W&B's offline mirror, and on two ranks
-with a loader worker each. It is started by the same command again and again, while processes of it get SIGKILL,
+A round is one sweep of twelve runs, six at a time: four without loader workers, four with two of them and W&B's offline
+mirror, and four on two ranks with a loader worker each. It is started by the same command again and again, while processes of it get SIGKILL,
 SIGTERM, SIGINT or SIGSTOP and then SIGKILL: the command itself, the front end of the two ranks, ranks, loader workers.
 After `KILLS` of them it may end, and is compared with the same sweep undisturbed. A row for each round is added to
 chaos.csv, which adds up over sessions:
@@ -39,16 +39,18 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from helpers import RUN, SMALL, environment, make_photographs  # noqa: E402
 
+from daair.launch.warm import COMMAND  # noqa: E402
 from daair.runs.environment import commit_name, git_state, processor  # noqa: E402
 from daair.runs.record import Record  # noqa: E402
 
 LOG = Path(__file__).with_suffix(".csv")
-KILLS = 25  # in a round
+KILLS = 150  # in a round
 GRACE = 40.0  # launch.grace
 PATIENCE = 600.0  # seconds
-LONGEST_PAUSE = 3.0  # seconds between two signals
+LONGEST_PAUSE = 1.5  # seconds between two signals
 MARK = "DAAIR_CHAOS"  # in the environment of all that a round starts
-TARGETS = ("command", "launcher", "rank", "loader")
+TARGETS = {"command": 1, "launcher": 2, "rank": 6, "loader": 6}  # how often each is chosen where all can be
+LOADER = "pt_data_worker"  # the name that torch gives to a loader worker
 WAYS = {"SIGKILL": (signal.SIGKILL,), "SIGTERM": (signal.SIGTERM,), "SIGINT": (signal.SIGINT,)}
 WAYS["SIGSTOP+SIGKILL"] = (signal.SIGSTOP, signal.SIGKILL)
 FAULTS = ("lost", "duplicated", "different", "orphans", "hung")
@@ -59,15 +61,16 @@ SWEEP = """
 defaults:
   - override /hydra/launcher: accelerate
 study: chaos
-launch: {slots: 3, grace: 40, retries: 0}
-train: {steps: 30, checkpoint_every: 4, validate_every: 10}
+launch: {slots: 6, grace: 40, retries: 0}
+train: {steps: 200, checkpoint_every: 4, validate_every: 10}
 hydra:
   mode: MULTIRUN
   sweeper:
+    params: {seed: "0,1,2,3"}
     variants:
       alone: {experts.rank: 1}
       loaders: {experts.rank: 2, train.workers: 2, logger.mode: offline}
-      ranks: {experts.rank: 3, launch.num_processes: 2, train.workers: 1}
+      ranks: {experts.rank: 3, train.steps: 60, launch.num_processes: 2, train.workers: 1}
 """
 
 
@@ -105,14 +108,15 @@ class Command:
         found: dict[str, list[psutil.Process]] = {kind: [] for kind in TARGETS}
         for process in self.members():
             with contextlib.suppress(psutil.Error):
-                line, parent = process.cmdline(), process.parent()
+                line, name = process.cmdline(), process.name()
                 if process.pid == self.process.pid:
                     found["command"].append(process)
                 elif "daair.launch.ranks" in line:
                     found["launcher"].append(process)
-                elif "daair.launch.worker" in line:
-                    forked = parent is not None and parent.cmdline() == line
-                    found["loader" if forked else "rank"].append(process)
+                elif name == LOADER:
+                    found["loader"].append(process)
+                elif name == COMMAND or "daair.launch.worker" in line:
+                    found["rank"].append(process)
         return {kind: processes for kind, processes in found.items() if processes}
 
     def orphans(self) -> list[psutil.Process]:
@@ -130,12 +134,12 @@ class Command:
 def strike(command: Command, choose: random.Random, counts: Counter) -> None:
     """Send a random process of the command a random signal."""
     targets = command.targets()
-    if len(targets) < 2 and choose.random() < 0.8:  # nothing runs yet; most signals are for what is at work
+    if len(targets) < 2 and choose.random() < 0.95:  # nothing runs yet; most signals are for what is at work
         return
     if not targets:
         return
-    kind, way = choose.choice(sorted(targets)), choose.choice(sorted(WAYS))
-    victim = choose.choice(targets[kind])
+    (kind,) = choose.choices(list(targets), [TARGETS[name] for name in targets])
+    way, victim = choose.choice(sorted(WAYS)), choose.choice(targets[kind])
     try:
         for number in WAYS[way]:
             victim.send_signal(number)

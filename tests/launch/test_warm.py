@@ -13,7 +13,7 @@ from helpers import ROOT, SMALL, alive, environment, make_photographs
 from warm import Warm
 
 from daair.launch.processes import Attempt
-from daair.launch.warm import TOKEN, WarmProcess
+from daair.launch.warm import COMMAND, TOKEN, WarmProcess
 from daair.runs.record import Record
 
 
@@ -54,6 +54,7 @@ def test_a_process_has_its_own_environment_and_is_found_by_its_token(output: Pat
         assert begin == f"{output.parent} ['x', '{token}'] {token} True"
         for pid in (process.pid, int(child)):
             assert psutil.Process(pid).environ()[TOKEN] == token
+            assert psutil.Process(pid).name() == COMMAND
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == process.poll() == -signal.SIGTERM

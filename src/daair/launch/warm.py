@@ -31,6 +31,9 @@ IMPORTED = ("daair.launch.processes", "daair.engine.preload")
 TOKEN = "DAAIR_ATTEMPT"
 """Name of the environment variable with the token of an attempt, 32 characters; its children inherit it."""
 
+COMMAND = "daair"
+"""The name that `top` and `pgrep` show for the processes, whose command line is the server's."""
+
 UNNAMED = "-" * 32
 """The server's own token, in whose place each process writes its own."""
 
@@ -109,6 +112,7 @@ def _work(
     function: Callable[[], None], arguments: list[str], environment: dict[str, str], folder: str, output: str
 ) -> None:
     atexit._clear()  # what the server would do at its own exit, such as removing W&B's folder that all share
+    Path("/proc/self/comm").write_text(COMMAND)
     os.setsid()
     os.chdir(folder)
     _become(environment)
