@@ -3,8 +3,9 @@
     make chaos MINUTES=30       or .venv/bin/python experiments/reliability/chaos.py MINUTES [SEED]
 
 A round is one sweep of twelve runs, six at a time: four without loader workers, four with two of them and W&B's offline
-mirror, and four on two ranks with a loader worker each. It is started by the same command again and again, while processes of it get SIGKILL,
-SIGTERM, SIGINT or SIGSTOP and then SIGKILL: the command itself, the front end of the two ranks, ranks, loader workers.
+mirror, and four on two ranks with a loader worker each. It is started by the same command again and again, while
+processes of it get SIGKILL, SIGTERM, SIGINT or SIGSTOP and then SIGKILL: the command itself, the front end of the two
+ranks, ranks, loader workers.
 After `KILLS` of them it may end, and is compared with the same sweep undisturbed. A row for each round is added to
 chaos.csv, which adds up over sessions:
 
