@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import studies
+from helpers import ROOT
 from matplotlib.figure import Figure
 from PIL import Image
 from synthetic import runs_of_variants
@@ -16,6 +17,7 @@ from synthetic import runs_of_variants
 from daair.report import figures
 from daair.report import frame as collate
 from daair.report.figures import before_after, curves, data, routing, scores, style
+from daair.report.names import read_names
 
 DRAWN = {"psnr_against_rank", "psnr_against_cost", "gain", "curves", "before_after"}
 
@@ -115,6 +117,20 @@ def test_sizes_fit_a_two_column_paper_and_text_stays_text(study, tmp_path: Path)
     assert Image.open(png).info["dpi"] == pytest.approx((300, 300), abs=0.1)
     assert b"/Type3" not in pdf.read_bytes() and b"/CIDFontType2" in pdf.read_bytes()
     assert again.read_bytes() == pdf.read_bytes()
+
+
+def test_benchmarks_have_the_headings_of_the_table(study, kept: dict, tmp_path: Path) -> None:
+    headings = read_names(ROOT / "conf" / "reference" / "names.yaml", {"demo_rain": "rain"})
+    named = replace(study, headings=headings)
+    scores.draw_against(named, "experts.rank", "psnr", tmp_path)
+    titles = [axis.get_title() for axis in kept["psnr_against_rank"].axes]
+    assert titles == ["demo σ=25", "rain", "average"]
+    scores.draw_gain(named, tmp_path)
+    labels = [text.get_text() for text in kept["gain"].axes[0].get_xticklabels()]
+    assert labels == ["demo σ=25", "rain"]
+    before_after.draw_before_after(named, tmp_path)
+    beside = [text.get_text() for axis in kept["before_after"].axes for text in axis.texts]
+    assert "rain\nsmallest gain" in beside and "demo σ=25\nlargest gain" in beside
 
 
 def test_metric_against_rank_shows_means_and_standard_deviations(study, kept: dict, tmp_path: Path) -> None:

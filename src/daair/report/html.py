@@ -60,7 +60,7 @@ def write(
         "figures": [_figure(one, folder) for one in drawn if one.files and one.name != SHOWN_BY_SLIDERS],
         "not_drawn": [one for one in drawn if one.reason],
         "shown_run": shown_name(run) if samples else "",
-        "samples": [_sample(sample) for sample in samples],
+        "samples": [_sample(sample, data.headings.of(sample.benchmark)) for sample in samples],
         "keys": data.keys,
         "variants": list(_variants(data, folder, commands or {})),
         "anchors": {variant: f"variant-{i}" for i, variant in enumerate(data.names)},
@@ -104,11 +104,11 @@ def _figure(drawn: Drawn, folder: Path) -> dict[str, Any]:
     return {"name": drawn.name, "caption": drawn.caption, "spots": drawn.spots, **shown}
 
 
-def _sample(sample: Sample) -> dict[str, Any]:
+def _sample(sample: Sample, benchmark: str) -> dict[str, Any]:
     height, width = sample.pictures[0].shape[:2]
     scale = min(1.0, SIDE / max(height, width))
     size = round(width * scale), round(height * scale)
-    shown: dict[str, Any] = {"sample": sample, "width": size[0], "height": size[1]}
+    shown: dict[str, Any] = {"sample": sample, "benchmark": benchmark, "width": size[0], "height": size[1]}
     for name, picture in zip(COLUMNS, sample.pictures, strict=True):
         shown[name] = _picture(Image.fromarray(picture), size, QUALITY)
     return shown

@@ -340,14 +340,15 @@ def illustrate(
     collated, _ = joint.once(collated, [*table.rows.keys, *table.columns.keys])
     if spec.benchmarks is not None:
         collated = replace(collated, images=collated.images[collated.images["benchmark"].isin(spec.benchmarks)])
-    data = figures.figure_data(collated, runs, table.rows.keys, table.reference_variant, spec.protocols)
+    headings = made[0].names
+    data = figures.figure_data(collated, runs, table.rows.keys, table.reference_variant, spec.protocols, headings)
     drawn = figures.draw(data, folder / "figures", spec.metrics, which)
     if without := [str(one) for one in drawn if one.reason]:
         reporter.say(f"not drawn: {'; '.join(without)}")
     html = "".join(
         (f"<h3>{escape(one.title)}</h3>\n" if one.name else "") + writers.to_html(one.blocks) for one in made
     )
-    html += writers.to_html(filter(None, [differences.intervals(table, made[0].names)]))
+    html += writers.to_html(filter(None, [differences.intervals(table, headings)]))
     notes = list(dict.fromkeys(note for one in made for note in one.notes))
     page = report.write(data, folder, table=html, drawn=drawn, notes=notes, commands=commands(collated, runs))
     return [folder / "figures", page] if any(one.files for one in drawn) else [page]

@@ -36,7 +36,7 @@ def draw_before_after(data: FigureData, folder: Path) -> Drawn:
             axis.set_title(_title(sample, column), fontsize=6, pad=2)
             if column == 0:
                 place = {"rotation": 90, "ha": "right", "va": "center", "fontsize": 6, "transform": axis.transAxes}
-                axis.text(-0.03, 0.5, f"{benchmark}\n{which} gain", **place)
+                axis.text(-0.03, 0.5, f"{data.headings.of(benchmark)}\n{which} gain", **place)
     caption = (
         f"Images with the largest (left) and smallest (right) PSNR gain of each benchmark; {shown_name(run)}. "
         "Figures are of whole images, of which the middle is shown."

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from daair.report.aggregate import text
 from daair.report.figures.style import SEVERAL
 from daair.report.folders import LeftOut
 from daair.report.frame import FACTS, Collated
+from daair.report.names import Names
 from daair.report.table import differing_keys
 from daair.runs.record import Record
 
@@ -32,6 +33,7 @@ class FigureData:
         rows: Columns that name a variant.
         reference: The variant that others are compared with, or None.
         left_out: What is not among the runs, and why.
+        headings: What benchmarks are called.
     """
 
     runs: pd.DataFrame
@@ -41,6 +43,7 @@ class FigureData:
     rows: tuple[str, ...]
     reference: str | None = None
     left_out: tuple[LeftOut, ...] = ()
+    headings: Names = field(default_factory=Names)
 
     @cached_property
     def names(self) -> dict[str, str]:
@@ -172,6 +175,7 @@ def figure_data(
     rows: Sequence[str] = (),
     reference: str | None = None,
     protocols: Sequence[str] | None = None,
+    headings: Names | None = None,
 ) -> FigureData:
     """Return the data of a study for figures and the report.
 
@@ -181,11 +185,21 @@ def figure_data(
         rows: Columns of the frame that name a variant; empty = those in which the variants differ.
         reference: `variant` that others are compared with, or None.
         protocols: Names of protocols; None = for each benchmark the one with the most rows.
+        headings: What benchmarks are called; None = their own names.
     """
     table = collated.runs
     keys = differing_keys(weights.trained(table), [name for name in table.columns if name not in FACTS])
     images = one_protocol(collated.images, protocols)
-    return FigureData(table, images, Path(runs), tuple(keys), tuple(rows or keys), reference, collated.left_out)
+    return FigureData(
+        runs=table,
+        images=images,
+        folder=Path(runs),
+        keys=tuple(keys),
+        rows=tuple(rows or keys),
+        reference=reference,
+        left_out=collated.left_out,
+        headings=headings or Names(),
+    )
 
 
 def one_protocol(images: pd.DataFrame, wanted: Sequence[str] | None = None) -> pd.DataFrame:

@@ -67,7 +67,7 @@ def draw_against(data: FigureData, key: str, metric: str, folder: Path) -> Drawn
     marks = []
     for axis, benchmark in zip(axes, columns, strict=True):
         marks += _draw_lines(data, axis, scores[benchmark], values, lines, metric, joined=True)
-        axis.set(title=benchmark, xlabel=label)
+        axis.set(title=data.headings.of(benchmark), xlabel=label)
         _ticks(axis, values, whole=bool((values % 1 == 0).all()))
     for axis in axes[:: min(3, len(axes))]:
         axis.set_ylabel(axis_label(metric))
@@ -95,7 +95,7 @@ def draw_cost(data: FigureData, metric: str, folder: Path) -> Drawn:
         axis.set(xlabel=COSTS[cost][0])
         _ticks(axis, values, whole=False)
     several = len(data.benchmarks) > 1
-    axes[0].set_ylabel(f"{axis_label(metric)}, {'average' if several else data.benchmarks[0]}")
+    axes[0].set_ylabel(f"{axis_label(metric)}, {'average' if several else data.headings.of(data.benchmarks[0])}")
     style.legend(figure, max(axes, key=lambda axis: len(axis.get_legend_handles_labels()[1])))
     against = " and ".join(COSTS[cost][0].partition(" / ")[0] for cost in costs)
     of = f", average of {len(data.benchmarks)} benchmarks" if several else ""
@@ -134,7 +134,7 @@ def draw_gain(data: FigureData, folder: Path) -> Drawn:
     if scores.isna().all().all():
         return Drawn(name, reason="no run has results")
     means, spread = scores.groupby(level=0).mean().reindex(shown), scores.groupby(level=0).std().reindex(shown)
-    benchmarks, bars = data.benchmarks, len(shown)
+    benchmarks, bars = list(map(data.headings.of, data.benchmarks)), len(shown)
     wide = len(benchmarks) * bars > 9 or sum(map(len, benchmarks)) > 36
     figure, (axis,) = style.panels(1, per_row=1, height=2.4, width=style.PAGE if wide else None)
     places, width = np.arange(len(benchmarks)), 0.8 / bars
