@@ -1,9 +1,11 @@
 """Real trainings in processes of their own: killed, stopped, doubled, diverging."""
 
 import json
+import math
 import os
 import shutil
 import signal
+import traceback
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,9 +14,16 @@ import pytest
 import torch
 from helpers import SMALL, kill_tree, make_photographs, run, run_ranks, start, wait_for_step
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from daair.cli import conf_dir
+from daair.config.jobs import Composer, check
 from daair.engine import train
+from daair.engine.data import prepared_mix
+from daair.engine.divergence import Update, updates_ago
+from daair.engine.mirrors import mirrors_of
 from daair.engine.progress import Reporter
+from daair.engine.setup import Session, make_accelerator
 from daair.exits import end_within
 from daair.runs.record import Record
 
@@ -154,7 +163,9 @@ def test_a_signal_after_the_last_update_stops_before_the_evaluation() -> None:
         session=SimpleNamespace(reporter=Reporter(active=False)),
         resume=lambda: 0,
         updates=lambda first: (step for step in [first]),
-        update=lambda step: SimpleNamespace(finite=True, parts=[], loss=0.0),
+        update=lambda step: SimpleNamespace(parts=[], loss=0.0),
+        due=lambda step: True,
+        look=lambda updates: 0,
         after_step=lambda *_, stopping: os.kill(os.getpid(), signal.SIGTERM),
         interrupted=lambda step, number: (step, number),
         images_per_second=lambda step: 1.0,
@@ -263,3 +274,54 @@ def test_processes_that_do_not_find_each_other_are_refused(photographs: Path, tm
     assert "error: launch.num_processes: 2 are asked for, 1 started" in output
     assert "ACCELERATE_USE_CPU=true python -m accelerate.commands.launch --multi_gpu" in output
     assert not list(tmp_path.glob("*/*/seed*")), "nothing was begun"
+
+
+class Reads(TorchDispatchMode):
+    """Counts the operators that read a tensor's values, for which Python waits for a GPU."""
+
+    OPERATORS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::masked_select", "aten::bincount")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.where: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.name() in self.OPERATORS:
+            self.where.append("".join(traceback.format_stack(limit=8)))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("model", ["daair_tiny", "daair_naf_tiny", "airnet_tiny", "nafnet_tiny"])
+def test_an_update_reads_nothing_from_the_device(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    """Where reading waits (on a GPU), values are read when something is logged, validated or saved, once for all."""
+    line = [one for one in command(photographs, tmp_path) if not one.startswith(("model", "experts", "mix.patch"))]
+    composer, reporter = Composer(conf_dir()), Reporter(active=False)
+    more = [f"model={model}", "mix.patch=32", "train.log_every=4", "train.accumulation=2"]
+    cfg = check(composer.compose_job([*line, *more]), composer.options, set())
+    accelerator, record = make_accelerator(cfg, training=True), Record(tmp_path / "run", writer=True)
+    session = Session(cfg, record, accelerator, reporter, mirrors_of(cfg, record, reporter))
+    trainer = train.Trainer(session, prepared_mix(cfg, reporter))
+    trainer.waits = True
+    looks = []
+    monkeypatch.setattr(trainer, "look", lambda updates: looks.append(len(updates)) or train.updates_ago(updates))
+    update = trainer.update
+
+    def counted(step: int) -> Update:
+        with Reads() as reads:
+            made = update(step)
+        assert not reads.where, reads.where[0]
+        return made
+
+    monkeypatch.setattr(trainer, "update", counted)
+    assert trainer.loop() == 0
+    assert looks == [4, 1, 3, 2], "logged after 4, 8 and 10 updates, validated after 5"
+
+
+def test_the_earliest_divergence_counts() -> None:
+    def made(value: float) -> Update:
+        return Update(torch.tensor(value), torch.tensor(1.0), torch.tensor(1.0), [], [])
+
+    assert updates_ago([made(1.0), made(2.0)]) == updates_ago([]) == 0
+    assert updates_ago([made(1.0), made(math.nan), made(math.inf), made(1.0)]) == 3

@@ -82,9 +82,9 @@ class ProgressBar:
             )
             self._task = self.live.add_task(name, total=total, completed=done, note="")
 
-    def advance(self, note: str = "", images: int = 0) -> None:
-        """Count one more part as done, with `images` processed; `note` is shown beside it (loss, learning rate)."""
-        self.done += 1
+    def advance(self, note: str = "", images: int = 0, parts: int = 1) -> None:
+        """Count more parts as done, with `images` processed; `note` is shown beside them (loss, learning rate)."""
+        self.done += parts
         self._images += images
         if images:
             note = f"{note}  {self.rate:.1f} {self.unit}/s".strip()

@@ -204,10 +204,15 @@ class Stop:
             for number, handler in old.items():
                 signal.signal(number, handler or signal.SIG_DFL)
 
-    def agreed(self, bad: bool) -> tuple[int, bool]:
-        """Return, agreed by all processes, the signal that one of them received (0: none) and whether one is `bad`."""
+    @property
+    def pressing(self) -> bool:
+        """Whether a signal has come to a process that need not agree with others."""
+        return self._group is None and self.signal != 0
+
+    def agreed(self, number: int) -> tuple[int, int]:
+        """Return, agreed by all processes, the signal that one of them got (0: none) and their largest `number`."""
         if self._group is None:
-            return self.signal, bad
-        flags = torch.tensor([self.signal, int(bad)])
+            return self.signal, number
+        flags = torch.tensor([self.signal, number])
         torch.distributed.all_reduce(flags, op=torch.distributed.ReduceOp.MAX, group=self._group)
-        return int(flags[0]), bool(flags[1])
+        return int(flags[0]), int(flags[1])

@@ -9,10 +9,8 @@ import itertools
 import math
 import signal
 import time
-from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +26,7 @@ from daair.engine.best import Best, check_figure
 from daair.engine.costs import costs
 from daair.engine.data import check_same_data, data_lines, prepared_mix, warn_of_leaks
 from daair.engine.devices import describe
+from daair.engine.divergence import Update, diverged, updates_ago
 from daair.engine.evaluate import finish
 from daair.engine.loader import Batches, make_loader
 from daair.engine.mirrors import mirrors_of
@@ -100,25 +99,6 @@ def trial(cfg: Config, session: Session, mix: Mix, seconds: float) -> list[budge
     return Trainer(quiet, mix).speeds(seconds)
 
 
-class Update(NamedTuple):
-    """What came of one update, in this process.
-
-    Attributes:
-        loss, norm, weight_norm: of the last micro-batch, of the gradient, of the weights; scalars.
-        labels: (B,) of each micro-batch.
-        parts: the loss and its terms by name, for each micro-batch; the gradient's norm in the last.
-        seconds: that it took, without waiting for samples.
-    """
-
-    loss: Tensor
-    norm: Tensor
-    weight_norm: Tensor
-    labels: list[Tensor]
-    parts: list[dict[str, Tensor]]
-    seconds: float
-    finite: bool
-
-
 class Trainer:
     """The network of one run, and the loop over its updates."""
 
@@ -141,6 +121,7 @@ class Trainer:
         self.best = Best(session, self.ema.module, mix.labels, self.spans[-1].begin)
         self.frozen = [p for name, p in model.named_parameters() if training.matches(name, cfg.train.freeze)]
         self.epoch = sum(mix.samples().values())  # samples of an epoch
+        self.waits = self.accelerator.device.type != "cpu"  # whether reading a value waits for the device
         self.span: Span | None = None
         self.seconds = self.updating = 0.0  # time in the loop and in its updates alone, before the newest checkpoint
         self.stage_seconds, self.stage_clock = 0.0, time.monotonic()  # time in the stage before the clock's beginning
@@ -167,6 +148,7 @@ class Trainer:
         """Make all updates from the newest checkpoint to `train.steps`; return the exit status."""
         stop, first = Stop(self.accelerator, seconds_to_stop(self.cfg)), self.resume()
         self.done = first
+        unseen: list[Update] = []
         tracked: list[dict[str, Tensor]] = []
         with (
             stop.listening(),
@@ -174,18 +156,23 @@ class Trainer:
             contextlib.closing(self.updates(first)) as updates,
         ):
             for step in updates:
-                made = self.update(step)
-                signum, diverged = stop.agreed(bad=not made.finite)
-                if diverged:
-                    raise UserError(self.explain_divergence(step + 1, made))
-                tracked += made.parts
+                unseen.append(self.update(step))
+                tracked += unseen[-1].parts
+                if not (self.due(step + 1) or stop.pressing):
+                    continue
+                signum, ago = stop.agreed(self.look(unseen))
+                if ago:
+                    made, names = unseen[-ago], self.mix.labels
+                    raise diverged(step + 2 - ago, made, names, self.accelerator, self.record.checkpoints)
                 speed = f"{self.images_per_second(step + 1):.1f} images/s"
-                bar.advance(f"loss {made.loss:.4f}  lr {self.learning_rate:.1e}  {speed}")
+                note = f"loss {unseen[-1].loss:.4f}  lr {self.learning_rate:.1e}  {speed}"
+                bar.advance(note, parts=len(unseen))
+                unseen.clear()
                 self.done = step + 1
                 self.after_step(step + 1, tracked, bar, stopping=signum != 0)
                 if signum:
                     return self.interrupted(step + 1, signum)
-        signum, _ = stop.agreed(bad=False)  # one that came after the last update
+        signum, _ = stop.agreed(0)  # one that came after the last update
         return self.interrupted(self.done, signum) if signum else 0
 
     def updates(self, first: int) -> Generator[int, None, None]:
@@ -199,7 +186,6 @@ class Trainer:
     def update(self, step: int) -> Update:
         """Make the update of this number: forward and backward pass, optimizer, schedule, moving average."""
         cfg, accelerator, clock = self.cfg.train, self.accelerator, budget.Clock(self.accelerator.device, self.batches)
-        self.learner.train()
         labels, tracked = [], []
         for micro in range(cfg.accumulation):
             batch = {name: x.to(accelerator.device, non_blocking=True) for name, x in next(self.batches).items()}
@@ -220,20 +206,38 @@ class Trainer:
         tracked[-1]["grad_norm"] = norm
         if cfg.clip_grad:
             tracked[-1]["clipped"] = (norm > cfg.clip_grad).float()
-        weight_norm = nn.utils.get_total_norm(self.model.parameters())  # no checkpoint with infinite weights
-        finite = torch.isfinite(loss.detach() + norm + weight_norm).item()  # waits for the GPU
-        seconds = clock.seconds()
-        self.updating += seconds
-        return Update(loss.detach(), norm, weight_norm, labels, tracked, seconds, finite)
+        weights = [parameter.detach() for parameter in self.model.parameters()]  # of parameters it norms each alone
+        weight_norm = nn.utils.get_total_norm(weights)  # no checkpoint with infinite weights
+        self.updating += clock.seconds()
+        return Update(loss.detach(), norm, weight_norm, labels, tracked)
+
+    def look(self, updates: list[Update]) -> int:
+        """Return how many updates ago the first one diverged, 0 = none; wait for the device, which is part of them."""
+        clock = budget.Clock(self.accelerator.device, self.batches)
+        ago = updates_ago(updates)
+        self.updating += clock.seconds()
+        return ago
+
+    def due(self, step: int) -> bool:
+        """Return whether values are read after `step` updates: always on a CPU, else if something is made of them."""
+        cfg = self.cfg.train
+        every = (cfg.log_every, cfg.validate_every, cfg.checkpoint_every, cfg.keep_every)
+        return not self.waits or step == cfg.steps or any(n and step % n == 0 for n in every)
 
     def speeds(self, seconds: float) -> list[budget.Speed]:
         """Return how fast the updates of each span are, by updates that change the network and are not recorded."""
         made = []
         for span in self.spans:
             with self.within(span, span.first):
-                time_of = budget.timed(span, lambda step: self.update(step).seconds, seconds / len(self.spans))
+                time_of = budget.timed(span, self.seconds_of, seconds / len(self.spans))
             made.append(time_of)
         return made
+
+    def seconds_of(self, step: int) -> float:
+        """Return the seconds that an update takes."""
+        before = self.updating
+        self.look([self.update(step)])
+        return self.updating - before
 
     @contextlib.contextmanager
     def within(self, span: Span, start: int) -> Iterator[None]:
@@ -265,6 +269,7 @@ class Trainer:
         self.schedule = make_schedule(self.cfg.schedule, optimizer, span.end - span.begin)
         self.schedule.step_update(0)
         self.learner, self.optimizer = self.accelerator.prepare(learner, optimizer)
+        self.learner.train()
 
     def loader(self, step: int) -> DataLoader:
         """Return this process's share of the stage's micro-batches from update `step` on."""
@@ -359,19 +364,6 @@ class Trainer:
         text = f"stopped after step {step}, a checkpoint was written; the same command resumes there"
         self.session.reporter.say(f"{name}: {text}")
         return 128 + signum
-
-    def explain_divergence(self, step: int, made: Update) -> str:
-        """Return a message with the step, the norms, the batch of all processes (all must call this) and the remedy."""
-        everywhere = self.accelerator.gather(torch.cat(made.labels))
-        names = Counter(self.mix.labels[i] for i in everywhere.tolist())
-        batch = ", ".join(f"{count} x {name}" for name, count in sorted(names.items()))
-        saved = checkpoints.found(self.record.checkpoints)
-        good = f"last good checkpoint: {saved[-1]}" if saved else "there is no checkpoint yet"
-        return (
-            f"training diverged at step {step}: loss {made.loss}, gradient norm {made.norm}, weight norm "
-            f"{made.weight_norm} (batch: {batch}); {good}; "
-            "try a lower optimizer.lr, a longer schedule.warmup or a lower train.clip_grad"
-        )
 
     @property
     def seconds_in_stage(self) -> float:

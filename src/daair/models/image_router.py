@@ -75,13 +75,17 @@ class ImageRouter(nn.Module):
         """Route by the labels (B,) in training, else by `image` (B, 3, H, W), values in [0, 1]; see `Routing`."""
         aux = image.new_zeros((), dtype=torch.float32)
         if self.training and labels is not None:
-            return Routing(labels, F.one_hot(labels, self.count).float(), aux)
+            return Routing(labels, self.one_hot(labels).float(), aux)
         return Routing(None, self.vote(image), aux)
+
+    def one_hot(self, labels: Tensor) -> Tensor:
+        """Return (B, N) booleans for labels (B,); unlike torch's function and `bincount`, it does not read them."""
+        return labels[:, None] == torch.arange(self.count, device=labels.device)
 
     def loss(self, image: Tensor, labels: Tensor) -> Tensor:
         """Return the cross-entropy of `labels` (B,) for whole crops `image` (B, 3, H, W), and count the labels."""
         if self.training:
-            self.seen += gathered(labels).bincount(minlength=self.count)
+            self.seen += self.one_hot(gathered(labels)).sum(dim=0)
         return F.cross_entropy(self.logits(image), labels)
 
     def vote(self, image: Tensor) -> Tensor:
