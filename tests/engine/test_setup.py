@@ -8,9 +8,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
-from daair.engine.setup import NUMBERS, change_of_processes, check_environment, keep_freed_memory
+from daair.engine.devices import tf32
+from daair.engine.setup import NUMBERS, change_of_processes, check_environment, keep_freed_memory, name_interface
 from daair.errors import UserError
 
 
@@ -28,6 +30,33 @@ def test_change_of_processes(before: int | None, scope: str, network: nn.Module,
     cfg = SimpleNamespace(train=SimpleNamespace(batch_size=32), model={}, parts={"router": {"scope": scope}, "x": {}})
     line = change_of_processes(before, cfg, 4, network)
     assert line is None if text is None else line.startswith("warning: 2 processes trained") and text in line
+
+
+@pytest.mark.parametrize(
+    ("nccl", "gloo", "taken"),
+    [("lo", None, "lo"), ("=lo", None, "lo"), ("^lo", None, None), ("none0", None, None), ("lo", "eth7", "eth7")],
+)
+def test_gloo_uses_the_interface_that_is_named_for_nccl(
+    monkeypatch: pytest.MonkeyPatch, nccl: str, gloo: str | None, taken: str | None
+) -> None:
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", nccl)
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "")  # removed at the end, whatever the function sets
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME")
+    if gloo is not None:
+        monkeypatch.setenv("GLOO_SOCKET_IFNAME", gloo)
+    name_interface()
+    assert os.environ.get("GLOO_SOCKET_IFNAME") == taken
+
+
+def test_measuring_is_without_tf32_and_leaves_the_setting() -> None:
+    torch.backends.cudnn.allow_tf32 = True
+
+    @tf32(False)
+    def measure() -> tuple[bool, bool]:
+        return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+    assert measure() == (False, False)
+    assert torch.backends.cudnn.allow_tf32
 
 
 def faults_of_buffers(keep: bool, answer) -> None:

@@ -74,7 +74,8 @@ class Train(Section):
     workers: Annotated[Int, Ge(0)] = not_identity()
     threads: Positive | None = not_identity()
     compile: bool
-    channels_last: bool
+    channels_last: Literal["auto"] | bool
+    tf32: bool
     init: Text | None
     init_strict: bool
     freeze: tuple[Text, ...]
@@ -131,6 +132,7 @@ class Launch(Section):
     retries: Annotated[Int, Ge(0)]
     timeout: Annotated[float, Gt(0)] | None
     grace: Annotated[float, Gt(0)]
+    group_timeout: Annotated[float, Gt(0)]
     dry_run: bool
     objective: Text
     wait: bool

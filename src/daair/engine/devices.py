@@ -1,6 +1,8 @@
-"""Choose and describe the device of a task."""
+"""Choose and describe the device of a task, and its arithmetic."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import torch
 
@@ -21,6 +23,20 @@ def resolve_device(name: str) -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise UserError("device: cuda is asked for, but this machine has no CUDA device that torch can use")
     return torch.device(name)
+
+
+@contextlib.contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Allow or forbid, inside the `with` block, that GPUs round the factors of float32 products to TensorFloat-32."""
+    places = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [place.allow_tf32 for place in places]
+    try:
+        for place in places:
+            place.allow_tf32 = allowed
+        yield
+    finally:
+        for place, value in zip(places, before, strict=True):
+            place.allow_tf32 = value
 
 
 def describe(device: torch.device, processes: int) -> str:

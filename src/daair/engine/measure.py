@@ -22,6 +22,7 @@ from torch import nn
 
 from daair.config.schema import Evaluate
 from daair.data.benchmarks import Item
+from daair.engine.devices import tf32
 from daair.engine.inference import Restorer, local_processes
 from daair.engine.progress import Reporter
 from daair.engine.sample_choice import SampleChoice
@@ -57,6 +58,7 @@ class Crop:
 
 
 @torch.inference_mode()
+@tf32(False)
 def measure(
     model: nn.Module,
     items: Sequence[Item],
@@ -71,7 +73,7 @@ def measure(
 ) -> tuple[pd.DataFrame, Samples, list[Sample]]:
     """Restore and measure all images, shared by the processes; every process returns all rows.
 
-    Images go through the network one by one, in float32 for every training precision.
+    Images go through the network one by one, in float32 for every training precision, without TensorFloat-32.
 
     Args:
         model: Maps images (1, 3, H, W), white at 1, to images; may have `labels`, `needs_labels` and `step`.

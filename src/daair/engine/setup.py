@@ -8,14 +8,17 @@ import hashlib
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -72,6 +75,7 @@ def make_accelerator(cfg: Config, training: bool = False) -> Accelerator:
             differs from the config or from those in the group, they cannot share the batch evenly, or there is no GPU.
     """
     check_environment()
+    name_interface()
     logging.getLogger("accelerate").setLevel(logging.WARNING)  # it would log every checkpoint
     if cfg.train.threads:
         torch.set_num_threads(cfg.train.threads)
@@ -81,6 +85,7 @@ def make_accelerator(cfg: Config, training: bool = False) -> Accelerator:
         mixed_precision=cfg.train.precision if training else "no",
         gradient_accumulation_steps=cfg.train.accumulation if training else 1,
         step_scheduler_with_optimizer=False,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=cfg.launch.group_timeout))],
     )
     world, started = accelerator.num_processes, int(os.environ.get("WORLD_SIZE", 1))
     if started != world:
@@ -119,6 +124,16 @@ def check_environment() -> None:
     if int(given.get("WORLD_SIZE", 1)) > 1 and missing:
         text = f"of {given['WORLD_SIZE']} processes the environment does not have {', '.join(missing)}"
         raise UserError(f"WORLD_SIZE: {text}; if this is the only process: unset {' '.join(given)}")
+
+
+def name_interface() -> None:
+    """Let Gloo use the network interface that the user has named for NCCL, if it is named in full, and none for Gloo.
+
+    The stop signal and the CPU's tensors go through Gloo, which knows no patterns such as NCCL's `eth` or `^docker0`.
+    """
+    name = os.environ.get("NCCL_SOCKET_IFNAME", "").removeprefix("=")
+    if name in (found for _, found in socket.if_nameindex()):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
 
 
 def keep_freed_memory() -> None:

@@ -25,7 +25,7 @@ from daair.engine import budget, checkpoints
 from daair.engine.best import Best, check_figure
 from daair.engine.costs import costs
 from daair.engine.data import check_same_data, data_lines, prepared_mix, warn_of_leaks
-from daair.engine.devices import describe
+from daair.engine.devices import describe, tf32
 from daair.engine.divergence import Update, diverged, updates_ago
 from daair.engine.evaluate import finish
 from daair.engine.loader import Batches, make_loader
@@ -110,7 +110,8 @@ class Trainer:
         if cfg.train.init and not checkpoints.newest_step(self.record.checkpoints):
             self.start_from(model, cfg.train.init)
         self.model = model.to(self.accelerator.device)
-        if cfg.train.channels_last:
+        on_cpu = self.accelerator.device.type == "cpu"
+        if on_cpu if cfg.train.channels_last == "auto" else cfg.train.channels_last:
             for tensor in (*self.model.parameters(), *self.model.buffers()):
                 if tensor.dim() == 4:  # `Module.to` fails at five dimensions, such as PromptIR's prompts
                     tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
@@ -121,7 +122,7 @@ class Trainer:
         self.best = Best(session, self.ema.module, mix.labels, self.spans[-1].begin)
         self.frozen = [p for name, p in model.named_parameters() if training.matches(name, cfg.train.freeze)]
         self.epoch = sum(mix.samples().values())  # samples of an epoch
-        self.waits = self.accelerator.device.type != "cpu"  # whether reading a value waits for the device
+        self.waits = not on_cpu  # whether reading a value waits for the device
         self.span: Span | None = None
         self.seconds = self.updating = 0.0  # time in the loop and in its updates alone, before the newest checkpoint
         self.stage_seconds, self.stage_clock = 0.0, time.monotonic()  # time in the stage before the clock's beginning
@@ -138,7 +139,9 @@ class Trainer:
         epochs = self.spans[-1].images(self.spans[-1].stop) / self.epoch
         text = f"data: an epoch is {self.epoch} samples; {self.cfg.train.steps} updates are {epochs:.1f} epochs"
         self.session.reporter.say(text)
-        if status := self.loop():
+        with tf32(self.cfg.train.tf32):
+            status = self.loop()
+        if status:
             return status
         if self.done < self.cfg.train.steps:
             self.record.summarise(stopped_early=self.best.why_over(self.done))

@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 from daair.data.mix import Mix
+from daair.engine.devices import tf32
 from daair.engine.routing import RoutingTally
 from daair.engine.setup import Session
 from daair.metrics import PROTOCOLS
@@ -20,6 +21,7 @@ BATCH = 8  # crops at a time; does not affect the results
 
 
 @torch.inference_mode()
+@tf32(False)
 def validate(network: nn.Module, mix: Mix, session: Session, step: int) -> dict[str, float]:
     """Restore the mix's validation crops, shared by all processes, and log the results.
 
