@@ -2,10 +2,10 @@
 
     make chaos MINUTES=30       or .venv/bin/python experiments/reliability/chaos.py MINUTES [SEED]
 
-A round is one sweep of twelve runs, six at a time: four without loader workers, four with two of them and W&B's offline
-mirror, and four on two ranks with a loader worker each. It is started by the same command again and again, while
-processes of it get SIGKILL, SIGTERM, SIGINT or SIGSTOP and then SIGKILL: the command itself, the front end of the two
-ranks, ranks, loader workers.
+A round is one sweep of nine runs, six at a time: four without loader workers, four with two of them, of which one has
+W&B's offline mirror, and one on two ranks with a loader worker each. It is started by the same command again and again,
+while processes of it get SIGKILL, SIGTERM, SIGINT or SIGSTOP and then SIGKILL: the command itself, the front end of the
+two ranks, ranks, loader workers.
 After `KILLS` of them it may end, and is compared with the same sweep undisturbed. A row for each round is added to
 chaos.csv, which adds up over sessions:
 
@@ -67,11 +67,17 @@ train: {steps: 200, checkpoint_every: 4, validate_every: 10}
 hydra:
   mode: MULTIRUN
   sweeper:
-    params: {seed: "0,1,2,3"}
+    params: {seed: "0"}
     variants:
-      alone: {experts.rank: 1}
-      loaders: {experts.rank: 2, train.workers: 2, logger.mode: offline}
-      ranks: {experts.rank: 3, train.steps: 60, launch.num_processes: 2, train.workers: 1}
+      ranks: {experts.rank: 9, train.steps: 60, launch.num_processes: 2, train.workers: 1}
+      loaders1: {experts.rank: 1, train.workers: 2, logger.mode: offline}
+      loaders2: {experts.rank: 2, train.workers: 2}
+      loaders3: {experts.rank: 3, train.workers: 2}
+      loaders4: {experts.rank: 4, train.workers: 2}
+      alone1: {experts.rank: 5}
+      alone2: {experts.rank: 6}
+      alone3: {experts.rank: 7}
+      alone4: {experts.rank: 8}
 """
 
 

@@ -86,6 +86,17 @@ def test_a_problem_names_the_job_and_not_its_label(monkeypatch):
         list(Command.parse(["-m", "experts.rank=4,0", "train.steps=10"]).jobs)
 
 
+def test_a_key_of_one_option_of_a_swept_group_says_where_it_can_be_given(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    swept = (
+        r"^router.noise: unknown; valid in router: .*; router is swept: variants \(hydra.sweeper.variants\) give a key"
+    )
+    with pytest.raises(ConfigError, match=swept):
+        list(Command.parse(["-m", "router=top1,soft", "router.noise=0.5", "train.steps=10"]).jobs)
+    with pytest.raises(ConfigError, match="temperature$"):
+        list(Command.parse(["-m", "router=soft", "router.noise=0.5", "train.steps=10", "seed=0,1"]).jobs)
+
+
 @pytest.mark.parametrize("task", ["status", "collate"])
 def test_a_look_at_runs_is_not_swept(monkeypatch, task):
     monkeypatch.delenv("RANK", raising=False)

@@ -95,7 +95,12 @@ def test_every_combination_occurs_once(sizes, count):
         (["degradation@mix.tasks.rain.degrade=noise15,rain_heavy"], ["degrade_noise15", "degrade_rain_heavy"]),
         (["mix.patch=-1,1"], ["patch-1", "patch1"]),
         # What makes no other network is not part of the label.
-        (["seed=0,1", "paths.runs=a,b", "launch.num_processes=1,2", "train.log_every=1,2", "mix.root=a,b"], [""]),
+        (["seed=0,1", "paths.runs=a,b", "launch.num_processes=1,2", "train.log_every=1,2"], [""]),
+        # Data are, by the shortest ends of their folders.
+        (["mix.root=/x/a,/x/b", "seed=0,1"], ["data_a", "data_b"]),
+        (["mix.root=/x/a,/y/a"], ["data_x-a", "data_y-a"]),
+        (["mix.root=/x/a", "experts.rank=4,16"], ["rank4", "rank16"]),
+        (["mix.root=/x/a,/x/b", "mix.data=same"], [""]),
         (["experts.rank=4", "loss=l1"], [""]),
     ],
 )

@@ -81,7 +81,9 @@ def test_several_values_are_a_sweep_or_one_name(monkeypatch: pytest.MonkeyPatch,
     roots = [str(tmp_path / name) for name in ("a", "b c", "a,b")]
     for root in roots:
         Path(root).mkdir()
-    assert [job.config.mix["root"] for job in jobs("-m", f"mix.root={roots[0]},{roots[1]}")] == roots[:2]
+    two = jobs("-m", f"mix.root={roots[0]},{roots[1]}")
+    assert [job.config.mix["root"] for job in two] == roots[:2]
+    assert [job.config.mix["data"] for job in two] == ["a", "b c"] and two[0].id != two[1].id
     (job,) = jobs("-m", f"mix.root={tmp_path}/a,b", "seed=1")
     assert job.config.mix["root"] == f"{tmp_path}/a,b"
     assert [job.config.study for job in jobs("-m", "study=choice(a,b)")] == ["a", "b"]

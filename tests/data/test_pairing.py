@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from daair.data.pairing import best_rule, check_rule, pair
+from daair.data.pairing import best_rule, check_rule, likely_rule, pair
 from daair.errors import UserError
 
 
@@ -60,3 +60,23 @@ def test_names_that_look_equal_are_equal():
     for one, other in ((composed, decomposed), (decomposed, composed)):
         assert pair([Path("in", f"{one}.png")], [Path("out", f"{other}.png")]).pairs
         assert pair([Path("in", f"{one}x2.png")], [Path("out", f"{other}.png")], f"({other})x2 -> \\1").pairs
+
+
+@pytest.mark.parametrize(
+    ("inputs", "targets", "rule"),
+    [
+        (["im_0001_s80_a04", "im_0002_s95_a06"], ["im_0001", "im_0002"], r"(.+)_s\d+_a\d+ -> \1"),  # Outdoor-Rain
+        (["0_rain", "1_rain"], ["0_clean", "1_clean"], r"(.+)rain -> \1clean"),  # Raindrop
+        (["01_hazy", "02_hazy"], ["01_GT", "02_GT"], r"(.+)hazy -> \1GT"),  # NH-HAZE, O-HAZE
+        (["low00001", "low00002"], ["normal00001", "normal00002"], r"low(.+) -> normal\1"),  # LOL-v2-real
+        (["blur_1", "blur_12"], ["gt_1", "gt_12"], r"blur(.+) -> gt\1"),  # RealBlur
+        (["NOISY_SRGB_010", "NOISY_SRGB_011"], ["GT_SRGB_010", "GT_SRGB_011"], r"NOISY(.+) -> GT\1"),  # SIDD
+        (["a", "b"], ["c", "d"], None),
+        (["1", "2"], ["1"], None),
+        (["rain-1", "rain-2"], ["norain-2"], None),
+        (["a\\b1"], ["c\\b1"], r"a(.+) -> c\1"),
+    ],
+)
+def test_names_of_benchmarks_give_a_rule_of_ones_own(inputs: list[str], targets: list[str], rule: str | None) -> None:
+    found = likely_rule(*([Path(f"{name}.png") for name in names] for names in (inputs, targets)))
+    assert found == rule

@@ -11,6 +11,7 @@ import itertools
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Override
@@ -19,6 +20,9 @@ from daair.config import overrides as printed
 from daair.config.problems import ConfigError, Problem, did_you_mean
 from daair.config.schema import names_config
 from daair.files import safe_name
+
+ROOT, DATA = "mix.root", "mix.data"
+"""The folder of the data, which is no part of a run's identity, and its name, which is."""
 
 MOST_JOBS = 100_000
 """Jobs of a sweep; each is composed and checked before the first starts."""
@@ -53,11 +57,14 @@ def points(overrides: Sequence[Override], variants: Variants | None, only: Seque
     for name, values in chosen.items():
         for key in keys.intersection(values):
             raise ConfigError([Problem(key, f"set by variant {name}; choose variants with hydra.sweeper.only=[...]")])
+    owns = {name: [f"{key}={printed.text(value)}" for key, value in values.items()] for name, values in chosen.items()}
+    data = {} if DATA in keys else _names_of_data([*owns.values(), *grid])
+    swept |= {DATA} if data and ROOT in swept else set()
     jobs = []
-    for name, values in chosen.items():
+    for name, own in owns.items():
         for point in grid:
+            point = [*(data[override] for override in (*own, *point) if override in data), *point]
             label = "" if "label" in keys else "-".join(filter(None, (name, label_of(point, swept))))
-            own = [f"{key}={printed.text(value)}" for key, value in values.items()]
             jobs.append([*own, *([f"label={label}"] if label else []), *point])
     return jobs
 
@@ -79,6 +86,17 @@ def label_of(point: Sequence[str], swept: Collection[str]) -> str:
         alone = sum(other[-1] == name[-1] for other in names.values()) == 1
         words.append((name[-1] if alone else "_".join(name[-2:])) + _readable(values[key]))
     return safe_name("-".join(words)) if words else ""
+
+
+def _names_of_data(points: Sequence[Sequence[str]]) -> dict[str, str]:
+    """Return by override of `mix.root` the one of `mix.data` that names its folder; empty if the sweep has one root."""
+    roots = {override for point in points for override in point if override.startswith(f"{ROOT}=")}
+    parts = {root: Path(root.partition("=")[2].strip("'\"")).parts for root in sorted(roots)}
+    for count in range(1, max(map(len, parts.values()), default=0) + 1):
+        names = {root: "/".join(some[-count:]) for root, some in parts.items()}
+        if 1 < len(names) == len(set(names.values())):
+            return {root: f"{DATA}={printed.text(name)}" for root, name in names.items()}
+    return {}
 
 
 def _values(override: Override) -> list[str]:

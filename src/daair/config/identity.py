@@ -29,6 +29,8 @@ def identity(cfg: Config) -> dict[str, Any]:
             del kept["train"][name]
     if not cfg.train.progressive:
         kept["train"].pop("progressive")
+    if kept["mix"].get("data") is None:
+        kept["mix"].pop("data", None)
     if cfg.train.stop_after is None:
         kept["train"].pop("stop_after")
     else:  # the end of the training depends on the validations

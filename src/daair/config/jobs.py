@@ -199,7 +199,7 @@ class Command:
         try:
             config = check(self._compose(point), self.composer.options, self._found_right)
         except ConfigError as error:
-            raise ConfigError(error.problems, point.text) from None
+            raise ConfigError([_of_one_option(problem, point) for problem in error.problems], point.text) from None
         task = config.task.get("name")
         if self.sweep and task in READS_RUNS:
             how = f"study={config.study} instead of experiment=..., without -m" if config.study else "it without -m"
@@ -221,6 +221,15 @@ class Command:
             return self.composer.compose_job(point.overrides)
         swept = any(override.is_sweep_override() for override in self.composer.parse(point.overrides))
         return self.composer.compose(point.overrides) if swept else self.master  # `compose` refuses a sweep
+
+
+def _of_one_option(problem: Problem, point: Point) -> Problem:
+    """Return a problem that says what to do if its key is unknown because the sweep varies its config group."""
+    group, typed = problem.key.partition(".")[0], [override.lstrip("+").partition("=")[0] for override in point.own]
+    if problem.key in typed and f" {group}=" in f" {point.text}" and problem.text.startswith("unknown; valid"):
+        text = f"{problem.text}; {group} is swept: variants (hydra.sweeper.variants) give a key to one of its options"
+        return replace(problem, text=text)
+    return problem
 
 
 def check(cfg: DictConfig, options: Callable[[str], Sequence[str]], seen: set[str]) -> Config:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from daair.data.catalogue import DATASETS, find_dataset
 from daair.data.listing import check_folder, list_images, short_names, sort_naturally, walk
-from daair.data.pairing import Pair, Pairing, best_rule, case_twin, pair, target_names
+from daair.data.pairing import Pair, Pairing, best_rule, case_twin, likely_rule, pair, target_names
 from daair.data.sets.places import Dataset, Place
 from daair.errors import UserError, first_line
 
@@ -156,14 +156,17 @@ def half_a_pair(located: LocatedDataset, pairing: Pairing) -> str:
     """Return a message that names the first input without a clean image and a remedy; there must be such an input."""
     rule, file, lone = located.place.rule, pairing.lone_inputs[0], len(pairing.lone_inputs)
     inputs, targets = located.input_files(), located.files()
-    others = f" (nor for {lone - 1} others)" if lone > 1 else ""
+    others = f" (nor for {lone - 1} other{'s' if lone > 2 else ''})" if lone > 1 else ""
     if not (wanted := target_names(file.stem, rule)):
         return f"{file}: its name does not fit the rule '{rule}'{others}"
     missing = f"{file}: no clean image '{wanted[0]}' in {located.targets[0]}{others}"
     if twin := case_twin(file.stem, targets, rule):
         return f"{missing}; there is {twin.name}, whose case differs: rename one of them"
     better, remedy = best_rule(inputs, targets), "restore the pair"
-    if better != rule and len(pair(inputs, targets, better).lone_inputs) < lone:
+    fits = better != rule and len(pair(inputs, targets, better).lone_inputs) < lone
+    if not fits and targets and (made := likely_rule(inputs, targets)):
+        better, fits = f"'{made}'", True
+    if fits:
         remedy += f", or set .rule={better} beside its folders, if the files are named by that rule"
     return f"{missing}; {remedy}"
 

@@ -51,6 +51,8 @@ class Mix:
         on_bad_file: `error` refuses unusable files; `skip` leaves them out and reports them.
         benchmarks: Names of the test sets that belong to this mix; see `daair.data.benchmarks`.
         name: Name of the mix for messages.
+        data: Name of what is below `root`, as a part of a run's identity, in which `root` itself is none; a sweep over
+            `root` sets it.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Mix:
         on_bad_file: Literal["error", "skip"] = "error",
         benchmarks: Sequence[str] = (),
         name: str = "mix",
+        data: str | None = None,
     ) -> None:
         self.tasks = {label: _task(label, task) for label, task in tasks.items()}
         self.train, self.val, self.source, self.min_pairs = tuple(train), tuple(val), source, min_pairs

@@ -9,6 +9,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from itertools import takewhile
 from pathlib import Path
 
@@ -37,6 +38,10 @@ A rule consists of pairs of a regular expression for the whole input name and a 
 
 ARROW = " -> "
 r"""Divides a rule of the user's own: `(.+)_s\d+ -> \1` finds the target `7` of the input `7_s2`."""
+
+
+TRIED = 20
+"""Targets that `likely_rule` compares with the first input."""
 
 
 @dataclass(frozen=True)
@@ -131,10 +136,32 @@ def best_rule(inputs: Sequence[Path], targets: Sequence[Path]) -> str:
     return min(RULES, key=lambda rule: len(pair(inputs, targets, rule).lone_inputs))
 
 
+def likely_rule(inputs: Sequence[Path], targets: Sequence[Path]) -> str | None:
+    """Return a rule of one's own that finds a target for every input, made from how one name differs from another.
+
+    The part that the first input shares with a target becomes the group, and numbers beside it stand for any number:
+    `im_0001_s80_a04` and `im_0001` give `(.+)_s\\d+_a\\d+ -> \\1`. None if no such rule fits all.
+    """
+    stem = _composed(sort_naturally(inputs)[0].stem)
+    for target in sort_naturally(targets)[:TRIED]:
+        other = _composed(target.stem)
+        match = SequenceMatcher(None, stem, other, autojunk=False).find_longest_match()
+        before, after = (re.sub(r"\d+", r"\\d+", re.escape(part)) for part in _around(stem, match.a, match.size))
+        first, last = (part.replace("\\", r"\\") for part in _around(other, match.b, match.size))
+        rule = f"{before}(.+){after}{ARROW}{first}\\1{last}"
+        if match.size and not last[:1].isdigit() and not pair(inputs, targets, rule).lone_inputs:
+            return rule
+    return None
+
+
 def case_twin(stem: str, targets: Iterable[Path], rule: str) -> Path | None:
     """Return a target whose name differs from that of an input's target in case only; None if there is none."""
     wanted = {name.casefold() for name in target_names(stem, rule)}
     return next((file for file in targets if _composed(file.stem).casefold() in wanted), None)
+
+
+def _around(name: str, start: int, size: int) -> tuple[str, str]:
+    return name[:start], name[start + size :]
 
 
 def _steps(rule: str) -> tuple[tuple[str, str], ...]:
