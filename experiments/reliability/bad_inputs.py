@@ -8,7 +8,8 @@ input is given, and RUN a finished run of one update in it. Each input gets a pr
 has imported what the program imports, and has a row in bad_inputs.csv:
 
     status       exit status; of a call from Python, 1 = a `UserError`, 2 = any other error
-    answer       the last line that was printed, with DIR, RUN and REPO in place of this machine's folders
+    answer       the last line that was printed, with DIR, RUN and REPO in place of this machine's folders, and VARIANT in
+                 place of the run's folder in its study
     seconds      of CPU, after the imports
     lines        number of lines that were printed
     traceback    whether any was shown
@@ -147,8 +148,9 @@ def difference(before: dict[str, tuple], after: dict[str, tuple]) -> str:
 
 
 def shown(output: str, folder: Path, run: str) -> str:
-    """Return an output without this machine's folders."""
-    for path, name in ((str(folder / run), "DIR/RUN"), (run, "RUN"), (str(folder), "DIR"), (str(ROOT), "REPO")):
+    """Return an output without this machine's folders and the config id, which new keys change."""
+    names = {str(folder / run): "DIR/RUN", run: "RUN", Path(run).parent.name: "VARIANT", str(folder): "DIR"}
+    for path, name in (names | {str(ROOT): "REPO"}).items():
         output = output.replace(path, name)
     return output
 
