@@ -124,6 +124,14 @@ def test_tables_of_studies_are_those_of_their_numbers(name: str) -> None:
             assert texts in ([], [f"{row['mean']:.{digits}f}{spread}"])
 
 
+def test_times_of_the_networks_are_those_of_their_file() -> None:
+    rows = pd.read_csv(ROOT / "experiments" / "speed" / "peers.csv").set_index("model")
+    text, slow = (ROOT / "docs" / "networks.md").read_text(), rows.loc["promptir"]
+    for name, row in rows.iterrows():
+        cells = [f"{row[key] / 1000:.2f} | {row[key] / slow[key]:.2f}" for key in ("latency_ms", "step_ms")]
+        assert f"| `{name}` | {row['parameters_m']:.2f} | {row['gmacs']:.1f} | {cells[0]} | {cells[1]} |" in text, name
+
+
 def test_links_lead_somewhere() -> None:
     wrong = []
     for page in PAGES:
