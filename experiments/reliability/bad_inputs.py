@@ -8,8 +8,8 @@ input is given, and RUN a finished run of one update in it. Each input gets a pr
 has imported what the program imports, and has a row in bad_inputs.csv:
 
     status       exit status; of a call from Python, 1 = a `UserError`, 2 = any other error
-    answer       the last line that was printed, with DIR, RUN and REPO in place of this machine's folders, and VARIANT in
-                 place of the run's folder in its study
+    answer       the last line that was printed, with DIR, RUN and REPO in place of this machine's folders, and VARIANT
+                 in place of the run's folder in its study
     seconds      of CPU, after the imports
     lines        number of lines that were printed
     traceback    whether any was shown
