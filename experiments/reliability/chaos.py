@@ -69,7 +69,7 @@ hydra:
   sweeper:
     params: {seed: "0"}
     variants:
-      ranks: {experts.rank: 9, train.steps: 60, launch.num_processes: 2, train.workers: 1}
+      ranks: {experts.rank: 1, train.steps: 60, launch.num_processes: 2, train.workers: 1}
       loaders1: {experts.rank: 1, train.workers: 2, logger.mode: offline}
       loaders2: {experts.rank: 2, train.workers: 2}
       loaders3: {experts.rank: 3, train.workers: 2}
