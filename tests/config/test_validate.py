@@ -1,18 +1,14 @@
 """The texts of config errors, and what is accepted."""
 
 import json
-import sys
 from functools import partial
-from types import SimpleNamespace
 
 import pytest
-import torch
 from omegaconf import OmegaConf
 from pydantic import BaseModel
 
 from daair.checkpoint import WEIGHTS
 from daair.cli import conf_dir
-from daair.config import buildable
 from daair.config.identity import config_id, run_name
 from daair.config.jobs import Composer, check
 from daair.config.problems import explain_key, moved
@@ -387,23 +383,3 @@ def test_to_dict_and_back(composer):
         Config.from_dict({**data, "more": 1})
     with pytest.raises(ConfigError, match="^model: must be a mapping, got 3; .*router: unknown"):
         Config.from_dict({**data, "model": 3})
-
-
-def test_a_network_of_ones_own_that_needs_labels_is_tried_with_some_and_once_for_a_sweep(monkeypatch):
-    calls = []
-
-    class Net(torch.nn.Module):
-        needs_labels = True
-
-        def __init__(self):
-            super().__init__()
-            self.scale = torch.nn.Parameter(torch.ones(2))
-
-        def forward(self, x, labels):
-            calls.append(labels.tolist())
-            return x * self.scale[labels][:, None, None, None]
-
-    monkeypatch.setitem(sys.modules, "labelled", SimpleNamespace(Net=Net))
-    for _ in range(2):
-        buildable._check_forward(json.dumps({"_target_": "labelled.Net"}), 8)
-    assert calls == [[0]]
