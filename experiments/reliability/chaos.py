@@ -48,7 +48,8 @@ LOG = Path(__file__).with_suffix(".csv")
 KILLS = 150  # in a round
 GRACE = 40.0  # launch.grace
 PATIENCE = 600.0  # seconds
-LONGEST_PAUSE = 1.5  # seconds between two signals
+LONGEST_CALM = 20.0  # seconds from a start to the first signal: loader workers live only once a training is under way
+LONGEST_PAUSE = 0.6  # seconds between two signals
 MARK = "DAAIR_CHAOS"  # in the environment of all that a round starts
 TARGETS = {"command": 1, "launcher": 2, "rank": 6, "loader": 6}  # how often each is chosen where all can be
 LOADER = "pt_data_worker"  # the name that torch gives to a loader worker
@@ -62,6 +63,7 @@ SWEEP = """
 defaults:
   - override /hydra/launcher: accelerate
 study: chaos
+logger: {mode: disabled}
 launch: {slots: 6, grace: 40, retries: 0}
 train: {steps: 200, checkpoint_every: 4, validate_every: 10}
 hydra:
@@ -140,10 +142,7 @@ class Command:
 
 def strike(command: Command, choose: random.Random, counts: Counter) -> None:
     """Send a random process of the command a random signal."""
-    targets = command.targets()
-    if len(targets) < 2 and choose.random() < 0.95:  # nothing runs yet; most signals are for what is at work
-        return
-    if not targets:
+    if not (targets := command.targets()):
         return
     (kind,) = choose.choices(list(targets), [TARGETS[name] for name in targets])
     way, victim = choose.choice(sorted(WAYS)), choose.choice(targets[kind])
@@ -157,18 +156,23 @@ def strike(command: Command, choose: random.Random, counts: Counter) -> None:
     counts.update(("kills", kind, way))
 
 
+def waits(command: Command, seconds: float) -> bool:
+    """Wait for so many seconds; return whether the command lives on."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        command.process.wait(seconds)
+    return not command.ended()
+
+
 def disturb(lab: Path, runs: str, choose: random.Random, until: float) -> Counter:
     """Start the sweep again and again, kill its processes, let it end at last; return the counts."""
     counts: Counter = Counter()
     while True:
         counts["starts"] += 1
         command = Command(lab, runs)
-        while counts["kills"] < KILLS and time.monotonic() < until:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                command.process.wait(choose.uniform(0.1, LONGEST_PAUSE))
-            if command.ended():
-                break
+        pause = choose.uniform(0.0, LONGEST_CALM)
+        while counts["kills"] < KILLS and time.monotonic() < until and waits(command, pause):
             strike(command, choose, counts)
+            pause = choose.uniform(0.05, LONGEST_PAUSE)
         struck = counts["kills"] < KILLS and time.monotonic() < until
         try:
             status = command.process.wait(PATIENCE)
@@ -177,11 +181,9 @@ def disturb(lab: Path, runs: str, choose: random.Random, until: float) -> Counte
             command.process.kill()
             status = None
         counts["orphans"] += len(command.orphans())
-        if not struck and status == 0 or counts["hung"] > 1:
+        if status == 0 or counts["hung"] > 1:
             return counts
         if not struck and counts["starts"] > KILLS + 5:  # it does not end well although nobody disturbs it
-            return counts
-        if struck and status == 0:  # done before enough signals came: more of them in another round
             return counts
 
 

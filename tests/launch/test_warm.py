@@ -1,5 +1,6 @@
 """Processes forked from the warm server: they are like those that a launcher starts anew."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -29,6 +30,11 @@ def tell() -> None:
 def refuse() -> None:
     """End with a status of its own."""
     raise SystemExit(3)
+
+
+def report_start_method() -> None:
+    """Print how this process starts children of its own, such as loader workers."""
+    print(multiprocessing.get_start_method(), flush=True)
 
 
 @pytest.fixture
@@ -64,6 +70,13 @@ def test_a_process_has_its_own_environment_and_is_found_by_its_token(output: Pat
 
 def test_the_exit_status_is_the_processs(output: Path) -> None:
     assert WarmProcess(refuse, [], variables(), output).wait(60) == 3
+
+
+def test_children_are_started_as_in_any_process(output: Path) -> None:
+    """A loader worker that came from a server again would import PyTorch again, which costs seconds for each."""
+    assert WarmProcess(report_start_method, [], variables(), output).wait(60) == 0
+    anew = [sys.executable, "-c", "import multiprocessing; print(multiprocessing.get_start_method())"]
+    assert output.read_text() == subprocess.run(anew, capture_output=True, text=True, check=True).stdout
 
 
 def test_a_server_that_has_died_is_an_error_of_the_system(tmp_path: Path) -> None:

@@ -112,6 +112,7 @@ def _work(
     function: Callable[[], None], arguments: list[str], environment: dict[str, str], folder: str, output: str
 ) -> None:
     atexit._clear()  # what the server would do at its own exit, such as removing W&B's folder that all share
+    multiprocessing.set_start_method(None, force=True)  # otherwise loader workers come from a server that imports again
     Path("/proc/self/comm").write_text(COMMAND)
     os.setsid()
     os.chdir(folder)
