@@ -231,6 +231,7 @@ def main() -> int:
     until = time.monotonic() + 60 * float(sys.argv[1] if len(sys.argv) > 1 else 30)
     first = int(sys.argv[2]) if len(sys.argv) > 2 else int(time.time())
     mine: list[dict] = []
+    commit = commit_name(git_state())  # before the log changes
     with tempfile.TemporaryDirectory() as folder:
         lab = make_photographs(Path(folder))
         (lab / "conf" / "sweeps").mkdir(parents=True)
@@ -246,7 +247,7 @@ def main() -> int:
             counts = disturb(lab, runs, random.Random(seed), until)
             counts += compare(lab / "whole", lab / runs)
             row |= counts | {"seconds": round(time.monotonic() - began)}
-            row |= {"hardware": processor(), "commit": commit_name(git_state())}
+            row |= {"hardware": processor(), "commit": commit}
             mine.append(row)
             everything = add_row(row)
             print(f"round {len(mine)}: {total([row])}; in the log: {total(everything)}", flush=True)
