@@ -155,7 +155,9 @@ class Mix:
         for images in train.values():
             self.screen.look_ahead(images, *side)
         self.screen.note_foreign([*train.values(), *val.values()])
-        self.screen.decode([*train.values(), *val.values()], progress)
+        epoch = self._share_out(train)
+        visits = [(images, epoch[label] / len(images)) for label, images in train.items()]
+        self.screen.decode([*visits, *((images, 1.0) for images in val.values())], progress)
         train = {label: self.screen.usable(images, *side) for label, images in train.items()}
         val = {label: self.screen.usable(images, "val_patch", self.val_patch) for label, images in val.items()}
         self._ready = train, val
@@ -179,7 +181,10 @@ class Mix:
     def samples(self) -> dict[str, int]:
         """Return the number of samples of each active task in an epoch."""
         self.prepare()
-        images = self._ready[0]
+        return self._share_out(self._ready[0])
+
+    def _share_out(self, images: Mapping[str, TaskImages]) -> dict[str, int]:
+        """Return the number of samples in an epoch of each task, given its images."""
         natural = {label: len(images[label]) * self._repeats(label) for label in images}
         if self.balance_used() == "repeats":
             weights = [self.tasks[label].weight * count for label, count in natural.items()]

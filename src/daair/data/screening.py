@@ -1,13 +1,14 @@
 """The check of images before training, which refuses or leaves out the unusable ones."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from daair.data.decoded import Decoded
+from daair.data.decoded import Decoded, cost_per_byte
 from daair.data.images import remedy, size
 from daair.data.listing import foreign_beside
 from daair.data.sources import PathOrImage
@@ -32,15 +33,24 @@ class Screen:
         self.decoded, self.skip = decoded, skip
         self.skipped: dict[Path, str] = {}
 
-    def decode(self, tasks: Sequence[TaskImages], progress: Callable[[str, int], Any] | None = None) -> None:
-        """Decode the files of tasks, clean and degraded ones separately, so that tasks share equal lists."""
-        lists: dict[tuple[Path, ...], None] = {}
-        for images in tasks:
+    def decode(
+        self, tasks: Iterable[tuple[TaskImages, float]], progress: Callable[[str, int], Any] | None = None
+    ) -> None:
+        """Decode the files of tasks, clean and degraded ones separately, so that tasks share equal lists.
+
+        The cache may not hold all of them. It is offered those first that would cost most to decode again and again.
+
+        Args:
+            tasks: The images of each task, and how often each of them is used in an epoch.
+            progress: See `Mix.prepare`.
+        """
+        lists: Counter[tuple[Path, ...]] = Counter()
+        for images, visits in tasks:
             for side in zip(*images.pictures, strict=True):
-                lists[tuple(dict.fromkeys(picture for picture in side if isinstance(picture, Path)))] = None
-        total = sum(map(len, lists))
-        with progress("decode", total) if progress is not None else contextlib.nullcontext() as bar:
-            for files in lists:
+                files = tuple(dict.fromkeys(picture for picture in side if isinstance(picture, Path)))
+                lists[files] += visits * cost_per_byte(files)
+        with progress("decode", sum(map(len, lists))) if progress is not None else contextlib.nullcontext() as bar:
+            for files, _ in lists.most_common():
                 self.decoded.fill(files, *([] if bar is None else [bar.advance]))
 
     def look_ahead(self, images: TaskImages, argument: str, patch: int) -> None:
