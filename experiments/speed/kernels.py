@@ -2,12 +2,13 @@
 
     python experiments/speed/kernels.py [COMMIT]    writes experiments/speed/kernels.csv
 
-COMMIT (0227951) is checked out beside. A training of two updates is compared with one of three; the difference is one
-update with all that belongs to it: forward and backward pass, clipping, optimizer, schedule, moving average, checks.
-Counted are PyTorch's operators of which each launches one kernel on a GPU, some a few, without views and bare
-allocations, which launch none, and without the loader, a process of its own. `reads` are values that the host reads
-from the device, where a GPU would be waited for; the one of this version is left out on a GPU, where values are read
-only when something is logged. The counts are of the CPU, do not depend on its speed, and are the same each time.
+COMMIT (0227951) is checked out beside. A training of five updates is compared with one of six. The difference is one
+update, of a network with stages one of its last stage, with all that belongs to it: forward and backward pass,
+clipping, optimizer, schedule, moving average, checks. Counted are PyTorch's operators of which each launches one kernel
+on a GPU, some a few, without views and bare allocations, which launch none, and without the loader, a process of its
+own. `reads` are values that the host reads from the device, where a GPU would be waited for; the one of this version is
+left out on a GPU, where values are read only when something is logged. The counts are of the CPU, do not depend on its
+speed, and are the same each time.
 """
 
 from __future__ import annotations
@@ -92,8 +93,8 @@ def main() -> None:
                 for version, tree in {"before": old, "now": ROOT}.items():
                     if not (tree / "conf" / "model" / f"{model}.yaml").exists():  # a network of later
                         continue
-                    update = count(tree, model, 3, Path(folder))
-                    update.subtract(count(tree, model, 2, Path(folder)))
+                    update = count(tree, model, 6, Path(folder))
+                    update.subtract(count(tree, model, 5, Path(folder)))
                     reads = sum(n for name, n in update.items() if name.startswith(READ))
                     kernels = sum(n for name, n in update.items() if not name.startswith((READ, *NO_KERNEL)))
                     line = {"network": model, "version": version, "operators": kernels, "reads": reads}
