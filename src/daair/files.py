@@ -117,9 +117,9 @@ def _is_full(error: Exception, path: Path) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, atomically."""
+    """Write `text` as UTF-8, atomically; surrogates, which stand for bytes that are not UTF-8, become these bytes."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def safe_name(text: str) -> str:

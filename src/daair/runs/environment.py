@@ -40,9 +40,9 @@ def git_state() -> dict | None:
     The first call in a process counts, so that it describes the code that was imported then.
     """
     folder = Path(__file__).resolve().parent
-    commit = _git(folder, "rev-parse", "HEAD")
+    commit = (_git(folder, "rev-parse", "HEAD") or "").strip()
     # An installed package may lie inside another repository (.venv/lib/...), whose commit says nothing about it.
-    if commit is None or _git(folder, "ls-files", "--error-unmatch", __file__) is None:
+    if not commit or _git(folder, "ls-files", "--error-unmatch", __file__) is None:
         return None
     return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))}
 
@@ -54,8 +54,13 @@ def commit_name(git: Mapping[str, Any] | None, digits: int = 40) -> str:
 
 @cache
 def git_diff() -> str:
-    """Return the uncommitted changes of tracked files as a patch, as `git_state` does; empty if there are none."""
-    return _git(Path(__file__).resolve().parents[3], "diff", "HEAD") or ""
+    """Return the uncommitted changes of tracked files as a patch; empty if there are none, or outside a git checkout.
+
+    Bytes that are not UTF-8 are kept as surrogates (`errors="surrogateescape"`).
+    """
+    if git_state() is None:
+        return ""
+    return _git(Path(__file__).resolve().parents[3], "diff", "--no-color", "--no-ext-diff", "HEAD") or ""
 
 
 def processor() -> str:
@@ -71,10 +76,10 @@ def processor() -> str:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20)
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return done.stdout.decode(errors="surrogateescape") if done.returncode == 0 else None
 
 
 def _version(package: str) -> str | None:

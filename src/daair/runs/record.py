@@ -233,7 +233,7 @@ class Record:
         self._freeze(config, overrides)
         self._write(Record.environment_file, json.dumps(environment, indent=2))
         if changes:
-            self._write(Record.changes_file, changes + "\n")
+            self._write(Record.changes_file, changes)
         elif self.writer:
             self.changes_file.unlink(missing_ok=True)
         attempt = {"state": "running", "attempt": self.status().attempt + 1, "started": _now(), "finished": ""}
