@@ -135,3 +135,23 @@ def test_a_row_that_only_one_study_measured_somewhere_is_not_averaged(runs: Path
     spec = TableSpec(rows=("experts.rank", "experts.count"), metrics=("psnr",))
     with pytest.raises(UserError, match=r"cbsd68_sigma25, promptir: 2 images in count/"):
         study_table(frame(runs, ["count", "more"]), spec)
+
+
+@pytest.mark.parametrize("keys", [("study", "label"), ("label", "study")])
+def test_weights_that_two_studies_evaluated_are_a_row_in_each(tmp_path: Path, keys: tuple[str, str]) -> None:
+    weights = {"origin": "published weights", "weights_file": "a.ckpt", "weights_digest": "ab" * 32}
+    for study, psnr in (("first", 30.0), ("second", 31.0)):
+        make_run(tmp_path, "a-0000000a", 0, rows([psnr]), study=study)
+        make_run(tmp_path, "PromptIR-0000000b", 0, rows([psnr + 5]), study=study, summary=weights).rename(
+            tmp_path / study / "PromptIR-0000000b" / "weights"
+        )
+    table = study_table(frame(tmp_path, ["first", "second"]), TableSpec(rows=keys, metrics=("psnr",)))
+    means = table.numbers[table.numbers["metric"] == "psnr"]["mean"].tolist()
+    found = {name[keys.index("study")]: [] for name in table.rows.names}
+    for name, mean in zip(table.rows.names, means, strict=True):
+        found[name[keys.index("study")]].append((name[keys.index("label")], mean))
+    assert found == {
+        study: [("a", psnr), (f"PromptIR (published weights, {study})", psnr + 5)]
+        for study, psnr in (("first", 30.0), ("second", 31.0))
+    }
+    assert table.rows.trained == 2

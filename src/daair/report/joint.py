@@ -48,9 +48,11 @@ def once(collated: Collated, keys: Sequence[str]) -> tuple[Collated, list[str]]:
 def expected_seeds(everything: pd.DataFrame, runs: pd.DataFrame, rows: Axis) -> list[int]:
     """Return the number of seeds that each row would have if nothing were missing: all seeds of its studies.
 
+    A row of a network that was only evaluated has no seeds, so its number is 1.
+
     Args:
         everything: All runs of the studies.
-        runs: Those that the table shows.
+        runs: The training runs that the table shows.
         rows: The table's rows.
     """
     seeds = {study: set(own["seed"].dropna()) for study, own in everything.groupby(STUDY, observed=True)}

@@ -4,7 +4,6 @@ Such a row goes by its label and says whose weights it has: `PromptIR (published
 among networks that were trained under the study's conditions, and its difference to the reference is not tested.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
@@ -24,17 +23,24 @@ def trained(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def names(runs: pd.DataFrame) -> dict[str, str]:
-    """Return what the networks that were only evaluated are called, by variant; the id is added to equal names."""
-    others = runs[~is_trained(runs)]
-    times = Counter(zip(others["label"], others["origin"], strict=True)) if len(others) else Counter()
-    return {
-        str(row.variant): f"{row.label} ({row.origin}{f', {row.id}' if times[row.label, row.origin] > 1 else ''})"
-        for row in others.itertuples()
-    }
+    """Return what the networks that were only evaluated are called, by variant.
+
+    The id is added to equal names, and the study if the same weights were evaluated in several.
+    """
+    others, found = runs[~is_trained(runs)], {}
+    for _, equal in others.groupby(["label", "origin"], observed=True, sort=False) if len(others) else ():
+        apart = ["id"] if equal["id"].nunique() > 1 else []
+        apart += ["study"] if equal["id"].duplicated().any() else []
+        for row in equal.to_dict("records"):
+            told = ", ".join([row["origin"], *(row[key] for key in apart)])
+            found[str(row["variant"])] = f"{row['label']} ({told})"
+    return found
 
 
 def named(runs: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     """Return the runs, in which networks that were only evaluated have their name at the first of `keys`, else nothing.
+
+    Their study stays what it is, unless it is the only key.
 
     Args:
         runs: As in `Collated.runs`.
@@ -43,8 +49,9 @@ def named(runs: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     called = runs["variant"].astype(str).map(names(runs))
     if called.isna().all():
         return runs
-    texts = [called, *[pd.Series("", index=runs.index)] * (len(keys) - 1)]
-    replaced = {key: runs[key].astype(object).where(called.isna(), text) for key, text in zip(keys, texts, strict=True)}
+    own = [key for key in keys if key != "study"] or list(keys)
+    texts = [called, *[pd.Series("", index=runs.index)] * (len(own) - 1)]
+    replaced = {key: runs[key].astype(object).where(called.isna(), text) for key, text in zip(own, texts, strict=True)}
     return runs.assign(**replaced)
 
 
