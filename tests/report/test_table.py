@@ -109,6 +109,23 @@ def test_comparison_with_the_reference(tmp_path: Path) -> None:
     assert cell(study, 2, 0)["delta"] == pytest.approx(-0.1)
 
 
+def test_a_column_of_several_benchmarks_weighs_them_alike_in_the_difference_too(tmp_path: Path) -> None:
+    for rank, (large, small) in {4: (30.0, 35.0), 8: (30.0, 37.0)}.items():
+        for seed in range(3):
+            table = rows([large] * 10, "urban100_sigma25") + rows([small] * 2, "kodak24_sigma25") + rows(SIX, "rain100l")
+            if (rank, seed) == (8, 2):  # it is in no cell of noise, nor in its difference
+                table = table[:10] + table[12:]
+                table[0] |= {"psnr": 90.0}
+            make_run(tmp_path, f"a-{rank:08x}", seed, table, experts={"rank": rank})
+    noise = {"urban100_sigma25": "noise", "kodak24_sigma25": "noise"}
+    study = table_of(tmp_path, columns=("degradation",), degradations=noise, reference={"experts.rank": 4})
+    assert study.columns.names == [("noise",), ("rain100l",)]
+    own, other = cell(study, 1, 0), cell(study, 0, 0)
+    assert (own["mean"], other["mean"], own["delta"]) == (33.5, 32.5, 1.0) and math.isnan(own["p_holm"])
+    assert cell(study, 1, 1)["p_holm"] == 1.0
+    assert "Columns of several benchmarks are not tested, because one photograph " in " ".join(layout.notes(study))
+
+
 def test_missing_seeds_are_counted_and_not_ranked(tmp_path: Path) -> None:
     ranked(tmp_path, {4: [0.0, 0.1, 0.2], 8: [5.0, None, 5.2], 16: [0.1, 0.2, 0.3]})
     study = table_of(tmp_path, reference={"experts.rank": 4})

@@ -16,7 +16,7 @@ import pandas as pd
 from daair.metrics import METRICS
 from daair.metrics.finite import not_finite
 from daair.report.comparable import TIME, check_mixtures
-from daair.report.statistics import Comparison, compare, holm
+from daair.report.statistics import Comparison, compare, difference, holm
 from daair.report.weights import is_trained, trained
 
 AVERAGE = "average"
@@ -222,34 +222,57 @@ def add_comparisons(
     """Return the numbers with comparisons to the reference row.
 
     `p_holm` is Holm's correction over the whole table of `p`, or of `p_images` where there are too few seeds for `p`.
-    Rows of networks that were only evaluated have differences, which are not tested.
+    Rows of networks that were only evaluated have differences, which are not tested. Nor are columns of several
+    benchmarks, because one photograph may occur in several; these weigh the same, as in the cells.
     """
     facts = _facts(images, runs)
-    picture = facts["benchmark"] + "/" + images["image"].astype(str).to_numpy()
-    figures = images[numbers["metric"].unique()].set_index(pd.MultiIndex.from_arrays([picture, facts["seed"]]))
-    groups = facts.groupby([axis.positions(facts) for axis in (rows, columns)]).indices
-    figures_of = {place: figures.iloc[lines] for place, lines in groups.items()}
+    index = [facts["benchmark"], images["image"].astype(str).to_numpy(), facts["seed"]]
+    figures = images[numbers["metric"].unique()].set_index(pd.MultiIndex.from_arrays(index))
+    places = [axis.positions(facts) for axis in (rows, columns)]
+    figures_of = {place: figures.iloc[lines] for place, lines in facts.groupby(places).indices.items()}
+    benchmarks = facts["benchmark"].groupby(places[1]).nunique()
     found = {}
     for i, row, column, metric in numbers[["row", "column", "metric"]].itertuples():
         own, other = (figures_of.get((place, column)) for place in (row, reference))
         tested = row != reference and max(row, reference) < rows.trained
-        if tested and own is not None and other is not None:
-            found[i] = vars(compare(own[metric], other[metric], alpha=alpha, resamples=resamples))
+        if not tested or own is None or other is None:
+            continue
+        if benchmarks[column] > 1:
+            found[i] = {"delta": _difference(own[metric], other[metric], benchmarks[column])}
+        else:
+            pair = (values[metric].droplevel(0) for values in (own, other))
+            found[i] = vars(compare(*pair, alpha=alpha, resamples=resamples))
     comparisons = pd.DataFrame.from_dict(found, orient="index", columns=[field.name for field in fields(Comparison)])
     numbers = numbers.join(comparisons)
     numbers["p_holm"] = holm(numbers["p"].fillna(numbers["p_images"]))
     finite = numbers.assign(finite=numbers["mean"].where(numbers["not_finite"] == 0))
     of_reference = finite[numbers["row"] == reference].set_index(["metric", "column"])["finite"].rename("reference")
-    difference = finite["finite"] - numbers.join(of_reference, on=["metric", "column"])["reference"]
+    to_reference = finite["finite"] - numbers.join(of_reference, on=["metric", "column"])["reference"]
     untested = (numbers["row"] != reference) & (numbers["row"].clip(lower=reference) >= rows.trained)
-    numbers["delta"] = numbers["delta"].mask(untested, difference)
-    # Averages have a difference but no test, because one photograph may occur in several benchmarks.
+    numbers["delta"] = numbers["delta"].mask(untested, to_reference)
+    # Averages have a difference but no test, for the same reason as columns of several benchmarks.
     for place, over in averages.items():
         parts = numbers[numbers["column"].isin(over)].groupby(["metric", "row"])["delta"]
         means = parts.mean().where(parts.count() == len(over)).rename("average")
         of_average = (numbers["column"] == place) & (numbers["seeds"] > 0)
         numbers["delta"] = numbers["delta"].mask(of_average, numbers.join(means, on=["metric", "row"])["average"])
     return numbers
+
+
+def _difference(variant: pd.Series, reference: pd.Series, benchmarks: int) -> float:
+    """Return the mean over the benchmarks of their paired differences, for seeds that were measured on all of them.
+
+    Args:
+        variant, reference: Values with an index (benchmark, image, seed).
+        benchmarks: The number of benchmarks; nan is returned if one of them has no pairs.
+    """
+    pair = []
+    for values in (variant, reference):
+        measured = values.dropna().index.to_frame(index=False, name=["benchmark", "image", "seed"])
+        counts = measured.groupby("seed", observed=True)["benchmark"].nunique()
+        pair.append(values[values.index.isin(counts.index[counts == benchmarks], level=2)])
+    own, other = ({name: part.droplevel(0) for name, part in values.groupby(level=0)} for values in pair)
+    return float(np.mean([difference(own[name], other[name]) for name in own])) if own and other else float("nan")
 
 
 def costs(runs: pd.DataFrame, rows: Axis, expected: Sequence[int]) -> pd.DataFrame:

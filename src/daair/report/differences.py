@@ -36,6 +36,9 @@ def about_tests(table: StudyTable) -> Iterator[str]:
     reference = f"{', '.join(f'{key} = {name}' for key, name in named)} (ref.)"
     yield f"Δ: difference to {reference}."
     tests = int(numbers["p_holm"].notna().sum())
+    trained = numbers["row"].clip(lower=table.reference) < table.rows.trained
+    if (trained & (numbers["column"] >= 0) & numbers["delta"].notna() & numbers["p_holm"].isna()).any():
+        yield "Columns of several benchmarks are not tested, because one photograph may occur in several."
     if not tests:
         return
     of_networks = numbers["p_holm"].notna() & numbers["p"].isna()

@@ -77,6 +77,12 @@ def compare(variant: pd.Series, reference: pd.Series, *, alpha: float = 0.05, re
     )
 
 
+def difference(variant: pd.Series, reference: pd.Series) -> float:
+    """Return the mean difference over paired images and seeds, as in `compare`; nan if there are no pairs."""
+    differences = _paired(variant, reference)
+    return float(differences.mean()) if differences.size else float("nan")
+
+
 def crossed(differences: NDArray[np.float64], alpha: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Test whether a mean difference is 0, given that both images and seeds are random.
 
