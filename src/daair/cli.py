@@ -18,12 +18,14 @@ from daair.config import typed
 from daair.config.compose import VERSION_BASE, Composer, conf_dir, parse_arguments
 from daair.errors import UserError
 from daair.exits import end_with, leave, refuse
+from daair.stdout import Lasting
 
 
 def entry() -> None:
     """Run the command and end the process with its exit status."""
     if "TORCHELASTIC_RUN_ID" in os.environ:  # a rank stops when `accelerate launch` is killed
         end_with(os.getppid(), signal.SIGTERM)
+    sys.stdout = Lasting()
     leave(main())
 
 

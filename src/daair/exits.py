@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import traceback
 from typing import NoReturn
 
 from daair.errors import UserError, one_line
@@ -75,13 +76,13 @@ def end_with(parent: int, number: int) -> bool:
 def refuse(error: UserError | OSError) -> int:
     """Print an error in one line, in a run of several processes only on rank 0, and return the exit status.
 
-    Raises:
-        OSError: The error names no file or folder, or HYDRA_FULL_ERROR asks for tracebacks.
+    An error of the system that names no file or folder gets a traceback, and with HYDRA_FULL_ERROR each of them.
     """
     text = str(error)
     if not isinstance(error, UserError):
         if error.filename is None or os.environ.get("HYDRA_FULL_ERROR"):
-            raise error
+            traceback.print_exception(error)
+            return 1
         text = f"{error.filename}: {error.strerror}"
     if not launched() or os.environ["RANK"] == "0":
         print("error:", one_line(text), file=sys.stderr, flush=True)

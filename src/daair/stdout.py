@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
 WIDTH = 120  # columns of tables in files and pipes
 
 
 def console() -> Console:
     """Return the console for progress output: the terminal, or plain text on standard output."""
+    from rich.console import Console  # not needed by commands that only answer
+
     shown = Console(file=Lasting(), highlight=False)
     return shown if shown.is_terminal else Console(file=Lasting(), highlight=False, width=WIDTH)
 

@@ -12,7 +12,7 @@ from helpers import RUN
 
 from daair.config.jobs import Command
 from daair.errors import UserError
-from daair.launch.start import HydraTask, objective
+from daair.launch.start import HydraTask, in_turn, objective
 from daair.runs.record import Record
 from daair.runs.store import read, run_folders
 
@@ -65,6 +65,17 @@ def test_outcome_is_the_status_or_the_last_value_of_the_objective(tmp_path, monk
     task.searches = True
     assert [task.outcome(job, status) for status in (0, 1)] == [21.0, None]
     assert task.statuses == [0, 3, 0, 1]
+
+
+def test_an_error_of_the_system_without_a_file_takes_no_other_job_along(tmp_path, monkeypatch, capsys):
+    (tmp_path / "broken.py").write_text("def task(job):\n    raise OSError('cannot write mode RGBA as JPEG')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    jobs = Command.parse(["-m", "task._target_=broken.task", "hydra/launcher=basic", "seed=0,1"]).jobs
+    assert in_turn(jobs) == 1
+    shown = capsys.readouterr()
+    assert "job 2 of 2" in shown.out
+    assert shown.err.count("OSError: cannot write mode RGBA as JPEG") == 2
 
 
 @pytest.mark.timeout(600)

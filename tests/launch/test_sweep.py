@@ -1,5 +1,6 @@
 """Sweeps with real processes: killed, stopped, failing in every way, and typed again."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,12 +15,13 @@ from helpers import RUN, SMALL, alive, environment, make_photographs, run, run_r
 from warm import Warm
 
 from daair.cli import conf_dir
-from daair.config.jobs import Composer, Job
+from daair.config.jobs import Command, Composer, Job
 from daair.config.validate import validate
 from daair.errors import UserError
 from daair.launch.plan import Selection, select
 from daair.launch.pool import Pool
-from daair.launch.sweep import queue
+from daair.launch.sweep import Scheduler, queue
+from daair.launch.view import View
 from daair.launch.warm import TOKEN, UNNAMED
 from daair.runs.record import Record, Status
 
@@ -201,6 +203,19 @@ def test_queueing_leaves_out_what_others_work_on_or_have_done(tmp_path, monkeypa
     monkeypatch.setattr(Record, "queue", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(UserError, match=r"seed3: cannot be written \(No space left on device\)"):
         queue(Selection(tuple(job for job in plan.jobs if job.folder == full.folder), ()))
+
+
+def test_a_queued_run_that_another_process_has_taken_does_not_start(tmp_path, capsys):
+    (job,) = Command.parse([f"paths.runs={tmp_path}"]).jobs
+    record, view = Record(job.folder), View(Pool("cpu", ("0",), 1), [job])
+    for state, why in (("running", "is being written by process"), ("done", "done already")):
+        queue(Selection((job,), ()))
+        with record.lock() if state == "running" else contextlib.nullcontext():
+            record.update(state=state)
+            scheduler = Scheduler([job], Pool("cpu", ("0",), 1), view)
+            scheduler.run()
+        assert not scheduler.endings and not record.log_file.exists()
+        assert why in capsys.readouterr().out
 
 
 @pytest.mark.timeout(900)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from daair.runs.jsonl import TAIL
 from daair.runs.progress import evaluation_seconds, progress
-from daair.runs.record import TAIL
 from daair.runs.store import read
 
 NOW = datetime(2100, 1, 1, 12, tzinfo=UTC)

@@ -1,10 +1,13 @@
 """A run's folder: atomic files, states, the lock, metrics that survive a torn line."""
 
+import errno
 import json
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from daair.errors import UserError
 from daair.files import replacing, replacing_folder
@@ -72,6 +75,33 @@ def test_queue_freezes_the_config_and_keeps_what_there_is(tmp_path: Path) -> Non
     status = record.status()
     assert record.config() == {"a": 2}
     assert (status.state, status.attempt, status.step, status.steps, status.message) == ("queued", 1, 4, 20, "")
+
+
+def test_queueing_again_keeps_the_number_of_updates_and_forgets_slurm(tmp_path: Path) -> None:
+    record = Record(tmp_path)
+    record.hand_over("77_0")
+    record.update(state="interrupted", step=500, steps=900)
+    record.queue({"seed": 0}, 0)
+    assert (record.status().step, record.status().steps, record.job()) == (500, 900, None)
+
+
+def test_a_note_does_not_undo_that_a_run_is_done(tmp_path: Path) -> None:
+    record = Record(tmp_path)
+    record.update(state="running")
+    record.note("failed", "its process was killed")
+    assert record.status().state == "failed"
+    record.update(state="done")
+    record.note("failed", "another process works on it")
+    assert record.status().state == "done"
+
+
+def test_a_disk_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(lock: FileLock) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with pytest.raises(UserError, match=f"{tmp_path}: cannot be locked: .*No locks available"), Record(tmp_path).lock():
+        pass
 
 
 def test_config_of_a_wrong_folder(tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def queue(selection: Selection, anew: bool = False) -> Selection:
                     continue
                 if done:
                     set_aside(job.folder)
+            with record.lock():  # the lock of a folder that was set aside has gone with it
                 record.queue(job.config.to_dict(), job.config.train.steps or 0, job.overrides)
             queued.append(job)
         except Busy as error:
@@ -81,6 +82,15 @@ def queue(selection: Selection, anew: bool = False) -> Selection:
         except OSError as error:
             raise UserError(f"{job.folder}: cannot be written ({error.strerror})") from error
     return Selection(tuple(queued), (*selection.skipped, *skipped))
+
+
+def _seen_to(record: Record) -> str | None:
+    """Return why a queued run need not start: another process has done it or works on it; None if it must start."""
+    try:
+        with record.lock():
+            return "done already" if record.status().state == "done" else None
+    except Busy as error:
+        return str(error).partition(";")[0]
 
 
 def make_tables(jobs: Sequence[Job]) -> None:
@@ -160,6 +170,10 @@ class Scheduler:
         while (fit := first_fit(self.waiting, self.pool, self.alone)) is not None:
             job, share = fit
             launch, record = job.config.launch, Record(job.folder)
+            if (why := _seen_to(record)) is not None:
+                self.pool.give_back(share)
+                self.view.skipped([(job.name, why)])
+                continue
             try:
                 attempt = Attempt(
                     job.folder,

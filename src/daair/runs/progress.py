@@ -36,7 +36,7 @@ class Progress:
     @property
     def share(self) -> float:
         """The part of its updates that it has made, in [0, 1]."""
-        return self.step / max(self.steps, 1)
+        return min(1.0, self.step / max(self.steps, 1))
 
     @property
     def evaluates(self) -> bool:

@@ -22,10 +22,9 @@ and flushed. Readers ignore a last line that is incomplete.
 
 import contextlib
 import json
-import math
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,8 +33,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 import yaml
 from filelock import FileLock, Timeout
 
-from daair.errors import UserError, first_line
-from daair.files import safe_name, telling_full_disk, write_text
+from daair.errors import UserError, first_line, reason
+from daair.files import safe_name, write_text
+from daair.runs import jsonl
 from daair.runs.environment import commit_name
 
 if TYPE_CHECKING:
@@ -83,7 +83,6 @@ class Status:
 
 
 FIELDS = asdict(Status())
-TAIL = 1 << 16  # number of bytes at the end of metrics.jsonl that `Record.newest` reads
 
 
 class DamagedRecord(UserError):
@@ -180,6 +179,7 @@ class Record:
 
         Raises:
             Busy: Another process holds the lock; the message names it.
+            UserError: The disk has no locks.
         """
         if not self.writer:
             yield
@@ -191,24 +191,33 @@ class Record:
             lock.acquire()
         except Timeout:
             held = self.status()
-            raise Busy(
-                f"{self.folder} is being written by process {held.pid} on {held.host} (since {held.started}); "
-                "wait for it or stop it, then give the same command again"
-            ) from None
+            text = f"{self.folder} is being written by process {held.pid} on {held.host} (since {held.started}); "
+            raise Busy(text + "wait for it or stop it, then give the same command again") from None
+        except (OSError, NotImplementedError) as error:
+            raise UserError(f"{self.folder}: cannot be locked: {reason(error)}; runs need a disk with locks") from error
         try:
             yield
         finally:
             with contextlib.suppress(OSError):  # nothing was written: no folder is left
                 if os.listdir(self.folder) == [".lock"]:
                     (self.folder / ".lock").unlink()
-                lock.release()
+            lock.release()
+            with contextlib.suppress(OSError):
                 for place in new:
                     place.rmdir()
 
     def queue(self, config: Mapping[str, Any], steps: int, overrides: Sequence[str] | None = None) -> None:
-        """Write the config and its overrides, and mark the run as queued; other files of earlier attempts are kept."""
+        """Write the config and its overrides, and mark the run as queued; other files of earlier attempts are kept.
+
+        Args:
+            config: The config, all keys.
+            steps: Number of updates; 0 if the run will find it out, which keeps what an earlier attempt has found.
+            overrides: The overrides of the user.
+        """
         self._freeze(config, overrides)
-        self.update(state="queued", queued=_now(), steps=steps, message="")
+        if self.writer:
+            self.job_file.unlink(missing_ok=True)
+        self.update(state="queued", queued=_now(), steps=steps or self.status().steps, message="")
 
     def hand_over(self, job: str) -> None:
         """Store the number of the run's Slurm job, not in status.json, because the job may be writing that."""
@@ -268,9 +277,13 @@ class Record:
         self._write(Record.status_file, json.dumps(asdict(status), indent=2) + "\n")
 
     def note(self, state: State, message: str) -> None:
-        """Store the end of a run that could not do so itself; do nothing if the run is locked or the disk is full."""
+        """Store the end of a run that could not do so itself.
+
+        Nothing is stored if the run is locked or done, which another process may have seen to, or if the disk is full.
+        """
         with contextlib.suppress(UserError, OSError), self.lock():
-            self.update(state=state, message=message)
+            if self.status().state != "done":
+                self.update(state=state, message=message)
 
     def _freeze(self, config: Mapping[str, Any], overrides: Sequence[str] | None) -> None:
         self._write(Record.config_file, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
@@ -308,7 +321,7 @@ class Record:
         with `train.best`; `stopped_early`, one line on a run that ended early; `evaluation_seconds`, of the evaluation
         after the training, if that was done in one go. Of evaluated networks: `daair.engine.study_row`.
         """
-        self._write(Record.summary_file, json.dumps(_jsonable({**self.summary(), **values}), indent=2) + "\n")
+        self._write(Record.summary_file, json.dumps(jsonl.finite({**self.summary(), **values}), indent=2) + "\n")
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers that `summarise` stored; {} if there are none."""
@@ -324,26 +337,16 @@ class Record:
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Append one line of metrics; NaN and infinity are written as null."""
-        if not self.writer:
-            return
-        row = {"step": step, "time": _now(), **values}
-        with telling_full_disk(self.metrics_file), open(self.metrics_file, "a", encoding="utf-8") as file:
-            file.write(json.dumps(_jsonable(row), allow_nan=False) + "\n")
+        if self.writer:
+            jsonl.append(self.metrics_file, {"step": step, "time": _now(), **values})
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return all complete lines of metrics, oldest first."""
-        return list(_rows(self.metrics_file.read_bytes().splitlines())) if self.metrics_file.is_file() else []
+        return jsonl.read(self.metrics_file)
 
     def newest(self) -> Iterator[dict[str, Any]]:
-        """Yield the lines of metrics in the last `TAIL` bytes of the file, the newest first."""
-        try:
-            with open(self.metrics_file, "rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(max(0, size - TAIL))
-                lines = file.read().split(b"\n")
-        except FileNotFoundError:
-            return
-        yield from _rows(reversed(lines if size <= TAIL else lines[1:]))
+        """Yield the last lines of metrics, the newest first; older ones than about 64 kB are left out."""
+        yield from jsonl.newest(self.metrics_file)
 
     def results(self) -> "pd.DataFrame | None":
         """Return the rows of results.csv; None if the file does not exist.
@@ -380,21 +383,5 @@ def _parse_status(stored: Mapping[str, Any], file: Path) -> Status:
     return Status(**known)
 
 
-def _rows(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    for line in lines:
-        with contextlib.suppress(ValueError, RecursionError):  # the line is empty, or incomplete after a kill
-            row = json.loads(line)
-            if isinstance(row, dict) and "step" in row:
-                yield row
-
-
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
