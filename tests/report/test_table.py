@@ -112,7 +112,9 @@ def test_comparison_with_the_reference(tmp_path: Path) -> None:
 def test_a_column_of_several_benchmarks_weighs_them_alike_in_the_difference_too(tmp_path: Path) -> None:
     for rank, (large, small) in {4: (30.0, 35.0), 8: (30.0, 37.0)}.items():
         for seed in range(3):
-            table = rows([large] * 10, "urban100_sigma25") + rows([small] * 2, "kodak24_sigma25") + rows(SIX, "rain100l")
+            table = (
+                rows([large] * 10, "urban100_sigma25") + rows([small] * 2, "kodak24_sigma25") + rows(SIX, "rain100l")
+            )
             if (rank, seed) == (8, 2):  # it is in no cell of noise, nor in its difference
                 table = table[:10] + table[12:]
                 table[0] |= {"psnr": 90.0}
@@ -353,6 +355,16 @@ def test_speed_is_shown_only_on_one_hardware(tmp_path: Path) -> None:
     study = table_of(tmp_path)
     assert "images_per_second" not in set(study.numbers["metric"])
     assert any("different hardware (A Processor; Another)" in note for note in study.notes)
+
+
+def test_a_cost_is_shown_only_where_all_networks_of_a_row_have_it(tmp_path: Path) -> None:
+    for i, (router, rank, parameters) in enumerate((("soft", 4, 5e5), ("top1", 4, 15e5), ("soft", 8, 9e5))):
+        given = {"experts": {"rank": rank}, "choices": {"router": router}, "summary": {"parameters": parameters}}
+        make_run(tmp_path, f"a-0000000{i}", 0, **given)
+    study = table_of(tmp_path, rows=("experts.rank",), columns=("router", "benchmark"))
+    (block, _) = layout.blocks(study)
+    assert block.header[-3:] == ["params, M", "MACs, G", "images/s"]
+    assert [[one.text for one in line[-3:]] for line in block.rows] == [["–", "1.00", "–"], ["0.90", "1.00", "30.0"]]
 
 
 def test_keys_differ_between_variants_and_not_within() -> None:

@@ -278,17 +278,24 @@ def _difference(variant: pd.Series, reference: pd.Series, benchmarks: int) -> fl
 def costs(runs: pd.DataFrame, rows: Axis, expected: Sequence[int]) -> pd.DataFrame:
     """Return known parameters, MACs and speed of each row, and its updates where runs trained for a time.
 
-    Speed is shown only if all runs used the same hardware.
+    A row of several variants has a cost only if it is the same for all of them, and never a speed, whose mean would be
+    that of no network. Speed is shown only if all runs used the same hardware.
     """
     measured = runs[(runs["state"] == "done") | ~is_trained(runs)]
     shown = {
         "images_per_second": trained(measured)["hardware"].nunique() <= 1,
         "steps": TIME in measured and measured[TIME].notna().any(),
     }
-    tables = []
+    tables, places = [], rows.positions(measured)
+    of_variants = measured.groupby([places, "variant"], observed=True)
     for cost in COSTS:
-        if measured[cost].notna().any() and shown.get(cost, True):
-            found = measured[cost].groupby(rows.positions(measured)).agg(mean="mean", sd="std", seeds="count")
+        if measured[cost].isna().all() or not shown.get(cost, True):
+            continue
+        means = of_variants[cost].mean().dropna().groupby(level=0)
+        alike = (means.size() if cost == "images_per_second" else means.nunique()) == 1
+        if alike.any():
+            found = measured[cost].groupby(places).agg(mean="mean", sd="std", seeds="count")
+            found.loc[~alike.reindex(found.index, fill_value=True), ["mean", "sd"]] = np.nan
             found = found.reindex(pd.RangeIndex(len(rows.names), name="row")).reset_index()
             found["seeds"] = found["seeds"].fillna(0).astype(int)
             found["expected"] = found["seeds"].where(found["row"] >= rows.trained, np.array(expected)[found["row"]])

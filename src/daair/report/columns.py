@@ -135,7 +135,7 @@ class Maker:
             if isinstance(row, PublishedRow):
                 return Cell(row.method.parameters if name == "parameters" else "")
             line = self.lines.get((row, COSTS_COLUMN, name))
-            if line is None or not line.seeds:
+            if line is None or pd.isna(line.mean):
                 return Cell("–")
             return Cell(f"{line.mean / COSTS[name].divisor:.{COSTS[name].digits}f}", value=line.mean)
 
