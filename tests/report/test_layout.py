@@ -173,7 +173,7 @@ def test_values_that_are_not_finite_are_counted_and_named_and_neither_averaged_n
         make_run(tmp_path, f"a-{rank:08x}", 0, table, experts={"rank": rank})
     study = study_table(frame(tmp_path), TableSpec(reference={"experts.rank": 2}))
     psnr, ssim = layout.blocks(study)
-    assert [line[1].text for line in psnr.rows] == ["30.00‡", "35.50", "– (0/1)"]
+    assert [line[1].text for line in psnr.rows] == ["30.00‡", "35.50", "–‡"]
     assert not any(line[1].bold or line[1].underlined for line in psnr.rows), "one value alone is not the best"
     assert [line[1].text for line in ssim.rows] == ["0.9000"] * 3
     notes = " ".join(layout.notes(study))
@@ -185,6 +185,15 @@ def test_values_that_are_not_finite_are_counted_and_named_and_neither_averaged_n
     assert numbers["not_finite"].tolist() == [1, 0, 2] and numbers["paired_images"].tolist()[0] == 1
     assert "inf" not in layout.numbers_csv(study).replace("not_finite", "")
     assert "PSNR cbsd68_sigma25 nan" not in notes and "(without 2 not finite)" in notes
+
+
+def test_a_seed_without_finite_values_is_not_missing(tmp_path: Path) -> None:
+    for seed, psnr in enumerate((30.0, 31.0, float("inf"))):
+        make_run(tmp_path, "a-00000001", seed, rows([psnr, psnr]) + rows([30.0], "rain100l"))
+    study = study_table(frame(tmp_path), TableSpec(metrics=("psnr",)))
+    (block,) = layout.blocks(study)
+    assert [cell.text for cell in block.rows[0][1:4]] == ["30.50‡ ± 0.71", "30.00 ± 0.00", "30.25‡ ± 0.35"]
+    assert not any("missing seeds" in note for note in study.notes)
 
 
 def test_one_seed_has_no_deviation_and_one_column_no_average(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 A run's value in a column is the mean over the images of each benchmark, then over the benchmarks if the column holds
 several. A cell has the mean and standard deviation (n - 1) of these values over the seeds. Missing runs are counted
 and never averaged over. Values that are not finite (`daair.metrics.finite`) are left out of the mean over the images,
-and such a cell is not ranked.
+and such a cell is not ranked. A run without any finite value is left out of the cell's mean, but it is not missing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -102,13 +102,15 @@ def run_means(
 ) -> pd.DataFrame:
     """Return a line per run and column: `row` and `column` as texts, `seed`, the number of images, and the metrics.
 
+    A metric is infinite where no value is finite, and NaN where it was not measured.
+
     Raises:
         UserError: A column would average over benchmarks that are not comparable.
     """
     strange, keys = not_finite(images, metrics), ["run", *(name for name in OF_IMAGES if name in images)]
     values, lacking = images[list(metrics)].mask(strange), images[list(metrics)].isna() & ~strange
     groups = images[keys].join(values).groupby(keys, observed=True, sort=False)
-    means = groups.mean()
+    means = groups.mean().fillna(np.inf)
     if lacking.any(axis=None):
         means = means.mask(images[keys].join(lacking).groupby(keys, observed=True, sort=False).any())
     means["images"] = groups.size()
@@ -163,8 +165,10 @@ def seed_statistics(
         parts.append(means.reset_index())
     table, places = pd.concat(parts), [*places, *averages]
     lines = table.melt(["row", "column", "images"], list(metrics), "metric", "value")
+    lines["finite"] = lines["value"].where(np.isfinite(lines["value"]))
     groups = lines.groupby(["metric", "column", "row"], sort=False)
-    numbers = groups["value"].agg(mean="mean", sd="std", seeds="count").join(groups["images"].first())
+    numbers = groups["finite"].agg(mean="mean", sd="std").join(groups["value"].count().rename("seeds"))
+    numbers = numbers.join(groups["images"].first())
     wanted = pd.MultiIndex.from_product([metrics, places, rows.places.values()], names=["metric", "column", "row"])
     numbers = numbers[numbers["seeds"] > 0].reindex(wanted).reset_index()
     numbers["seeds"] = numbers["seeds"].fillna(0).astype(int)

@@ -102,11 +102,11 @@ class Maker:
     def _measured(self, line) -> Cell:
         digits = self.look.digits(line.metric)
         count = "" if line.seeds == line.expected else f" ({line.seeds}/{line.expected})"
-        if not line.seeds:
-            return Cell(f"–{count}")
-        marks = "" if self.look.hides("stars") else mark(line, self.table.spec.alpha)
-        marks += LEFT_OUT if line.not_finite else ""
-        spread = f" ± {line.sd:.{digits}f}" if line.seeds > 1 and not self.look.hides("spread") else ""
+        left_out = LEFT_OUT if line.not_finite else ""
+        if pd.isna(line.mean):
+            return Cell(f"–{left_out}{count}")
+        marks = ("" if self.look.hides("stars") else mark(line, self.table.spec.alpha)) + left_out
+        spread = f" ± {line.sd:.{digits}f}" if pd.notna(line.sd) and not self.look.hides("spread") else ""
         return Cell(signed(f"{line.mean:z.{digits}f}") + f"{marks}{spread}{count}", value=line.mean)
 
     def _differences(self, metrics: Sequence[str]) -> list[Column]:
