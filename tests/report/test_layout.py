@@ -204,6 +204,16 @@ def test_one_seed_has_no_deviation_and_one_column_no_average(tmp_path: Path) -> 
     assert block.header[:3] == ["experts.rank", "cbsd68_sigma25", "Δ"]
 
 
+def test_updates_are_shown_where_runs_stopped_early(tmp_path: Path) -> None:
+    for rank, made in ((4, 60), (8, 80)):
+        given = {"experts": {"rank": rank}, "train": {"stop_after": 2}, "status": {"steps": made}}
+        make_run(tmp_path, f"a-0000000{rank}", 0, rows([30.0], step=made), **given)
+    study = study_table(frame(tmp_path), TableSpec(metrics=("psnr",)))
+    (block,) = layout.blocks(study)
+    assert block.header[-1] == "updates" and [line[-1].text for line in block.rows] == ["60", "80"]
+    assert "up to 100 updates of 4 crops" in " ".join(layout.notes(study))
+
+
 AIO3 = {"cbsd68_sigma15": 68, "cbsd68_sigma25": 68, "cbsd68_sigma50": 68, "rain100l": 100, "sots_outdoor": 500}
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from daair.metrics import METRICS
 from daair.metrics.finite import not_finite
-from daair.report.comparable import TIME, check_mixtures
+from daair.report.comparable import TIME, check_mixtures, stopped_early
 from daair.report.statistics import Comparison, compare, difference, holm
 from daair.report.weights import is_trained, trained
 
@@ -280,7 +280,7 @@ def _difference(variant: pd.Series, reference: pd.Series, benchmarks: int) -> fl
 
 
 def costs(runs: pd.DataFrame, rows: Axis, expected: Sequence[int]) -> pd.DataFrame:
-    """Return known parameters, MACs and speed of each row, and its updates where runs trained for a time.
+    """Return known parameters, MACs and speed of each row, and its updates where runs trained for a time or stopped early.
 
     A row of several variants has a cost only if it is the same for all of them, and never a speed, whose mean would be
     that of no network. Speed is shown only if all runs used the same hardware.
@@ -288,7 +288,7 @@ def costs(runs: pd.DataFrame, rows: Axis, expected: Sequence[int]) -> pd.DataFra
     measured = runs[(runs["state"] == "done") | ~is_trained(runs)]
     shown = {
         "images_per_second": trained(measured)["hardware"].nunique() <= 1,
-        "steps": TIME in measured and measured[TIME].notna().any(),
+        "steps": (TIME in measured and measured[TIME].notna().any()) or stopped_early(trained(measured)).any(),
     }
     tables, places = [], rows.positions(measured)
     of_variants = measured.groupby([places, "variant"], observed=True)

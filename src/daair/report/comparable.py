@@ -17,6 +17,9 @@ BUDGET = ("train.steps", "train.batch_size", "train.accumulation", "mix.patch", 
 TIME, EPOCHS = "train.budget", "train.epochs"
 """The keys of runs that trained for a time or for epochs, not for a number of updates."""
 
+STOP_AFTER = "train.stop_after"
+"""The key of runs that may end before their last update."""
+
 PROCESSES = ("processes", "launch.num_processes", "launch.nodes")
 """Columns that say how many processes shared a batch; the first one is what a run really had."""
 
@@ -50,6 +53,17 @@ def check_budgets(runs: pd.DataFrame, keys: Sequence[str]) -> None:
             _refuse_difference(
                 group, "training_data", "they were trained on different pictures; train them again on the same"
             )
+
+
+def stopped_early(runs: pd.DataFrame) -> pd.Series:
+    """Return which training runs ended before their last update.
+
+    The config of a run for epochs or a time does not say how many updates were planned; any such run with
+    `train.stop_after` counts as stopped.
+    """
+    nothing = pd.Series(np.nan, index=runs.index)
+    planned, patience = (runs.get(name, nothing) for name in ("train.steps", STOP_AFTER))
+    return (runs["steps"].astype(float) < planned.astype(float)) | (planned.isna() & patience.notna())
 
 
 def check_columns(images: pd.DataFrame, steps: pd.Series) -> None:

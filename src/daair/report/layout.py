@@ -11,7 +11,7 @@ from daair.metrics import METRICS
 from daair.metrics.finite import not_finite
 from daair.report import order, weights
 from daair.report.columns import Column, Maker, Row, costs_of, lines_of
-from daair.report.comparable import BUDGET, EPOCHS, TIME
+from daair.report.comparable import BUDGET, EPOCHS, TIME, stopped_early
 from daair.report.differences import about_tests
 from daair.report.names import Names
 from daair.report.published import PublishedRow
@@ -213,10 +213,14 @@ def _about_inputs(table: StudyTable, names: Names) -> Iterator[str]:
 
 
 def _budget(runs: pd.DataFrame) -> str:
-    """Return the time, or the updates and crops, that all runs have in common; empty if they differ in it."""
+    """Return the time, or the updates and crops, that all runs have in common; empty if they differ in it.
+
+    It is an upper limit if runs stopped before it.
+    """
+    limit = "up to " if stopped_early(runs).any() else ""
     times = runs[TIME].astype("string").fillna("").unique() if TIME in runs else [""]
     if len(times) > 1 or times[0]:
-        time = f"Trained for {times[0]} each" if len(times) == 1 else f"With a {TIME}, trained for that time"
+        time = f"Trained for {limit}{times[0]} each" if len(times) == 1 else f"With a {TIME}, trained for {limit}that time"
         text = f"{time}, without validation and waiting for images; updates: how many that gave"
         minutes = runs.loc[runs[TIME].notna(), "update_seconds"].dropna().astype(float) / 60
         return text + (f" (they took {minutes.min():.1f} to {minutes.max():.1f} min)." if len(minutes) else ".")
@@ -224,7 +228,7 @@ def _budget(runs: pd.DataFrame) -> str:
     epochs = runs[EPOCHS].dropna().unique() if EPOCHS in runs else ()
     if len(steps) + len(epochs) != 1:
         return ""
-    text = f"{epochs[0]:g} epochs" if len(epochs) else f"{steps[0]:,.0f} updates"
+    text = limit + (f"{epochs[0]:g} epochs" if len(epochs) else f"{steps[0]:,.0f} updates")
     if len(batch) == 1 and len(accumulation) == 1 and set(phases) <= {"[]"}:
         text += f" of {batch[0] * accumulation[0]:.0f} crops"
         text += f" of {patch[0]:.0f} pixels" if len(patch) == 1 else ""
