@@ -125,6 +125,14 @@ def test_an_error_is_one_line_with_status_1(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_sweep_has_not_one_configuration_to_show(tmp_path):
+    done = start("--cfg", "job", "-m", "seed=0,1", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: -m: --cfg and --info show one configuration; leave out -m, and give each key one value\n"
+    )
+
+
 def test_an_option_that_does_not_exist_when_only_asking(tmp_path):
     done = start("--cfg", "job", "model=smal", cwd=tmp_path)
     assert done.returncode == 1
@@ -231,9 +239,24 @@ def test_a_place_that_cannot_be_written_is_one_line(monkeypatch, folder, capsys)
     assert capsys.readouterr().err == "error: file/inside: Not a directory\n"
 
 
-def test_what_only_launchers_look_at_is_refused_without_one(monkeypatch, folder, capsys):
-    assert run(monkeypatch, "task._target_=chores.note", "launch.rerun=all") == 1
-    assert capsys.readouterr().err.startswith("error: launch.rerun: only a sweep of trainings by hydra")
+@pytest.mark.parametrize("override", ["launch.rerun=all", "launch.timeout=5", "launch.order={seed:[3]}"])
+def test_what_only_launchers_look_at_is_refused_without_one(monkeypatch, folder, capsys, override):
+    assert run(monkeypatch, "task._target_=chores.note", override) == 1
+    name = override.partition("=")[0]
+    assert capsys.readouterr().err.startswith(f"error: {name}: only a sweep of trainings by hydra")
+    assert not (folder / "jobs.txt").exists()
+
+
+def test_a_launcher_without_a_sweep_does_not_begin_the_run_here(monkeypatch, folder, capsys):
+    assert run(monkeypatch, "task._target_=chores.note", "hydra/launcher=slurm") == 1
+    assert capsys.readouterr().err.startswith("error: hydra/launcher=slurm: starts the runs of a sweep; ")
+    assert not (folder / "jobs.txt").exists()
+
+
+@pytest.mark.parametrize("size", ["-1", "two"])
+def test_batches_of_a_sweep_have_a_job_at_least(monkeypatch, folder, capsys, size):
+    assert run(monkeypatch, *BASIC, "task._target_=chores.note", f"hydra.sweeper.max_batch_size={size}") == 1
+    assert capsys.readouterr().err.startswith("error: hydra.sweeper.max_batch_size: ")
 
 
 def test_a_checkpoint_brings_its_own_network(folder):

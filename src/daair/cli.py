@@ -60,6 +60,8 @@ def answer(args: Namespace) -> int:
     """
     if args.experimental_rerun:
         raise UserError("--experimental-rerun: is not supported; give the command of the run again")
+    if args.multirun and (args.cfg or args.info):
+        raise UserError("-m: --cfg and --info show one configuration; leave out -m, and give each key one value")
     if args.help or args.cfg or args.info:
         Composer(None, args.config_name or "config", args.config_dir).compose(args.overrides)
     hydra.main(version_base=VERSION_BASE, config_path=conf_dir(), config_name="config")(_nothing)()

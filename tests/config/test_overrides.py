@@ -70,3 +70,5 @@ def test_the_command_is_what_was_typed():
         command(["model=daair_tiny", "seed=1", "label=a b"], [1]) == "python run.py model=daair_tiny 'label=a b' seed=1"
     )
     assert command(["model=daair_tiny"], [2, 0]) == "python run.py -m model=daair_tiny seed=0,2"
+    several = ["model=daair_tiny", "launch.num_processes=2", "launch.rerun=all", "launch.devices=[0]"]
+    assert command(several, [1]) == "python run.py -m model=daair_tiny launch.num_processes=2 seed=1"

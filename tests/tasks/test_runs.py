@@ -167,7 +167,11 @@ def test_runs_that_wait_in_slurm_stay(do, root: Path, monkeypatch: pytest.Monkey
     for action in ("delete", "label"):
         code, text = do("rank", "experts.rank==8 and seed==0", action=action, ask=False, label="new")
         assert code == 1 and "waits as Slurm job 17_3; scancel 17_3 first" in text and record.folder.is_dir()
-    monkeypatch.setattr(task.squeue, "jobs", dict)
+    monkeypatch.setattr(task.squeue, "jobs", lambda: None)
+    monkeypatch.setattr(task.shutil, "which", lambda name: f"/usr/bin/{name}")
+    code, text = do("rank", "experts.rank==8 and seed==0", action="delete", ask=False)
+    assert code == 1 and "may wait as Slurm job 17_3, but Slurm does not answer" in text and record.folder.is_dir()
+    monkeypatch.setattr(task.shutil, "which", lambda name: None)
     assert do("rank", "experts.rank==8 and seed==0", action="delete", ask=False)[0] == 0
 
 

@@ -167,6 +167,8 @@ class Command:
         """Return the own overrides of all jobs in batches of at most `hydra.sweeper.max_batch_size` jobs."""
         own = list({frozenset(point.own): point.own for point in self.points}.values())
         size = self.master.hydra.sweeper.get("max_batch_size") or len(own)
+        if not isinstance(size, int) or size < 1:
+            raise UserError(f"hydra.sweeper.max_batch_size: {size!r} is not a number of jobs of at least 1")
         return [own[start : start + size] for start in range(0, len(own), size)]
 
     def _points(self) -> list[Point]:

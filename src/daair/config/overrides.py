@@ -11,6 +11,9 @@ PATHS = re.compile(
 )
 """Keys whose values are paths; `~` in them is the home folder."""
 
+OF_ONE_COMMAND = ("launch.rerun", "launch.dry_run", "launch.devices")
+"""Keys that say how one command is carried out, on one machine, and nothing about its runs."""
+
 _PLAIN = re.compile(r"[A-Za-z_/][\w./:-]*", re.ASCII)
 
 
@@ -41,7 +44,9 @@ def command(overrides: Sequence[str], seeds: Sequence[int]) -> str:
         overrides: The overrides of one run as the user gave them (`Record.overrides`).
         seeds: The seeds of all runs of that config; several seeds become a sweep; empty for an evaluation.
     """
-    others = [override for override in overrides if override.partition("=")[0].lstrip("+") != "seed"]
-    flags = ["-m"] if len(seeds) > 1 else []
+    named = {override: override.partition("=")[0].lstrip("+") for override in overrides}
+    others = [override for override, name in named.items() if name not in ("seed", *OF_ONE_COMMAND)]
+    launched = any(named[override].startswith(("launch.", "hydra/launcher")) for override in others)
+    flags = ["-m"] if len(seeds) > 1 or launched else []
     seed = [f"seed={','.join(map(str, sorted(seeds)))}"] if seeds else []
     return shlex.join(["python", "run.py", *flags, *others, *seed])

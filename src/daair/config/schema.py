@@ -178,7 +178,7 @@ class Evaluate(Section):
 class Preview(Section):
     """Options of task=preview."""
 
-    degradations: Literal["all"] | tuple[Text, ...] | None
+    degradations: Literal["all"] | Annotated[tuple[Text, ...], MinLen(1)] | None
     draws: Annotated[Int, Ge(3), Le(10_000)]
     size: Annotated[Int, Ge(16)] | None
 

@@ -25,6 +25,12 @@ from daair.runs.record import Record
 Start = Callable[[Sequence[Job]], int]
 """A function that runs several jobs and returns one exit status."""
 
+LAUNCHERS_OWN = {"dry_run": False, "rerun": "failed", "devices": None}
+"""Keys of `launch` that only our launchers read, with the value that asks for nothing."""
+
+GIVEN_TO_LAUNCHERS = ("slots", "runs_per_device", "order", "timeout", "retries")
+"""More of them, which an experiment may set for its sweep, so that only the user's own overrides are refused."""
+
 
 def start(command: Command) -> int:
     """Run all jobs of a command and return the highest exit status.
@@ -36,9 +42,12 @@ def start(command: Command) -> int:
     """
     jobs, chosen = command.jobs, command.master.hydra
     configure_log(chosen.job_logging, chosen.verbose)
-    if not command.sweep:
-        return do(jobs[0])
     launcher = str(chosen.launcher._target_)
+    if not command.sweep:
+        if not launcher.endswith((".BasicLauncher", ".AccelerateLauncher")):
+            option = chosen.runtime.choices["hydra/launcher"]
+            raise UserError(f"hydra/launcher={option}: starts the runs of a sweep; without -m the run begins here")
+        return do(jobs[0])
     trains = any(job.config.task.get("name") == "train" for job in jobs)
     here = launcher.endswith(".BasicLauncher") or not trains and launcher.endswith(".AccelerateLauncher")
     start_batch = in_turn if here else getattr(locate(launcher), "start", None)
@@ -70,9 +79,12 @@ def do(job: Job) -> int:
 
 def refuse_unused(job: Job) -> None:
     """Raise a UserError if the job sets a key of launchers that only ours read."""
-    for key, usual in {"dry_run": False, "rerun": "failed", "devices": None}.items():
-        if getattr(job.config.launch, key) != usual:
-            raise UserError(f"launch.{key}: only a sweep of trainings by hydra/launcher=accelerate or slurm uses it")
+    values = {key: getattr(job.config.launch, key) for key in LAUNCHERS_OWN}
+    given = {override.lstrip("+").partition("=")[0] for override in job.overrides}
+    wrong = [key for key, usual in LAUNCHERS_OWN.items() if values[key] != usual]
+    wrong += [key for key in GIVEN_TO_LAUNCHERS if f"launch.{key}" in given]
+    if wrong:
+        raise UserError(f"launch.{wrong[0]}: only a sweep of trainings by hydra/launcher=accelerate or slurm uses it")
 
 
 def in_turn(jobs: Sequence[Job]) -> int:

@@ -15,6 +15,7 @@ A condition (`daair.runs.where`) names keys of the config (`experts.rank`), grou
 Runs that a process works on, here or elsewhere, stay as they are; a line says so, and the exit status is 1.
 """
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
@@ -140,11 +141,15 @@ def configs(chosen: Sequence[Run]) -> list[list[Run]]:
 
 
 def waiting_in_slurm(chosen: Sequence[Run]) -> Iterator[tuple[Run, str]]:
-    """Yield the runs that wait for a Slurm job, each with a line that says so."""
+    """Yield the runs that wait for a Slurm job, or may do so, each with a line that says so."""
     numbers = {run: number for run in chosen if run.state == "queued" and (number := Record(run.folder).job())}
-    jobs = squeue.jobs() or {} if numbers else {}
+    jobs = squeue.jobs() if numbers else {}
+    if jobs is None and shutil.which("squeue") is None:  # the runs were submitted from another machine
+        jobs = {}
     for run, number in numbers.items():
-        if number in jobs:
+        if jobs is None:
+            yield run, f"{run.folder} may wait as Slurm job {number}, but Slurm does not answer; try again later"
+        elif number in jobs:
             yield run, f"{run.folder} waits as Slurm job {number}; scancel {number} first"
 
 
