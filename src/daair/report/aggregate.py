@@ -280,7 +280,7 @@ def _difference(variant: pd.Series, reference: pd.Series, benchmarks: int) -> fl
 
 
 def costs(runs: pd.DataFrame, rows: Axis, expected: Sequence[int]) -> pd.DataFrame:
-    """Return known parameters, MACs and speed of each row, and its updates where runs trained for a time or stopped early.
+    """Return known parameters, MACs and speed of each row; its updates where runs trained for a time or stopped early.
 
     A row of several variants has a cost only if it is the same for all of them, and never a speed, whose mean would be
     that of no network. Speed is shown only if all runs used the same hardware.

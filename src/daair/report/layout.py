@@ -220,8 +220,8 @@ def _budget(runs: pd.DataFrame) -> str:
     limit = "up to " if stopped_early(runs).any() else ""
     times = runs[TIME].astype("string").fillna("").unique() if TIME in runs else [""]
     if len(times) > 1 or times[0]:
-        time = f"Trained for {limit}{times[0]} each" if len(times) == 1 else f"With a {TIME}, trained for {limit}that time"
-        text = f"{time}, without validation and waiting for images; updates: how many that gave"
+        began, time = ("Trained", f"{times[0]} each") if len(times) == 1 else (f"With a {TIME}, trained", "that time")
+        text = f"{began} for {limit}{time}, without validation and waiting for images; updates: how many that gave"
         minutes = runs.loc[runs[TIME].notna(), "update_seconds"].dropna().astype(float) / 60
         return text + (f" (they took {minutes.min():.1f} to {minutes.max():.1f} min)." if len(minutes) else ".")
     steps, batch, accumulation, patch, phases = (runs[key].dropna().unique() if key in runs else () for key in BUDGET)
