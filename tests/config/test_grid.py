@@ -99,6 +99,7 @@ def test_every_combination_occurs_once(sizes, count):
         # Data are, by the shortest ends of their folders.
         (["mix.root=/x/a,/x/b", "seed=0,1"], ["data_a", "data_b"]),
         (["mix.root=/x/a,/y/a"], ["data_x-a", "data_y-a"]),
+        (["mix.root=/x/a,/y/a,/y/b"], ["data_x-a", "data_y-a", "data_b"]),
         (["mix.root=/x/a", "experts.rank=4,16"], ["rank4", "rank16"]),
         (["mix.root=/x/a,/x/b", "mix.data=same"], [""]),
         (["experts.rank=4", "loss=l1"], [""]),

@@ -126,3 +126,20 @@ def test_time_left_has_the_evaluations_once_there_was_one(make_jobs, tmp_path):
     shown = line()
     assert "evaluating, 10/40 images" in shown and "done 1, failed 0, stopped 1, about" in shown
     assert duration(running) > 0
+
+
+@pytest.mark.parametrize(
+    ("rerun", "text"),
+    [
+        ("failed", "; the same command goes on with the others"),
+        ("all", "; the same command, with launch.rerun=failed, goes on with the others"),
+    ],
+)
+def test_the_end_of_a_stopped_sweep_says_how_to_go_on(make_jobs, tmp_path, rerun, text):
+    """With launch.rerun=all the same command would train once more what is done."""
+    jobs = make_jobs(tmp_path, f"launch.rerun={rerun}")
+    view, shown = view_of(jobs, GPU)
+    with view.live(2):
+        pass
+    view.summary({jobs[0].name: Ending("done"), jobs[1].name: Ending("interrupted")}, stopped=True)
+    assert text in shown.getvalue()

@@ -89,14 +89,20 @@ def label_of(point: Sequence[str], swept: Collection[str]) -> str:
 
 
 def _names_of_data(points: Sequence[Sequence[str]]) -> dict[str, str]:
-    """Return by override of `mix.root` the one of `mix.data` that names its folder; empty if the sweep has one root."""
+    """Return by override of `mix.root` the one of `mix.data` that names its folder; empty if the sweep has one root.
+
+    A name is the last part of the path, with as many parts before it as tell it from the others.
+    """
     roots = {override for point in points for override in point if override.startswith(f"{ROOT}=")}
     parts = {root: Path(root.partition("=")[2].strip("'\"")).parts for root in sorted(roots)}
-    for count in range(1, max(map(len, parts.values()), default=0) + 1):
-        names = {root: "/".join(some[-count:]) for root, some in parts.items()}
-        if 1 < len(names) == len(set(names.values())):
-            return {root: f"{DATA}={printed.text(name)}" for root, name in names.items()}
-    return {}
+    if len(parts) < 2:
+        return {}
+    names = {}
+    for root, some in parts.items():
+        alone = (n for n in range(1, len(some)) if [own[-n:] for own in parts.values()].count(some[-n:]) == 1)
+        count = next(alone, len(some))
+        names[root] = f"{DATA}={printed.text('/'.join(some[-count:]))}"
+    return names
 
 
 def _values(override: Override) -> list[str]:

@@ -49,6 +49,7 @@ class View:
         for job in jobs:
             self.pace.look(job)
         self._jobs: dict[str, Job] = {}
+        self._anew = any(job.config.launch.rerun == "all" for job in jobs)
 
     def say(self, line: str) -> None:
         """Print a line, above the live display if there is one."""
@@ -197,7 +198,8 @@ class View:
             self.console.print(table)
         if endings:
             counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-            remedy = "; the same command goes on with the others" if bad or stopped else ""
+            same = "the same command" + ", with launch.rerun=failed," * self._anew
+            remedy = f"; {same} goes on with the others" if bad or stopped else ""
             self.say(f"{counts} in {stdout.duration(time.monotonic() - self._began)}{remedy}")
 
 
