@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import daair
-from daair.config.schema import Train
+from daair.config.schema import Phase, Train
 from daair.engine.stages import spans
 from daair.errors import UserError
 from daair.models.training import Stage
@@ -182,6 +182,15 @@ def test_stages_are_laid_out_without_a_gap_and_no_sample_comes_twice() -> None:
     for before, span in ((a, b), (b, c)):
         assert span.images(span.first) == before.images(before.stop) <= span.micro_batch(span.first) * span.batch_size
         assert span.micro_batch(span.first + 1) - span.micro_batch(span.first) == 2
+
+
+def test_the_last_part_ends_with_the_run_whatever_its_shares_sum_to() -> None:
+    for share in (0.333333, 0.3333336):
+        phases = tuple(Phase(share=share) for _ in range(3))
+        laid = spans(nn.Linear(1, 1), options(steps=534_000, progressive=phases))
+        assert [span.stop for span in laid] == [round(share * 534_000), round(2 * share * 534_000), 534_000]
+    network = InStages(Stage("a", 0.5), Stage("b", 0.4999995))
+    assert spans(network, options(steps=10_000_000))[-1].stop == 10_000_000
 
 
 def test_a_network_without_stages_has_one() -> None:

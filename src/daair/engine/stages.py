@@ -78,9 +78,10 @@ def spans(network: nn.Module, options: Train) -> list[Span]:
 def _places(parts: Sequence[Part], steps: int) -> Iterator[tuple[Part, int, int]]:
     """Yield each part with its first update and one past its last; a short run has no update for a short part."""
     share, first = 0.0, 0
-    for part in parts:
+    for number, part in enumerate(parts, 1):
         share += part.share
-        stop = round(share * steps)
+        # Shares such as 0.333333 need not sum to exactly 1, but the run ends at `steps`: there it validates and saves.
+        stop = steps if number == len(parts) else min(round(share * steps), steps)
         if stop > first:
             yield part, first, stop
         first = stop
