@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from daair.cli import conf_dir
-from daair.config.jobs import Composer, check
+from daair.config.jobs import Composer, Job, check
 from daair.engine import train
+from daair.engine.budget import Speed
 from daair.engine.data import prepared_mix
 from daair.engine.divergence import Update, updates_ago
 from daair.engine.mirrors import mirrors_of
@@ -317,6 +318,24 @@ def test_an_update_reads_nothing_from_the_device(
     monkeypatch.setattr(trainer, "update", counted)
     assert trainer.loop() == 0
     assert looks == [4, 1, 3, 2], "logged after 4, 8 and 10 updates, validated after 5"
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_budget_is_measured_with_the_arithmetic_of_the_training(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: bool
+) -> None:
+    more = ["train.steps=null", "train.budget=1s", f"train.tf32={allowed}"]
+    composer, seen, before = Composer(conf_dir()), {}, torch.backends.cuda.matmul.allow_tf32
+    job = Job.of(check(composer.compose_job(command(photographs, tmp_path, *more)), composer.options, set()))
+
+    def note(place: str) -> None:
+        seen[place] = torch.backends.cuda.matmul.allow_tf32
+
+    monkeypatch.setattr(train, "trial", lambda *_: note("trial") or [Speed("", None, 4, 1.0, 5, 0.5)])
+    monkeypatch.setattr(train.Trainer, "loop", lambda self: note("loop") or setattr(self, "done", 2) or 0)
+    monkeypatch.setattr(train, "finish", lambda *_: note("finish") or 0)
+    assert train.train(job) == 0
+    assert seen == {"trial": allowed, "loop": allowed, "finish": before}
 
 
 def test_the_earliest_divergence_counts() -> None:

@@ -77,8 +77,11 @@ def train(job: Job) -> int:
         mirrors, exit_code = mirrors_of(cfg, record, reporter), 1
         try:
             session = replace(session, mirrors=mirrors)
-            session = budget.resolve(session, lambda plan, time: trial(plan, session, mix, time))
-            exit_code = Trainer(session, mix).complete()
+            with tf32(cfg.train.tf32):  # also for the updates that a budget measures, which must take as long
+                session = budget.resolve(session, lambda plan, time: trial(plan, session, mix, time))
+                trainer = Trainer(session, mix)
+                status = trainer.complete()
+            exit_code = status or finish(session, mix.labels, trainer.done)
             return exit_code
         except BaseException as error:
             state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -128,7 +131,7 @@ class Trainer:
         self.stage_seconds, self.stage_clock = 0.0, time.monotonic()  # time in the stage before the clock's beginning
 
     def complete(self) -> int:
-        """Train what is missing, then evaluate; return the exit status."""
+        """Train what is missing; return the exit status, 0 if there is nothing left to train."""
         before = self.record.summary().get("processes") if self.record.status().step else None
         now = self.accelerator.num_processes
         if text := change_of_processes(before, self.cfg, now, self.model):
@@ -139,13 +142,10 @@ class Trainer:
         epochs = self.spans[-1].images(self.spans[-1].stop) / self.epoch
         text = f"data: an epoch is {self.epoch} samples; {self.cfg.train.steps} updates are {epochs:.1f} epochs"
         self.session.reporter.say(text)
-        with tf32(self.cfg.train.tf32):
-            status = self.loop()
-        if status:
-            return status
-        if self.done < self.cfg.train.steps:
+        status = self.loop()
+        if not status and self.done < self.cfg.train.steps:
             self.record.summarise(stopped_early=self.best.why_over(self.done))
-        return finish(self.session, self.mix.labels, self.done)
+        return status
 
     def loop(self) -> int:
         """Make all updates from the newest checkpoint to `train.steps`; return the exit status."""
