@@ -81,6 +81,14 @@ def test_ssim_is_not_downsampled() -> None:
     assert not math.isclose(loss, 1 - ssim(noisy, clean).item(), abs_tol=0.01)
 
 
+def test_ssim_reads_no_value_and_a_nan_reaches_the_engine() -> None:
+    """On the meta device there are no values to read, so a check of their range would fail."""
+    loss, broken = RestorationLoss(ssim=1.0), RESTORED.clone()
+    assert loss._ssim(RESTORED.to("meta"), TARGET.to("meta")).shape == ()
+    broken[0, 0, 3, 3] = math.nan
+    assert loss(broken, TARGET)[0].isnan()
+
+
 def test_no_term_is_refused() -> None:
     with pytest.raises(ValueError, match="loss: every image term has weight 0"):
         RestorationLoss()

@@ -1,7 +1,8 @@
 """Training losses: weighted sums of image terms; each weight is a config key.
 
 A loss of your own is an `nn.Module` called as `loss(restored, target)`. It returns the loss, or the loss and its
-unweighted parts by name, which are logged. Its attribute `terms`, if any, has the meaning of that of `RestorationLoss`.
+unweighted parts by name, which are logged. Its attributes `terms` and `least_side`, if any, have the meaning of those
+of `RestorationLoss`.
 
 Shapes: B images of H x W pixels are tensors (B, 3, H, W), nominally in [0, 1].
 """
@@ -16,6 +17,9 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 Weight = Annotated[float, Ge(0)]
+
+WINDOW, SIGMA = 11, 1.5
+"""Side of SSIM's window and its Gaussian's standard deviation, in pixels."""
 
 TERMS: Mapping[str, float] = MappingProxyType({"router": 0.01, "contrast": 0.1, "label": 1.0})
 """Default weights of terms that networks add to the image loss: L_aux of routers [S], AirNet's contrastive loss."""
@@ -34,6 +38,9 @@ class RestorationLoss(nn.Module):
         terms: Weights of the terms that networks add to the image loss, by name (see `daair.models.training`).
         charbonnier_eps: The eps of `charbonnier`, in units of the image range.
 
+    Attributes:
+        least_side: Side in pixels of the smallest images that the loss can compare.
+
     Raises:
         ValueError: All image terms have weight 0.
     """
@@ -51,6 +58,7 @@ class RestorationLoss(nn.Module):
         super().__init__()
         self.weights = {"l1": l1, "l2": l2, "charbonnier": charbonnier, "fft": fft, "ssim": ssim}
         self.terms, self.charbonnier_eps = dict(terms), charbonnier_eps
+        self.least_side = WINDOW if ssim else 1
         if not any(self.weights.values()):
             raise ValueError(f"loss: every image term has weight 0; give one of {', '.join(self.weights)} a weight")
 
@@ -76,10 +84,15 @@ class RestorationLoss(nn.Module):
         return difference.abs().mean()
 
     def _ssim(self, restored: Tensor, target: Tensor) -> Tensor:
-        from piq import ssim  # slow to import, since it imports torchvision
+        from piq.functional import gaussian_filter  # slow to import, since it imports torchvision
+        from piq.ssim import _ssim_per_channel
 
-        # piq refuses values outside [0, 1], but the output of the network is not clamped.
-        return 1 - ssim(restored.clamp(0, 1), target, data_range=1.0, downsample=False)
+        # `piq.ssim` itself also checks the range of the values. That waits for a GPU in every update, and it fails at
+        # a nan before the engine can say that the training diverged.
+        window = gaussian_filter(WINDOW, SIGMA, restored.device, restored.dtype).repeat(restored.shape[1], 1, 1, 1)
+        # SSIM is defined for values in [0, 1], but the output of the network is not clamped.
+        each, _ = _ssim_per_channel(restored.clamp(0, 1), target, window)
+        return 1 - each.mean()
 
 
 def total_loss(

@@ -35,7 +35,7 @@ def check_buildable(cfg: Config, seen: set[str] | None = None) -> None:
     """
     checks: dict[str, tuple[Any, Callable[[], Any]]] = {
         "updates": (
-            (cfg.model, cfg.loss, cfg.optimizer, cfg.schedule, cfg.train, cfg.launch.world_size),
+            (cfg.model, cfg.loss, cfg.optimizer, cfg.schedule, cfg.train, cfg.launch.world_size, cfg.mix.get("patch")),
             lambda: _check_updates(cfg),
         ),
         "mix": (cfg.mix, lambda: check_mix(cfg, training=True)),
@@ -93,6 +93,7 @@ def _check_updates(cfg: Config) -> None:
         sizes["train.batch_size"] = cfg.train.batch_size
     _try(cfg, "model", lambda: training.check(model, cfg.train.freeze, cfg.launch.world_size, sizes))
     _try(cfg, "loss", lambda: check_terms(loss, training.terms(model), type(model).__name__))
+    _check_crops(cfg, getattr(loss, "least_side", 1))
     needed, memory = 8 * sum(p.numel() for p in model.parameters()), psutil.virtual_memory().total
     if needed > memory and (cfg.device == "cpu" or not torch.cuda.is_available()):
         text = f"weights and gradients take {needed / 1e9:.3g} GB, but this machine has {memory / 1e9:.3g} GB of memory"
@@ -114,6 +115,16 @@ def _check_updates(cfg: Config) -> None:
         steps = max(1, round(stage.share * (cfg.train.steps or 1)))  # within a time they are not known yet
         schedule = _try(cfg, "schedule", lambda o=optimizer, n=steps: make_schedule(cfg.schedule, o, n))
         _try(cfg, "schedule", lambda made=schedule: made.step_update(1))
+
+
+def _check_crops(cfg: Config, least: int) -> None:
+    """Check that no crop of the training has a side below `least`, the smallest that its loss can compare."""
+    sides = {f"train.progressive[{i}].patch": phase.patch for i, phase in enumerate(cfg.train.progressive)}
+    if not sides or None in sides.values():
+        sides["mix.patch"] = cfg.mix.get("patch")
+    for key, side in sides.items():
+        if side is not None and side < least:
+            raise ConfigError([Problem(key, f"must be at least {least} with this loss, got {side}")])
 
 
 @lru_cache(maxsize=4)
