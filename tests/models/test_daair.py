@@ -1,5 +1,6 @@
 """The whole network: sizes, shapes, precision, the parameter update, graph capture."""
 
+import copy
 import itertools
 from functools import partial
 
@@ -147,6 +148,19 @@ def test_parameter_update_follows_the_encoder(source: str) -> None:
     for i, now in enumerate(model.decoder[0][0].controller.expert.parameters()):
         target = (theirs[0][i] + theirs[1][i]) / 2 if source == "mean" else theirs[1][i]
         torch.testing.assert_close(now, 0.9 * before[i] + 0.1 * target)
+
+
+def test_padding_of_experts_is_cleared_after_an_update() -> None:
+    model = tiny(experts=ExpertLayout(count=3, rank=2, layout="spread"))
+    kept, expected = copy.deepcopy(model), model.num_parameters()
+    model.after_update()
+    for (name, now), before in zip(model.named_parameters(), kept.parameters(), strict=True):
+        assert torch.equal(now, before), name
+    with torch.no_grad():
+        for p in model.parameters():
+            p.fill_(1.0)
+    model.after_update()
+    assert sum(int((p != 0).sum()) for p in model.parameters()) == expected
 
 
 def test_control_expert_starts_as_the_encoders_and_gets_no_gradient() -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from timm.optim import Muon
 from torch import Tensor, nn
 
 from daair.models.experts import Expert, ExpertBank, ExpertLayout
@@ -85,16 +86,18 @@ def test_all_experts_at_once_agree_with_one_by_one(layout: ExpertLayout) -> None
         torch.testing.assert_close(every[:, i], bank(y, torch.tensor([i, i])))
 
 
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, Muon])
 @pytest.mark.parametrize("depthwise", [True, False])
-def test_padding_of_smaller_experts_stays_zero_through_training(depthwise: bool) -> None:
+def test_padding_of_smaller_experts_stays_zero_through_training(depthwise: bool, optimizer: type) -> None:
     torch.manual_seed(2)
-    bank = ExpertBank(8, (2, 4, 6), depthwise=depthwise)
+    bank = ExpertBank(8, (2, 4, 6, 6), depthwise=depthwise)
     assert bank.num_padding > 0
-    optimizer = torch.optim.AdamW(bank.parameters(), lr=0.1, weight_decay=0.1)
+    optimizer = optimizer(bank.parameters(), lr=0.1, weight_decay=0.1)
     for _ in range(3):
-        out = bank(torch.randn(3, 8, 4, 4), torch.tensor([0, 1, 2]))
+        out = bank(torch.randn(4, 8, 4, 4), torch.tensor([0, 1, 2, 3]))
         (out - torch.ones_like(out)).square().mean().backward()
         optimizer.step()
+        bank.after_update()
         optimizer.zero_grad()
     total = sum(int((p != 0).sum()) for p in bank.parameters())
     assert total == sum(p.numel() for p in bank.parameters()) - bank.num_padding

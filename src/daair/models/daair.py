@@ -210,11 +210,13 @@ class DaAIR(nn.Module):
         return feature, routings
 
     def after_update(self) -> None:
-        """Make the parameter update after an optimizer step [F, A] and reset the balance of the experts.
+        """Make the parameter update after an optimizer step [F, A], and tidy up the experts' padding and balance.
 
         The update depends only on the parameters, so processes with equal parameters keep equal parameters.
         """
         self._update_control(self.control.momentum)
+        for bank in (module for module in self.modules() if isinstance(module, ExpertBank)):
+            bank.after_update()
         if hasattr(self._balance, "after_update"):
             self._balance.after_update()
 

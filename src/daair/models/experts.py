@@ -86,7 +86,7 @@ class ExpertBank(nn.Module):
     zero) gradient in each step, so distributed training needs no search for unused ones.
 
     Experts of smaller rank (`spread`) occupy the first rows of the stack; the rest is structural zero: it starts at
-    zero, a mask keeps its gradient at zero, and `num_padding` is its size.
+    zero, a mask keeps its gradient at zero, `after_update` keeps it at zero, and `num_padding` is its size.
 
     Args:
         channels: C.
@@ -124,6 +124,22 @@ class ExpertBank(nn.Module):
         """Return how many of the stacked numbers belong to no expert."""
         used = sum(t.numel() for i in range(len(self.ranks)) for t in self.expert_parameters(i))
         return sum(p.numel() for p in self.parameters()) - used
+
+    @torch.no_grad()
+    def after_update(self) -> None:
+        """Set the padding to zero again.
+
+        Muon mixes the rows of a stack, so it moves the padding though the gradient there is zero.
+        """
+        if self.mask is None:
+            return
+        rows = self.mask[:, :, None]
+        both = rows * self.mask[:, None]
+        self.project.mul_(rows)
+        self.mix_in.mul_(both)
+        self.depthwise.mul_(rows[..., None] if self.depthwise.dim() == 4 else both[..., None, None])
+        self.bias.mul_(self.mask)
+        self.mix_out.mul_(both)
 
     def forward(self, y: Tensor, index: Tensor) -> Tensor:
         """Send image b of `y` (B, C, H, W) through expert `index[b]`, (B,) int64; returns (B, R, H, W)."""
