@@ -21,7 +21,7 @@ from daair.engine.measure import measure
 from daair.engine.progress import Reporter
 from daair.engine.setup import Session
 from daair.errors import UserError
-from daair.metrics import METRICS, PROTOCOLS
+from daair.metrics import METRICS, PROTOCOLS, Metric
 from daair.metrics.perceptual import PiqNetwork
 from daair.models.baselines.identity import Identity
 from daair.runs.record import Record
@@ -198,6 +198,25 @@ def test_a_damaged_image_costs_that_image(tmp_path: Path) -> None:
     ]
     assert not_measured(session.lost).startswith("not measured (2): 0.png: truncated; b: small: ")
     assert (record.samples / "comparison.png").is_file()
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory.\nTried"), KeyError("layer")], ids=str)
+def test_a_metric_that_fails_on_an_image_costs_that_image(monkeypatch, error: Exception) -> None:
+    def of_somebody(protocol, image, reference) -> float:
+        if image.shape[1] == 80:
+            raise error
+        return 0.0
+
+    monkeypatch.setitem(METRICS, "theirs", Metric("theirs", "T", "", 2, higher_is_better=True, compute=of_somebody))
+    lost: list[str] = []
+    items = [item("1", 48, 80), item("2", 48, 64)]
+    given = (Darker(), items, Accelerator(cpu=True), Lines(), options())
+    rows, *_ = measure(*given, protocols=None, metrics=["theirs"], lost=lost)
+    assert rows["image"].tolist() == ["2"]
+    (line,) = lost
+    assert line.startswith(f"b: 1: theirs: {type(error).__name__}: ") and "\n" not in line
+    with pytest.raises(UserError, match=r"^b: 1: theirs: "):
+        measure(*given, metrics=["theirs"])
 
 
 def test_a_benchmark_of_damaged_images_alone_and_a_failing_network_are_errors() -> None:

@@ -26,7 +26,7 @@ from daair.engine.devices import tf32
 from daair.engine.inference import Restorer, local_processes
 from daair.engine.progress import Reporter
 from daair.engine.sample_choice import SampleChoice
-from daair.errors import UserError
+from daair.errors import UserError, one_line, reason
 from daair.metrics import METRICS, PROTOCOLS, Score, required_columns
 from daair.models.training import needs_labels
 from daair.pixels import to_float
@@ -292,12 +292,14 @@ def _rows(crop: Crop, scores: Mapping[str, Score], step: int | None) -> list[tup
             "tile": crop.tile,
         }
         row |= dict.fromkeys(required_columns()) | {"step": step}
-        try:
-            for metric, score in scores.items():
-                of_input, of_restored = METRICS[metric].columns
+        for metric, score in scores.items():
+            of_input, of_restored = METRICS[metric].columns
+            try:
                 row[of_input] = score(PROTOCOLS[name].of_inputs, crop.degraded, crop.clean)
                 row[of_restored] = score(PROTOCOLS[name], crop.restored, crop.clean)
-        except ValueError as error:  # smaller than the window
-            raise UserError(f"{crop.item.benchmark}: {crop.item.name}: {error}") from None
+            except Exception as error:  # a metric of another package may raise any error, and other processes wait
+                # A ValueError says what is wrong with the image, such as one smaller than SSIM's window.
+                text = one_line(error) if isinstance(error, ValueError) else reason(error)
+                raise UserError(f"{crop.item.benchmark}: {crop.item.name}: {metric}: {text}") from error
         rows.append((key, row))
     return rows
