@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from daair.report import statistics
 from daair.report.statistics import compare, crossed, holm
 
 
@@ -81,6 +82,21 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
         found = compare(*by_image(rng.normal(0.1, 0.3, 30)), alpha=0.1, resamples=200)
         hits += found.images_low <= 0.1 <= found.images_high
     assert 0.80 < hits / 100 < 0.97
+
+
+def test_the_bootstrap_holds_a_part_of_its_resamples_and_gives_the_same_digits(monkeypatch) -> None:
+    pair, sizes, mean = by_image(np.random.default_rng(1).normal(0.1, 0.3, 700)), [], np.mean
+
+    def noted(resampled, axis):
+        sizes.append(resampled.size)
+        return mean(resampled, axis=axis)
+
+    differences = (pair[0] - pair[1]).sort_index().to_numpy().round(statistics.SAME)
+    whole = stats.bootstrap((differences,), mean, n_resamples=10_000, rng=np.random.default_rng(0))
+    monkeypatch.setattr(np, "mean", noted)
+    found = compare(*pair)
+    assert (found.images_low, found.images_high) == tuple(whole.confidence_interval)
+    assert max(sizes) <= statistics.AT_ONCE < 700 * 10_000
 
 
 def test_an_image_counts_only_if_it_is_finite_for_every_seed_and_seeds_that_lack_images_do_not_count() -> None:
