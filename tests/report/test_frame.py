@@ -78,7 +78,8 @@ def test_types_of_columns(tmp_path: Path) -> None:
 def test_hardware_is_what_the_run_worked_on(tmp_path: Path) -> None:
     make_run(tmp_path, "a-00000001", 0, status={"device": "2 x NVIDIA H100"})
     make_run(tmp_path, "a-00000001", 1, environment={"gpus": ["NVIDIA H100"]})
-    assert frame(tmp_path).runs["hardware"].tolist() == ["2 x NVIDIA H100", "A Processor"]
+    make_run(tmp_path, "a-00000001", 2, status={"device": "2 x cpu"})
+    assert frame(tmp_path).runs["hardware"].tolist() == ["2 x NVIDIA H100", "A Processor", "2 x A Processor"]
 
 
 HEADER = "benchmark,protocol,image,width,height,tile,input_psnr,input_ssim,psnr,ssim,step\n"

@@ -26,6 +26,7 @@ from daair.engine.loader import Batches
 from daair.engine.setup import Session
 from daair.engine.stages import Span, spans
 from daair.errors import UserError
+from daair.runs.environment import hardware
 from daair.runs.record import Record
 
 PLAN = 1_000_000  # updates of the training that is measured: the places of its parts are exact to a millionth
@@ -120,12 +121,12 @@ def resolve(session: Session, measure: Callable[[Config, float], Iterable[Speed]
     if not steps:
         raise UserError(f"train.budget: {budget} is less than an update takes ({_mean(speeds):.2g} s)")
     device = describe(session.accelerator.device, session.accelerator.num_processes)
-    hardware = session.record.environment().get("processor", device) if device.endswith("cpu") else device
+    machine = hardware(device, session.record.environment().get("processor"))
     rate = 1 / _mean(speeds)
-    noted = {"time": budget, "steps": steps, "updates_per_second": round(rate, 4), "hardware": hardware}
+    noted = {"time": budget, "steps": steps, "updates_per_second": round(rate, 4), "hardware": machine}
     session.record.summarise(budget={**noted, "parts": [asdict(speed) for speed in speeds]})
     session.record.update(steps=steps)
-    session.reporter.say(f"{steps} updates fit into {budget}: {rate:.4g} updates/s on {hardware}")
+    session.reporter.say(f"{steps} updates fit into {budget}: {rate:.4g} updates/s on {machine}")
     return replace(session, cfg=with_steps(cfg, steps))
 
 

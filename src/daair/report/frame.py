@@ -13,7 +13,7 @@ empty, so that missing runs can be counted. Columns, in this order:
 | steps | training budget in optimizer updates; empty if unknown |
 | started, finished | ISO times, UTC; empty if it has not happened |
 | commit | commit of the source tree, with a `+` if it had changes |
-| hardware | the GPUs, else the processor |
+| hardware | the GPUs, else the processor; `2 x` if two processes worked on it |
 | torch | version of PyTorch |
 | parameters, macs | size of the network; multiply-accumulates for one 224 x 224 image |
 | images_per_second | training crops per second in the last stage, including validations and checkpoints |
@@ -48,6 +48,7 @@ from daair.report import folders
 from daair.report.config_columns import Piece, column, config_columns, read_config
 from daair.report.folders import LeftOut, Names
 from daair.runs import results, store
+from daair.runs.environment import hardware
 from daair.runs.record import Place, Record, Status
 
 SUMMARY = (
@@ -242,13 +243,10 @@ def _facts(one: RunContents) -> dict[str, Any]:
         "state": status.state, "attempt": status.attempt, "steps": status.steps or None,
         "started": status.started or None, "finished": status.finished or None,
         "commit": status.commit or None,
-        "hardware": _hardware(status, environment), "torch": (environment.get("packages") or {}).get("torch"),
+        "hardware": hardware(status.device, environment.get("processor")),
+        "torch": (environment.get("packages") or {}).get("torch"),
         **{name: one.summary.get(name) for name in SUMMARY},
     }  # fmt: skip
-
-
-def _hardware(status: Status, environment: Mapping[str, Any]) -> str | None:
-    return environment.get("processor") if status.device in ("", "cpu") else status.device
 
 
 def _contents(record: Record, place: Place) -> bytes | None:

@@ -74,6 +74,18 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def hardware(device: str, processor: str | None) -> str | None:
+    """Return what a run worked on: its GPUs, or its processor, each with the number of processes that shared it.
+
+    Args:
+        device: As in `Status.device`: `cpu`, `2 x cpu`, `2 x NVIDIA H100`, or empty before the run has started.
+        processor: Name of the processor; None if it is unknown.
+    """
+    if not device.endswith("cpu"):
+        return device or processor
+    return device.removesuffix("cpu") + processor if processor else device
+
+
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, timeout=20)
