@@ -270,6 +270,41 @@ def test_many_variants_show_the_best_and_the_reference(tmp_path: Path, kept: dic
     assert len(kept["gain"].axes[0].get_legend_handles_labels()[1]) == 9
 
 
+def test_captions_say_which_variants_are_shown(tmp_path: Path, kept: dict) -> None:
+    for rank in range(1, 13):
+        keys = {"experts.rank": rank}
+        record = studies.make_run(tmp_path, f"r{rank}-{rank:08d}", 0, keys, gain=float(rank), pictures=False)
+        if rank > 5:
+            record.results_file.unlink()
+    study = figures.figure_data(collate.frame(tmp_path, "rank"), tmp_path)
+    assert [study.names[variant] for variant in study.few()] == [f"rank {i}" for i in range(1, 6)]
+    caption = scores.draw_gain(study, tmp_path).caption
+    assert caption.endswith(" Shown: those with results on all benchmarks, 5 of 12 variants.")
+
+
+def test_what_a_table_does_not_average_no_figure_does(tmp_path: Path, kept: dict) -> None:
+    both = ["cbsd68_sigma25", "cbsd68_awgn25"]
+    for rank in (4, 8):
+        studies.make_run(tmp_path, f"r{rank}-{rank:08d}", 0, {"experts.rank": rank}, gain=float(rank), benchmarks=both)
+    study = figures.figure_data(collate.frame(tmp_path, "rank"), tmp_path)
+    scores.draw_against(study, "experts.rank", "psnr", tmp_path)
+    assert [axis.get_title() for axis in kept["psnr_against_rank"].axes] == both
+    reason = scores.draw_cost(study, "psnr", tmp_path).reason
+    assert reason == "cbsd68_sigma25 and cbsd68_awgn25 are not comparable and have no average"
+    assert study.best() is None and study.few() == list(study.names) and study.leading() == study.few()[:1]
+
+
+def test_networks_that_were_only_evaluated_are_on_no_line(tmp_path: Path, kept: dict) -> None:
+    for rank in (2, 4, 8):
+        keys = {"experts.rank": rank}
+        record = studies.make_run(tmp_path, f"r{rank}-{rank:08d}", 0, keys, gain=float(rank), pictures=False)
+    record.summarise(origin="published weights", weights_file="a.ckpt", weights_digest="ab" * 32)
+    record.folder.rename(record.folder.with_name("weights"))
+    study = figures.figure_data(collate.frame(tmp_path, "rank"), tmp_path)
+    spots = scores.draw_against(study, "experts.rank", "psnr", tmp_path).spots
+    assert {spot.variant for spot in spots} == {"r2-00000002", "r4-00000004"}
+
+
 def test_figures_are_of_one_protocol_for_each_benchmark() -> None:
     pairs = [("a", "x"), ("a", "y"), ("a", "y"), ("b", "x"), ("b", "y")]
     images = pd.DataFrame(pairs, columns=["benchmark", "protocol"]).astype("category")

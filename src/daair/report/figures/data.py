@@ -11,8 +11,8 @@ import pandas as pd
 
 from daair.metrics import METRICS
 from daair.metrics.finite import not_finite
-from daair.report import weights
-from daair.report.aggregate import text
+from daair.report import contents, weights
+from daair.report.aggregate import Axis, text
 from daair.report.figures.style import SEVERAL
 from daair.report.folders import LeftOut
 from daair.report.frame import FACTS, Collated
@@ -90,9 +90,19 @@ class FigureData:
         scores.index = pd.MultiIndex.from_arrays([owners["variant"].astype(str), owners["seed"]])
         return scores[self.benchmarks]
 
+    @cached_property
+    def has_average(self) -> bool:
+        """Whether an average over the benchmarks means something, as a table decides; also if there is only one."""
+        columns = Axis(["benchmark"], [(name,) for name in self.benchmarks])
+        return len(self.benchmarks) == 1 or bool(contents.averages(None, columns, self.images))
+
     def averages(self, metric: str) -> pd.Series:
-        """Return the mean over all benchmarks by variant and seed, for runs that were measured on all of them."""
-        return self.scores(metric).mean(axis=1, skipna=False).dropna()
+        """Return the mean over all benchmarks by variant and seed, for runs that were measured on all of them.
+
+        It is empty if the benchmarks are not comparable.
+        """
+        scores = self.scores(metric) if self.has_average else self.scores(metric)[:0]
+        return scores.mean(axis=1, skipna=False).dropna()
 
     def ranked(self, metric: str) -> pd.Series:
         """Return the averages over benchmarks and seeds by variant, without variants with values that are not finite.
@@ -117,21 +127,27 @@ class FigureData:
 
     def few(self) -> list[str]:
         """Return at most `SEVERAL` variants in order: all with results, or the reference and the best by PSNR."""
-        means = self.ranked("psnr").sort_values(ascending=False, kind="stable")
-        measured = self.averages("psnr").index.get_level_values(0)
-        ordered = [variant for variant in self.names if variant in measured] or list(self.names)
-        if len(ordered) <= SEVERAL:
-            return ordered
-        first = [self.reference] if self.reference in ordered else []
-        chosen = list(dict.fromkeys([*first, *means.index, *ordered]))[:SEVERAL]
-        return [variant for variant in ordered if variant in chosen]
+        return self._few[0]
 
     def few_note(self) -> str:
         """Return a sentence for a caption if `few` leaves variants out, else an empty text."""
-        if len(self.names) <= SEVERAL:
-            return ""
-        reference = "the reference and " if self.reference in self.names else ""
-        return f" Shown: {reference}the best by average PSNR, {SEVERAL} of {len(self.names)} variants."
+        shown, which = self._few
+        return f" Shown: {which}, {len(shown)} of {len(self.names)} variants." if len(shown) < len(self.names) else ""
+
+    @cached_property
+    def _few(self) -> tuple[list[str], str]:
+        """Return the variants of `few`, and which ones these are."""
+        means = self.ranked("psnr").sort_values(ascending=False, kind="stable")
+        measured = self.scores("psnr").dropna().index.get_level_values(0)
+        ordered = [variant for variant in self.names if variant in measured]
+        which = "those with results on all benchmarks" if ordered else "the first"
+        ordered = ordered or list(self.names)
+        if len(ordered) <= SEVERAL:
+            return ordered, which
+        first = [self.reference] if self.reference in ordered else []
+        chosen = list(dict.fromkeys([*first, *means.index, *ordered]))[:SEVERAL]
+        which = ("the reference and " if first else "") + ("the first" if means.empty else "the best by average PSNR")
+        return [variant for variant in ordered if variant in chosen], which
 
     @cached_property
     def _places(self) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
 from daair.files import safe_name
 from daair.metrics import METRICS
+from daair.report import weights
 from daair.report.aggregate import AVERAGE, text
 from daair.report.figures import style
 from daair.report.figures.data import FigureData
@@ -35,21 +36,24 @@ def axis_label(name: str) -> str:
 
 
 def swept(data: FigureData) -> list[str]:
-    """Return the keys with several numbers among those that name a variant, in their order."""
-    numbers = {key: pd.to_numeric(data.runs[key], errors="coerce") for key in data.rows if key in data.runs}
-    return [key for key, values in numbers.items() if values.nunique() > 1 and data.runs[key].dtype != bool]
+    """Return the keys with several numbers in trained variants among those that name a variant, in their order."""
+    runs = weights.trained(data.runs)
+    numbers = {key: pd.to_numeric(runs[key], errors="coerce") for key in data.rows if key in runs}
+    return [key for key, values in numbers.items() if values.nunique() > 1 and runs[key].dtype != bool]
 
 
 def draw_against(data: FigureData, key: str, metric: str, folder: Path) -> Drawn:
     """Draw a metric against a swept key: one panel per benchmark, and their average.
 
-    Variants that also differ in other keys are separate lines.
+    Variants that also differ in other keys are separate lines. Networks that were only evaluated are on none, because
+    other data and another budget may have made them.
     """
     what, label = SWEPT.get(key, (safe_name(key.rpartition(".")[2]), key))
     name = f"{metric}_against_{what}"
     if reason := _unmeasured(data, metric):
         return Drawn(name, reason=reason)
     values = _values(data, key)
+    values = values[values.index.isin(data.trained)]
     if values.nunique() < 2:
         same = f" ({values.iloc[0]:.4g})" if len(values) else ""
         return Drawn(name, reason=f"{key} is the same{same} in all variants")
@@ -60,7 +64,7 @@ def draw_against(data: FigureData, key: str, metric: str, folder: Path) -> Drawn
         return Drawn(name, reason=f"more than {SEVERAL} lines, one for each combination of the other keys")
     scores = data.scores(metric)
     columns = list(scores)
-    if len(columns) > 1:
+    if len(columns) > 1 and data.has_average:
         scores[AVERAGE] = data.averages(metric)
         columns.append(AVERAGE)
     figure, axes = style.panels(len(columns), per_row=3, height=2.4 if len(columns) == 1 else 1.8)
@@ -85,6 +89,8 @@ def draw_cost(data: FigureData, metric: str, folder: Path) -> Drawn:
     costs = {cost: values for cost, values in costs.items() if values.nunique() > 1}
     if not costs:
         return Drawn(name, reason="parameters and MACs are unknown or the same in all variants")
+    if not data.has_average:
+        return Drawn(name, reason=f"{style.listed(data.benchmarks)} are not comparable and have no average")
     scores = data.averages(metric)
     figure, axes = style.panels(len(costs), per_row=2, height=2.4, width=style.PAGE if len(costs) > 1 else None)
     marks = []
