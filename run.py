@@ -1,8 +1,9 @@
 """DaAIR Lab: train, evaluate and use degradation-aware all-in-one image restoration networks.
 
-    python run.py                                      train model=daair on mix=demo with the defaults
-    python run.py model=daair_tiny mix=aio3 mix.root=DIR experts.rank=8 experts.count=4 router=top1 loss=l1_fft seed=1
-    python run.py -m experts.rank=4,8,16 seed=0,1,2 study=rank       every combination, one after the other
+    python run.py scale=tiny mix=demo                  train a small network on the embedded images, minutes on a CPU
+    python run.py scale=tiny mix=aio3 mix.root=DIR experts.rank=8 experts.count=4 router=top1 loss=l1_fft seed=1
+    python run.py -m scale=tiny mix=demo experts.rank=4,8,16 seed=0,1,2 study=mine    every combination
+    python run.py                                      the full size, for GPUs: 534,000 updates of model=daair (6.51 M)
     python run.py model=daair_tiny train.init=RUN_OR_FILE mix=derain    start from weights: fine-tuning
     python run.py task=evaluate checkpoint=RUN_OR_FILE benchmarks=[cbsd68_sigma25,rain100l] mix.root=DIR
     python run.py task=restore input=IMAGE_OR_DIR output=DIR               with daair_tiny, which comes along

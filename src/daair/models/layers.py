@@ -2,7 +2,7 @@
 
 Shape legend: B images, C channels, H x W pixels, h heads, c = C / h channels of one head.
 Provenance: Restormer (Zamir et al., CVPR 2022, arXiv 2111.09881) for the channel attention, the gated feed-forward and
-the bias-free norm; Swin (Liu et al., ICCV 2021) for the window partition. daair.md marks all of these [S].
+the bias-free norm; Swin (Liu et al., ICCV 2021) for the window partition. docs/method.md marks those of Restormer [S].
 """
 
 from collections.abc import Sequence
