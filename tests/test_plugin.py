@@ -103,7 +103,7 @@ def test_what_a_package_passes_on_is_named_with_who_defines_it(plugin):
 
 def test_the_guide_shows_what_the_package_holds():
     shown = re.findall(r"`([\w./]+\.(?:py|yaml|toml))`[^`]*\n\n```\w+\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    assert len(shown) == 6
+    assert len(shown) == 9
     for name, snippet in shown:
         assert snippet in (PLUGIN / name).read_text(), name
 
