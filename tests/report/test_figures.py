@@ -207,7 +207,7 @@ def test_gain_bars(study, kept: dict, tmp_path: Path) -> None:
     bars = [bar for container in axis.containers if hasattr(container, "patches") for bar in container.patches]
     expected = [3 + np.log2(rank) + 0.1 + benchmark for rank in (2, 4, 8) for benchmark in (0, 1)]
     np.testing.assert_allclose([bar.get_height() for bar in bars], expected)
-    assert axis.get_ylabel() == "PSNR gain over the input / dB"
+    assert axis.get_ylabel() == "PSNR gain / dB"
 
 
 def test_curves_are_the_mean_and_the_range_of_the_seeds(study, kept: dict, tmp_path: Path) -> None:

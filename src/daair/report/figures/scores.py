@@ -156,7 +156,7 @@ def draw_gain(data: FigureData, folder: Path) -> Drawn:
     axis.axhline(0, color="black", linewidth=0.6)
     crowded = sum(map(len, benchmarks)) > 90
     axis.set_xticks(places, benchmarks, rotation=20 if crowded else 0, ha="right" if crowded else "center")
-    axis.set(ylabel="PSNR gain over the input / dB")
+    axis.set(ylabel="PSNR gain / dB")
     axis.grid(False, axis="x")
     style.legend(figure, axis)
     caption = _caption(data, "PSNR gain over the input by benchmark", "gain") + data.few_note()

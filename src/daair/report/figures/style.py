@@ -13,6 +13,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontEntry, findfont, fontManager
+from matplotlib.ticker import MaxNLocator
 
 from daair.files import replacing
 
@@ -148,6 +149,8 @@ def panels(count: int, *, per_row: int, height: float, width: float | None = Non
     axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
     for empty in axes[count:]:
         figure.delaxes(empty)
+    for axis in axes[:count]:  # ticks that depended on the height would change with the layout that made room for them
+        axis.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     return figure, axes[:count]
 
 
