@@ -38,7 +38,7 @@ def jobs(composer: Composer, *overrides: str) -> list[Config]:
 def test_every_point_can_be_trained_and_is_told_apart(composer, photographs, study, scale, monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     configs = jobs(composer, f"experiment={study}", f"scale={scale}", "seed=0", f"mix.root={photographs}")
-    assert len(configs) >= 3
+    assert len(configs) >= 2
     assert len({config_id(config) for config in configs}) == len(configs)
     labels = [run_name(config).split("/")[1][:-9] for config in configs]
     assert len(set(labels)) == len(labels)
