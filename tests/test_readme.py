@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,11 +71,13 @@ def test_commands_compose(
 
 
 @pytest.fixture
-def own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The network that README.md shows, as a file in the current directory."""
+def own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The network that README.md shows, as a file in the current directory; it is forgotten afterwards."""
     (snippet,) = [text for text in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "class Net" in text]
     (tmp_path / "mynet.py").write_text(snippet)
     monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("mynet", None)
 
 
 def test_studies_on_the_pages_are_those_of_their_files(tmp_path: Path) -> None:
