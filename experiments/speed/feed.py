@@ -3,7 +3,7 @@
     .venv/bin/python experiments/speed/feed.py mix.root=DIR                     writes experiments/speed/feed.csv
     .venv/bin/python experiments/speed/feed.py mix.root=DIR device=cuda mix=aio5
 
-For each network of published size: the crops of 128 pixels that its updates take in a second on the device (forward and
+For networks of published size: the crops of 128 pixels that its updates take in a second on the device (forward and
 backward pass and optimizer, the median of `REPEATS`), the samples of the mix (aio3) that one core makes in a second by
 processor time, and how many loader processes (`train.workers`) for each training process that is. A device that takes
 more than all cores of its machine give waits; the last column says how many such devices 100 cores can feed.
@@ -26,7 +26,7 @@ from daair.engine.costs import TrainingStep, interleaved_seconds
 from daair.files import replacing
 from daair.runs.environment import commit_name, git_state, processor
 
-NETWORKS = ("daair", "daair_naf", "nafnet", "promptir", "airnet")
+NETWORKS = ("daair", "daair_naf", "nafnet")  # the fastest of those in docs/networks.md; the others need less
 PATCH, ROUNDS, REPEATS = 128, 8, 3
 BATCH = {"cpu": 2, "cuda": 16}  # crops of an update by kind of device
 
@@ -64,7 +64,7 @@ def main() -> None:
             "device_images_per_s": round(takes, 2),
             "core_samples_per_s": round(per_core, 1),
             "workers": math.ceil(takes / per_core),
-            "devices_per_100_cores": math.floor(100 * per_core / takes),
+            "devices_per_core": math.floor(per_core / takes),
         }
         print("  ".join(f"{key} {value}" for key, value in line.items()), flush=True)
         lines.append({**line, "hardware": hardware, "torch": torch.__version__, "commit": commit_name(git_state())})
