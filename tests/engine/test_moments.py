@@ -74,7 +74,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(lab: Path, runs: Path, workers: int) -> list[str]:
     given = [o for o in SMALL if not o.startswith(("benchmarks", "train.workers"))]
     mine = [f"benchmarks.mine.target={lab}/val/clean", "benchmarks.mine.degrade=sigma25", "task._target_=moments.work"]
-    steps = ["train.steps=7", "train.checkpoint_every=2", "train.validate_every=3", f"train.workers={workers}"]
+    steps = ["train.steps=13", "train.checkpoint_every=2", "train.validate_every=3", f"train.workers={workers}"]
     return [*given, *mine, *steps, f"mix.root={lab}", f"paths.runs={runs}"]
 
 
