@@ -148,6 +148,8 @@ class DaAIR(nn.Module):
         nn.init.zeros_(self.out.weight)  # an untrained network returns its input
         nn.init.zeros_(self.out.bias)
         self._update_control(momentum=0.0)
+        banks = (module for module in self.modules() if isinstance(module, ExpertBank))
+        self._padded = [bank for bank in banks if bank.mask is not None]  # once, not in each update
         if any(hasattr(router, "pretraining") for router in self._routers()):
             raise ValueError("router: this one learns apart, before the rest, which only model=daair_naf provides for")
 
@@ -215,7 +217,7 @@ class DaAIR(nn.Module):
         The update depends only on the parameters, so processes with equal parameters keep equal parameters.
         """
         self._update_control(self.control.momentum)
-        for bank in (module for module in self.modules() if isinstance(module, ExpertBank)):
+        for bank in self._padded:
             bank.after_update()
         if hasattr(self._balance, "after_update"):
             self._balance.after_update()
