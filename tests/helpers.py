@@ -40,6 +40,9 @@ TWO_PROCESSES = [
     *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
 ]
 
+CLOCK = ("time", "train/images_per_second", "train/waiting")
+"""Metrics that differ from one run to the next."""
+
 
 def job(config, composer: Composer | None = None) -> Job:
     """A job with this config, for tasks that ask for nothing else of it."""
@@ -104,6 +107,11 @@ def alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def trail(record: Record) -> list[dict]:
+    """A run's metrics, without what the clock says."""
+    return [{name: value for name, value in row.items() if name not in CLOCK} for row in record.metrics()]
 
 
 def wait_for_step(process, runs: Path, step: int) -> None:

@@ -133,6 +133,16 @@ def test_a_sweep_has_not_one_configuration_to_show(tmp_path):
     )
 
 
+def test_a_reader_that_goes_away_is_no_error(tmp_path):
+    """As with `| head`: what is printed after the pipe was closed is dropped."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, str(ROOT / "run.py"), "task=doctor"]
+    with os.fdopen(writing, "w") as pipe:
+        done = subprocess.run(command, cwd=tmp_path, stdout=pipe, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode in (0, 1) and "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
+
+
 def test_an_option_that_does_not_exist_when_only_asking(tmp_path):
     done = start("--cfg", "job", "model=smal", cwd=tmp_path)
     assert done.returncode == 1

@@ -38,7 +38,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from helpers import RUN, SMALL, environment, make_photographs  # noqa: E402
+from helpers import CLOCK, RUN, SMALL, environment, make_photographs, trail  # noqa: E402
 
 from daair.launch.warm import COMMAND  # noqa: E402
 from daair.runs.environment import commit_name, git_state, processor  # noqa: E402
@@ -57,7 +57,6 @@ WAYS = {"SIGKILL": (signal.SIGKILL,), "SIGTERM": (signal.SIGTERM,), "SIGINT": (s
 WAYS["SIGSTOP+SIGKILL"] = (signal.SIGSTOP, signal.SIGKILL)
 FAULTS = ("lost", "duplicated", "different", "orphans", "hung")
 COLUMNS = ("begun", "seed", "seconds", "starts", "kills", *TARGETS, *WAYS, *FAULTS, "hardware", "commit")
-CLOCK = ("time", "train/images_per_second", "train/waiting")
 SWEEP = """
 # @package _global_
 defaults:
@@ -185,10 +184,6 @@ def disturb(lab: Path, runs: str, choose: random.Random, until: float) -> Counte
             return counts
         if not struck and counts["starts"] > KILLS + 5:  # it does not end well although nobody disturbs it
             return counts
-
-
-def trail(record: Record) -> list[dict]:
-    return [{name: value for name, value in row.items() if name not in CLOCK} for row in record.metrics()]
 
 
 def compare(whole: Path, disturbed: Path) -> Counter:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from helpers import SMALL, make_photographs, start
+from helpers import SMALL, make_photographs, start, trail
 from warm import Warm
 
 from daair.launch.processes import TOKEN
@@ -115,11 +115,6 @@ def undisturbed(lab: Path, ranks: int, monkeypatch: pytest.MonkeyPatch) -> Recor
 def only_run(runs: Path) -> Record:
     (status,) = runs.glob("*/*/seed*/status.json")
     return Record(status.parent)
-
-
-def trail(record: Record) -> list[dict]:
-    clock = ("time", "train/images_per_second", "train/waiting")
-    return [{name: value for name, value in row.items() if name not in clock} for row in record.metrics()]
 
 
 def check(lab: Path, runs: Path, chain: list[tuple[str, int]], workers: int, ranks: int, monkeypatch) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from helpers import RUN, SMALL, alive, environment, make_photographs, run, run_ranks
+from helpers import RUN, SMALL, alive, environment, make_photographs, run, run_ranks, trail
 from warm import Warm
 
 from daair.cli import conf_dir
@@ -167,12 +167,6 @@ def in_the_middle(record: Record) -> bool:
     """Whether a run trains, past a checkpoint and with much to do yet, so that it cannot end before it is killed."""
     status = record.status()
     return status.state == "running" and 0 < status.step <= status.steps // 2
-
-
-def trail(record: Record) -> list[dict]:
-    """A run's metrics, without what the clock says."""
-    clock = ("time", "train/images_per_second", "train/waiting")
-    return [{name: value for name, value in row.items() if name not in clock} for row in record.metrics()]
 
 
 def gone(pids: list[int], seconds: float = 30.0) -> bool:
