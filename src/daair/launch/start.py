@@ -46,7 +46,7 @@ def start(command: Command) -> int:
     if not command.sweep:
         if not launcher.endswith((".BasicLauncher", ".AccelerateLauncher")):
             option = chosen.runtime.choices["hydra/launcher"]
-            raise UserError(f"hydra/launcher={option}: starts the runs of a sweep; add -m, or leave it out to train here")
+            raise UserError(f"hydra/launcher={option}: starts the runs of a sweep; add -m, or leave it out")
         return do(jobs[0])
     trains = any(job.config.task.get("name") == "train" for job in jobs)
     here = launcher.endswith(".BasicLauncher") or not trains and launcher.endswith(".AccelerateLauncher")
