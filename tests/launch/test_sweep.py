@@ -18,9 +18,10 @@ from daair.cli import conf_dir
 from daair.config.jobs import Command, Composer, Job
 from daair.config.validate import validate
 from daair.errors import UserError
+from daair.launch import sweep as module
 from daair.launch.plan import Selection, select
 from daair.launch.pool import Pool
-from daair.launch.sweep import Scheduler, queue
+from daair.launch.sweep import Scheduler, _seen_to, queue
 from daair.launch.view import View
 from daair.launch.warm import TOKEN, UNNAMED
 from daair.runs.record import Record, Status
@@ -210,6 +211,23 @@ def test_a_queued_run_that_another_process_has_taken_does_not_start(tmp_path, ca
             scheduler.run()
         assert not scheduler.endings and not record.log_file.exists()
         assert why in capsys.readouterr().out
+
+
+@pytest.mark.timeout(300)
+def test_a_run_that_another_process_takes_at_the_same_moment_has_not_failed(tmp_path, monkeypatch, capsys):
+    """Both find it free and start a process, and only one of these gets the lock."""
+    (job,) = Command.parse([f"paths.runs={tmp_path}", "device=cpu"]).jobs
+    record, pool = Record(job.folder), Pool("cpu", ("0",), 1)
+    queue(Selection((job,), ()))
+    answers = iter([None])  # the first look is just before the other process takes it
+    monkeypatch.setattr(module, "_seen_to", lambda record: next(answers, _seen_to(record)))
+    with record.lock():
+        record.update(state="running")
+        scheduler = Scheduler([job], pool, View(pool, [job]))
+        scheduler.run()
+    assert not scheduler.endings and record.status().state == "running"
+    assert "is being written by process" in record.log_file.read_text(), "it was started"
+    assert "skipped 1 (" in capsys.readouterr().out
 
 
 @pytest.mark.timeout(900)

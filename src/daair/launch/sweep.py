@@ -201,9 +201,13 @@ class Scheduler:
             self.running.remove(run)
             self.pool.give_back(run.share)
             record = Record(run.job.folder)
-            log = tail(record.log_file, run.attempt.log_begin)
+            status, log = record.status(), tail(record.log_file, run.attempt.log_begin)
+            # No process of the attempt is left. If the run is locked, another sweep started it at the same moment.
+            if code and status.state != "done" and (why := _seen_to(record)) is not None:
+                self.view.skipped([(run.job.name, why)])
+                continue
             limit = run.attempt.timeout if run.attempt.timed_out else None
-            end = ending(record.status(), code, log, timeout=limit, stopped=bool(self.signal))
+            end = ending(status, code, log, timeout=limit, stopped=bool(self.signal))
             self._note(record, end)
             if end.transient and not self.signal and self.attempts[run.job.name] <= run.job.config.launch.retries:
                 self._again(run.job, end)
