@@ -30,7 +30,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
-from daair.cli import entry  # noqa: E402  (the line above makes a plain checkout importable)
+try:
+    from daair.cli import entry  # the line above makes a plain checkout importable
+except ModuleNotFoundError as error:
+    sys.exit(f"error: {error} in {sys.executable}; give `make setup` once, then `source .venv/bin/activate`")
 
 if __name__ == "__main__":
     entry()

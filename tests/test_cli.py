@@ -133,6 +133,16 @@ def test_a_sweep_has_not_one_configuration_to_show(tmp_path):
     )
 
 
+def test_a_python_without_the_packages_is_told(tmp_path):
+    """As after `git clone`, or in a shell in which .venv was not activated; -S leaves out what is installed."""
+    command = [sys.executable, "-S", str(ROOT / "run.py"), "--help"]
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: No module named 'hydra' in ") and len(done.stderr.splitlines()) == 1
+    assert done.stderr.endswith("; give `make setup` once, then `source .venv/bin/activate`\n")
+
+
 def test_a_reader_that_goes_away_is_no_error(tmp_path):
     """As with `| head`: what is printed after the pipe was closed is dropped."""
     reading, writing = os.pipe()

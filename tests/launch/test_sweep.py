@@ -191,7 +191,7 @@ def test_queueing_leaves_out_what_others_work_on_or_have_done(tmp_path, monkeypa
     assert [job.folder for job in queued.jobs] == [free.folder] and free.status().state == "queued"
     assert free.overrides() == ["seed=7"]
     assert [reason for _, reason in queued.skipped] == [
-        f"{busy.folder} is being written by process 0 on  (since )",
+        f"{busy.folder} is being written by another process",
         "done already",
     ]
     assert done.status().state == "done", "nothing was written into it"
@@ -203,7 +203,7 @@ def test_queueing_leaves_out_what_others_work_on_or_have_done(tmp_path, monkeypa
 def test_a_queued_run_that_another_process_has_taken_does_not_start(tmp_path, capsys):
     (job,) = Command.parse([f"paths.runs={tmp_path}"]).jobs
     record, view = Record(job.folder), View(Pool("cpu", ("0",), 1), [job])
-    for state, why in (("running", "is being written by process"), ("done", "done already")):
+    for state, why in (("running", "is being written by another process"), ("done", "done already")):
         queue(Selection((job,), ()))
         with record.lock() if state == "running" else contextlib.nullcontext():
             record.update(state=state)
@@ -226,7 +226,7 @@ def test_a_run_that_another_process_takes_at_the_same_moment_has_not_failed(tmp_
         scheduler = Scheduler([job], pool, View(pool, [job]))
         scheduler.run()
     assert not scheduler.endings and record.status().state == "running"
-    assert "is being written by process" in record.log_file.read_text(), "it was started"
+    assert "is being written by another process" in record.log_file.read_text(), "it was started"
     assert "skipped 1 (" in capsys.readouterr().out
 
 

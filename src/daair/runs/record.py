@@ -191,8 +191,9 @@ class Record:
             lock.acquire()
         except Timeout:
             held = self.status()
-            text = f"{self.folder} is being written by process {held.pid} on {held.host} (since {held.started}); "
-            raise Busy(text + "wait for it or stop it, then give the same command again") from None
+            who = f"process {held.pid} on {held.host} (since {held.started})" if held.pid else "another process"
+            remedy = "wait for it or stop it, then give the same command again"
+            raise Busy(f"{self.folder} is being written by {who}; {remedy}") from None
         except (OSError, NotImplementedError) as error:
             raise UserError(f"{self.folder}: cannot be locked: {reason(error)}; runs need a disk with locks") from error
         try:
