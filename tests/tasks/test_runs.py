@@ -155,7 +155,7 @@ def test_runs_that_are_running_stay(do, root: Path) -> None:
             code, text = do("rank", "experts.rank==8 and seed!=1", action=action, ask=False, label="new")
             assert code == 1 and "left as it is: " in text
             assert "is running on elsewhere; stop it first" in text
-            assert action == "label" or "is being written by process" in text
+            assert action == "label" or "is being written by another process" in text
     assert len(names(root)) == 6
 
 
