@@ -29,7 +29,7 @@ def test_it_learns_noise_levels_and_tiles_vote_for_them():
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     for _ in range(40):
         labels = torch.randint(0, 3, (16,))
-        loss = model.loss(noisy(labels), labels)
+        loss = model.loss(noisy(labels), labels, torch.zeros(16, 3, 16, 16))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -57,7 +57,7 @@ def test_gates_of_every_size_sum_to_one(height, width):
 def test_equal_tiles_vote_as_one_with_sharpened_probabilities():
     model, tile = router(sharpness=2.0).eval(), torch.rand(1, 3, 16, 16)
     one = model.logits(tile).softmax(1).square()
-    torch.testing.assert_close(model.vote(tile.repeat(1, 1, 2, 3)), one / one.sum())
+    torch.testing.assert_close(model.vote(tile.repeat(1, 1, 2, 3)).softmax(1), one / one.sum())
 
 
 def test_statistics_are_finite_for_flat_images_and_values_outside_the_range():
@@ -76,7 +76,8 @@ def test_a_network_with_it_trains_in_two_stages_that_share_no_parameter(middle):
     assert parts[0] and parts[1] and not parts[0] & parts[1]
     assert parts[0] | parts[1] == {name for name, _ in model.named_parameters()}
     assert first.share + second.share == pytest.approx(1) and model.terms == ("label",)
-    batch = {"input": torch.rand(4, 3, 16, 16), "label": torch.tensor([0, 1, 2, 0])}
+    images = {name: torch.rand(4, 3, 16, 16) for name in ("input", "target")}
+    batch = images | {"label": torch.tensor([0, 1, 2, 0])}
     learned = Learner(model, first)(batch)
     assert learned.image is None and learned.terms["label"].ndim == 0
     learned.terms["label"].backward()
@@ -91,13 +92,44 @@ def test_a_network_with_it_trains_in_two_stages_that_share_no_parameter(middle):
 def test_a_degradation_that_was_seen_seldom_is_as_likely_in_use():
     labels = torch.tensor([0] * 30 + [1] * 2)
     model, plain = router(2, adjustment=1.0).train(), router(2, adjustment=0.0)
-    model.loss(torch.rand(32, 3, 16, 16), labels)
+    model.loss(torch.rand(32, 3, 16, 16), labels, torch.rand(32, 3, 16, 16))
     assert model.seen.tolist() == [30, 2]
     plain.load_state_dict(model.state_dict())
     tile = torch.rand(1, 3, 16, 16)
-    one, other = (net.eval().vote(tile).log() for net in (model, plain))
+    one, other = (net.eval().vote(tile) for net in (model, plain))
     odds = (one - other).diff(dim=1) / model.sharpness
     torch.testing.assert_close(odds, torch.tensor([[31 / 3]]).log())
+
+
+def test_a_router_that_knows_clean_images_holds_back_the_change_of_them():
+    torch.manual_seed(0)
+    made = partial(ImageRouter, width=4, hidden=8, tile=16, clean_every=2)
+    model = DaAIRNAF(4, (1,), 1, (1,), MergedExperts(2, 2), made).train()
+    for parameter in model.parameters():
+        parameter.data = parameter + 0.1 * torch.randn_like(parameter)
+    stage = model.stages()[0]
+    optimizer = torch.optim.Adam(model.router.parameters(), 1e-2)
+    for _ in range(60):
+        labels = torch.randint(0, 2, (16,))
+        batch = {"input": noisy(1 + labels), "target": noisy(0 * labels), "label": labels}
+        optimizer.zero_grad()
+        Learner(model, stage)(batch).terms["label"].backward()
+        optimizer.step()
+    assert model.router.seen[2] == 60 * 8, "every second crop is seen clean too"
+    clean, degraded = noisy(torch.zeros(8).long(), 32), noisy(torch.ones(8).long(), 32)
+    model.eval()
+    for image, least, most in ((clean, 0.0, 0.1), (degraded, 0.9, 1.0)):
+        routing = model.router(None, image)
+        assert least <= routing.trust.mean() <= most
+        torch.testing.assert_close(routing.gates.sum(1), torch.ones(8))
+    change = (model(clean) - clean).abs().amax((1, 2, 3))
+    model.router.forward = lambda *_: routing._replace(trust=None)  # the same network without doubt
+    assert change.mean() < 0.1 * (model(clean) - clean).abs().amax((1, 2, 3)).mean()
+
+
+def test_without_a_class_of_clean_images_nothing_is_held_back():
+    assert router().eval()(None, torch.rand(1, 3, 16, 16)).trust is None
+    assert router(clean_every=3).train()(None, torch.rand(1, 3, 16, 16), torch.tensor([1])).trust is None
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ class DaAIRNAF(nn.Module):
         """Return the router's loss in its own stage; the restored images in the other."""
         first = self._pretraining
         if first is not None and stage.name == first.name:
-            return Learned(None, {"label": self.router.loss(batch["input"], batch["label"])})
+            return Learned(None, {"label": self.router.loss(batch["input"], batch["label"], batch["target"])})
         return self.routed(batch["input"], batch["label"])
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -219,9 +219,10 @@ class DaAIRNAF(nn.Module):
             feature = double(up(feature)) + skip
             for block in blocks:
                 feature = block(feature, routing)
-        image = x + self.out(feature.permute(0, 3, 1, 2))[..., :H, :W].to(x.dtype)
+        change = self.out(feature.permute(0, 3, 1, 2))[..., :H, :W].to(x.dtype)
         if routing is None:
-            return Learned(image)
+            return Learned(x + change)
+        image = x + (change if routing.trust is None else change * routing.trust.to(x.dtype)[:, None, None, None])
         terms = {} if self._pretraining else {"router": self._balanced(routing.aux[None])}
         return Learned(image, terms, routing.gates[None])
 

@@ -37,6 +37,10 @@ class ImageRouter(nn.Module):
     logit adjustment", Menon et al., ICLR 2021, arXiv 2007.07314, equation 9). With the whole of them, the others pay:
     real rain, which differs from the rain of the training, is taken for haze (experiments/peers_equal_time).
 
+    With `clean_every` there is one more class, the clean image, and its probability is the part of the network's change
+    that is held back (`Routing.trust`). A degradation that training did not show often looks more like a clean image
+    than like any of the trained ones, and a network without this class does harm to it (experiments/longer).
+
     Args:
         channels: not used; the router sees no features.
         count: N.
@@ -45,6 +49,7 @@ class ImageRouter(nn.Module):
         tile: side of the tiles that vote, in pixels; best that of the training crops.
         sharpness: factor on the mean log-probability before the softmax.
         adjustment: how much of the logarithmic shares is subtracted in use; 0 expects the shares of the training.
+        clean_every: for one of so many crops the router also sees the clean crop; 0 = no class of clean images.
         pretraining: the stage that trains the router alone.
     """
 
@@ -55,41 +60,50 @@ class ImageRouter(nn.Module):
         width: Annotated[int, Ge(1)] = 16,
         hidden: Annotated[int, Ge(1)] = 48,
         tile: Annotated[int, Ge(8)] = 64,
-        sharpness: Annotated[float, Gt(0)] = 3.0,
+        sharpness: Annotated[float, Gt(0)] = 10.0,
         adjustment: Annotated[float, Ge(0)] = 0.25,
+        clean_every: Annotated[int, Ge(0)] = 0,
         pretraining: Stage = Stage("router", 0.2, ("router.*",), 5.0, 32),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
         self.count, self.tile, self.sharpness, self.pretraining = count, tile, sharpness, pretraining
-        self.adjustment = adjustment
-        self.register_buffer("seen", torch.zeros(count))  # images of each degradation that it learned from
+        self.adjustment, self.clean_every = adjustment, clean_every
+        classes = count + bool(clean_every)  # the last one is that of clean images
+        self.register_buffer("seen", torch.zeros(classes))  # images of each class that it learned from
         laplacian = torch.tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]]) / 6  # unit response to unit noise
         self.register_buffer("laplacian", laplacian.expand(3, 1, 3, 3).clone(), persistent=False)
         self.conv1 = nn.Conv2d(3, width, 5, stride=2, padding=2)
         self.conv2 = nn.Conv2d(width, width, 3, stride=2, padding=1)
         self.conv3 = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
         self.norm = nn.BatchNorm1d(STATISTICS + 6 * width, momentum=0.05)  # statistics differ in scale by far
-        self.decide = nn.Sequential(nn.Linear(STATISTICS + 6 * width, hidden), nn.ReLU(), nn.Linear(hidden, count))
+        self.decide = nn.Sequential(nn.Linear(STATISTICS + 6 * width, hidden), nn.ReLU(), nn.Linear(hidden, classes))
 
     def forward(self, features: Tensor, image: Tensor, labels: Tensor | None = None) -> Routing:
         """Route by the labels (B,) in training, else by `image` (B, 3, H, W), values in [0, 1]; see `Routing`."""
         aux = image.new_zeros((), dtype=torch.float32)
         if self.training and labels is not None:
-            return Routing(labels, self.one_hot(labels).float(), aux)
-        return Routing(None, self.vote(image), aux)
+            return Routing(labels, one_hot(labels, self.count).float(), aux)
+        votes = self.vote(image)
+        trust = 1 - votes.softmax(1)[:, self.count] if self.clean_every else None
+        return Routing(None, votes[:, : self.count].softmax(1), aux, trust)
 
-    def one_hot(self, labels: Tensor) -> Tensor:
-        """Return (B, N) booleans for labels (B,); unlike torch's function and `bincount`, it does not read them."""
-        return labels[:, None] == torch.arange(self.count, device=labels.device)
+    def loss(self, image: Tensor, labels: Tensor, clean: Tensor) -> Tensor:
+        """Return the cross-entropy for crops as wholes, and count the classes.
 
-    def loss(self, image: Tensor, labels: Tensor) -> Tensor:
-        """Return the cross-entropy of `labels` (B,) for whole crops `image` (B, 3, H, W), and count the labels."""
+        Args:
+            image: (B, 3, H, W), degraded crops.
+            labels: (B,), their degradations.
+            clean: (B, 3, H, W), the clean crops.
+        """
+        if self.clean_every:
+            clean = clean[:: self.clean_every]
+            image, labels = torch.cat([image, clean]), torch.cat([labels, labels.new_full(clean.shape[:1], self.count)])
         if self.training:
-            self.seen += self.one_hot(gathered(labels)).sum(dim=0)
+            self.seen += one_hot(gathered(labels), len(self.seen)).sum(dim=0)
         return F.cross_entropy(self.logits(image), labels)
 
     def vote(self, image: Tensor) -> Tensor:
-        """Return the gates (B, N) that the tiles of `image` (B, 3, H, W) agree on."""
+        """Return the logits (B, N) or (B, N + 1) that the tiles of `image` (B, 3, H, W) agree on."""
         if min(image.shape[-2:]) < SMALLEST:
             image = pad_to_multiple(image, SMALLEST)
         height, width = (min(self.tile, side) for side in image.shape[-2:])
@@ -99,10 +113,10 @@ class ImageRouter(nn.Module):
         shares = (self.seen + 1) / (self.seen + 1).sum()
         logits = self.logits(tiles.reshape(-1, 3, height, width)) - self.adjustment * shares.log()
         votes = logits.log_softmax(1)
-        return (self.sharpness * votes.view(B, rows * columns, -1).mean(1)).softmax(1)
+        return self.sharpness * votes.view(B, rows * columns, -1).mean(1)
 
     def logits(self, image: Tensor) -> Tensor:
-        """Return the logits (B, N) of `image` (B, 3, H, W) as a whole, in float32 whatever the autocast precision."""
+        """Return the logits of `image` (B, 3, H, W) as a whole, in float32 whatever the autocast precision."""
         with torch.autocast(image.device.type, enabled=False):
             image = image.float()
             y = F.relu(self.conv2(F.relu(self.conv1(4 * (image - image.mean((2, 3), keepdim=True))))))
@@ -125,6 +139,11 @@ class ImageRouter(nn.Module):
             found += [_log(_mean((sign * vertical).clamp_min(0) ** 3), 3) for sign in (1, -1)]
             image = F.avg_pool2d(image, 2)
         return torch.cat(found, dim=1)
+
+
+def one_hot(labels: Tensor, count: int) -> Tensor:
+    """Return (B, count) booleans for labels (B,); unlike torch's function and `bincount`, it does not read them."""
+    return labels[:, None] == torch.arange(count, device=labels.device)
 
 
 def _mean(x: Tensor) -> Tensor:
