@@ -130,10 +130,10 @@ def test_an_image_that_memory_does_not_suffice_for_goes_in_tiles_and_its_row_say
 
 
 def test_free_memory_decides(monkeypatch) -> None:
-    monkeypatch.setattr(inference, "free_bytes", lambda *_: 2 * 10**6)
+    monkeypatch.setattr("daair.engine.measure.free_bytes", lambda *_: 2 * 10**6)
     tiled = rows_of(Darker(), [item("1", 512, 512)])
     assert 0 < tiled["tile"][0] < 512
-    monkeypatch.setattr(inference, "free_bytes", lambda *_: 10**9)
+    monkeypatch.setattr("daair.engine.measure.free_bytes", lambda *_: 10**9)
     assert rows_of(Darker(), [item("1", 512, 512)])["tile"][0] == 0
 
 

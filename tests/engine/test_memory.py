@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from daair.engine.inference import RESULT, Restorer
+from daair.engine.inference import AMPLE, RESULT, Restorer
 from daair.engine.memory import allowed_by_control_groups, bytes_per_pixel, free_bytes, tile_for
 
 GB = 10**9
@@ -80,9 +80,20 @@ def test_the_cost_of_a_pixel_is_that_of_its_allocations():
 )
 def test_a_panorama_goes_in_tiles_within_the_free_memory(monkeypatch, free, tile):
     """The arithmetic of 20,000 x 10,000 pixels, without them."""
-    monkeypatch.setattr("daair.engine.inference.free_bytes", lambda *_: free)
     monkeypatch.setattr("daair.engine.inference.bytes_per_pixel", lambda *_: 4000.0)
     restorer = Restorer(nn.Identity(), torch.device("cpu"), "auto", 32, print)
-    pixels = restorer.affordable(0.5, needed=RESULT * 20_000 * 10_000)
+    pixels = restorer.affordable(0.5 * (free - RESULT * 20_000 * 10_000))
     assert tile_for(10_000, 20_000, pixels) == tile
     assert tile in (0, 64) or tile**2 * 4000 <= 0.5 * (free - RESULT * 2e8)
+
+
+def test_a_small_picture_is_not_preceded_by_an_estimate(monkeypatch):
+    """It takes longer than the picture."""
+    free = {"bytes": 10**9}
+    monkeypatch.setattr("daair.engine.inference.free_bytes", lambda *_: free["bytes"])
+    estimates = []
+    monkeypatch.setattr("daair.engine.inference.bytes_per_pixel", lambda *_: estimates.append(1) or 100.0)
+    restorer, image = Restorer(nn.Conv2d(3, 3, 1), torch.device("cpu"), "auto", 32, print), torch.rand(1, 3, 90, 100)
+    assert restorer(image, None, "a")[1] == 0 and not estimates
+    free["bytes"] = 2 * AMPLE * 90 * 100
+    assert restorer(image, None, "a")[1] == 0 and estimates

@@ -30,6 +30,9 @@ FALLBACK_TILE = 512
 MEMORY = 0.5
 """Fraction of the free memory that automatic tiles may use; the cost of a pixel is an estimate."""
 
+AMPLE = 50_000
+"""Bytes per pixel that no network needs: eight times those of the largest one in experiments/speed/peers.csv."""
+
 RESULT = 24
 """Bytes of main memory per pixel that the restored image takes, whole, until it is written."""
 
@@ -85,15 +88,8 @@ class Restorer:
         self.pixels = math.inf  # most pixels at once; lowered when a limit becomes known
         self.multiple = size_multiple(self._apply, device)
 
-    def affordable(self, share: float, processes: int = 1, needed: int = 0) -> float:
-        """Return how many pixels fit at once into a share of the memory of each of `processes` on this machine.
-
-        Args:
-            share: Fraction of the free memory, estimated from a small image.
-            processes: Processes that share the memory.
-            needed: Bytes of the free memory that something else is going to take.
-        """
-        free = share * (free_bytes(self.device, processes) - needed)
+    def affordable(self, free: float) -> float:
+        """Return how many pixels fit at once into `free` bytes of memory, estimated from a small image."""
         return max(0, free) / self._bytes_per_pixel if self._bytes_per_pixel else math.inf
 
     @cached_property
@@ -133,7 +129,9 @@ class Restorer:
         longest, pixels = max(height, width), self.pixels
         if self.auto:
             needed = RESULT * height * width if self.device.type == "cpu" else 0
-            pixels = min(pixels, self.affordable(MEMORY, needed=needed))
+            free = MEMORY * (free_bytes(self.device) - needed)
+            if free < AMPLE * height * width:  # otherwise an estimate, which takes half a second, changes nothing
+                pixels = min(pixels, self.affordable(free))
         side = min(self.tile or tile_for(height, width, pixels) or longest, longest)
         overlap = min(self.overlap, side - 1 if self.tile else side // 4)
         while True:

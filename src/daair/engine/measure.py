@@ -24,6 +24,7 @@ from daair.config.schema import Evaluate
 from daair.data.benchmarks import Item
 from daair.engine.devices import tf32
 from daair.engine.inference import Restorer, local_processes
+from daair.engine.memory import free_bytes
 from daair.engine.progress import Reporter
 from daair.engine.sample_choice import SampleChoice
 from daair.errors import UserError, one_line, reason
@@ -215,7 +216,8 @@ def make_restorer(model: nn.Module, accelerator: Accelerator, options: Evaluate,
     if options.tile != "auto":
         return Restorer(model, accelerator.device, options.tile, options.overlap)
     restorer = Restorer(model, accelerator.device, None, options.overlap, reporter.say)
-    affordable = restorer.affordable(options.memory, local_processes(accelerator.num_processes))
+    free = options.memory * free_bytes(accelerator.device, local_processes(accelerator.num_processes))
+    affordable = restorer.affordable(free)
     restorer.pixels = min(gather_object([affordable]))  # the tiles of an image do not depend on its process
     return restorer
 
