@@ -113,6 +113,14 @@ def test_all_good_is_status_0_and_again_overwrites(tmp_path, model):
         assert restore(config(tmp_path / "in", tmp_path / "out")) == 0
 
 
+def test_pictures_that_the_network_leaves_as_they_are_are_named(tmp_path, model, capsys):
+    save(tmp_path / "in" / "a.png")
+    for weight, told in ((0.2, False), (0.001, True)):  # a step of eight bits is 0.0039
+        model.weight.data.fill_(weight)
+        assert restore(config(tmp_path / "in", tmp_path / "out")) == 0
+        assert ("unchanged by the network (1 of 1): a.png" in capsys.readouterr().out) == told
+
+
 def test_a_folder_without_pictures_is_an_error(tmp_path, model):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "notes.txt").touch()

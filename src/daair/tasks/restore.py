@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from daair import checkpoint
@@ -25,6 +26,9 @@ from daair.engine.memory import free_bytes
 from daair.engine.progress import Reporter
 from daair.engine.restore import label_index
 from daair.errors import UserError, one_line, reason
+
+STEP = 1 / 255
+"""The difference of neighbouring values of eight bits."""
 
 BYTES = 32
 """Bytes of main memory per pixel that reading, restoring in tiles and writing an image take."""
@@ -68,12 +72,14 @@ def restore(job: Job) -> int:
         network = load_model(cfg, reporter.say)
     label = label_index(network, cfg.restore.degradation, "restore.degradation")
     restorer = Restorer(network, resolve_device(cfg.device), cfg.restore.tile, cfg.restore.overlap, reporter.say)
-    failed, left_out = [], Counter()
+    failed, unchanged, left_out = [], [], Counter()
     with images.any_size(), reporter.progress("restoring", len(pictures)) as bar:
         for picture in pictures:
             try:
                 check_size(picture.source, cfg.restore.max_megapixels)
-                left_out.update(restore_file(picture, output, restorer, label))
+                kinds, changed = restore_file(picture, output, restorer, label)
+                left_out.update(kinds)
+                unchanged += [] if changed else [picture.source]
             except Exception as error:  # whatever one picture raises, the others are restored
                 told = one_line(error if isinstance(error, UserError) else f"{picture.source}: {reason(error)}")
                 if str(picture.source) == cfg.input:
@@ -85,6 +91,8 @@ def restore(job: Job) -> int:
     if left_out:
         counts = (f"{kind} ({count} {'picture' if count == 1 else 'pictures'})" for kind, count in left_out.items())
         print(f"metadata left out: {', '.join(counts)}")
+    if unchanged:
+        print(f"unchanged by the network ({len(unchanged)} of {len(pictures)}): {first_names(unchanged)}")
     if failed:
         print(f"not restored ({len(failed)}, reasons above):", *failed, sep="\n  ")
     where, count = pictures[0].target if pictures[0].by_suffix else output, len(pictures)
@@ -119,10 +127,12 @@ def check_size(path: Path, most: float) -> None:
         raise UserError(f"{what} need {needed / 1e9:.1f} GB of memory, of which {free / 1e9:.1f} GB are free")
 
 
-def restore_file(picture: Picture, output: Path, restorer: Restorer, label: int | None) -> list[str]:
-    """Read, restore and write one image, and return the kinds of metadata that were left out.
+def restore_file(picture: Picture, output: Path, restorer: Restorer, label: int | None) -> tuple[list[str], bool]:
+    """Read, restore and write one image; nothing is written outside of `output`.
 
-    Nothing is written outside of `output`.
+    Returns:
+        The kinds of metadata that were left out; and whether the image has changed by a step of eight bits anywhere,
+        which a network that knows clean images does not do to them.
 
     Raises:
         UserError: Reading, restoring or writing failed; the message begins with the file.
@@ -140,7 +150,8 @@ def restore_file(picture: Picture, output: Path, restorer: Restorer, label: int 
     except OSError as error:
         raise UserError(f"{folder}: {error.strerror}") from None
     written = dataclasses.replace(read, rgb=restored[0].permute(1, 2, 0).numpy())
-    return images.write(picture.target, written, None if picture.by_suffix else read.format)
+    changed = any(np.abs(new - old).max() > STEP / 2 for new, old in zip(written.rgb, read.rgb, strict=True))  # by rows
+    return images.write(picture.target, written, None if picture.by_suffix else read.format), changed
 
 
 def find_pictures(source: str | Sequence[str], output: Path) -> tuple[list[Picture], list[Path]]:
