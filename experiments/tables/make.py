@@ -6,10 +6,10 @@
 | --- | --- | --- |
 | paper.tex | experiments/aio3_tiny/results.csv, conf/reference/aio3.csv | `PAPER`, by task=collate itself |
 | peers.tex | experiments/peers_equal_time/table.csv | `PEERS` |
-| rank-main.tex, rank-appendix.tex, rank-slide.tex | experiments/rank/table.csv | experiments/rank.tables.yaml |
 
-The runs of `rank` and `peers_equal_time` no longer exist, but their table.csv has every number of a table. The
-runs' folder that paper.tex is collated from is made of the committed rows.
+The runs of `peers_equal_time` no longer exist, but its table.csv has every number of a table. The runs' folder that
+paper.tex is collated from is made of the committed rows. Pictures are also taken of the three tables of
+experiments/rank/tables, which task=collate has written.
 """
 
 import csv
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from daair.config.table_look import NamedTable, parse_table, read_tables  # noqa: E402
+from daair.config.table_look import NamedTable, parse_table  # noqa: E402
 from daair.report import latex, layout  # noqa: E402
 from daair.report.aggregate import AVERAGE, AVERAGE_COLUMN, COSTS_COLUMN, NUMBERS, Axis  # noqa: E402
 from daair.report.names import Names, read_names  # noqa: E402
@@ -78,6 +78,9 @@ def main() -> None:
         (HERE / f"{name}.tex").write_text(text, encoding="utf-8")
         picture(text, HERE / f"{name}.png")
         print(HERE / f"{name}.tex")
+    for file in sorted((ROOT / "experiments" / "rank" / "tables").glob("*.tex")):
+        picture(file.read_text(encoding="utf-8"), HERE / f"rank-{file.stem}.png")
+        print(file)
 
 
 def texts() -> Iterator[tuple[str, str]]:
@@ -85,13 +88,6 @@ def texts() -> Iterator[tuple[str, str]]:
     yield "paper", paper()
     peers = parse_table(PEERS, "peers")
     yield "peers", typeset("peers_equal_time", "peers", peers, "label", ["benchmark"], [ABOUT_PEERS])
-    for name, look in read_tables(ROOT / "experiments" / "rank.tables.yaml").items():
-        # The stars of this study are of a test that is not given any more, see experiments/rank.
-        look = look.model_copy(update={"hide": (*(look.hide or ()), "stars")})
-        columns = list(look.columns or ["benchmark"])
-        names = read_names(NAMES, look.names)
-        notes = [] if look.hides("notes") else list(notes_of(ROOT / "experiments" / "rank" / "table.md", names))
-        yield f"rank-{name}", typeset("rank", f"rank-{name}", look, "experts.rank", columns, notes)
 
 
 def typeset(study: str, label: str, look: NamedTable, key: str, columns: Sequence[str], notes: Sequence[str]) -> str:
@@ -122,16 +118,6 @@ def from_csv(file: Path, key: str, columns: Sequence[str], metrics: Sequence[str
         rows.places[reference,], numbers, pd.DataFrame(), pd.DataFrame(), [],
         {AVERAGE_COLUMN: (AVERAGE, tuple(range(len(benchmarks))))},
     )  # fmt: skip
-
-
-def notes_of(file: Path, names: Names) -> Iterator[str]:
-    """Yield the notes below a table in Markdown, without those on stars, with the headings of benchmarks."""
-    lines = file.read_text(encoding="utf-8").splitlines()
-    for line in lines[max(i for i, line in enumerate(lines) if line.startswith("|")) + 1 :]:
-        if line and not line.startswith(("\\*", "Marks")):
-            for name, heading in sorted(names.texts.items(), reverse=True):
-                line = line.replace(f"{name} ", f"{heading} ") if "_" in name or name == "rain100l" else line
-            yield line
 
 
 def paper() -> str:
