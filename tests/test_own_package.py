@@ -65,7 +65,10 @@ def measured(lab: Path) -> list[str]:
 
 def records(lab: Path, runs: str = "runs") -> dict[str, Record]:
     """All runs of a lab, by variant and seed."""
-    files = sorted(lab.glob(f"{runs}/*/*/seed*/status.json"))
+    try:
+        files = sorted(lab.glob(f"{runs}/*/*/seed*/status.json"))
+    except FileNotFoundError:  # a folder went away while it was read
+        return {}
     return {f"{file.parts[-3]}/{file.parts[-2]}": Record(file.parent) for file in files}
 
 
@@ -163,6 +166,12 @@ def test_a_network_in_the_current_directory(lab: Path) -> None:
         assert "add trust=[mypkg]" in refused(task, lab)
         done([*task, "trust=[mypkg]"], lab)
     assert len(list((lab / "restored").iterdir())) == 4
+
+    again = [*command, "-m", "hydra/launcher=accelerate", "launch.dry_run=true"]
+    assert "has changed" not in done(again, lab)
+    (lab / "mypkg.py").write_text(f"{NET}# edited")
+    output, name = done(again, lab), f"own/{record.folder.parent.name}/seed0"
+    assert f"skipped 1 (done already): {name}\nwarning: the code of mypkg has changed since 1 of them began" in output
 
 
 def test_a_hostile_run_folder_runs_nothing(lab: Path) -> None:

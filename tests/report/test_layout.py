@@ -217,6 +217,14 @@ def test_updates_are_shown_where_runs_stopped_early(tmp_path: Path) -> None:
 AIO3 = {"cbsd68_sigma15": 68, "cbsd68_sigma25": 68, "cbsd68_sigma50": 68, "rain100l": 100, "sots_outdoor": 500}
 
 
+def test_versions_of_the_users_own_code_are_told(tmp_path: Path) -> None:
+    for seed, digest in enumerate(("11111111", "22222222")):
+        codes = {"myrouter": digest, "mynet": "33333333"}
+        make_run(tmp_path, "a-00000001", seed, rows([30.0]), environment={"own_code": codes})
+    notes = " ".join(layout.notes(study_table(frame(tmp_path), TableSpec(metrics=("psnr",)))))
+    assert "Code of one's own: 2 versions of myrouter (11111111, 22222222), mynet 33333333." in notes
+
+
 def measured_on(tmp_path: Path, protocol: str = "promptir", **counts: int) -> StudyTable:
     table = [row for name, count in counts.items() for row in rows([30.0] * count, name, protocol=protocol)]
     make_run(tmp_path, "a-00000001", 0, table)

@@ -143,7 +143,7 @@ def measure_row(
             frozen, step = cfg.to_dict(), getattr(model, "step", None) or 0  # 0: not known
             config = {**{key: frozen[key] for key in DESCRIBES}, **weights.config, "seed": None}
             device = describe(accelerator.device, accelerator.num_processes)
-            record.start(config, environment(), git_diff(), step, device, job.overrides)
+            record.start(config, environment(config), git_diff(), step, device, job.overrides)
             _note_settings(record, {name: settings[name] for name in lacking}, reporter)
             missing = [item for item in items if item.benchmark in lacking]
             _measure(model, missing, session)

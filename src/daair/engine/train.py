@@ -48,6 +48,7 @@ from daair.losses import total_loss
 from daair.models import training
 from daair.optim import make_schedule
 from daair.runs.environment import environment, git_diff
+from daair.runs.own_code import changed
 from daair.runs.record import Record
 from daair.submodules import submodule
 
@@ -71,7 +72,10 @@ def train(job: Job) -> int:
             reporter.say(line)
         warn_of_leaks(cfg, reporter, mix.clean_files())
         device, steps = describe(accelerator.device, accelerator.num_processes), session.cfg.train.steps or 0
-        record.start(cfg.to_dict(), environment(), git_diff(), steps, device, job.overrides)
+        about = environment(cfg.to_dict())
+        if other := changed(record.environment(), about["own_code"]):
+            reporter.say(f"warning: going on with other code of {', '.join(other)} than this run was started with")
+        record.start(cfg.to_dict(), about, git_diff(), steps, device, job.overrides)
         record.note_data(mix.summary())
         record.summarise(training_data=mix.summary()["digest"])
         mirrors, exit_code = mirrors_of(cfg, record, reporter), 1

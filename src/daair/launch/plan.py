@@ -14,6 +14,9 @@ from daair.errors import UserError, suggestion
 from daair.launch.pool import Pool, Share
 from daair.runs.record import Status
 
+DONE = "done already"
+"""Why a finished run is skipped."""
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -100,7 +103,7 @@ def missing(
         if job.run in runs:
             skipped.append((job.name, f"the same run as {runs[job.run].name}"))
         elif state == "done" and rerun != "all":
-            skipped.append((job.name, "done already"))
+            skipped.append((job.name, DONE))
         elif state == "failed" and rerun == "none":
             skipped.append((job.name, "failed before, and launch.rerun=none"))
         else:

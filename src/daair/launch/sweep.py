@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from daair.config.jobs import Job
 from daair.errors import UserError, reason
 from daair.launch.causes import Ending, ending, tail
-from daair.launch.plan import Selection, first_fit, processes, select
+from daair.launch.plan import DONE, Selection, first_fit, processes, select
 from daair.launch.pool import Pool, Share, find_pool
 from daair.launch.processes import Attempt
 from daair.launch.view import View
@@ -70,7 +70,7 @@ def queue(selection: Selection, anew: bool = False) -> Selection:
             with record.lock():
                 done = record.status().state == "done"
                 if done and not anew:  # another process finished it meanwhile
-                    skipped.append((job.name, "done already"))
+                    skipped.append((job.name, DONE))
                     continue
                 if done:
                     set_aside(job.folder)
@@ -88,7 +88,7 @@ def _seen_to(record: Record) -> str | None:
     """Return why a queued run need not start: another process has done it or works on it; None if it must start."""
     try:
         with record.lock():
-            return "done already" if record.status().state == "done" else None
+            return DONE if record.status().state == "done" else None
     except Busy as error:
         return str(error).partition(";")[0]
 

@@ -20,9 +20,10 @@ from daair import stdout
 from daair.config.jobs import Job
 from daair.launch.causes import Ending, last_lines, tail
 from daair.launch.pace import Pace
-from daair.launch.plan import Selection, duration, processes, schedule
+from daair.launch.plan import DONE, Selection, duration, processes, schedule
 from daair.launch.pool import Pool, Share
 from daair.runs import store
+from daair.runs.own_code import changed, own_code
 from daair.runs.progress import Progress, progress
 from daair.runs.record import Record
 
@@ -48,6 +49,7 @@ class View:
         self.pace = Pace(pool.kind)
         for job in jobs:
             self.pace.look(job)
+        self._given = {job.name: job for job in jobs}
         self._jobs: dict[str, Job] = {}
         self._anew = any(job.config.launch.rerun == "all" for job in jobs)
 
@@ -56,13 +58,21 @@ class View:
         self.console.print(line, markup=False, soft_wrap=True)
 
     def skipped(self, skipped: Sequence[tuple[str, str]]) -> None:
-        """Print the skipped runs, a line for each reason."""
+        """Print the skipped runs, a line for each reason, and those that other code has trained."""
         reasons: dict[str, list[str]] = {}
         for name, why in skipped:
             reasons.setdefault(why, []).append(name)
         for why, names in reasons.items():
             more = f", and {len(names) - NAMED} more" if len(names) > NAMED else ""
             self.say(f"skipped {len(names)} ({why}): {', '.join(names[:NAMED])}{more}")
+        edited: dict[str, list[str]] = {}
+        for name, why in skipped:
+            if why == DONE and (now := own_code((job := self._given[name]).config.to_dict())):
+                for package in changed(Record(job.folder).environment(), now):
+                    edited.setdefault(package, []).append(name)
+        for package, names in edited.items():
+            what = f"the code of {package} has changed since {len(names)} of them"
+            self.say(f"warning: {what} began; launch.rerun=all trains again: {', '.join(names[:NAMED])}")
 
     def dry_run(self, selection: Selection, pool: Pool) -> None:
         """Print the planned order and devices of the runs, and when they begin and end.

@@ -13,6 +13,7 @@ empty, so that missing runs can be counted. Columns, in this order:
 | steps | training budget in optimizer updates; empty if unknown |
 | started, finished | ISO times, UTC; empty if it has not happened |
 | commit | commit of the source tree, with a `+` if it had changes |
+| own_code | packages of the user's own that the config names, with a digest of their code |
 | hardware | the GPUs, else the processor; `2 x` if two processes worked on it |
 | torch | version of PyTorch |
 | parameters, macs | size of the network; multiply-accumulates for one 224 x 224 image |
@@ -57,7 +58,7 @@ SUMMARY = (
 )  # fmt: skip
 FACTS = (
     "run", "study", "variant", "label", "id", "seed", "state", "attempt", "steps", "started", "finished", "commit",
-    "hardware", "torch", *SUMMARY,
+    "own_code", "hardware", "torch", *SUMMARY,
 )  # fmt: skip
 """Columns that describe the whole run, apart from its config."""
 
@@ -243,6 +244,7 @@ def _facts(one: RunContents) -> dict[str, Any]:
         "state": status.state, "attempt": status.attempt, "steps": status.steps or None,
         "started": status.started or None, "finished": status.finished or None,
         "commit": status.commit or None,
+        "own_code": ", ".join(map(" ".join, (environment.get("own_code") or {}).items())) or None,
         "hardware": hardware(status.device, environment.get("processor")),
         "torch": (environment.get("packages") or {}).get("torch"),
         **{name: one.summary.get(name) for name in SUMMARY},

@@ -240,7 +240,20 @@ def _origin(runs: pd.DataFrame) -> str:
     commits = dict.fromkeys(text[:7] + ("+" if text.endswith("+") else "") for text in runs["commit"].dropna())
     days = sorted({text[:10] for text in (*runs["started"].dropna(), *runs["finished"].dropna())})
     when = f"; runs of {' to '.join(dict.fromkeys((days[0], days[-1])))}" if days else ""
-    return f"Commit {', '.join(commits) or 'unknown'}{when}."
+    return f"Commit {', '.join(commits) or 'unknown'}{when}.{_own_code(runs)}"
+
+
+def _own_code(runs: pd.DataFrame) -> str:
+    """Return which versions of the users' own code made the runs; empty if none did."""
+    versions: dict[str, dict[str, None]] = {}
+    for text in runs["own_code"].dropna().unique() if "own_code" in runs else ():
+        for name, digest in (part.split() for part in text.split(", ")):
+            versions.setdefault(name, {})[digest] = None
+    parts = [
+        f"{name} {next(iter(found))}" if len(found) == 1 else f"{len(found)} versions of {name} ({', '.join(found)})"
+        for name, found in versions.items()
+    ]
+    return f" Code of one's own: {', '.join(parts)}." if parts else ""
 
 
 def _listed(values: pd.Series) -> str:

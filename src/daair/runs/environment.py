@@ -11,11 +11,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from daair.runs.own_code import own_code
+
 PACKAGES = ("daair", "torch", "torchvision", "accelerate", "timm", "piq", "hydra-core", "omegaconf", "numpy", "wandb")
 
 
-def environment() -> dict:
-    """Return the commit (and whether the tree was dirty), host, processor, GPUs, threads, versions and command."""
+def environment(config: Mapping[str, Any]) -> dict:
+    """Return the commit (and whether the tree was dirty), host, processor, GPUs, threads, versions and command.
+
+    Args:
+        config: The run's config; the user's own code that it names is told by a digest (`daair.runs.own_code`).
+    """
     import torch
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -29,6 +35,7 @@ def environment() -> dict:
         "gpus": gpus,
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
+        "own_code": own_code(config),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
 

@@ -1,0 +1,65 @@
+"""Tell versions of the user's own code apart: a config names a class, but not what is written in it.
+
+A class that was edited has the same name, so a run of it has the same config id. Runs therefore record a digest of the
+packages that their config names besides those of this project and its dependencies; a sweep and a table say where it
+differs.
+"""
+
+import hashlib
+import importlib.util
+import sysconfig
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from daair.trust import named_packages
+
+DIGITS = 8
+
+
+def own_code(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return a digest of each package or module of the user's own that a config names, by its name.
+
+    The first call in a process counts, so that it describes the code that was imported then. Packages that are
+    installed into Python's own folders have a version instead and are left out; those installed by `pip install -e`
+    are not.
+    """
+    digests = {name: _digest(name) for name in sorted(named_packages(config))}
+    return {name: digest for name, digest in digests.items() if digest}
+
+
+def changed(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
+    """Return the names of the packages whose digest differs from the one that a run noted in environment.json."""
+    noted = before.get("own_code") or {}
+    return [name for name, digest in now.items() if noted.get(name, digest) != digest]
+
+
+@cache
+def _digest(package: str) -> str | None:
+    files = sorted(_files(package))
+    if not files:
+        return None
+    digest = hashlib.sha256()
+    for name, file in files:
+        digest.update(f"{name}\0".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:DIGITS]
+
+
+def _files(package: str) -> Iterator[tuple[str, Path]]:
+    """Yield the Python files of a package, or the one of a module, with their names within it."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        return
+    if spec is None or not spec.has_location:
+        return
+    installed = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib")}
+    for folder in map(Path, spec.submodule_search_locations or ()):
+        if not installed & {folder.resolve(), *folder.resolve().parents}:
+            yield from ((file.relative_to(folder).as_posix(), file) for file in folder.rglob("*.py"))
+    if not spec.submodule_search_locations:
+        file = Path(spec.origin).resolve()
+        if file.is_file() and not installed & set(file.parents):
+            yield file.name, file

@@ -1,0 +1,62 @@
+"""Versions of the user's own code."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from daair.runs import own_code as module
+from daair.runs.own_code import changed, own_code
+
+
+@pytest.fixture
+def digest_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The digest of a class of somebody's module or package `theirs`, as a new process finds it."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def digest() -> dict[str, str]:
+        module._digest.cache_clear()
+        for name in [name for name in sys.modules if name.partition(".")[0] == "theirs"]:
+            monkeypatch.delitem(sys.modules, name)
+        return own_code({"model": {"_target_": "theirs.Net", "router": {"_target_": "theirs.Router"}}})
+
+    yield digest
+    module._digest.cache_clear()
+
+
+CLASSES = "class Net: ...\nclass Router: ...\n"
+
+
+def test_an_edited_module_has_another_digest(tmp_path, digest_of):
+    file = tmp_path / "theirs.py"
+    file.write_text(CLASSES)
+    before = digest_of()
+    assert set(before) == {"theirs"} and digest_of() == before
+    file.write_text(CLASSES + "# edited\n")
+    assert digest_of() != before
+
+
+def test_all_files_of_a_package_count_and_nothing_else(tmp_path, digest_of):
+    (tmp_path / "theirs" / "parts").mkdir(parents=True)
+    (tmp_path / "theirs" / "__init__.py").write_text(CLASSES)
+    helper = tmp_path / "theirs" / "parts" / "helper.py"
+    helper.write_text("x = 1\n")
+    before = digest_of()
+    (tmp_path / "theirs" / "notes.txt").write_text("of no meaning")
+    assert digest_of() == before
+    helper.write_text("x = 2\n")
+    edited = digest_of()
+    assert edited != before
+    helper.rename(helper.with_name("other.py"))
+    assert digest_of() not in (before, edited)
+
+
+def test_this_project_and_installed_packages_have_no_digest():
+    parts = ["daair.models.daair.DaAIR", "torch.nn.Identity", "torch.optim.AdamW", "collections.Counter"]
+    assert own_code({"parts": [{"_target_": part} for part in parts]}) == {}
+
+
+def test_only_a_digest_that_was_noted_can_have_changed():
+    now = {"a": "11111111", "b": "22222222"}
+    assert changed({"own_code": {"a": "11111111", "b": "33333333", "c": "44444444"}}, now) == ["b"]
+    assert changed({"own_code": {"a": "11111111"}}, now) == changed({}, now) == []
