@@ -55,5 +55,5 @@ clean: ## remove caches and build products; keeps .venv and runs
 	@echo "Setting up .venv (PyTorch and the rest, about 6 GB): a few minutes the first time, seconds when little changed ..."
 	@.venv/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear .venv
 	@.venv/bin/python -m pip install -q --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@PYTHONDONTWRITEBYTECODE= $(RUN) -c 'import daair.engine.train, daair.tasks.collate, daair.tasks.restore'
+	@PYTHONDONTWRITEBYTECODE= $(RUN) -c 'import daair.engine.train, daair.tasks.study_files, daair.tasks.restore'
 	@touch $@

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from daair.launch import warm
 
-IMPORTED = [*warm.IMPORTED, "daair.tasks.collate", "daair.tasks.restore", "hydra", "accelerate.commands.launch"]
+IMPORTED = [*warm.IMPORTED, "daair.tasks.study_files", "daair.tasks.restore", "hydra", "accelerate.commands.launch"]
 
 
 class Warm:

@@ -86,7 +86,7 @@ def test_the_id_of_a_renamed_run_is_that_of_its_config(runs: Path) -> None:
 
 
 def test_the_table_has_them(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.setattr(task.figures, "draw", lambda *_, **__: [])
+    monkeypatch.setattr("daair.report.figures.draw", lambda *_, **__: [])
     (runs / "archive").mkdir()
     shutil.move(runs / "rank", runs / "archive" / "rank")
     (runs / "archive/rank/rank4-00000004").rename(runs / "archive/rank/small")

@@ -10,7 +10,8 @@ from synthetic import make_run, rows
 
 import daair
 from daair.errors import UserError
-from daair.report.config_columns import flatten, read_config
+from daair.report.config_columns import read_config
+from daair.report.flat import flatten
 from daair.report.frame import FACTS, frame
 from daair.runs.record import Record
 

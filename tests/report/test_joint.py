@@ -24,7 +24,7 @@ def of_study(keys: list[str]) -> dict:
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Study `rank` with three seeds, study `count` with two; rank 8 with five experts is in both."""
-    monkeypatch.setattr(task.figures, "draw", lambda *_, **__: [])
+    monkeypatch.setattr("daair.report.figures.draw", lambda *_, **__: [])
     for rank in (4, 8):
         for seed in range(3):
             psnr = [30.0 + rank / 10 + seed / 10, 31.0 + rank / 10]

@@ -78,7 +78,7 @@ def test_same_frame_as_from_the_folders(server: WandbStub, elsewhere: Path, tmp_
 
 
 def test_same_tables_as_from_the_folders(server: WandbStub, elsewhere: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(task.figures, "draw", lambda *_, **__: [])
+    monkeypatch.setattr("daair.report.figures.draw", lambda *_, **__: [])
     upload_all(server, elsewhere)[2].state = "running"
     tables = []
     for runs, *source in ((elsewhere,), (tmp_path / "here", "collate.source=wandb", f"collate.project={PROJECT}")):

@@ -13,13 +13,14 @@ from daair.config.validate import validate
 from daair.errors import UserError
 from daair.report.frame import frame
 from daair.tasks import collate as task
+from daair.tasks import study_files
 
 TABLES = {"runs.parquet", "runs.csv", "table.md", "table.tex", "table.csv", "report.html"}
 
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(task.figures, "draw", lambda *_, **__: [])  # has tests of its own
+    monkeypatch.setattr("daair.report.figures.draw", lambda *_, **__: [])  # has tests of its own
     own = {
         "rows": ["experts.rank"],
         "reference": {"experts.rank": 8},
@@ -59,8 +60,8 @@ def test_all_files_appear_and_the_runs_stay_as_they_were(runs: Path, capsys: pyt
 
 def test_the_frame_is_the_same_in_both_files_and_in_portions(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = frame(runs, "rank").frame
-    for portion in (task.ROWS, 2):
-        monkeypatch.setattr(task, "ROWS", portion)
+    for portion in (study_files.ROWS, 2):
+        monkeypatch.setattr(study_files, "ROWS", portion)
         assert collate(runs) == 0
         stored = pd.read_parquet(runs / "rank" / "runs.parquet")
         pd.testing.assert_frame_equal(stored, expected, check_categorical=False, check_dtype=False)
@@ -81,7 +82,7 @@ def test_the_command_goes_before_the_studys_own(runs: Path) -> None:
 
 def test_what_was_measured_later_is_shown_only_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """task=evaluate adds rows to a run's own; its study's table stays that of the mix's benchmarks."""
-    monkeypatch.setattr(task.figures, "draw", lambda *_, **__: [])
+    monkeypatch.setattr("daair.report.figures.draw", lambda *_, **__: [])
     mix = {"patch": 64, "root": None, "benchmarks": ["cbsd68_sigma25", "rain100l"]}
     for rank in (4, 8):
         later = rows([40.0], "mine") + rows([41.0], "mine", protocol="basicsr_y") if rank == 4 else []

@@ -5,10 +5,9 @@ distinct piece is parsed and put into columns only once. 10,000 configs then cos
 a YAML parser, even libyaml, needs 7 ms for each whole file.
 """
 
-import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,14 +17,12 @@ import yaml
 
 from daair.errors import one_line
 from daair.files import natural_key
+from daair.report.flat import AS_TEXT, flatten
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Piece = tuple[tuple[str, Any], ...]
 """Dotted keys and values that stand together in a config."""
-
-AS_TEXT = ("benchmarks", "collate.reference")
-"""Mappings whose keys the user chooses; each stays one value, as JSON."""
 
 _KEY = re.compile(r"^[A-Za-z_][\w.@/-]*:(?= |$)", re.MULTILINE)
 _NESTED = re.compile(r"([A-Za-z_][\w.@/-]*):\n((?:  .*\n|\n)+)")
@@ -50,18 +47,6 @@ def read_config(text: str) -> tuple[Piece, ...]:
         return tuple(_read_piece(piece, "", roots) for piece in pieces)
     except yaml.YAMLError as error:
         raise ValueError(one_line(error)) from None
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield `("experts.rank", 4)` of `{"experts": {"rank": 4}}`; lists, empty mappings and `AS_TEXT` as JSON texts."""
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value and name not in AS_TEXT:
-            yield from flatten(value, f"{name}.")
-        elif isinstance(value, Mapping | list | tuple):
-            yield name, json.dumps(value)
-        else:
-            yield name, value
 
 
 def _cut(text: str) -> list[str]:

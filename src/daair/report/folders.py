@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from daair.errors import UserError
-from daair.report.config_columns import flatten
+from daair.report.flat import flatten
 from daair.runs import store
 from daair.runs.record import Record
 

@@ -12,58 +12,19 @@ The runs' folders are only read. The frame is written even if the table is refus
 If nothing has changed since the last time, nothing is computed and the tables are shown again (tasks/unchanged.py).
 """
 
-import io
-import json
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor as Threads
-from dataclasses import dataclass, replace
-from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import pandas as pd
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from daair.config.compose import conf_dir
-from daair.config.overrides import command
-from daair.config.table_look import NamedTable, TableLook, parse_table, read_tables
 from daair.engine.progress import Reporter
-from daair.errors import Incomparable, UserError
-from daair.files import LONGEST, replacing, safe_name, write_text
-from daair.report import differences, figures, folders, joint, latex, layout, published, weights, writers
-from daair.report import html as report
-from daair.report.frame import Collated
-from daair.report.names import Names, read_names
-from daair.report.table import StudyTable, TableSpec, study_table
-from daair.report.wandb_source import gather
+from daair.errors import UserError
+from daair.files import LONGEST, safe_name
 from daair.runs import store
-from daair.runs.record import Record
 from daair.tasks import unchanged
 
 if TYPE_CHECKING:
     from daair.config.jobs import Job
     from daair.config.schema import Config
-
-LISTED = 10
-"""Most left-out folders that are printed; the rest is counted."""
-
-MANY = 100
-"""Most variants for which figures and a report are made; more could not be distinguished in them."""
-
-WIDE = 250
-"""Largest width of a table in a file or pipe, in characters."""
-
-ROWS = 20_000
-"""Rows of the frame that are converted to text at a time."""
-
-WRITERS = 2
-"""Threads that convert rows to text; Arrow releases Python's lock meanwhile."""
-
-DEFAULTS: dict[str, Any] = {"columns": ["benchmark"], "metrics": ["psnr", "ssim"], "published": []}
-"""Defaults of `collate` if neither the command nor the study gives a value; documented in conf/config.yaml."""
 
 
 def collate(job: "Job") -> int:
@@ -72,62 +33,17 @@ def collate(job: "Job") -> int:
     Raises:
         UserError: There are no runs, or they are not comparable; the message names them and a remedy.
     """
-    cfg = job.config
-    reporter = Reporter()
-    folder = Path(cfg.collate.output or output_folder(cfg))
-    state = unchanged.state(cfg, tables_file(cfg))
+    cfg, reporter = job.config, Reporter()
+    folder, tables = Path(cfg.collate.output or output_folder(cfg)), tables_file(cfg)
+    state = unchanged.state(cfg, tables)
     if (said := unchanged.recall(folder, state)) is not None:
         reporter.say(f"{said}\n(nothing has changed since)")
         return 0
-    collated, runs = gather(cfg.collate.source, cfg.collate.project, cfg.paths.runs, cfg.studies, reporter.progress)
-    wanted = {"": NamedTable(), **(read_tables(file) if (file := tables_file(cfg)) else {})}
-    say_left_out(collated, reporter)
-    try:
-        made = [make_table(cfg, collated, runs, name, one) for name, one in wanted.items()]
-    except Incomparable:
-        write_frame(collated, folder)  # which shows in what the runs differ
-        raise
-    files = write_frame(collated, folder)
-    for one in made:
-        files += write_table(one, folder, cfg.collate.format)
-        show(one, reporter)
-    if "html" not in cfg.collate.format:
-        pass
-    elif collated.runs["variant"].nunique() <= MANY:
-        files += illustrate(made, collated, runs, folder, reporter, cfg.collate.figures)
-    else:
-        reporter.say(f"more than {MANY} variants: no figures and no report")
-    listed = "\n".join(str(file) for file in files)
-    reporter.say(listed)
-    own = [file for one in made for file in one.own]
-    unchanged.remember(folder, state, [*own, *files], "\n".join([*map(plain, made), listed]))
+    from daair.tasks import study_files  # pandas, Arrow and Matplotlib take longer to import than all of the above
+
+    written = study_files.write_all(cfg, folder, tables, table_name(cfg), reporter)
+    unchanged.remember(folder, state, [*written.own, *written.files], written.said)
     return 0
-
-
-@dataclass(frozen=True)
-class Made:
-    """A table and the texts of its cells and notes.
-
-    Attributes:
-        name: Its name in a file of tables; empty for the study's table.
-        table: The table in numbers.
-        blocks, notes: The table for readers.
-        look, names: How it looks.
-        own: Files of the user with published values.
-    """
-
-    name: str
-    table: StudyTable
-    blocks: list[writers.Block]
-    notes: list[str]
-    look: TableLook
-    names: Names
-    own: tuple[Path, ...] = ()
-
-    @property
-    def title(self) -> str:
-        """Return the title or caption."""
-        return self.look.caption or self.table.question or self.table.name
 
 
 def table_name(cfg: "Config") -> str:
@@ -157,216 +73,3 @@ def tables_file(cfg: "Config") -> Path | None:
         return Path(cfg.collate.tables)
     beside = Path(conf_dir()) / "experiment" / f"{output_folder(cfg).name}.tables.yaml"
     return beside if beside.is_file() else None
-
-
-def make_table(cfg: "Config", collated: Collated, runs: Path, name: str, one: NamedTable) -> Made:
-    """Return a study's table, or a named one.
-
-    Raises:
-        UserError: It names something that is not there, or the runs are not comparable.
-    """
-    try:
-        asked = settings(cfg, collated, runs, one)
-        look: TableLook = asked["look"]
-        reference = Path(conf_dir()) / "reference"
-        names = read_names(reference / "names.yaml", look.names)
-        methods = published.load(asked["published"], reference)
-        spec = table_spec(cfg, asked, names.degradations)
-        table = study_table(collated, spec, table_name(cfg), asked["question"])
-        rows, reasons = published.published_rows(table, methods, bool(look.subsets), names)
-        blocks = layout.blocks(table, rows, look, names)
-        notes = [*layout.notes(table, look, names), *layout.as_published(table, rows, look), *reasons]
-        own = tuple(Path(file) for file in asked["published"] if file.endswith(".csv"))
-        return Made(name, table, blocks, [] if look.hides("notes") else notes, look, names, own)
-    except UserError as error:
-        kind = Incomparable if isinstance(error, Incomparable) else UserError
-        raise kind(f"{name}: {error}" if name else str(error)) from error
-
-
-def settings(cfg: "Config", collated: Collated, runs: Path, table: NamedTable) -> dict[str, Any]:
-    """Return a table's contents and look: from the command, else as the table is named, else of the newest run's."""
-    frozen = started_with(collated, runs, cfg.studies)
-    own = frozen["collate"]
-    asked = {}
-    for name in ("rows", "columns", "metrics", "reference", "published"):
-        given = getattr(cfg.collate, name)
-        asked[name] = first_of(given, getattr(table, name), own.get(name), DEFAULTS.get(name))
-    asked["question"] = cfg.question or frozen["question"]
-    benchmarks = first_of(cfg.benchmarks, table.benchmarks, frozen["benchmarks"])
-    asked["benchmarks"] = None if benchmarks is None else list(benchmarks)
-    asked["protocols"] = first_of(cfg.protocols, table.protocols)
-    looks = [
-        own.get("table") or {},
-        *(one.model_dump(mode="json", exclude_none=True) for one in (table, cfg.collate.table)),
-    ]
-    look = {
-        key: value for one in looks for key, value in one.items() if key in TableLook.model_fields and value is not None
-    }
-    asked["look"] = parse_table(look, "collate.table")
-    return asked
-
-
-def started_with(collated: Collated, runs: Path, studies: Sequence[str]) -> dict[str, Any]:
-    """Return the contents of the table, question and benchmarks that the newest run of each study was started with.
-
-    Of several studies these are all questions, rows and benchmarks, and what else they agree on; no reference, which
-    names a row of one of them.
-    """
-    trained = weights.trained(collated.runs)  # a network that was only evaluated says nothing of its study
-    telling = (collated.runs if trained.empty else trained).assign(study=lambda table: table["study"].astype(str))
-    newest = telling.assign(at=telling["started"].astype("str").fillna("")).sort_values("at", kind="stable")
-    last = newest.groupby("study")["run"].last()
-    order = [folders.name(store.study_folder(runs, study), runs) for study in studies]
-    latest = {study: last[study] for study in order if study in last}
-    found = {study: Record(runs / run).config() if (runs / run).is_dir() else {} for study, run in latest.items()}
-    contents = [one.get("collate") or {} for one in found.values()]
-    own = {key: value for key, value in contents[0].items() if all(one.get(key) == value for one in contents)}
-    if len(found) > 1:
-        rows = [one.get("rows") for one in contents]
-        own |= {
-            "reference": None,
-            "rows": list(dict.fromkeys(key for keys in rows for key in keys)) if all(rows) else None,
-        }
-    names = [first_of(one.get("benchmarks"), of_mixes(telling[telling["study"] == s])) for s, one in found.items()]
-    return {
-        "collate": own,
-        "question": " ".join(dict.fromkeys(filter(None, (one.get("question") for one in found.values())))),
-        "benchmarks": None if None in names else list(dict.fromkeys(name for some in names for name in some)),
-    }
-
-
-def first_of(*values: Any) -> Any:
-    """Return the first value that is not None."""
-    return next((value for value in values if value is not None), None)
-
-
-def of_mixes(runs: pd.DataFrame) -> list[str] | None:
-    """Return the benchmarks of the runs' mixes; None if the mixes name none.
-
-    They are the default, so that later evaluations of a run on other benchmarks do not change its study's table.
-    """
-    named = runs["mix.benchmarks"].dropna().unique() if "mix.benchmarks" in runs else []
-    return list(dict.fromkeys(name for text in named for name in json.loads(text))) or None
-
-
-def table_spec(cfg: "Config", asked: dict[str, Any], degradations: Mapping[str, str]) -> TableSpec:
-    """Return the contents of the table."""
-    look = asked["look"]
-    return TableSpec(
-        rows=tuple(asked["rows"] or ()),
-        columns=tuple(asked["columns"]),
-        metrics=tuple(asked["metrics"]),
-        reference=asked["reference"],
-        benchmarks=asked["benchmarks"],
-        protocols=asked["protocols"],
-        only=look.only or {},
-        averages=look.averages,
-        degradations=degradations,
-        alpha=cfg.collate.alpha,
-        resamples=cfg.collate.resamples,
-    )
-
-
-def write_frame(collated: Collated, folder: Path) -> list[Path]:
-    """Write runs.parquet and runs.csv in portions, so that memory does not grow with the number of runs."""
-    counts = collated.images["run"].cat.codes.value_counts().reindex(collated.runs.index, fill_value=0).clip(lower=1)
-    portions = [group.index for _, group in counts.groupby((counts.cumsum() - 1) // ROWS)]
-    files = [folder / "runs.parquet", folder / "runs.csv"]
-    with replacing(files[0]) as parquet, replacing(files[1]) as text:
-        schema = pa.Schema.from_pandas(collated.part(portions[0]), preserve_index=False)
-        plain = pa.schema([(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in schema])
-
-        def as_text(portion: pd.Index) -> tuple[pa.Table, pa.Buffer]:
-            table = pa.Table.from_pandas(collated.part(portion), schema, preserve_index=False)
-            lines = pa.BufferOutputStream()
-            pa.csv.write_csv(table.cast(plain), lines, pa.csv.WriteOptions(include_header=False))
-            return table, lines.getvalue()
-
-        with pa.parquet.ParquetWriter(parquet, schema) as columns, open(text, "wb") as lines, Threads(WRITERS) as pool:
-            pa.csv.write_csv(plain.empty_table(), lines)
-            for first in range(0, len(portions), WRITERS):  # a few at a time, so that results do not pile up
-                for table, part in pool.map(as_text, portions[first : first + WRITERS]):
-                    columns.write_table(table)
-                    lines.write(part)
-    return files
-
-
-def write_table(made: Made, folder: Path, formats: Sequence[str]) -> list[Path]:
-    """Write the table in the formats that are asked for and return the files."""
-    label = "-".join(safe_name(part) for part in (*made.table.name.split("+"), made.name) if part)
-    style = latex.Style(
-        environment=made.look.environment or "table*",
-        caption=made.title,
-        label=made.look.label or label,
-        raw=made.names.latex,
-        siunitx=bool(made.look.siunitx),
-    )
-    texts = {
-        "md": lambda: writers.to_markdown(made.blocks, made.notes, made.title),
-        "tex": lambda: latex.to_latex(made.blocks, made.notes, style),
-        "csv": lambda: layout.numbers_csv(made.table),
-    }
-    place = folder / "tables" / made.name if made.name else folder / "table"
-    files = [place.with_name(f"{place.name}.{kind}") for kind in texts if kind in formats]
-    for file in files:
-        file.parent.mkdir(exist_ok=True)
-        write_text(file, texts[file.suffix[1:]]())
-    return files
-
-
-def show(made: Made, reporter: Reporter) -> None:
-    """Print the table and its notes."""
-    reporter.say(made.title)
-    for block in made.blocks:
-        writers.show(block, reporter.console if reporter.console.is_terminal else Console(width=WIDE))
-    for note in made.notes:
-        reporter.say(note)
-
-
-def plain(made: Made) -> str:
-    """Return the table and its notes as plain text."""
-    console = Console(width=WIDE, file=io.StringIO(), record=True)
-    for block in made.blocks:
-        writers.show(block, console)
-    return "\n".join([made.title, console.export_text().rstrip(), *made.notes])
-
-
-def illustrate(
-    made: Sequence[Made], collated: Collated, runs: Path, folder: Path, reporter: Reporter, which: str
-) -> list[Path]:
-    """Draw the figures that the study's own table supports, write the report with all tables, and return the files."""
-    table = made[0].table
-    spec = table.spec
-    collated, _ = joint.once(collated, [*table.rows.keys, *table.columns.keys])
-    if spec.benchmarks is not None:
-        collated = replace(collated, images=collated.images[collated.images["benchmark"].isin(spec.benchmarks)])
-    headings = made[0].names
-    data = figures.figure_data(collated, runs, table.rows.keys, table.reference_variant, spec.protocols, headings)
-    drawn = figures.draw(data, folder / "figures", spec.metrics, which)
-    if without := [str(one) for one in drawn if one.reason]:
-        reporter.say(f"not drawn: {'; '.join(without)}")
-    html = "".join(
-        (f"<h3>{escape(one.title)}</h3>\n" if one.name else "") + writers.to_html(one.blocks) for one in made
-    )
-    html += writers.to_html(filter(None, [differences.intervals(table, headings)]))
-    notes = list(dict.fromkeys(note for one in made for note in one.notes))
-    page = report.write(data, folder, table=html, drawn=drawn, notes=notes, commands=commands(collated, runs))
-    return [folder / "figures", page] if any(one.files for one in drawn) else [page]
-
-
-def commands(collated: Collated, runs: Path) -> dict[str, str]:
-    """Return the command that reproduces each variant's runs, if one of its runs has recorded its overrides."""
-    found = {}
-    for variant, group in collated.runs.groupby("variant", observed=True):
-        given = (Record(runs / run).overrides() for run in group["run"])
-        if (overrides := next((some for some in given if some is not None), None)) is not None:
-            found[str(variant)] = command(overrides, group["seed"].dropna().tolist())
-    return found
-
-
-def say_left_out(collated: Collated, reporter: Reporter) -> None:
-    """Print what was left out of the frame, with the reasons."""
-    for one in collated.left_out[:LISTED]:
-        reporter.say(f"left out: {one}")
-    if len(collated.left_out) > LISTED:
-        reporter.say(f"left out: {len(collated.left_out) - LISTED} more")
