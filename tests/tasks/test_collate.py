@@ -110,7 +110,7 @@ def test_nothing_is_computed_again_while_nothing_has_changed(runs: Path, monkeyp
     assert collate(runs) == 0
     first = capsys.readouterr().out
     with monkeypatch.context() as patched:
-        patched.setattr(task, "gather", lambda *_: pytest.fail("reads the runs again"))
+        patched.setattr(study_files, "gather", lambda *_: pytest.fail("reads the runs again"))
         assert collate(runs) == 0
     again = capsys.readouterr().out
     assert again.endswith("(nothing has changed since)\n") and "PSNR ↑ (dB)" in again
