@@ -37,7 +37,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
     """Figures by name, instead of files."""
     made: dict[str, Figure] = {}
 
-    def save(figure: Figure, folder: Path, name: str, caption: str, marks: Sequence[style.Mark] = ()) -> style.Drawn:
+    def save(figure: Figure, folder: Path, name: str, caption: str, marks: Sequence[style.Mark] = (), dpi=None):
         made[name] = figure
         spots = tuple(style.Spot(mark.x, mark.y, mark.variant, mark.text) for mark in marks)
         return style.Drawn(name, caption, (folder / f"{name}.pdf",), spots=spots)

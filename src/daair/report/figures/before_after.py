@@ -16,6 +16,9 @@ from daair.runs.samples import WHICH, Sample
 PIXELS = 260
 """Longest side of an image in the figure: about 230 dots per inch, so that the PDF stays small."""
 
+DPI = 230
+"""Of the PNG: more would only enlarge the images."""
+
 
 def draw_before_after(data: FigureData, folder: Path) -> Drawn:
     """Draw input, restored and clean images of the reference variant, else of the best; a row per benchmark."""
@@ -41,7 +44,7 @@ def draw_before_after(data: FigureData, folder: Path) -> Drawn:
         f"Images with the largest (left) and smallest (right) PSNR gain of each benchmark; {shown_name(run)}. "
         "Figures are of whole images, of which the middle is shown."
     )
-    return style.save(figure, folder, name, caption)
+    return style.save(figure, folder, name, caption, dpi=DPI)
 
 
 def choose_run(data: FigureData) -> tuple[dict, list[Sample]]:

@@ -168,14 +168,16 @@ def legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
     figure.legend(handles, names, loc="outside upper center", ncols=columns, title=title, title_fontsize=7)
 
 
-def save(figure: Figure, folder: Path, name: str, caption: str, marks: Sequence[Mark] = ()) -> Drawn:
-    """Write `<name>.pdf` and `<name>.png` atomically; the figure is laid out once for both."""
+def save(
+    figure: Figure, folder: Path, name: str, caption: str, marks: Sequence[Mark] = (), dpi: int | None = None
+) -> Drawn:
+    """Write `<name>.pdf` and `<name>.png`, of `dpi` dots per inch, atomically; the figure is laid out once for both."""
     figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")
     files = []
     for suffix, options in (
         (".pdf", {"metadata": {"CreationDate": None}}),  # no date: same data, same bytes
-        (".png", {"pil_kwargs": {"compress_level": FAST}}),
+        (".png", {"pil_kwargs": {"compress_level": FAST}, "dpi": dpi or RC["savefig.dpi"]}),
     ):
         with replacing(Path(folder) / f"{name}{suffix}") as temporary:
             figure.savefig(temporary, **options)
