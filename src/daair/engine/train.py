@@ -64,6 +64,9 @@ def train(job: Job) -> int:
     with record.lock():
         check_same_data(record, mix)
         session = Session(budget.settled(cfg, record, sum(mix.samples().values())), record, accelerator, reporter)
+        about = environment(cfg.to_dict())
+        if other := changed(record.environment(), about["own_code"]):
+            reporter.say(f"warning: the code of {', '.join(other)} has changed since this run was started")
         if record.status().state == "done":
             reporter.say(f"{record.folder} is done; it is not trained again")
             return finish(session, mix.labels, record.status().step)
@@ -72,9 +75,6 @@ def train(job: Job) -> int:
             reporter.say(line)
         warn_of_leaks(cfg, reporter, mix.clean_files())
         device, steps = describe(accelerator.device, accelerator.num_processes), session.cfg.train.steps or 0
-        about = environment(cfg.to_dict())
-        if other := changed(record.environment(), about["own_code"]):
-            reporter.say(f"warning: going on with other code of {', '.join(other)} than this run was started with")
         record.start(cfg.to_dict(), about, git_diff(), steps, device, job.overrides)
         record.note_data(mix.summary())
         record.summarise(training_data=mix.summary()["digest"])
