@@ -36,14 +36,22 @@ def test_an_edited_module_has_another_digest(tmp_path, digest_of):
     assert digest_of() != before
 
 
-def test_all_files_of_a_package_count_and_nothing_else(tmp_path, digest_of):
+@pytest.mark.parametrize("first", ["__init__.py", "nets.py"])
+def test_all_files_of_a_package_count_and_nothing_else(tmp_path, digest_of, first):
+    """Also of one without `__init__.py`."""
     (tmp_path / "theirs" / "parts").mkdir(parents=True)
-    (tmp_path / "theirs" / "__init__.py").write_text(CLASSES)
+    (tmp_path / "theirs" / first).write_text(CLASSES)
     helper = tmp_path / "theirs" / "parts" / "helper.py"
     helper.write_text("x = 1\n")
     before = digest_of()
+    assert set(before) == {"theirs"}
     (tmp_path / "theirs" / "notes.txt").write_text("of no meaning")
+    (tmp_path / "theirs" / ".venv").mkdir()
+    (tmp_path / "theirs" / ".venv" / "other.py").write_text("of no meaning")
     assert digest_of() == before
+    (tmp_path / "theirs" / "gone.py").symlink_to(tmp_path / "nowhere.py")  # cannot be read
+    assert len(digest_of()["theirs"]) == 8
+    (tmp_path / "theirs" / "gone.py").unlink()
     helper.write_text("x = 2\n")
     edited = digest_of()
     assert edited != before

@@ -7,8 +7,10 @@ differs.
 
 import hashlib
 import importlib.util
+import os
 import sysconfig
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,14 +39,12 @@ def changed(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
 
 @cache
 def _digest(package: str) -> str | None:
-    files = sorted(_files(package))
-    if not files:
-        return None
-    digest = hashlib.sha256()
+    digest, files = hashlib.sha256(), sorted(_files(package))
     for name, file in files:
-        digest.update(f"{name}\0".encode())
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:DIGITS]
+        digest.update(f"{name}\0".encode(errors="surrogateescape"))
+        with suppress(OSError):  # what cannot be read has not been imported
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:DIGITS] if files else None
 
 
 def _files(package: str) -> Iterator[tuple[str, Path]]:
@@ -53,13 +53,17 @@ def _files(package: str) -> Iterator[tuple[str, Path]]:
         spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):
         return
-    if spec is None or not spec.has_location:
+    if spec is None:
         return
     installed = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib")}
-    for folder in map(Path, spec.submodule_search_locations or ()):
-        if not installed & {folder.resolve(), *folder.resolve().parents}:
-            yield from ((file.relative_to(folder).as_posix(), file) for file in folder.rglob("*.py"))
-    if not spec.submodule_search_locations:
+    if spec.submodule_search_locations is None and spec.has_location:
         file = Path(spec.origin).resolve()
-        if file.is_file() and not installed & set(file.parents):
+        if not installed & set(file.parents):
             yield file.name, file
+    for top in map(Path, spec.submodule_search_locations or ()):
+        if installed & {top.resolve(), *top.resolve().parents}:
+            continue
+        for folder, inside, names in os.walk(top):
+            inside[:] = filter(str.isidentifier, inside)  # others are no packages: .venv, site-packages
+            for file in (Path(folder, name) for name in names if name.endswith(".py")):
+                yield file.relative_to(top).as_posix(), file
