@@ -7,6 +7,7 @@ import pytest
 
 from daair.runs import own_code as module
 from daair.runs.own_code import changed, own_code
+from daair.runs.record import Record
 
 
 @pytest.fixture
@@ -64,7 +65,22 @@ def test_this_project_and_installed_packages_have_no_digest():
     assert own_code({"parts": [{"_target_": part} for part in parts]}) == {}
 
 
-def test_only_a_digest_that_was_noted_can_have_changed():
-    now = {"a": "11111111", "b": "22222222"}
-    assert changed({"own_code": {"a": "11111111", "b": "33333333", "c": "44444444"}}, now) == ["b"]
-    assert changed({"own_code": {"a": "11111111"}}, now) == changed({}, now) == []
+def test_nothing_is_imported(tmp_path, digest_of):
+    """A stored config may name code that nobody has trusted."""
+    (tmp_path / "theirs.py").write_text(f"open({str(tmp_path / 'owned')!r}, 'w')\n{CLASSES}")
+    assert set(digest_of()) == {"theirs"} and not (tmp_path / "owned").exists()
+
+
+def test_only_a_digest_that_was_noted_can_have_changed(tmp_path):
+    now, record = {"a": "11111111", "b": "22222222"}, Record(tmp_path)
+    noted = [
+        ('{"own_code": {"a": "11111111", "b": "33333333", "c": "44444444"}}', ["b"]),
+        ('{"own_code": {"a": "11111111"}}', []),
+        ('{"own_code": ["a"]}', []),
+        ("{}", []),
+        ('{"own_co', []),  # damaged
+    ]
+    assert changed(record.environment, now) == []
+    for text, names in noted:
+        record.environment_file.write_text(text)
+        assert changed(record.environment, now) == names, text

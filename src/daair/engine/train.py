@@ -65,7 +65,7 @@ def train(job: Job) -> int:
         check_same_data(record, mix)
         session = Session(budget.settled(cfg, record, sum(mix.samples().values())), record, accelerator, reporter)
         about = environment(cfg.to_dict())
-        if other := changed(record.environment(), about["own_code"]):
+        if other := changed(record.environment, about["own_code"]):
             reporter.say(f"warning: the code of {', '.join(other)} has changed since this run was started")
         if record.status().state == "done":
             reporter.say(f"{record.folder} is done; it is not trained again")

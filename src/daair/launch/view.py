@@ -68,7 +68,7 @@ class View:
         edited: dict[str, list[str]] = {}
         for name, why in skipped:
             if why == DONE and (now := own_code((job := self._given[name]).config.to_dict())):
-                for package in changed(Record(job.folder).environment(), now):
+                for package in changed(Record(job.folder).environment, now):
                     edited.setdefault(package, []).append(name)
         for package, names in edited.items():
             what = f"the code of {package} has changed since {len(names)} of them"

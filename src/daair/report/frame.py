@@ -244,11 +244,18 @@ def _facts(one: RunContents) -> dict[str, Any]:
         "state": status.state, "attempt": status.attempt, "steps": status.steps or None,
         "started": status.started or None, "finished": status.finished or None,
         "commit": status.commit or None,
-        "own_code": ", ".join(map(" ".join, (environment.get("own_code") or {}).items())) or None,
+        "own_code": _own_code(environment.get("own_code")),
         "hardware": hardware(status.device, environment.get("processor")),
         "torch": (environment.get("packages") or {}).get("torch"),
         **{name: one.summary.get(name) for name in SUMMARY},
     }  # fmt: skip
+
+
+def _own_code(noted: Any) -> str | None:
+    """Return `package digest, ...`; None for what does not have that form, as a file of somebody else may not."""
+    parts = noted.items() if isinstance(noted, Mapping) else ()
+    words = [(name, digest) for name, digest in parts if str(name).isidentifier() and str(digest).isalnum()]
+    return ", ".join(f"{name} {digest}" for name, digest in words) or None
 
 
 def _contents(record: Record, place: Place) -> bytes | None:

@@ -9,13 +9,14 @@ import hashlib
 import importlib.util
 import os
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from daair.trust import named_packages
+from daair.errors import UserError
+from daair.trust import STANDARD, targets
 
 DIGITS = 8
 
@@ -27,14 +28,23 @@ def own_code(config: Mapping[str, Any]) -> dict[str, str]:
     installed into Python's own folders have a version instead and are left out; those installed by `pip install -e`
     are not.
     """
-    digests = {name: _digest(name) for name in sorted(named_packages(config))}
+    # Nothing is imported here: a part of the config may come from a stored run whose code nobody has trusted.
+    foreign = {str(target) for target in targets(config) if not str(target).startswith(("daair.", *STANDARD))}
+    digests = {name: _digest(name) for name in sorted({target.partition(".")[0] for target in foreign})}
     return {name: digest for name, digest in digests.items() if digest}
 
 
-def changed(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
-    """Return the names of the packages whose digest differs from the one that a run noted in environment.json."""
-    noted = before.get("own_code") or {}
-    return [name for name, digest in now.items() if noted.get(name, digest) != digest]
+def changed(noted_by: Callable[[], Mapping[str, Any]], now: Mapping[str, str]) -> list[str]:
+    """Return the names of the packages whose digest differs from the one that a run noted, if that can be read.
+
+    Args:
+        noted_by: Reads what the run noted: its `Record.environment`.
+        now: What `own_code` returns.
+    """
+    noted = None
+    with suppress(UserError):  # a damaged environment.json
+        noted = noted_by().get("own_code")
+    return [name for name, digest in now.items() if isinstance(noted, Mapping) and noted.get(name, digest) != digest]
 
 
 @cache
