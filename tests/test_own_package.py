@@ -171,7 +171,10 @@ def test_a_network_in_the_current_directory(lab: Path) -> None:
     assert "has changed" not in done(again, lab)
     (lab / "mypkg.py").write_text(f"{NET}# edited")
     output, name = done(again, lab), f"own/{record.folder.parent.name}/seed0"
-    assert f"skipped 1 (done already): {name}\nwarning: the code of mypkg has changed since 1 of them began" in output
+    assert (
+        f"skipped 1 (done already): {name}\nwarning: the code of mypkg has changed since 1 of them began: {name}"
+        in output
+    )
     assert "warning: the code of mypkg has changed since this run was started" in done(command, lab)
 
 
@@ -190,4 +193,7 @@ def test_a_hostile_run_folder_runs_nothing(lab: Path) -> None:
             output = work.communicate(timeout=120)[0]
             assert work.returncode == 1 and output.count("\n") == 1, output
             assert output.startswith("error: ") and "refused, since it names" in output, output
+        if target.startswith("evil"):  # the network itself is trusted, but not what else the config names
+            row = ["task=evaluate", f"checkpoint={record.folder}", f"study={part}", "trust=[mypkg]", *measured(lab)]
+            done(row, lab)
     assert not (lab / "owned").exists()

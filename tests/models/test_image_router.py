@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ from daair.models.training import Learner, Stage
 
 def router(count: int = 3, **options) -> ImageRouter:
     torch.manual_seed(0)
-    return ImageRouter(8, count, **({"width": 4, "hidden": 8, "tile": 16} | options))
+    return ImageRouter(8, count, **({"width": 4, "hidden": 8, "tile": 16, "clean_every": 0} | options))
 
 
 def noisy(labels: torch.Tensor, size: int = 16) -> torch.Tensor:
@@ -120,16 +121,31 @@ def test_a_router_that_knows_clean_images_holds_back_the_change_of_them():
     model.eval()
     for image, least, most in ((clean, 0.0, 0.1), (degraded, 0.9, 1.0)):
         routing = model.router(None, image)
-        assert least <= routing.trust.mean() <= most
+        assert least <= routing.kept.mean() <= most
         torch.testing.assert_close(routing.gates.sum(1), torch.ones(8))
     change = (model(clean) - clean).abs().amax((1, 2, 3))
-    model.router.forward = lambda *_: routing._replace(trust=None)  # the same network without doubt
+    model.router.forward = lambda *_: routing._replace(kept=None)  # the same network without doubt
     assert change.mean() < 0.1 * (model(clean) - clean).abs().amax((1, 2, 3)).mean()
 
 
+@pytest.mark.parametrize("size", [4, 8, 16, 20])
+def test_clean_crops_count_as_one_in_so_many_however_few_a_process_has(size):
+    """Eight processes with four crops each teach the class of clean images as one process with 32 does."""
+    model = router(clean_every=16).eval()  # the batch norm of training would mix the two parts
+    labels, images, clean = torch.arange(size) % 3, torch.rand(size, 3, 16, 16), torch.rand(size, 3, 16, 16)
+    apart = [
+        F.cross_entropy(model.logits(images), labels),
+        F.cross_entropy(model.logits(clean[::16]), labels[::16] * 0 + 3),
+    ]
+    share = 1 / 16
+    torch.testing.assert_close(model.loss(images, labels, clean), (apart[0] + share * apart[1]) / (1 + share))
+    model.train().loss(images, labels, clean)
+    assert model.seen[:3].sum() == size and model.seen[3] == size / 16
+
+
 def test_without_a_class_of_clean_images_nothing_is_held_back():
-    assert router().eval()(None, torch.rand(1, 3, 16, 16)).trust is None
-    assert router(clean_every=3).train()(None, torch.rand(1, 3, 16, 16), torch.tensor([1])).trust is None
+    assert router().eval()(None, torch.rand(1, 3, 16, 16)).kept is None
+    assert router(clean_every=3).train()(None, torch.rand(1, 3, 16, 16), torch.tensor([1])).kept is None
 
 
 @pytest.mark.parametrize(

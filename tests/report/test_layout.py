@@ -221,10 +221,14 @@ def test_versions_of_the_users_own_code_are_told(tmp_path: Path) -> None:
     for seed, digest in enumerate(("11111111", "22222222")):
         codes = {"myrouter": digest, "mynet": "33333333"}
         make_run(tmp_path, "a-00000001", seed, rows([30.0]), environment={"own_code": codes})
+    make_run(tmp_path, "a-00000001", 4, rows([30.0]), environment={"own_code": {"mynet": "33333333+44444444"}})
     make_run(tmp_path, "a-00000001", 2, rows([30.0]), environment={"own_code": {"odd": "no digest, at all", "x": ""}})
     make_run(tmp_path, "a-00000001", 3, rows([30.0]), environment={"own_code": ["odd"]})
     notes = " ".join(layout.notes(study_table(frame(tmp_path), TableSpec(metrics=("psnr",)))))
-    assert "Code of one's own: 2 versions of myrouter (11111111, 22222222), mynet 33333333." in notes
+    assert (
+        "Code of one's own: 2 versions of myrouter (11111111, 22222222), 2 versions of mynet (33333333, 44444444)."
+        in notes
+    )
 
 
 def measured_on(tmp_path: Path, protocol: str = "promptir", **counts: int) -> StudyTable:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from daair.runs import own_code as module
-from daair.runs.own_code import changed, own_code
+from daair.runs.own_code import changed, joined, noted, own_code
 from daair.runs.record import Record
 
 
@@ -53,6 +53,8 @@ def test_all_files_of_a_package_count_and_nothing_else(tmp_path, digest_of, firs
     (tmp_path / "theirs" / "gone.py").symlink_to(tmp_path / "nowhere.py")  # cannot be read
     assert len(digest_of()["theirs"]) == 8
     (tmp_path / "theirs" / "gone.py").unlink()
+    (tmp_path / "theirs" / ".#nets.py").symlink_to("someone@machine.1234")  # an editor's lock
+    assert digest_of() == before
     helper.write_text("x = 2\n")
     edited = digest_of()
     assert edited != before
@@ -60,8 +62,18 @@ def test_all_files_of_a_package_count_and_nothing_else(tmp_path, digest_of, firs
     assert digest_of() not in (before, edited)
 
 
-def test_this_project_and_installed_packages_have_no_digest():
-    parts = ["daair.models.daair.DaAIR", "torch.nn.Identity", "torch.optim.AdamW", "collections.Counter"]
+def test_this_project_and_installed_packages_have_no_digest(tmp_path, monkeypatch):
+    """Those of another environment neither: its site-packages may be on PYTHONPATH."""
+    parts = [
+        "daair.models.daair.DaAIR",
+        "torch.nn.Identity",
+        "torch.optim.AdamW",
+        "collections.Counter",
+        "elsewhere.Net",
+    ]
+    (tmp_path / "dist-packages").mkdir()
+    (tmp_path / "dist-packages" / "elsewhere.py").write_text(CLASSES)
+    monkeypatch.syspath_prepend(tmp_path / "dist-packages")
     assert own_code({"parts": [{"_target_": part} for part in parts]}) == {}
 
 
@@ -73,14 +85,22 @@ def test_nothing_is_imported(tmp_path, digest_of):
 
 def test_only_a_digest_that_was_noted_can_have_changed(tmp_path):
     now, record = {"a": "11111111", "b": "22222222"}, Record(tmp_path)
-    noted = [
+    cases = [
         ('{"own_code": {"a": "11111111", "b": "33333333", "c": "44444444"}}', ["b"]),
         ('{"own_code": {"a": "11111111"}}', []),
         ('{"own_code": ["a"]}', []),
         ("{}", []),
         ('{"own_co', []),  # damaged
     ]
-    assert changed(record.environment, now) == []
-    for text, names in noted:
+    assert changed(noted(record.environment), now) == []
+    for text, names in cases:
         record.environment_file.write_text(text)
-        assert changed(record.environment, now) == names, text
+        assert changed(noted(record.environment), now) == names, text
+
+
+def test_a_run_that_goes_on_with_other_code_keeps_both_digests():
+    first = joined({}, {"a": "11111111"})
+    second = joined(first, {"a": "22222222", "b": "33333333"})
+    assert first == {"a": "11111111"} and second == {"a": "11111111+22222222", "b": "33333333"}
+    assert joined(second, {"a": "22222222"}) == {"a": "11111111+22222222"}, "the same code again is no third version"
+    assert changed(second, {"a": "22222222"}) == ["a"]

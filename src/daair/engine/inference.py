@@ -31,7 +31,10 @@ MEMORY = 0.5
 """Fraction of the free memory that automatic tiles may use; the cost of a pixel is an estimate."""
 
 AMPLE = 50_000
-"""Bytes per pixel that no network needs: eight times those of the largest one in experiments/speed/peers.csv."""
+"""Bytes per pixel that are taken to suffice for any network: the hungriest in experiments/speed/peers.csv takes 8,300.
+
+A network that needs more is restored in tiles once it has run out of memory.
+"""
 
 RESULT = 24
 """Bytes of main memory per pixel that the restored image takes, whole, until it is written."""
@@ -130,7 +133,7 @@ class Restorer:
         if self.auto:
             needed = RESULT * height * width if self.device.type == "cpu" else 0
             free = MEMORY * (free_bytes(self.device) - needed)
-            if free < AMPLE * height * width:  # otherwise an estimate, which takes half a second, changes nothing
+            if free < AMPLE * height * width:  # otherwise the estimate, which takes half a second, is spared
                 pixels = min(pixels, self.affordable(free))
         side = min(self.tile or tile_for(height, width, pixels) or longest, longest)
         overlap = min(self.overlap, side - 1 if self.tile else side // 4)

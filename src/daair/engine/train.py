@@ -48,7 +48,7 @@ from daair.losses import total_loss
 from daair.models import training
 from daair.optim import make_schedule
 from daair.runs.environment import environment, git_diff
-from daair.runs.own_code import changed
+from daair.runs.own_code import changed, joined, noted
 from daair.runs.record import Record
 from daair.submodules import submodule
 
@@ -65,7 +65,8 @@ def train(job: Job) -> int:
         check_same_data(record, mix)
         session = Session(budget.settled(cfg, record, sum(mix.samples().values())), record, accelerator, reporter)
         about = environment(cfg.to_dict())
-        if other := changed(record.environment, about["own_code"]):
+        before = noted(record.environment)
+        if other := changed(before, about["own_code"]):
             reporter.say(f"warning: the code of {', '.join(other)} has changed since this run was started")
         if record.status().state == "done":
             reporter.say(f"{record.folder} is done; it is not trained again")
@@ -74,6 +75,7 @@ def train(job: Job) -> int:
         for line in data_lines(mix):
             reporter.say(line)
         warn_of_leaks(cfg, reporter, mix.clean_files())
+        about["own_code"] = joined(before, about["own_code"])
         device, steps = describe(accelerator.device, accelerator.num_processes), session.cfg.train.steps or 0
         record.start(cfg.to_dict(), about, git_diff(), steps, device, job.overrides)
         record.note_data(mix.summary())

@@ -23,7 +23,7 @@ from daair.launch.pace import Pace
 from daair.launch.plan import DONE, Selection, duration, processes, schedule
 from daair.launch.pool import Pool, Share
 from daair.runs import store
-from daair.runs.own_code import changed, own_code
+from daair.runs.own_code import changed, noted, own_code
 from daair.runs.progress import Progress, progress
 from daair.runs.record import Record
 
@@ -58,21 +58,20 @@ class View:
         self.console.print(line, markup=False, soft_wrap=True)
 
     def skipped(self, skipped: Sequence[tuple[str, str]]) -> None:
-        """Print the skipped runs, a line for each reason, and those that other code has trained."""
+        """Print the skipped runs, a line for each reason, and those that older code of the user trained."""
         reasons: dict[str, list[str]] = {}
         for name, why in skipped:
             reasons.setdefault(why, []).append(name)
         for why, names in reasons.items():
-            more = f", and {len(names) - NAMED} more" if len(names) > NAMED else ""
-            self.say(f"skipped {len(names)} ({why}): {', '.join(names[:NAMED])}{more}")
+            self.say(f"skipped {len(names)} ({why}): {_first(names)}")
         edited: dict[str, list[str]] = {}
         for name, why in skipped:
             if why == DONE and (now := own_code((job := self._given[name]).config.to_dict())):
-                for package in changed(Record(job.folder).environment, now):
+                for package in changed(noted(Record(job.folder).environment), now):
                     edited.setdefault(package, []).append(name)
         for package, names in edited.items():
-            what = f"the code of {package} has changed since {len(names)} of them"
-            self.say(f"warning: {what} began; launch.rerun=all trains again: {', '.join(names[:NAMED])}")
+            what = f"the code of {package} has changed since {len(names)} of them began"
+            self.say(f"warning: {what}: {_first(names)}; launch.rerun=all trains every run of this command again")
 
     def dry_run(self, selection: Selection, pool: Pool) -> None:
         """Print the planned order and devices of the runs, and when they begin and end.
@@ -211,6 +210,11 @@ class View:
             same = "the same command" + ", with launch.rerun=failed," * self._anew
             remedy = f"; {same} goes on with the others" if bad or stopped else ""
             self.say(f"{counts} in {stdout.duration(time.monotonic() - self._began)}{remedy}")
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f", and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
 
 
 def _numbers(job: Job, look: Progress) -> str:

@@ -222,7 +222,7 @@ class DaAIRNAF(nn.Module):
         change = self.out(feature.permute(0, 3, 1, 2))[..., :H, :W].to(x.dtype)
         if routing is None:
             return Learned(x + change)
-        image = x + (change if routing.trust is None else change * routing.trust.to(x.dtype)[:, None, None, None])
+        image = x + (change if routing.kept is None else change * routing.kept.to(x.dtype)[:, None, None, None])
         terms = {} if self._pretraining else {"router": self._balanced(routing.aux[None])}
         return Learned(image, terms, routing.gates[None])
 

@@ -38,7 +38,7 @@ class ImageRouter(nn.Module):
     real rain, which differs from the rain of the training, is taken for haze (experiments/peers_equal_time).
 
     With `clean_every` there is one more class, the clean image, and its probability is the part of the network's change
-    that is held back (`Routing.trust`). A degradation that training did not show often looks more like a clean image
+    that is held back (`1 - Routing.kept`). A degradation that training did not show often looks more like a clean image
     than like any of the trained ones, and a network without this class does harm to it (experiments/longer).
 
     Args:
@@ -62,7 +62,7 @@ class ImageRouter(nn.Module):
         tile: Annotated[int, Ge(8)] = 64,
         sharpness: Annotated[float, Gt(0)] = 10.0,
         adjustment: Annotated[float, Ge(0)] = 0.25,
-        clean_every: Annotated[int, Ge(0)] = 0,
+        clean_every: Annotated[int, Ge(0)] = 16,
         pretraining: Stage = Stage("router", 0.2, ("router.*",), 5.0, 32),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
@@ -84,8 +84,8 @@ class ImageRouter(nn.Module):
         if self.training and labels is not None:
             return Routing(labels, one_hot(labels, self.count).float(), aux)
         votes = self.vote(image)
-        trust = 1 - votes.softmax(1)[:, self.count] if self.clean_every else None
-        return Routing(None, votes[:, : self.count].softmax(1), aux, trust)
+        kept = 1 - votes.softmax(1)[:, self.count] if self.clean_every else None
+        return Routing(None, votes[:, : self.count].softmax(1), aux, kept)
 
     def loss(self, image: Tensor, labels: Tensor, clean: Tensor) -> Tensor:
         """Return the cross-entropy for crops as wholes, and count the classes.
@@ -95,12 +95,15 @@ class ImageRouter(nn.Module):
             labels: (B,), their degradations.
             clean: (B, 3, H, W), the clean crops.
         """
+        weight = image.new_ones(len(self.seen), dtype=torch.float32)  # of an image of each class
         if self.clean_every:
             clean = clean[:: self.clean_every]
+            # A small part of a batch has one clean crop more often than one in so many: that one then counts less.
+            weight[self.count] = len(labels) / (self.clean_every * len(clean))
             image, labels = torch.cat([image, clean]), torch.cat([labels, labels.new_full(clean.shape[:1], self.count)])
         if self.training:
-            self.seen += one_hot(gathered(labels), len(self.seen)).sum(dim=0)
-        return F.cross_entropy(self.logits(image), labels)
+            self.seen += weight * one_hot(gathered(labels), len(self.seen)).sum(dim=0)
+        return F.cross_entropy(self.logits(image), labels, weight)
 
     def vote(self, image: Tensor) -> Tensor:
         """Return the logits (B, N) or (B, N + 1) that the tiles of `image` (B, 3, H, W) agree on."""

@@ -36,13 +36,14 @@ class Routing(NamedTuple):
         gates: (B, N) float32, the weight of each expert's output; rows sum to at most 1.
         aux: Float32 of the same shape for all learners: the scalar L_aux to be minimised, or the input of the router's
             `balance`; 0 outside training.
-        trust: (B,) float32 in [0, 1], the factor on the network's change of each image (`model=daair_naf`); None = 1.
+        kept: (B,) float32 in [0, 1], the part of the network's change of each image that is kept (`model=daair_naf`);
+            None = all of it.
     """
 
     index: Tensor | None
     gates: Tensor
     aux: Tensor
-    trust: Tensor | None = None
+    kept: Tensor | None = None
 
 
 class Top1(nn.Module):

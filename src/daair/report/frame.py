@@ -34,6 +34,7 @@ the key or its value is null. A key that has texts and numbers is text.
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -254,7 +255,7 @@ def _facts(one: RunContents) -> dict[str, Any]:
 def _own_code(noted: Any) -> str | None:
     """Return `package digest, ...`; None for what does not have that form, as a file of somebody else may not."""
     parts = noted.items() if isinstance(noted, Mapping) else ()
-    words = [(name, digest) for name, digest in parts if str(name).isidentifier() and str(digest).isalnum()]
+    words = [pair for pair in parts if re.fullmatch(r"\w+ \w+(\+\w+)*", " ".join(map(str, pair)))]
     return ", ".join(f"{name} {digest}" for name, digest in words) or None
 
 

@@ -248,7 +248,7 @@ def _own_code(runs: pd.DataFrame) -> str:
     versions: dict[str, dict[str, None]] = {}
     for text in runs["own_code"].dropna().unique() if "own_code" in runs else ():
         for name, digest in (part.split() for part in text.split(", ")):
-            versions.setdefault(name, {})[digest] = None
+            versions.setdefault(name, {}).update(dict.fromkeys(digest.split("+")))  # a run may have been resumed
     parts = [
         f"{name} {next(iter(found))}" if len(found) == 1 else f"{len(found)} versions of {name} ({', '.join(found)})"
         for name, found in versions.items()

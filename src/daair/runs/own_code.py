@@ -20,13 +20,15 @@ from daair.trust import STANDARD, targets
 
 DIGITS = 8
 
+STDLIB = Path(sysconfig.get_path("stdlib")).resolve()
+
 
 def own_code(config: Mapping[str, Any]) -> dict[str, str]:
     """Return a digest of each package or module of the user's own that a config names, by its name.
 
     The first call in a process counts, so that it describes the code that was imported then. Packages that are
-    installed into Python's own folders have a version instead and are left out; those installed by `pip install -e`
-    are not.
+    installed into a folder named `site-packages` or `dist-packages`, or are Python's own, have a version instead and
+    are left out; those installed by `pip install -e` are not.
     """
     # Nothing is imported here: a part of the config may come from a stored run whose code nobody has trusted.
     foreign = {str(target) for target in targets(config) if not str(target).startswith(("daair.", *STANDARD))}
@@ -34,17 +36,27 @@ def own_code(config: Mapping[str, Any]) -> dict[str, str]:
     return {name: digest for name, digest in digests.items() if digest}
 
 
-def changed(noted_by: Callable[[], Mapping[str, Any]], now: Mapping[str, str]) -> list[str]:
-    """Return the names of the packages whose digest differs from the one that a run noted, if that can be read.
+def noted(environment: Callable[[], Mapping[str, Any]]) -> dict[str, str]:
+    """Return the digests that a run noted; nothing if they cannot be read.
 
     Args:
-        noted_by: Reads what the run noted: its `Record.environment`.
-        now: What `own_code` returns.
+        environment: Reads what the run noted about its surroundings: its `Record.environment`.
     """
-    noted = None
+    found = None
     with suppress(UserError):  # a damaged environment.json
-        noted = noted_by().get("own_code")
-    return [name for name, digest in now.items() if isinstance(noted, Mapping) and noted.get(name, digest) != digest]
+        found = environment().get("own_code")
+    return {name: str(digest) for name, digest in found.items()} if isinstance(found, Mapping) else {}
+
+
+def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return the names of the packages whose digest differs from the one that a run noted."""
+    return [name for name, digest in now.items() if before.get(name, digest) != digest]
+
+
+def joined(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """Return the digests of a run that goes on with code that may have changed: `first+second` where it has."""
+    parts = {name: dict.fromkeys([*before.get(name, digest).split("+"), digest]) for name, digest in now.items()}
+    return {name: "+".join(digests) for name, digests in parts.items()}
 
 
 @cache
@@ -65,15 +77,19 @@ def _files(package: str) -> Iterator[tuple[str, Path]]:
         return
     if spec is None:
         return
-    installed = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib")}
     if spec.submodule_search_locations is None and spec.has_location:
         file = Path(spec.origin).resolve()
-        if not installed & set(file.parents):
+        if not _installed(file):
             yield file.name, file
     for top in map(Path, spec.submodule_search_locations or ()):
-        if installed & {top.resolve(), *top.resolve().parents}:
+        if _installed(top.resolve()):
             continue
         for folder, inside, names in os.walk(top):
             inside[:] = filter(str.isidentifier, inside)  # others are no packages: .venv, site-packages
-            for file in (Path(folder, name) for name in names if name.endswith(".py")):
-                yield file.relative_to(top).as_posix(), file
+            for file in (Path(folder, name) for name in names if name.endswith(".py") and name[:-3].isidentifier()):
+                yield file.relative_to(top).as_posix(), file  # an editor's lock, .#net.py, cannot be imported
+
+
+def _installed(path: Path) -> bool:
+    """Say whether a resolved path lies in a folder of installed packages, of this environment or another one."""
+    return bool({"site-packages", "dist-packages"} & set(path.parts)) or path.is_relative_to(STDLIB)

@@ -27,9 +27,6 @@ from daair.engine.progress import Reporter
 from daair.engine.restore import label_index
 from daair.errors import UserError, one_line, reason
 
-STEP = 1 / 255
-"""The difference of neighbouring values of eight bits."""
-
 BYTES = 32
 """Bytes of main memory per pixel that reading, restoring in tiles and writing an image take."""
 
@@ -131,8 +128,8 @@ def restore_file(picture: Picture, output: Path, restorer: Restorer, label: int 
     """Read, restore and write one image; nothing is written outside of `output`.
 
     Returns:
-        The kinds of metadata that were left out; and whether the image has changed by a step of eight bits anywhere,
-        which a network that knows clean images does not do to them.
+        The kinds of metadata that were left out; and whether a sample of the image has changed, rounded to its own
+        bits. A network that knows clean images leaves most of them as they are.
 
     Raises:
         UserError: Reading, restoring or writing failed; the message begins with the file.
@@ -150,7 +147,9 @@ def restore_file(picture: Picture, output: Path, restorer: Restorer, label: int 
     except OSError as error:
         raise UserError(f"{folder}: {error.strerror}") from None
     written = dataclasses.replace(read, rgb=restored[0].permute(1, 2, 0).numpy())
-    changed = any(np.abs(new - old).max() > STEP / 2 for new, old in zip(written.rgb, read.rgb, strict=True))  # by rows
+    half_a_step = 0.5 / (2**read.bits - 1)
+    rows = zip(written.rgb, read.rgb, strict=True)  # a picture may be too large for a second copy
+    changed = any(np.abs(new.clip(0, 1) - old).max() > half_a_step for new, old in rows)
     return images.write(picture.target, written, None if picture.by_suffix else read.format), changed
 
 
