@@ -62,17 +62,21 @@ def test_a_new_network_is_its_body_whatever_the_expert():
     torch.testing.assert_close(first, second)
 
 
-@pytest.mark.parametrize("fusion", ["sum", "product"])
+@pytest.mark.parametrize("fusion", ["sum", "product", "film"])
 @given(label=st.integers(0, 2), gate=st.floats(0, 1))
 def test_merged_weights_are_those_of_the_formula(fusion, label, gate):
     layer = shuffled(MergedLinear(4, 6, MergedExperts(3, 2, "constant", fusion), level=0))
     x = torch.rand(1, 3, 5, 4)
-    change = gate * layer.up[label] @ layer.down[label]
-    weight = layer.agnostic.weight
-    weight = weight + change if fusion == "sum" else weight * (1 + change)
+    weight, bias = layer.agnostic.weight, layer.agnostic.bias
+    if fusion == "film":
+        scale, shift = 1 + gate * layer.up[label, :, 0], gate * layer.up[label, :, 1]
+        weight, bias = scale[:, None] * weight, scale * bias + shift
+    else:
+        change = gate * layer.up[label] @ layer.down[label]
+        weight = weight + change if fusion == "sum" else weight * (1 + change)
     gates = torch.zeros(1, 3)
     gates[0, label] = gate
-    expected = x @ weight.T + layer.agnostic.bias
+    expected = x @ weight.T + bias
     for index in (None, torch.tensor([label])):  # all experts by their gates, or the one that was chosen
         torch.testing.assert_close(layer(x, Routing(index, gates, torch.zeros(()))), expected)
 

@@ -7,6 +7,9 @@ product of two small matrices, as low-rank adaptation does (Hu et al., ICLR 2022
 
     W_n = W + U_n V_n   (fusion: sum)        W_n = W * (1 + U_n V_n), element-wise   (fusion: product)
 
+As a control, `fusion: film` has no expert, but tells the body which degradation it is: expert n only scales and shifts
+each output channel of a convolution (Perez et al., "FiLM", AAAI 2018).
+
 One decision holds for the whole network, so the weights of an image's expert are made once and cost no pass over its
 pixels: the rank, the number of experts and their parameters do not change what a pixel costs.
 
@@ -31,7 +34,7 @@ from daair.models.training import Learned, Stage
 
 Positive = Annotated[int, Ge(1)]
 Count = Annotated[int, Ge(0)]
-Fusion = Literal["sum", "product"]
+Fusion = Literal["sum", "product", "film"]
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,9 @@ class MergedExperts:
 
     Args:
         count: N; 0 leaves the body alone.
-        rank: R at the first level; above the channels of a level it is cut to them.
+        rank: R at the first level; above the channels of a level it is cut to them. `film` does not use it.
         layout: `constant`: `rank` everywhere; `pyramid`: it doubles with each level, as the channels do.
-        fusion: whether an expert is added to the agnostic weight, or multiplies it.
+        fusion: whether an expert is added to the agnostic weight, multiplies it, or only scales and shifts its outputs.
     """
 
     count: Count = 5
@@ -69,8 +72,10 @@ class MergedLinear(nn.Module):
         super().__init__()
         self.agnostic = nn.Linear(inputs, outputs)
         self.fusion, rank = experts.fusion, min(experts.rank_at(level), inputs, outputs)
-        self.down = self.up = None
-        if experts.count:  # `up` begins at zero, so that a new network is its body
+        self.down = self.up = None  # `up` begins at zero, so that a new network is its body
+        if experts.count and self.fusion == "film":
+            self.up = nn.Parameter(torch.zeros(experts.count, outputs, 2))
+        elif experts.count:
             self.up = nn.Parameter(torch.zeros(experts.count, outputs, rank))
             self.down = nn.Parameter(torch.randn(experts.count, rank, inputs) / inputs**0.5)
 
@@ -79,18 +84,26 @@ class MergedLinear(nn.Module):
         if routing is None or self.up is None:
             return self.agnostic(x)
         B, h, w, _ = x.shape
-        merged = torch.baddbmm(self.agnostic.bias, x.reshape(B, h * w, -1), self.weight(routing).transpose(1, 2))
-        return merged.view(B, h, w, -1)
+        weight, bias = self.merged(routing)
+        return torch.baddbmm(bias, x.reshape(B, h * w, -1), weight.transpose(1, 2)).view(B, h, w, -1)
 
-    def weight(self, routing: Routing) -> Tensor:
-        """Return each image's weight, (B, O, I): the agnostic one and, by their gates, those of its experts."""
+    def merged(self, routing: Routing) -> tuple[Tensor, Tensor]:
+        """Return each image's weight (B, O, I), the agnostic one changed by its experts, and bias (1 or B, 1, O)."""
+        weight, bias = self.agnostic.weight, self.agnostic.bias[None, None]
+        change = self.change(routing)
+        if self.fusion == "film":
+            scale, shift = change.unbind(2)  # (B, O)
+            return weight * (1 + scale)[:, :, None], bias * (1 + scale)[:, None] + shift[:, None]
+        return (weight + change if self.fusion == "sum" else torch.addcmul(weight, weight, change)), bias
+
+    def change(self, routing: Routing) -> Tensor:
+        """Return the change by each image's experts, weighted by their gates: (B, O, I), or (B, O, 2) of `film`."""
+        if self.fusion == "film":
+            return torch.einsum("bn,nok->bok", routing.gates, self.up)
         if routing.index is None:
-            change = torch.einsum("bn,nor,nri->boi", routing.gates, self.up, self.down)
-        else:
-            gate = routing.gates.gather(1, routing.index[:, None])[:, :, None]
-            change = (gate * self.up[routing.index]) @ self.down[routing.index]
-        agnostic = self.agnostic.weight
-        return agnostic + change if self.fusion == "sum" else torch.addcmul(agnostic, agnostic, change)
+            return torch.einsum("bn,nor,nri->boi", routing.gates, self.up, self.down)
+        gate = routing.gates.gather(1, routing.index[:, None])[:, :, None]
+        return (gate * self.up[routing.index]) @ self.down[routing.index]
 
 
 class Block(nn.Module):
