@@ -1,6 +1,7 @@
 """Evaluation: rows per image, the same from one process and from two, of our networks and of foreign ones."""
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -91,7 +92,11 @@ def test_rows_by_hand(data: Path, tmp_path: Path) -> None:
 def test_two_processes_give_the_rows_of_one_and_new_rows_replace_old(data: Path, tmp_path: Path) -> None:
     one, two = save_network(tmp_path / "one"), save_network(tmp_path / "two")
     names = "benchmarks=[cbsd68_sigma15,cbsd68_sigma50]"
-    assert evaluate(one, data, names)[0] == 0
+    code, output = evaluate(one, data, names)
+    assert code == 0, output
+    means = pd.read_csv(one / "results.csv").groupby("benchmark")[["input_psnr", "psnr"]].mean()
+    for name, (before, after) in means.iterrows():
+        assert re.search(f"{name}.* {before:.2f} .* {after:.2f} ", output), "the printed means are those of the rows"
     code, output = evaluate(two, data, names, processes=2)
     assert code == 0, output
     assert (one / "results.csv").read_bytes() == (two / "results.csv").read_bytes()

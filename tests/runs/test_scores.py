@@ -22,6 +22,12 @@ def test_the_table_of_one_run() -> None:
     assert "+10.50" in shown(rows([30.0, 31.0]))
 
 
+def test_tables_that_were_put_together_are_averaged_each_for_itself() -> None:
+    """They have the same row numbers, as those of several benchmarks that were just measured."""
+    parts = [pd.DataFrame(rows([psnr, psnr + 2], name)) for name, psnr in (("rain100l", 30.0), ("gopro", 20.0))]
+    assert scores.per_benchmark(pd.concat(parts))["psnr"].tolist() == [31.0, 21.0]
+
+
 def shown(table: list[dict]) -> str:
     console = Console(width=200, record=True, file=io.StringIO())
     scores.show(pd.DataFrame(table), console)

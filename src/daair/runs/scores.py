@@ -26,6 +26,7 @@ def per_benchmark(rows: pd.DataFrame) -> pd.DataFrame:
         Columns `benchmark`, `protocol`, `images`, `tile` (see `tiles`) and those of the measured metrics, with the
         prefix `input_` for the degraded images. Means with different `tile` are not comparable.
     """
+    rows = rows.reset_index(drop=True)  # numbers that occur twice, as in tables that were put together, would join rows
     whole = rows.assign(**{metric.name: metric.derive(rows) for metric in derived()})
     columns = [name for name in _columns() if name in whole]
     finite_ones = whole[KEYS].join(whole[columns].mask(finite.not_finite(whole, columns)))

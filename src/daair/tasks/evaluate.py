@@ -54,7 +54,7 @@ def evaluate(job: Job) -> int:
         record.results()  # those that are damaged are told before the work, not after it
         with record.lock():
             session = Session(cfg, record, accelerator, reporter)
-            rows, lost = pd.concat(measure_and_keep(model, items, session)), session.lost
+            rows, lost = pd.concat(measure_and_keep(model, items, session), ignore_index=True), session.lost
     if accelerator.is_main_process:
         scores.show(rows, reporter.console)
         reporter.say(f"one row per image: {record.results_file}\npictures:          {record.samples}")
