@@ -143,3 +143,12 @@ def test_the_end_of_a_stopped_sweep_says_how_to_go_on(make_jobs, tmp_path, rerun
         pass
     view.summary({jobs[0].name: Ending("done"), jobs[1].name: Ending("interrupted")}, stopped=True)
     assert text in shown.getvalue()
+
+
+def test_the_time_left_is_that_of_the_longest_run_at_least(make_jobs, tmp_path):
+    """However many devices there are, the last run begins when one is free."""
+    done, waiting = make_jobs(tmp_path, steps=(100, 100))
+    trained(done, "done", 100, "cpu", seconds=3600.0)
+    view, _ = view_of([done, waiting], Pool("cpu", tuple("01234567")))
+    view.ended(done, Ending("done"), 3600.0)
+    assert view._left([], [waiting]) == pytest.approx(3600.0)

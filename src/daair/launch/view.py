@@ -171,14 +171,15 @@ class View:
 
     def _left(self, seen: Sequence[tuple[Job, Progress]], waiting: Sequence[Job]) -> float | None:
         """Estimate the seconds until the end of the sweep from the speed of its runs; None while that is unknown."""
-        speeds = [look.left / (duration(job) * (1 - look.share)) for job, look in seen if look.left and look.share < 1]
+        trains = [(job, look) for job, look in seen if look.left and look.share < 1 and not look.evaluates]
+        speeds = [look.left / (duration(job) * (1 - look.share)) for job, look in trains]
         lefts = [self._rest(job, look, speeds) for job, look in seen]
         lefts += [self.pace.seconds(job, speeds) for job in waiting]
         if None in lefts:
             return None
         jobs = [*(job for job, _ in seen), *waiting]
         work = sum(left * processes(job) for job, left in zip(jobs, lefts, strict=True))
-        return max([*lefts[: len(seen)], work / (len(self.pool.devices) * self.pool.room)], default=0.0)
+        return max([*lefts, work / (len(self.pool.devices) * self.pool.room)], default=0.0)
 
     def _rest(self, job: Job, look: Progress, speeds: Sequence[float]) -> float | None:
         """Estimate the seconds until the end of a running job, its evaluation included if that is known."""

@@ -226,8 +226,8 @@ def add_comparisons(
     """Return the numbers with comparisons to the reference row.
 
     `p_holm` is Holm's correction over the whole table of `p`, or of `p_images` where there are too few seeds for `p`.
-    Rows of networks that were only evaluated have differences, which are not tested. Nor are columns of several
-    benchmarks, because one photograph may occur in several; these weigh the same, as in the cells.
+    Rows of networks that were only evaluated have differences, which are not tested. Nor are averages and columns of
+    several benchmarks, because one photograph may occur in several; these weigh the same, as in the cells.
     """
     facts = _facts(images, runs)
     index = [facts["benchmark"], images["image"].astype(str).to_numpy(), facts["seed"]]
@@ -237,14 +237,16 @@ def add_comparisons(
     benchmarks = facts["benchmark"].groupby(places[1]).nunique()
     found = {}
     for i, row, column, metric in numbers[["row", "column", "metric"]].itertuples():
-        own, other = (figures_of.get((place, column)) for place in (row, reference))
+        over = averages.get(column, (column,))
+        sides = [[figures_of.get((place, one)) for one in over] for place in (row, reference)]
         tested = row != reference and max(row, reference) < rows.trained
-        if not tested or own is None or other is None:
+        if not tested or any(values is None for side in sides for values in side):
             continue
-        if benchmarks[column] > 1:
-            found[i] = {"delta": _difference(own[metric], other[metric], benchmarks[column])}
+        own, other = ([values[metric] for values in side] for side in sides)
+        if column in averages or benchmarks[column] > 1:
+            found[i] = {"delta": _difference(own, other, benchmarks[list(over)])}
         else:
-            pair = (values[metric].droplevel(0) for values in (own, other))
+            pair = (values.droplevel(0) for values in (*own, *other))
             found[i] = vars(compare(*pair, alpha=alpha, resamples=resamples))
     comparisons = pd.DataFrame.from_dict(found, orient="index", columns=[field.name for field in fields(Comparison)])
     numbers = numbers.join(comparisons)
@@ -253,30 +255,37 @@ def add_comparisons(
     of_reference = finite[numbers["row"] == reference].set_index(["metric", "column"])["finite"].rename("reference")
     to_reference = finite["finite"] - numbers.join(of_reference, on=["metric", "column"])["reference"]
     untested = (numbers["row"] != reference) & (numbers["row"].clip(lower=reference) >= rows.trained)
-    numbers["delta"] = numbers["delta"].mask(untested, to_reference)
-    # Averages have a difference but no test, for the same reason as columns of several benchmarks.
-    for place, over in averages.items():
-        parts = numbers[numbers["column"].isin(over)].groupby(["metric", "row"])["delta"]
-        means = parts.mean().where(parts.count() == len(over)).rename("average")
-        of_average = (numbers["column"] == place) & (numbers["seeds"] > 0)
-        numbers["delta"] = numbers["delta"].mask(of_average, numbers.join(means, on=["metric", "row"])["average"])
-    return numbers
+    return numbers.assign(delta=numbers["delta"].mask(untested, to_reference))
 
 
-def _difference(variant: pd.Series, reference: pd.Series, benchmarks: int) -> float:
-    """Return the mean over the benchmarks of their paired differences, for seeds that were measured on all of them.
+def _difference(variant: Sequence[pd.Series], reference: Sequence[pd.Series], benchmarks: Sequence[int]) -> float:
+    """Return the mean over columns of the mean over their benchmarks of the paired differences.
+
+    Only seeds that were measured on all benchmarks of all columns count, as in the means.
 
     Args:
-        variant, reference: Values with an index (benchmark, image, seed).
-        benchmarks: The number of benchmarks; nan is returned if one of them has no pairs.
+        variant, reference: For each column, values with an index (benchmark, image, seed).
+        benchmarks: The number of benchmarks of each column; nan is returned if one of them has no pairs.
     """
-    pair = []
-    for values in (variant, reference):
+    pair = [_of_complete_seeds(values, benchmarks) for values in (variant, reference)]
+    columns = []
+    for own, other in zip(*pair, strict=True):
+        if own.empty or other.empty:
+            return float("nan")
+        parts, others = ({name: part.droplevel(0) for name, part in side.groupby(level=0)} for side in (own, other))
+        columns.append(np.mean([difference(parts[name], others[name]) for name in parts]))
+    return float(np.mean(columns))
+
+
+def _of_complete_seeds(columns: Sequence[pd.Series], benchmarks: Sequence[int]) -> list[pd.Series]:
+    """Return the values of the seeds that were measured on all benchmarks of all columns."""
+    complete: set[Any] | None = None
+    for values, count in zip(columns, benchmarks, strict=True):
         measured = values.dropna().index.to_frame(index=False, name=["benchmark", "image", "seed"])
         counts = measured.groupby("seed", observed=True)["benchmark"].nunique()
-        pair.append(values[values.index.isin(counts.index[counts == benchmarks], level=2)])
-    own, other = ({name: part.droplevel(0) for name, part in values.groupby(level=0)} for values in pair)
-    return float(np.mean([difference(own[name], other[name]) for name in own])) if own and other else float("nan")
+        seeds = set(counts.index[counts == count])
+        complete = seeds if complete is None else complete & seeds
+    return [values[values.index.isin(complete, level=2)] for values in columns]
 
 
 def costs(runs: pd.DataFrame, rows: Axis, expected: Sequence[int]) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from daair.config import overrides
 from daair.errors import UserError
+from daair.metrics import finite, required_columns
 from daair.report.writers import Block, Cell, to_markdown
 from daair.runs import scores
 from daair.runs.record import Record
@@ -48,6 +49,7 @@ def card(folder: str | Path, name: str) -> str:
     if rows is not None:
         header, texts = scores.texts(scores.per_benchmark(rows))
         lines += ["", "Means over the images of each benchmark, PSNR in dB:", "", _table(header, texts)]
+        lines += ["", *finite.sentences(rows, [name for name in required_columns() if name in rows])]
     return "\n".join(lines) + "\n"
 
 
@@ -55,7 +57,8 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
     """Yield what a card tells of a run, with its name."""
     config, status, environment = record.config(), record.status(), record.environment()
     mix = config["mix"]
-    yield "images of an update", f"{config['train']['batch_size']}, crops of {mix.get('patch')} pixels"
+    crops = config["train"]["batch_size"] * (config["train"].get("accumulation") or 1)
+    yield "images of an update", f"{crops}, crops of {mix.get('patch')} pixels"
     yield "seed", str(config["seed"])
     yield "data", f"mix `{(config.get('choices') or {}).get('mix', 'custom')}`"
     for label, data in record.data().get("degradations", {}).items():

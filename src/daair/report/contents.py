@@ -122,10 +122,19 @@ def averages(
         where = f"collate.table.averages: {heading}"
         check_values(where, " ".join(columns.keys), list(names), [part for name in columns.names for part in name])
         over = tuple(i for i, name in by_name.items() if set(name) & set(names))
-        for key in set(columns.keys) & {"protocol"}:
-            if len({by_name[i][columns.keys.index(key)] for i in over}) > 1:
-                raise UserError(f"{where} would average over several protocols; choose one with protocols=[...]")
+        if len(_protocols([by_name[i] for i in over], columns.keys, images)) > 1:
+            raise UserError(f"{where} would average over several protocols; choose one with protocols=[...]")
         if both := comparable.noises(part for i in over for part in by_name[i]):
             raise UserError(f"{where} would average over {both[0]} and {both[1]}, which are not comparable")
         found[place] = (heading, over)
     return found
+
+
+def _protocols(names: Sequence[tuple[str, ...]], keys: Sequence[str], images: pd.DataFrame) -> set[str]:
+    """Return the protocols by which the columns of these names were measured."""
+    places = [place for place, key in enumerate(keys) if key in OF_IMAGES]
+    measured = images[[*(keys[place] for place in places), "protocol"]].astype(str)
+    measured = measured.loc[:, ~measured.columns.duplicated()].drop_duplicates()
+    wanted = {tuple(name[place] for place in places) for name in names}
+    lines = measured.itertuples(index=False)
+    return {line.protocol for line in lines if tuple(getattr(line, keys[place]) for place in places) in wanted}

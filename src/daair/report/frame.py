@@ -242,7 +242,7 @@ def _facts(one: RunContents) -> dict[str, Any]:
     return {
         "run": one.run, "study": names.study, "variant": names.variant,
         "label": one.summary.get("label") or names.label, "id": names.id, "seed": names.seed,
-        "state": status.state, "attempt": status.attempt, "steps": status.steps or None,
+        "state": store.actual_state(status), "attempt": status.attempt, "steps": status.steps or None,
         "started": status.started or None, "finished": status.finished or None,
         "commit": status.commit or None,
         "own_code": _own_code(environment.get("own_code")),

@@ -153,12 +153,13 @@ def _facts(runs: pd.DataFrame) -> list[tuple[str, str]]:
     """Return the origin of the runs as names and values, without empty ones."""
     times = [str(time) for name in ("started", "finished") for time in runs[name].dropna()]
     dates = sorted({time[:10] for time in times})
-    minutes = pd.to_numeric(runs["seconds"], errors="coerce").median() / 60
+    done = runs["state"] == "done"
+    minutes = pd.to_numeric(runs["seconds"][done], errors="coerce").median() / 60
     facts = {
         "Commit": _only(runs["commit"].astype("string").str.replace(r"^([0-9a-f]{10})[0-9a-f]*", r"\1", regex=True)),
         "Hardware": _only(runs["hardware"]),
         "PyTorch": _only(runs["torch"]),
-        "Updates": _only(runs["steps"]),
+        "Updates": _only(runs["steps"].astype("Int64")),
         "Training time": "" if pd.isna(minutes) else f"{minutes:.1f} min (median of the runs)",
         "Date of the runs": " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "",
     }

@@ -134,8 +134,9 @@ def notes(
     measured = runs[runs["run"].isin(images["run"])]
     counts = images.groupby(["benchmark", "protocol"], observed=True, sort=False)["image"].nunique()
     sizes = ", ".join(f"{names.of(benchmark)} {count}" for (benchmark, _), count in counts.items())
-    seeds = sorted(runs["seed"].dropna().unique().tolist())
-    figure = "mean over images"
+    seeds = sorted(measured["seed"].dropna().unique().tolist())
+    several = len({"benchmark"} & set(table.columns.keys)) == 0 and len(counts) > 1
+    figure = "mean over images" + ", then over the benchmarks of a column" * several
     if len(seeds) > 1:
         spread = "" if look.hides("spread") else " ± standard deviation"
         figure = f"mean{spread} over seeds {', '.join(map(str, seeds))} of the {figure}"
@@ -148,6 +149,8 @@ def notes(
     if look.best != "none":
         among = {"all": " of all rows", "groups": " of each group"}.get(look.best or "", "")
         yield f"Bold: best, underlined: second{among}, of the rounded means; equal ones share a rank."
+    if look.best in (None, "own") and 0 < len(weights.trained(measured)) < len(measured):
+        yield "Rows not trained in this study are not ranked: other data and another budget may have made them."
     if table.reference is not None and not (look.hides("stars") and look.hides("delta")):
         yield from islice(about_tests(table), 1 if look.hides("stars") else None)
     budget = _budget(weights.trained(measured))
@@ -187,7 +190,8 @@ def _about_averages(table: StudyTable, names: Names) -> Iterator[str]:
     for heading, over in table.averages.values():
         whole = len(over) == len(table.columns.names)
         names_of = ", ".join(names.joined(table.columns.names[i]) for i in over)
-        yield f"{names.of(heading).capitalize()}: mean over {'the columns' if whole else names_of}."
+        text = names.of(heading)
+        yield f"{text[:1].upper()}{text[1:]}: mean over {'the columns' if whole else names_of}."
 
 
 def _about_inputs(table: StudyTable, names: Names) -> Iterator[str]:

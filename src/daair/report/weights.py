@@ -68,5 +68,3 @@ def notes(runs: pd.DataFrame) -> Iterator[str]:
         for row in others.drop_duplicates("variant").itertuples()
     ]
     yield f"Measured here, not trained in this study: {'; '.join(files)}. Such rows have no seeds and are not tested."
-    if len(others) < len(runs):
-        yield "Nor are they ranked: other data and another budget may have made them."

@@ -58,25 +58,35 @@ class Run:
     @property
     def died(self) -> bool:
         """Whether the status names a process of this machine that has ended; False for other machines."""
-        return self.status.state == "running" and self.status.host == socket.gethostname() and not self._process_lives()
+        return died(self.status)
 
     @property
     def state(self) -> State:
-        """The actual state: `interrupted` if the run's process has died, else the state in status.json."""
-        return "interrupted" if self.died else self.status.state
+        """The actual state; see `actual_state`."""
+        return actual_state(self.status)
 
-    def _process_lives(self) -> bool:
-        import psutil
 
-        try:
-            born = psutil.Process(self.status.pid).create_time()
-            return (
-                born <= datetime.fromisoformat(self.status.started).timestamp() + CLOCK_TOLERANCE
-            )  # a younger process has reused the number
-        except (psutil.NoSuchProcess, ValueError):
-            return False
-        except psutil.AccessDenied:
-            return True
+def actual_state(status: Status) -> State:
+    """Return `interrupted` if the run's process has died, else the state in status.json."""
+    return "interrupted" if died(status) else status.state
+
+
+def died(status: Status) -> bool:
+    """Say whether a status names a process of this machine that has ended; False for other machines."""
+    return status.state == "running" and status.host == socket.gethostname() and not _process_lives(status)
+
+
+def _process_lives(status: Status) -> bool:
+    import psutil
+
+    try:
+        born = psutil.Process(status.pid).create_time()
+        # A younger process has reused the number.
+        return born <= datetime.fromisoformat(status.started).timestamp() + CLOCK_TOLERANCE
+    except (psutil.NoSuchProcess, ValueError):
+        return False
+    except psutil.AccessDenied:
+        return True
 
 
 def seed_of(name: str) -> int | None:

@@ -132,7 +132,7 @@ def strange_values(found: Mapping[str, Record]) -> Iterator[str]:
     for name, record in found.items():
         if (rows := record.results()) is not None:
             measured = [metric for metric in METRICS if metric in rows]
-            for sentence in finite.sentences(rows, measured, "the image is in no mean and in no difference"):
+            for sentence in finite.sentences(rows, measured, "in no mean and no difference of this metric"):
                 yield f"{name}  {sentence}"
 
 
@@ -178,4 +178,4 @@ def _differs(key: str, configs: Mapping[str, Mapping[str, Any]]) -> bool:
 
 def _state(record: Record) -> str:
     status = record.status()
-    return f"{status.state}, {status.step} of {status.steps} updates"
+    return f"{store.actual_state(status)}, {status.step} of {status.steps} updates"

@@ -24,7 +24,7 @@ from daair.config.table_look import NamedTable, TableLook, parse_table, read_tab
 from daair.engine.progress import Reporter
 from daair.errors import Incomparable, UserError
 from daair.files import replacing, safe_name, write_text
-from daair.report import differences, figures, folders, joint, latex, layout, published, weights, writers
+from daair.report import contents, differences, figures, folders, joint, latex, layout, published, weights, writers
 from daair.report import html as report
 from daair.report.frame import Collated
 from daair.report.names import Names, read_names
@@ -309,7 +309,7 @@ def illustrate(
     """Draw the figures that the study's own table supports, write the report with all tables, and return the files."""
     table = made[0].table
     spec = table.spec
-    collated, _ = joint.once(collated, [*table.rows.keys, *table.columns.keys])
+    collated, _ = joint.once(contents.shown(collated, spec), [*table.rows.keys, *table.columns.keys])
     if spec.benchmarks is not None:
         collated = replace(collated, images=collated.images[collated.images["benchmark"].isin(spec.benchmarks)])
     headings = made[0].names

@@ -63,27 +63,36 @@ def draw_lines(
             axis.yaxis.set_minor_locator(LogLocator(subs=range(1, 10)))
             axis.yaxis.set_major_formatter("{x:g}")
             axis.yaxis.set_minor_formatter(NullFormatter())
-    style.legend(figure, axes[-1])
+    style.legend(figure)
     caption = (
         f"{' and '.join(wanted[value].partition(' / ')[0] for value in drawn).capitalize()} during training: mean and "
         f"range over the seeds; losses are means over up to {POINTS} parts of the training."
     ).replace("psnr", "PSNR")
+    if any(_cut(seeds, value) for value, bands in drawn.items() for seeds in map(lines.get, bands)):
+        caption += " A curve ends where its slowest seed is."
     return style.save(figure, folder, name, caption + note)
 
 
 def _band(seeds: Sequence[list[dict]], value: str) -> pd.DataFrame | None:
     """Return mean, low and high over the seeds by step; None if there are fewer than two steps."""
-    columns = {}
-    for seed, lines in enumerate(seeds):
-        points = {line["step"]: line[value] for line in lines if line.get(value) is not None}
-        columns[seed] = pd.Series(points, dtype=float).sort_index()
-    table = pd.DataFrame(columns).dropna()  # only steps that all seeds have reached
+    table = pd.DataFrame(dict(enumerate(_logged(seeds, value)))).dropna()  # only steps that all seeds have reached
     if len(table) > POINTS:
         parts = pd.Series(range(len(table))) * POINTS // len(table)
         table = table.reset_index().groupby(parts).mean().set_index("index")
     if len(table) < 2:
         return None
     return pd.DataFrame({"mean": table.mean(axis=1), "low": table.min(axis=1), "high": table.max(axis=1)})
+
+
+def _logged(seeds: Sequence[list[dict]], value: str) -> list[pd.Series]:
+    """Return the values by step of each seed that has logged any; one that waits has not."""
+    points = [{line["step"]: line[value] for line in lines if line.get(value) is not None} for lines in seeds]
+    return [pd.Series(found, dtype=float).sort_index() for found in points if found]
+
+
+def _cut(seeds: Sequence[list[dict]], value: str) -> bool:
+    """Say whether the curve of these seeds leaves out the later values of some of them."""
+    return len({int(found.index[-1]) for found in _logged(seeds, value)}) > 1
 
 
 def _draw(axis: Axes, band: pd.DataFrame, i: int, name: str) -> None:

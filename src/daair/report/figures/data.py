@@ -27,7 +27,8 @@ class FigureData:
 
     Attributes:
         runs: A row per run, see `daair.report.frame`.
-        images: A row per run, benchmark and image, with one protocol for each benchmark.
+        images: A row per run, benchmark and image, with one protocol for each benchmark; of the runs that a table
+            shows, which are done, and of networks that were only evaluated.
         folder: The folder of all runs (`paths.runs`).
         keys: Config keys in which the variants differ.
         rows: Columns that name a variant.
@@ -200,12 +201,13 @@ def figure_data(
         runs: The folder of all runs (`paths.runs`), for training curves, routing and sample images.
         rows: Columns of the frame that name a variant; empty = those in which the variants differ.
         reference: `variant` that others are compared with, or None.
-        protocols: Names of protocols; None = for each benchmark the one with the most rows.
+        protocols: Names of protocols to choose from; None = all. Each benchmark is shown by the one with the most rows.
         headings: What benchmarks are called; None = their own names.
     """
     table = collated.runs
     keys = differing_keys(weights.trained(table), [name for name in table.columns if name not in FACTS])
-    images = one_protocol(collated.images, protocols)
+    done = table.loc[(table["state"] == "done") | ~weights.is_trained(table), "run"]
+    images = one_protocol(collated.images[collated.images["run"].isin(done)], protocols)
     return FigureData(
         runs=table,
         images=images,
@@ -219,9 +221,8 @@ def figure_data(
 
 
 def one_protocol(images: pd.DataFrame, wanted: Sequence[str] | None = None) -> pd.DataFrame:
-    """Return the rows of the `wanted` protocols; if None, of the protocol with the most rows for each benchmark."""
-    if wanted:
-        return images[images["protocol"].isin(list(wanted))]
+    """Return, of the `wanted` protocols (None = all), the rows of the one with the most rows for each benchmark."""
+    images = images[images["protocol"].isin(list(wanted))] if wanted else images
     counts = images.groupby(["benchmark", "protocol"], observed=True, sort=False).size()
     best = set(counts.groupby(level=0, observed=True, sort=False).idxmax())
     numbers = images.groupby(["benchmark", "protocol"], observed=True, sort=False).ngroup()

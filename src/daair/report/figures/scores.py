@@ -75,7 +75,7 @@ def draw_against(data: FigureData, key: str, metric: str, folder: Path) -> Drawn
         _ticks(axis, values, whole=bool((values % 1 == 0).all()))
     for axis in axes[:: min(3, len(axes))]:
         axis.set_ylabel(axis_label(metric))
-    style.legend(figure, axes[0])
+    style.legend(figure)
     caption = _caption(data, f"{METRICS[metric].header} against {label}", metric)
     return style.save(figure, folder, name, caption, marks)
 
@@ -96,13 +96,13 @@ def draw_cost(data: FigureData, metric: str, folder: Path) -> Drawn:
     marks = []
     for axis, (cost, values) in zip(axes, costs.items(), strict=True):
         points = {data.names[variant]: [variant] for variant in data.few()}
-        _draw_front(axis, values, data.ranked(metric).reindex(data.few()), METRICS[metric].higher_is_better)
+        _draw_front(axis, values, data.ranked(metric), METRICS[metric].higher_is_better)
         marks += _draw_lines(data, axis, scores, values, points, metric, joined=False)
         axis.set(xlabel=COSTS[cost][0])
         _ticks(axis, values, whole=False)
     several = len(data.benchmarks) > 1
     axes[0].set_ylabel(f"{axis_label(metric)}, {'average' if several else data.headings.of(data.benchmarks[0])}")
-    style.legend(figure, max(axes, key=lambda axis: len(axis.get_legend_handles_labels()[1])))
+    style.legend(figure)
     against = " and ".join(COSTS[cost][0].partition(" / ")[0] for cost in costs)
     of = f", average of {len(data.benchmarks)} benchmarks" if several else ""
     front = " Grey line: the Pareto front; nothing as cheap is better."
@@ -151,14 +151,16 @@ def draw_gain(data: FigureData, folder: Path) -> Drawn:
             bar, means.loc[variant], width * 0.92, yerr=spread.loc[variant],
             color=COLOURS[i % SEVERAL], label=data.names[variant], error_kw={"linewidth": 0.8, "ecolor": "#444444"},
         )  # fmt: skip
-        for x, mean, sd in zip(bar, means.loc[variant], spread.loc[variant], strict=True):
-            marks += _mark(data, axis, x, variant, "gain", mean, sd)
+        own = scores[scores.index.get_level_values(0) == variant].droplevel(0)
+        measured = [own[name].dropna().index for name in scores]
+        for x, mean, sd, seeds in zip(bar, means.loc[variant], spread.loc[variant], measured, strict=True):
+            marks += _mark(data, axis, x, variant, "gain", mean, sd, seeds)
     axis.axhline(0, color="black", linewidth=0.6)
     crowded = sum(map(len, benchmarks)) > 90
     axis.set_xticks(places, benchmarks, rotation=20 if crowded else 0, ha="right" if crowded else "center")
     axis.set(ylabel="PSNR gain / dB")
     axis.grid(False, axis="x")
-    style.legend(figure, axis)
+    style.legend(figure)
     caption = _caption(data, "PSNR gain over the input by benchmark", "gain") + data.few_note()
     return style.save(figure, folder, name, caption, marks)
 
@@ -196,6 +198,7 @@ def _draw_lines(
     """Draw the means over the seeds with their spread, and yield a mark for each."""
     of_variant = scores.dropna().groupby(level=0)
     means, spread = of_variant.mean(), of_variant.std()
+    seeds = {variant: own.index.get_level_values(1) for variant, own in of_variant}
     for i, (name, members) in enumerate(lines.items()):
         members = [variant for variant in members if variant in means and variant in values]
         if not members:  # its colour stays its own in the other panels
@@ -206,19 +209,20 @@ def _draw_lines(
         line = LINES[i] if joined else "none"
         axis.errorbar(x, y, yerr=bars, color=COLOURS[i], marker=MARKERS[i], linestyle=line, label=name)
         for member in members:
-            yield from _mark(data, axis, values[member], member, metric, means[member], spread.get(member, np.nan))
+            sd = spread.get(member, np.nan)
+            yield from _mark(data, axis, values[member], member, metric, means[member], sd, seeds[member])
 
 
 def _mark(
-    data: FigureData, axis: Axes, x: float, variant: str, metric: str, mean: float, spread: float
+    data: FigureData, axis: Axes, x: float, variant: str, metric: str, mean: float, spread: float, seeds: pd.Index
 ) -> Iterator[Mark]:
-    """Yield the mark of a mean, which says the variant, its seeds and the value; nothing for a missing value."""
+    """Yield the mark of a mean over seeds, which says the variant and the value; nothing for a missing value."""
     if not np.isfinite(mean):
         return
     digits, unit = METRICS[metric].digits, METRICS[metric].unit
     value = f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if np.isfinite(spread) else "")
-    seeds = ", ".join(str(seed) for seed in data.runs_of(variant)["seed"])
-    text = f"{data.names[variant]} (seed {seeds}): {METRICS[metric].header} {value} {unit or ''}".strip()
+    of = f" (seed {', '.join(map(str, sorted(seeds.dropna())))})" if seeds.notna().any() else ""  # only evaluated
+    text = f"{data.names[variant]}{of}: {METRICS[metric].header} {value} {unit or ''}".strip()
     yield Mark(axis, float(x), float(mean), variant, text)
 
 

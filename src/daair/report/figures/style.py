@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontEntry, findfont, fontManager
@@ -158,14 +159,17 @@ def panels(count: int, *, per_row: int, height: float, width: float | None = Non
     return figure, axes[:count]
 
 
-def legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
-    """Add one legend for all axes, above them."""
-    handles, names = axes.get_legend_handles_labels()
-    if len(names) < 2:
+def legend(figure: Figure) -> None:
+    """Add one legend for all axes, above them; what has the same name in several axes looks the same."""
+    found: dict[str, Artist] = {}
+    for axes in figure.axes:
+        handles, names = axes.get_legend_handles_labels()
+        found = dict(zip(names, handles, strict=True)) | found
+    if len(found) < 2:
         return
-    letters = max(map(len, names)) + 6
-    columns = max(1, min(len(names), int(figure.get_figwidth() * 16 / letters)))
-    figure.legend(handles, names, loc="outside upper center", ncols=columns, title=title, title_fontsize=7)
+    letters = max(map(len, found)) + 6
+    columns = max(1, min(len(found), int(figure.get_figwidth() * 16 / letters)))
+    figure.legend(found.values(), found.keys(), loc="outside upper center", ncols=columns)
 
 
 def save(
