@@ -167,6 +167,24 @@ def locate(path: str | Path) -> Path:
     return SHIPPED / path if comes_along and not Path(path).exists() else Path(path)
 
 
+def renumbered(weights: Path, labels: Sequence[str]) -> list[str]:
+    """Return a warning if a network's `model.json` gives other numbers to degradations than `labels`, else nothing.
+
+    Where the number of a degradation chooses its expert, such a network would restore it with that of another one.
+    """
+    try:
+        stored = json.loads((weights.parent / "model.json").read_text())["labels"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    if not any(mine != other for mine, other in zip(labels, stored, strict=False)):
+        return []
+    theirs, ours = ", ".join(map(str, stored)), ", ".join(labels)
+    keep = "a task that is not to be trained keeps its number with mix.tasks.NAME.weight=0"
+    return [
+        f"warning: train.init numbers the degradations {theirs}, this mix {ours}: experts change their task; {keep}"
+    ]
+
+
 def find_weights(path: str | Path, key: str = "checkpoint") -> Path:
     """Return the weights file of a run's folder or of one of its checkpoints, or `path` itself if it is a file.
 

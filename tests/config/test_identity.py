@@ -31,6 +31,15 @@ def test_choices_name_the_run(composer):
     assert run_name(named).split("/")[1] == f"x-y-46c740-{config_id(named)}"
 
 
+def test_the_order_of_composed_degradations_counts(composer):
+    """Haze over a dark scene is another image than a dark scene of haze."""
+    first, second = (compose(composer, *TINY, "mix=cdd11") for _ in range(2))
+    assert config_id(first) == config_id(second)
+    degrade = second.mix["tasks"]["low_haze"]["degrade"]
+    degrade["steps"] = dict(reversed(degrade["steps"].items()))
+    assert config_id(first) != config_id(second)
+
+
 # Spellings of the same values, and an order; all must give one id.
 SPELLINGS = {
     "optimizer.lr": ["2e-3", "0.002", "2.0e-3"],

@@ -35,6 +35,22 @@ def test_folders_and_suffixes_decide_between_targets_of_one_name():
     assert [(one.name, one.target) for one in found.pairs] == [("a/1.jpg", targets[0]), ("b/1.jpg", targets[2])]
 
 
+def test_a_missing_target_is_not_that_of_another_scene():
+    """GoPro counts its frames anew in each scene."""
+    inputs = [Path(scene, "blur", f"{frame}.png") for scene in "ab" for frame in range(8)]
+    targets = [Path(scene, "sharp", f"{frame}.png") for scene in "ab" for frame in range(8)]
+    targets.remove(Path("b/sharp/3.png"))
+    found = pair(inputs, targets)
+    assert found.lone_inputs == [Path("b/blur/3.png")] and len(found.pairs) == 15 and not found.lone_targets
+    assert all(one.input.parts[0] == one.target.parts[0] for one in found.pairs)
+
+
+def test_targets_may_be_sorted_into_other_folders_than_the_inputs():
+    inputs = [Path("rainy", "am" if k < 5 else "pm", f"{k}.png") for k in range(8)]
+    targets = [Path("clean", "odd" if k % 2 else "even", f"{k}.png") for k in range(8)]
+    assert not pair(inputs, targets).lone_inputs
+
+
 def test_an_unknown_rule_is_refused():
     with pytest.raises(UserError, match="^rule: 'rian' is unknown; did you mean rain?"):
         check_rule("rian")

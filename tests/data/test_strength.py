@@ -30,6 +30,12 @@ def test_the_same_key_gives_the_same_pictures_and_another_one_others():
     assert not all(np.array_equal(first[word].image, other[word].image) for word in first)
 
 
+def test_a_picture_of_16_bits_is_the_one_whose_psnr_is_told():
+    image = IMAGE.astype(np.float32) / 255
+    for draw in strengths(image, haze, "x", draws=5).values():
+        assert draw.psnr == pytest.approx(PROTOCOLS["promptir"].psnr(draw.image, image))
+
+
 def test_noise_of_a_fixed_level_is_no_weaker_than_strong():
     drawn = strengths(IMAGE, lambda image, rng: noise(image, rng, sigma=25), "n", draws=9)
     assert drawn["weak"].psnr - drawn["strong"].psnr < 0.3

@@ -97,6 +97,15 @@ def test_a_run_goes_on_with_the_data_that_it_began_with(root, tmp_path):
     text = str(caught.value)
     assert text.startswith(f"{record.folder} was begun on other data: noise was synthetic (5 images of clean, ")
     assert "now it is synthetic (4 images of clean, " in text and "study=NAME" in text
+    noted = make(root / "moved").summary()
+    data = noted["degradations"]["noise"]
+    assert data["bytes"] == sum(file.stat().st_size for file in (root / "moved").rglob("*.png"))
+    record.note_data({**noted, "degradations": {"noise": {**data, "bytes": 7}}})
+    with pytest.raises(UserError, match="images of clean, 7 bytes, "):
+        check_same_data(record, make(root / "moved"))
+    del data["bytes"]  # as an earlier version noted it
+    record.note_data(noted)
+    check_same_data(record, make(root / "moved"))
     with pytest.raises(UserError, match="haze was synthetic .*, now it is nothing"):
         tasks = {"noise": NOISE, "haze": MixTask(haze, weight=0)}
         check_same_data(record, make(root / "moved", tasks=tasks, synthetic_repeats=2))

@@ -17,6 +17,7 @@ import daair
 from daair import checkpoint
 from daair.data.degradations import noise
 from daair.data.keyed import keyed_rng
+from daair.engine.evaluate import summary_values
 from daair.errors import UserError
 from daair.metrics import PROTOCOLS
 from daair.runs import samples
@@ -229,3 +230,8 @@ def test_in_memory_as_the_task_does(data: Path) -> None:
     ):
         with pytest.raises(UserError, match=f"^{message}"):
             daair.evaluate(*arguments)
+
+
+def test_a_mirror_gets_each_protocol_of_a_benchmark() -> None:
+    table = pd.DataFrame({"benchmark": ["a", "a", "b"], "protocol": ["p", "q", "p"], "psnr": [1.0, 2.0, 3.0]})
+    assert summary_values(table) == {"test/a/p/psnr": 1.0, "test/a/q/psnr": 2.0, "test/b/psnr": 3.0}

@@ -215,6 +215,16 @@ def test_fine_tuning_starts_from_the_weights_and_keeps_what_is_frozen(photograph
     assert all(torch.equal(after[name], value) for name, value in load_file(tuned.weights_file).items())
 
 
+def test_a_network_that_numbers_degradations_otherwise_is_told(photographs: Path, tmp_path: Path) -> None:
+    """Its experts would be those of other degradations: in `router=oracle` the number is the expert."""
+    oracle = ["router=oracle", "experts.count=5", "train.steps=1"]
+    assert run(command(photographs, tmp_path / "first", *oracle))[0] == 0
+    init = f"train.init={only_run(tmp_path / 'first').folder}"
+    assert "warning" not in run(command(photographs, tmp_path / "same", *oracle, init))[1]
+    code, output = run(command(photographs, tmp_path / "fewer", *oracle, init, "~mix.tasks.noise15"))
+    assert code == 0 and "warning: train.init numbers the degradations noise15, noise25, " in output, output
+
+
 def test_weights_that_do_not_fit_are_named(photographs: Path, tmp_path: Path) -> None:
     assert run(command(photographs, tmp_path / "first", "train.steps=1"))[0] == 0
     first = only_run(tmp_path / "first").folder
@@ -250,6 +260,15 @@ def test_finished_run_is_not_trained_again(photographs: Path, tmp_path: Path) ->
     assert code == 0 and "mine" in output, output
     assert (record.weights_file.stat().st_mtime_ns, record.metrics_file.read_bytes()) == (weights, trail)
     assert set(record.results()["benchmark"]) == {"mine"}, "what was missing is measured"
+    again = [o for o in few if o != "benchmarks=[]"] + mine
+    assert "evaluate" not in run(again)[1], "nothing is missing"
+    rows = record.results()
+    assert run([*again[:-1], "benchmarks.mine.degrade=sigma50"])[0] == 0
+    assert record.results()["input_psnr"].mean() < rows["input_psnr"].mean() - 4, "mine is another benchmark now"
+    record.results_file.write_text(record.results_file.read_text().replace(",2\n", ",1\n"))  # of an earlier update
+    assert set(record.results()["step"]) == {1}
+    assert run([*again[:-1], "benchmarks.mine.degrade=sigma50"])[0] == 0
+    assert set(record.results()["step"]) == {2}, "rows of other weights are measured again"
     assert json.loads(record.status_file.read_text())["state"] == "done"
     summary = record.summary()
     assert summary["parameters"] > 0 and summary["macs"] > 0

@@ -47,7 +47,7 @@ def identity(cfg: Config) -> dict[str, Any]:
         if part in kept["mix"]:
             kept["mix"][part] = _without_places(kept["mix"][part])
     if isinstance(tasks := kept["mix"].get("tasks"), dict):  # a list keeps their order, which numbers the labels
-        kept["mix"]["tasks"] = [[name, task] for name, task in tasks.items()]
+        kept["mix"]["tasks"] = [[name, _with_order(task)] for name, task in tasks.items()]
     return kept
 
 
@@ -83,6 +83,14 @@ def _identity(section: BaseModel) -> dict[str, Any]:
                 value = [_identity(item) if isinstance(item, BaseModel) else item for item in value]
             kept[name] = _identity(value) if isinstance(value, BaseModel) else value
     return kept
+
+
+def _with_order(value: Any) -> Any:
+    """Return `value` with the steps of a composed degradation as a list, which keeps their order."""
+    if not isinstance(value, dict):
+        return value
+    kept = {key: _with_order(item) for key, item in value.items()}
+    return kept | ({"steps": list(kept["steps"].items())} if isinstance(kept.get("steps"), dict) else {})
 
 
 def _without_places(value: Any) -> Any:

@@ -210,6 +210,7 @@ class Mix:
                 "images": len(images),
                 "samples": samples[label],
                 "digest": self._digest(images),
+                "bytes": images.bytes,
                 "note": self._notes.get(label, ""),
             }
             for label, images in train.items()

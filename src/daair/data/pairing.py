@@ -6,7 +6,7 @@ a user can write another. Names that look equal are equal, however Unicode compo
 
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -39,6 +39,9 @@ A rule consists of pairs of a regular expression for the whole input name and a 
 ARROW = " -> "
 r"""Divides a rule of the user's own: `(.+)_s\d+ -> \1` finds the target `7` of the input `7_s2`."""
 
+
+MOST = 0.75
+"""Part of a folder's inputs whose targets one folder has, if that is said to belong to it."""
 
 TRIED = 20
 """Targets that `likely_rule` compares with the first input."""
@@ -79,7 +82,8 @@ def pair(inputs: Iterable[Path], targets: Iterable[Path], rule: str = "same") ->
 
     Of several targets with the right name (`a/1.png`, `b/1.png`, `b/1.jpg`), the one is used that shares most folder
     names with the input, counted from the innermost and from the outermost folder, then the one with the input's
-    suffix, then the first.
+    suffix, then the first. If the folders of inputs have each their own folder of targets, as the scenes of GoPro do,
+    a target of the right name in the folder of another one is none: its own is missing.
 
     Args:
         inputs: Files of degraded images, without repetition.
@@ -94,7 +98,7 @@ def pair(inputs: Iterable[Path], targets: Iterable[Path], rule: str = "same") ->
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for file in targets:
         by_stem[_composed(file.stem)].append(file)
-    pairs, lone, used = [], [], set()
+    pairs, lone = [], []
     for file, name in zip(inputs, short_names(inputs), strict=True):
         stem = next((stem for stem in target_names(file.stem, rule) if stem in by_stem), None)
         if stem is None:
@@ -103,8 +107,29 @@ def pair(inputs: Iterable[Path], targets: Iterable[Path], rule: str = "same") ->
         same_name = by_stem[stem]
         target = same_name[0] if len(same_name) == 1 else max(same_name, key=lambda other: _likeness(file, other))
         pairs.append(Pair(name, file, target))
-        used.add(target)
+    wrong = _of_another_folder(pairs)
+    lone = sort_naturally([*lone, *wrong])
+    pairs = [pair for pair in pairs if pair.input not in wrong]
+    used = {pair.target for pair in pairs}
     return Pairing(pairs, lone, [file for file in targets if file not in used])
+
+
+def _of_another_folder(pairs: Sequence[Pair]) -> set[Path]:
+    """Return the inputs whose target lies in the folder of targets that belongs to another folder of inputs.
+
+    A folder of targets belongs to one of inputs if it has the targets of most of them.
+    """
+    folders: dict[Path, Counter[Path]] = defaultdict(Counter)
+    for pair in pairs:
+        folders[pair.input.parent][pair.target.parent] += 1
+    owned = {}
+    for folder, counts in folders.items():
+        target, count = counts.most_common(1)[0]
+        if count >= MOST * counts.total():
+            owned[folder] = target
+    others = set(owned.values())
+    strange = (pair for pair in pairs if owned.get(pair.input.parent, pair.target.parent) != pair.target.parent)
+    return {pair.input for pair in strange if pair.target.parent in others}
 
 
 def check_rule(rule: str) -> None:

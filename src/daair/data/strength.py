@@ -52,7 +52,7 @@ def strengths(image: Image, degrade: Degradation, key: str, draws: int = 21) -> 
     order = np.argsort(psnr, kind="stable")
     chosen = {word: int(order[round(quantile * (draws - 1))]) for word, quantile in STRENGTHS.items()}
     # Degrading three times again costs less than keeping all degraded versions of a large photograph.
-    return {word: Draw(degrade(image, _rng(key, at)), psnr[at], at) for word, at in chosen.items()}
+    return {word: Draw(degraded(image, degrade, _rng(key, at)), psnr[at], at) for word, at in chosen.items()}
 
 
 def _rng(key: str, number: int) -> np.random.Generator:

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,6 +39,15 @@ class TaskImages:
     def source(self) -> str:
         """The kind of the images, `paired` or `synthetic`."""
         return "paired" if self.degrade is None else "synthetic"
+
+    @property
+    def bytes(self) -> int:
+        """The size of all files, which differs between data of the same names and image sizes."""
+        total = 0
+        for file in (file for pictures in self.pictures for file in pictures if isinstance(file, Path)):
+            with suppress(OSError):  # one that has gone away is missed when it is read
+                total += file.stat().st_size
+        return total
 
     def __len__(self) -> int:
         return len(self.names)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from daair.config.schema import Config
 
 SHOWN = 3  # most skipped files whose names are printed
+SAME = ("source", "images", "samples", "digest", "bytes")  # of the data of each degradation, after a resume
 
 
 def prepared_mix(cfg: "Config", reporter: Reporter) -> Mix:
@@ -63,7 +64,8 @@ def check_same_data(record: Record, mix: Mix) -> None:
     now = mix.summary()["degradations"]
     for label in before | now:
         old, new = before.get(label), now.get(label)
-        if old is None or new is None or any(old[key] != new[key] for key in ("source", "images", "samples", "digest")):
+        keys = [key for key in SAME if old is None or key in old]  # earlier versions did not note the bytes
+        if old is None or new is None or any(old[key] != new[key] for key in keys):
             raise UserError(
                 f"{record.folder} was begun on other data: {label} was {_words(old)}, now it is {_words(new)}; "
                 "set mix.root to the former folder, or begin a new run with another study=NAME"
@@ -73,7 +75,8 @@ def check_same_data(record: Record, mix: Mix) -> None:
 def _words(data: dict | None) -> str:
     if data is None:
         return "nothing"
-    return f"{data['source']} ({data['images']} images of {data['origin']}, {data['digest']})"
+    size = f", {data['bytes']:,} bytes" if "bytes" in data else ""
+    return f"{data['source']} ({data['images']} images of {data['origin']}{size}, {data['digest']})"
 
 
 def warn_of_leaks(cfg: "Config", reporter: Reporter, used: Iterable[Path] | None = None) -> None:

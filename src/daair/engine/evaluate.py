@@ -19,6 +19,7 @@ If a network needs sides of a certain multiple, the input is padded by reflectio
 measured.
 """
 
+import json
 import shlex
 import time
 import warnings
@@ -33,12 +34,12 @@ from torch import nn
 
 from daair import checkpoint
 from daair.config import overrides
-from daair.config.schema import Evaluate
+from daair.config.schema import Config, Evaluate
 from daair.config.validate import benchmarks_of, define_benchmarks
 from daair.data.benchmarks import Benchmark, Item, load_benchmark, why_missing
 from daair.data.listing import describe_foreign, foreign_beside
 from daair.engine.inference import Restorer
-from daair.engine.measure import Samples, make_restorer, measure
+from daair.engine.measure import make_restorer, measure
 from daair.engine.progress import Evaluation, Reporter
 from daair.engine.setup import Session
 from daair.errors import UserError, unknown_name, with_full_keys
@@ -52,6 +53,9 @@ from daair.trust import named_packages
 
 OVERLAP = 32
 """Pixels that tiles overlap by in `evaluate`, should the memory not suffice for a whole image."""
+
+DEFINED = "benchmarks_measured"
+"""Key of summary.json: how the user's own benchmarks were defined when they were measured, by name."""
 
 
 def evaluate(
@@ -106,14 +110,18 @@ def finish(session: Session, labels: list[str], step: int) -> int:
     """
     cfg, record = session.cfg, session.record
     stored = record.results()
+    if stored is not None:  # rows of earlier updates are those of other weights
+        stored = stored[stored["step"] == step]
     columns = [] if stored is None else [stored[name].astype(str) for name in ("benchmark", "protocol", "image")]
     already = set(zip(*columns, strict=True))
+    measured, defined = record.summary().get(DEFINED, {}), own_benchmarks(cfg)
     items, root = [], cfg.mix.get("root")
     if early := record.summary().get("stopped_early", ""):
         session.reporter.say(early)
     for benchmark in with_data(benchmarks_of(cfg), root, session.reporter):
         own, protocols = load_benchmark(benchmark, root), cfg.protocols or [benchmark.protocol]
-        if {(benchmark.name, protocol, item.name) for protocol in protocols for item in own} - already:
+        lacking = {(benchmark.name, protocol, item.name) for protocol in protocols for item in own} - already
+        if lacking or measured.get(benchmark.name) not in (None, defined.get(benchmark.name)):
             items += own
     begun = time.monotonic()
     if items:
@@ -159,9 +167,17 @@ def measure_and_keep(network: nn.Module, items: Sequence[Item], session: Session
             reporter.say(f"not measured: {line}")
         session.lost.extend(lost)
         metrics = [metric for metric in metrics if metric in rows]  # whose weights are missing was said once
-        first |= shown
+        first |= {name: (pictures, rows.iloc[0]) for name, pictures in shown.items()}
         keep(session.record, rows, first, extremes, reporter)
+        if session.record.config_file.is_file() and (defined := own_benchmarks(cfg).get(name)):
+            session.record.summarise(**{DEFINED: {**session.record.summary().get(DEFINED, {}), name: defined}})
         yield rows
+
+
+def own_benchmarks(cfg: Config) -> dict[str, str]:
+    """Return the user's own benchmarks by name, each as text that tells different ones apart."""
+    given = (cfg.to_dict()["benchmarks"] or {}).items()
+    return {name: json.dumps(own, default=str) for name, own in given if own and any(own.values())}
 
 
 def summary(session: Session) -> None:
@@ -171,14 +187,7 @@ def summary(session: Session) -> None:
     if rows is not None:
         scores.show(rows, reporter.console)
         if mirrors is not None:
-            table = scores.per_benchmark(rows)
-            values = {
-                f"test/{row.benchmark}/{name}": getattr(row, name)
-                for row in table.itertuples()
-                for name in METRICS
-                if name in table
-            }
-            mirrors.summarise(values)
+            mirrors.summarise(summary_values(scores.per_benchmark(rows)))
             pictures = sorted(record.samples.glob("*.png"))
             mirrors.log_images(record.status().step, {f"samples/{path.stem}": path for path in pictures})
     if session.lost:
@@ -194,8 +203,24 @@ def summary(session: Session) -> None:
     reporter.say(f"restore your own:  python run.py task=restore {shlex.join(this)} input=IMAGE_OR_DIR output=DIR")
 
 
-def keep(record: Record, rows: pd.DataFrame, first: Samples, extremes: Sequence[Sample], reporter: Reporter) -> None:
+def summary_values(table: pd.DataFrame) -> dict[str, float]:
+    """Return the means by `test/BENCHMARK/METRIC`, or by `test/BENCHMARK/PROTOCOL/METRIC` of several protocols.
+
+    Args:
+        table: As `daair.runs.scores.per_benchmark` returns it.
+    """
+    several = table["benchmark"].duplicated(keep=False)
+    places = table["benchmark"].where(~several, table["benchmark"] + "/" + table["protocol"])
+    columns = [name for name in METRICS if name in table]
+    return {f"test/{place}/{name}": table.at[row, name] for row, place in places.items() for name in columns}
+
+
+def keep(
+    record: Record, rows: pd.DataFrame, first: Mapping[str, tuple], extremes: Sequence[Sample], reporter: Reporter
+) -> None:
     """Add rows to results.csv, save the samples with the largest and smallest gains, and draw a sheet of the first.
+
+    `first` has the pictures and the row of the first image of each benchmark.
 
     New rows replace all old rows of their benchmark and protocol, so that two evaluations are never mixed. A line is
     printed if their tiles differ.
@@ -216,10 +241,10 @@ def keep(record: Record, rows: pd.DataFrame, first: Samples, extremes: Sequence[
             rows = pd.concat([stored[kept], rows], ignore_index=True)[list(columns)]
     with replacing(record.results_file) as temporary:
         _with_nan(rows).to_csv(temporary, index=False)
-    firsts = rows[rows["benchmark"].isin(first)].drop_duplicates("benchmark").set_index("benchmark")
-    figures = {name: [f"{row['input_psnr']:.2f} dB", f"{row['psnr']:.2f} dB", ""] for name, row in firsts.iterrows()}
+    pictures = {name: shown for name, (shown, _) in first.items()}
+    figures = {name: [f"{row['input_psnr']:.2f} dB", f"{row['psnr']:.2f} dB", ""] for name, (_, row) in first.items()}
     if first:
-        comparison(record.samples / "comparison.png", first, notes=figures, height=256)
+        comparison(record.samples / "comparison.png", pictures, notes=figures, height=256)
 
 
 def _with_nan(rows: pd.DataFrame) -> pd.DataFrame:

@@ -315,9 +315,10 @@ class Trainer:
         except UserError as error:
             hint = "; train.init_strict=false takes what fits" if self.cfg.train.init_strict else ""
             raise UserError(f"train.init: {error}{hint}") from None
-        self.session.reporter.say(f"starting from {file}")
-        for note in notes:
-            self.session.reporter.say(note)
+        if training.needs_labels(model) or "label" in getattr(model, "terms", ()):
+            notes += checkpoint.renumbered(file, self.mix.labels)
+        for line in (f"starting from {file}", *notes):
+            self.session.reporter.say(line)
         self.record.summarise(init=str(file), init_digest=file_digest(file))
 
     def resume(self) -> int:
