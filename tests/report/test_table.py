@@ -268,9 +268,13 @@ def test_processes_may_differ_where_they_balance_together(tmp_path: Path) -> Non
     assert len(table_of(tmp_path, rows=("experts.rank",)).rows.names) == 2
 
 
-def in_time(folder: Path, count: int, steps: int, processor: str = "A Processor") -> None:
+def in_time(folder: Path, count: int, steps: int, processor: str = "A Processor", threads: int = 1) -> None:
     """Write a run that trained for 20 minutes and made so many updates in them."""
-    given = {"train": {"steps": None, "budget": "20min"}, "experts": {"rank": count}, "status": {"steps": steps}}
+    given = {
+        "train": {"steps": None, "budget": "20min", "threads": threads},
+        "experts": {"rank": count},
+        "status": {"steps": steps},
+    }
     given["summary"] = {"update_seconds": 1150 + 10 * count}
     make_run(folder, f"a-{count:08x}", 0, rows([30.0], step=steps), environment={"processor": processor}, **given)
 
@@ -293,6 +297,15 @@ def test_a_table_of_equal_times_says_so_and_shows_the_updates(tmp_path: Path) ->
     marked = table_of(tmp_path, rows=("train.budget", "experts.rank"))
     assert marked.rows.names == [("20min", "4"), ("20min", "8"), ("none", "1")]
     assert "With a train.budget, trained for that time, without" in " ".join(layout.notes(marked))
+
+
+def test_times_of_more_threads_are_no_equal_budgets(tmp_path: Path) -> None:
+    in_time(tmp_path, 4, 2400)
+    in_time(tmp_path, 8, 9900, threads=16)
+    with pytest.raises(
+        UserError, match="^train.threads: 1 in .*, 16 in .*; train.threads decides what a time is worth"
+    ):
+        table_of(tmp_path, rows=("experts.rank",))
 
 
 def test_times_on_different_hardware_are_no_equal_budgets(tmp_path: Path) -> None:

@@ -17,6 +17,9 @@ BUDGET = ("train.steps", "train.batch_size", "train.accumulation", "mix.patch", 
 TIME, EPOCHS = "train.budget", "train.epochs"
 """The keys of runs that trained for a time or for epochs, not for a number of updates."""
 
+THREADS = "train.threads"
+"""The key of how many cores a training on CPUs uses, which decides what a time is worth as hardware does."""
+
 STOP_AFTER = "train.stop_after"
 """The key of runs that may end before their last update."""
 
@@ -41,8 +44,9 @@ def check_budgets(runs: pd.DataFrame, keys: Sequence[str]) -> None:
             lengths = runs.set_index("run")[name].astype("string").fillna("fixed updates")
             _refuse(lengths, name, "{}", f"budgets differ; if that is the question, add {name} to collate.rows")
     if TIME in runs and "hardware" not in keys:
-        remedy = "hardware decides what a time is worth; train them on the same, or add hardware to collate.rows"
-        _refuse_difference(runs[runs[TIME].notna()], "hardware", remedy)
+        for name in ("hardware", *({THREADS} & set(runs) - set(keys))):
+            remedy = f"{name} decides what a time is worth; train them on the same, or add {name} to collate.rows"
+            _refuse_difference(runs[runs[TIME].notna()], name, remedy)
     if set(PROCESSES).isdisjoint(keys) and "processes" in runs:
         local = runs[[name for name in runs if name.endswith(".scope")]].eq("local").any(axis=1)
         remedy = "with scope=local each process balances its own images; train them on as many processes"
