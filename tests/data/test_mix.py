@@ -110,6 +110,7 @@ def test_an_epoch_has_the_shares_of_the_weights_to_the_sample():
         (["noise15", "noise50", "rain"], [1, 1, 1], [0.25, 0.25, 0.5]),  # levels of noise are one task
         (["noise15", "noise50", "rain"], [1, 1, 0.5], [1 / 3, 1 / 3, 1 / 3]),
         (["noise15", "noise50", "rain"], [0, 1, 1], [0, 0.5, 0.5]),
+        (["camera1", "camera2", "rain"], [1, 1, 1], [1 / 3, 1 / 3, 1 / 3]),  # a number alone makes no level
     ],
 )
 def test_equal_shares(labels, weights, shares):

@@ -1,6 +1,7 @@
 """Mixes: the tasks of a training with their images and their proportions."""
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -311,5 +312,5 @@ def _clean_images(sources: Sequence[ImageSource], root: str | None) -> TaskImage
 
 
 def _kind(label: str) -> str:
-    """Return a label without trailing digits: `noise` for `noise15`, `noise25` and `noise50`."""
-    return label.rstrip("0123456789") or label
+    """Return `noise` for `noise15`, `noise25` and `noise50`, another label as it is."""
+    return re.sub(r"^noise\d+$", "noise", label)
