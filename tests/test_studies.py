@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from helpers import ROOT, make_photographs
@@ -82,6 +83,12 @@ def _value(config: Config, key: str, wanted: object) -> bool:
     for part in key.split("."):
         value = value[part]
     return value == wanted
+
+
+def test_runs_of_longer_are_measured_beyond_their_training(composer, tmp_path):
+    (config,) = jobs(composer, "experiment=longer/beyond", "checkpoint=RUN", f"mix.root={tmp_path}")
+    names = [benchmark.name for benchmark in benchmarks_of(config)]
+    assert names == list(pd.read_csv(ROOT / "experiments/longer/beyond.csv")["column"].unique())[:7]
 
 
 def test_overrides_narrow_a_study(composer, photographs, monkeypatch):
