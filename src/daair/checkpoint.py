@@ -96,11 +96,9 @@ def save(folder: Path, model: nn.Module, config: Mapping[str, Any], labels: list
         labels: The names of the degradation labels, in the order of their numbers.
         step: The number of optimizer updates so far.
     """
-    write_text(folder / "model.json", description(config, labels, step))
-    with replacing(folder / WEIGHTS) as temporary:
-        save_file(
-            plain_state(model), temporary, metadata={"format": "pt"}
-        )  # one entry only: safetensors writes several in random order
+    with replacing(folder / WEIGHTS) as temporary:  # one entry of metadata: safetensors writes several in random order
+        save_file(plain_state(model), temporary, metadata={"format": "pt"})
+    write_text(folder / "model.json", description(config, labels, step))  # last, since it says whose weights these are
     return folder / WEIGHTS
 
 

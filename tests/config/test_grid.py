@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daair.config.grid import points
+from daair.config.jobs import Command
 from daair.config.problems import ConfigError
 
 VARIANTS = {"full": None, "no_router": {"router": "uniform"}, "small": {"experts.rank": 2, "experts.count": 3}}
@@ -129,3 +130,19 @@ def test_a_point_has_the_same_label_in_every_sweep_of_the_same_keys(ranks, order
     assert {job[0] for job in jobs if f"experts.rank={ranks[0]}" in job and "loss=l2" in job} == {
         f"label=rank{ranks[0]}-loss_l2"
     }
+
+
+def test_a_study_in_a_sweep_over_studies_is_refused(composer):
+    with pytest.raises(ConfigError, match="experiment: several studies in one sweep would lose their grids"):
+        Command(composer, ["experiment=rank,loss", "hydra.mode=MULTIRUN"]).points  # noqa: B018 - composed when read
+
+
+def test_the_last_value_of_a_key_counts_however_it_is_spelled():
+    parsed = OverridesParser.create().parse_overrides(["experts.rank=1,2", "++experts.rank=4"])
+    assert points(parsed, None, None) == [["++experts.rank=4"]], "and no label says rank1"
+
+
+def test_a_variant_may_give_its_own_label():
+    parsed = OverridesParser.create().parse_overrides(["seed=0,1"])
+    jobs = points(parsed, {"a": {"label": "mine"}, "b": None}, None)
+    assert [[o for o in job if o.startswith("label=")] for job in jobs] == [["label=mine"]] * 2 + [["label=b"]] * 2

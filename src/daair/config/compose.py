@@ -31,6 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from daair.config import explanations
+from daair.config.overrides import text as override_value
 from daair.config.problems import ConfigError, Problem, unknown_option
 from daair.config.schema import Config
 from daair.errors import UserError, first_line, nearest, one_line
@@ -168,9 +169,15 @@ class Composer:
             if not isinstance(given := sweeper.get(name) or {}, dict):
                 raise ConfigError([Problem(f"hydra.sweeper.{name}", f"must be a mapping, got {given}")])
         parameters = sweeper.get("params") or {}
-        texts = [f"{key}={value}" for key, value in parameters.items()] + list(master.hydra.overrides.task)
+        swept = [
+            f"{key}={value if isinstance(value, str) else override_value(value)}" for key, value in parameters.items()
+        ]
+        texts = [*swept, *master.hydra.overrides.task]
         try:
             parsed = OverridesParser.create(config_loader=self.loader).parse_overrides(texts)
+            if any(o.key_or_group == "experiment" and o.is_sweep_override() for o in parsed):
+                lost = "several studies in one sweep would lose their grids; give a command for each"
+                raise ConfigError([Problem("experiment", lost)])
             listed = [o for o in parsed if not o.is_sweep_override() or o.is_discrete_sweep()]
             if len(listed) < len(parsed) and not searches(master):
                 unlisted = next(o for o in parsed if o not in listed)

@@ -41,7 +41,7 @@ def points(overrides: Sequence[Override], variants: Variants | None, only: Seque
     Raises:
         ConfigError: `only` names an unknown variant, or an override and a variant set the same key.
     """
-    values = {override.get_key_element(): _values(override) for override in overrides}
+    values = {override.get_key_element().lstrip("+"): _values(override) for override in overrides}
     count = math.prod(len(texts) for texts in values.values()) * len(variants or {"": None})
     if count > MOST_JOBS:
         swept = max(values, key=lambda key: len(values[key]))
@@ -64,7 +64,11 @@ def points(overrides: Sequence[Override], variants: Variants | None, only: Seque
     for name, own in owns.items():
         for point in grid:
             point = [*(data[override] for override in (*own, *point) if override in data), *point]
-            label = "" if "label" in keys else "-".join(filter(None, (name, label_of(point, swept))))
+            label = (
+                ""
+                if "label" in keys or "label" in chosen[name]
+                else "-".join(filter(None, (name, label_of(point, swept))))
+            )
             jobs.append([*own, *([f"label={label}"] if label else []), *point])
     return jobs
 

@@ -184,6 +184,7 @@ class Command:
         fixed = tuple(self.master.hydra.overrides.hydra)
         # A job's overrides include those of its variant, so the command of the job alone must drop the variants.
         alone = ("~hydra.sweeper.variants",) if self.master.hydra.sweeper.get("variants") else ()
+        alone += ("hydra.sweeper.only=null",) if alone and self.master.hydra.sweeper.get("only") is not None else ()
         if searches(self.master):  # a searching sweeper passes on no label
             typed = set(self.master.hydra.overrides.task)
             grid = [[o for o in own if not o.startswith("label=") or o in typed] for own in grid]
