@@ -201,3 +201,8 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_starts(tmp_path:
     text = refusal("task=verify", f"{key}={tmp_path}/file/deep/x", f"mix.root={tmp_path}")
     assert text == f"{key}: {tmp_path}/file/deep/x: cannot be written ({tmp_path}/file is a file)"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_commas_of_a_sentence_are_no_values_of_a_sweep() -> None:
+    points = jobs("-m", "seed=0,1", "question=How large, and why?", "launch.dry_run=true")
+    assert [job.config.question for job in points] == ["How large, and why?"] * 2

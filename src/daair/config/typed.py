@@ -23,6 +23,9 @@ TEXTS = re.compile(
 )
 """Keys whose values are texts of any characters."""
 
+PROSE = ("question", "collate.table.caption")
+"""Those of sentences, whose commas do not separate the values of a sweep."""
+
 WITHOUT_EFFECT = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir", "hydra.job.chdir")
 """Keys that choose where Hydra's own programs write."""
 
@@ -91,7 +94,8 @@ def _read(word: str, others: Sequence[str], sweep: bool) -> str:
     if equals and name == "where":  # a condition has quotes of its own
         return f"{key}={value if value in ('', 'null') else overrides.text(value)}"
     if equals and TEXTS.fullmatch(name):
-        return spell_out(f"{key}={quoted(value, sweep=sweep, several=name in ('input', 'runs', 'study'))}", others)
+        several = name in ("input", "runs", "study")
+        return spell_out(f"{key}={quoted(value, sweep=sweep and name not in PROSE, several=several)}", others)
     return spell_out(f"{key}={value.strip()}" if equals else word, others)
 
 
