@@ -150,10 +150,10 @@ def test_memory_that_runs_out_all_the_same_is_told_and_noted(monkeypatch) -> Non
 def test_rows_of_other_tiles_are_replaced_with_a_word(tmp_path: Path) -> None:
     record, lines = Record(tmp_path, writer=True), Lines()
     for tile in (None, 64):
-        rows, *pictures = measure(
+        rows, shown, extremes = measure(
             Darker(), [item("1", 96, 160), item("2", 48, 48)], Accelerator(cpu=True), lines, options(tile=tile)
         )
-        keep(record, rows, *pictures, lines)
+        keep(record, rows, {name: (pictures, rows.iloc[0]) for name, pictures in shown.items()}, extremes, lines)
     assert record.results()["tile"].tolist() == [64, 0]
     assert lines.said == ["b, promptir: rows with tile whole are replaced by rows with tile 64+whole"] or (
         lines.said == ["b, promptir: rows with tile whole are replaced by rows with tile whole+64"]
