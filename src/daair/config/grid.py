@@ -64,11 +64,8 @@ def points(overrides: Sequence[Override], variants: Variants | None, only: Seque
     for name, own in owns.items():
         for point in grid:
             point = [*(data[override] for override in (*own, *point) if override in data), *point]
-            label = (
-                ""
-                if "label" in keys or "label" in chosen[name]
-                else "-".join(filter(None, (name, label_of(point, swept))))
-            )
+            given = "label" in keys or "label" in chosen[name]
+            label = "" if given else "-".join(filter(None, (name, label_of(point, swept))))
             jobs.append([*own, *([f"label={label}"] if label else []), *point])
     return jobs
 

@@ -163,8 +163,8 @@ def legend(figure: Figure) -> None:
     """Add one legend for all axes, above them; what has the same name in several axes looks the same."""
     found: dict[str, Artist] = {}
     for axes in figure.axes:
-        handles, names = axes.get_legend_handles_labels()
-        found = dict(zip(names, handles, strict=True)) | found
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(name, handle)
     if len(found) < 2:
         return
     letters = max(map(len, found)) + 6
