@@ -10,7 +10,7 @@ import pandas as pd
 
 from daair.runs import samples
 from daair.runs.record import Record
-from daair.runs.samples import WHICH, Sample
+from daair.runs.samples import EXTREMES, SHOWN, Sample
 
 LABELS = ("noise25", "rain", "haze")
 STEPS = 100
@@ -62,10 +62,12 @@ def make_run(
     pd.DataFrame(rows).to_csv(record.results_file, index=False)
     for row in rows if pictures else ():
         if row["image"] in ("0.png", f"{images - 1}.png"):
-            which = WHICH[row["image"] == "0.png"]
+            which = EXTREMES[row["image"] == "0.png"]
             names = {name: row[name] for name in ("benchmark", "protocol", "image", "input_psnr", "psnr")}
-            sample = Sample(**names, which=which, strip=_strip(rng))
-            samples.write(record.sample_file(sample.benchmark, which), sample)
+            _keep(record, Sample(**names, which=which, strip=_strip(rng)))
+            if row["image"] == "0.png":  # its input is the same for every run
+                strip = _strip(np.random.default_rng(0), 10 ** (gain / 20))
+                _keep(record, Sample(**names, which=SHOWN, strip=strip, left=10, top=20))
     record.update(state="done", step=STEPS)
     return record
 
@@ -94,9 +96,14 @@ def _metrics(record: Record, gain: float, rng: np.random.Generator, experts: int
             record.log(step, json.loads(json.dumps(line)))
 
 
-def _strip(rng: np.random.Generator) -> np.ndarray:
+def _keep(record: Record, sample: Sample) -> None:
+    samples.write(record.sample_file(sample.benchmark, sample.which), sample)
+
+
+def _strip(rng: np.random.Generator, less: float = 4) -> np.ndarray:
+    """Input, restored and clean picture; the restored one has so many times less noise than the input."""
     y, x = np.mgrid[:48, :64]
     clean = np.stack([x * 4, y * 5, 255 - x * 4], axis=2).clip(0, 255)
     noise = rng.normal(0, 25, clean.shape)
-    strip = np.concatenate([clean + noise, clean + noise / 4, clean], axis=1)
+    strip = np.concatenate([clean + noise, clean + noise / less, clean], axis=1)
     return strip.clip(0, 255).astype(np.uint8)

@@ -124,6 +124,11 @@ def test_grammar_that_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
         (["device=gpu"], 'device: "gpu" is not one of auto, cpu, cuda; did you mean cuda?'),
         (["train.workers=1000000"], f"train.workers: must be at most {max(64, 4 * os.cpu_count())} on this m"),
         (["evaluate.workers=1000000"], "evaluate.workers: must be at most "),
+        (["collate.crops={a:[1,2]}"], "collate.crops.a[0]: needs more values, got [1, 2]"),
+        (["collate.crops={a:[[1,2,16],[1,2,4]]}"], "collate.crops.a[1][2]: must be at least 8, got 4"),
+        (["collate.crops={a:x}"], 'collate.crops.a: must be a list, got "x"'),
+        (["evaluate.shown={demo_noise:a}"], "evaluate.shown: no demo_noise; did you mean demo_noise"),
+        (["evaluate.shown={demo_rain:a}"], "evaluate.shown.demo_rain: no image a"),
         (["experts.count=1000000000"], "experts.count: must be at most 4096, got 1000000000"),
         (["experts.rank=1e7", "model.channels=1e7"], "model: has at least "),
     ],
@@ -139,6 +144,13 @@ def test_what_is_refused_says_what_to_write(monkeypatch: pytest.MonkeyPatch, wor
 def test_captions_are_taken_as_they_stand() -> None:
     look = jobs("task=collate", "study=a", "collate.table.caption=Ours (b), PSNR/SSIM: 50%", "collate.name=a & b")
     assert look[0].config.collate.table.caption == "Ours (b), PSNR/SSIM: 50%" and look[0].config.collate.name == "a & b"
+
+
+def test_one_square_is_a_list_of_one() -> None:
+    given = "collate.crops={a:[1,2,16],b:[[1,2,16],[0,0,8]]}"
+    found = jobs("task=collate", "study=a", given)[0].config
+    assert found.collate.crops == {"a": ((1, 2, 16),), "b": ((1, 2, 16), (0, 0, 8))}
+    assert type(found).from_dict(found.to_dict()) == found
 
 
 def test_whole_numbers_and_single_names_are_taken() -> None:

@@ -124,7 +124,11 @@ def assert_samples_are_the_extremes(folder: Path, benchmarks: list[str]) -> None
     expected = []
     for name in benchmarks:
         of_it = rows[rows["benchmark"] == name].set_index("image")["gain"]
-        expected += [(name, "largest", of_it.idxmax()), (name, "smallest", of_it.idxmin())]
+        expected += [
+            (name, "largest", of_it.idxmax()),
+            (name, "shown", of_it.index[0]),
+            (name, "smallest", of_it.idxmin()),
+        ]
     assert [(sample.benchmark, sample.which, sample.image) for sample in found] == expected
     assert {sample.strip.shape for sample in found} <= {(48, 3 * 32, 3), (32, 3 * 32, 3), (48, 3 * 64, 3)}
     for sample in found:  # the pictures are what the figures were computed from, up to rounding to 8 bits

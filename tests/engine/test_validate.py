@@ -56,15 +56,16 @@ def test_finite_values_are_as_they_were(session) -> None:
     assert values["val/psnr/haze"] == pytest.approx(20.0, abs=0.01)
 
 
-def test_no_sample_has_a_gain_that_is_not_finite() -> None:
+@pytest.mark.parametrize("shown", [None, {"b": "good.png", "c": "other.png"}])
+def test_no_extreme_has_a_gain_that_is_not_finite_and_the_shown_image_may(shown: dict | None) -> None:
     picture = np.zeros((8, 8, 3), np.uint8)
     crop = SimpleNamespace(degraded=picture, restored=picture, clean=picture)
-    choice = SampleChoice(8)
+    choice = SampleChoice(8, shown)
     gains = {"black.png": (20.0, math.inf), "clean.png": (math.inf, 30.0), "both.png": (math.inf, math.inf)}
     gains |= {"good.png": (20.0, 30.0), "bad.png": (20.0, 19.0)}
     for i, (image, (before, after)) in enumerate(gains.items()):
         row = {"benchmark": "b", "protocol": "promptir", "image": image, "input_psnr": before, "psnr": after}
         choice.consider(crop, [((0, 0, i), row)])
     assert [(sample.which, sample.image) for sample in choice.gather()] == [
-        ("largest", "good.png"), ("smallest", "bad.png"),
+        ("largest", "good.png"), ("shown", "good.png" if shown else "black.png"), ("smallest", "bad.png"),
     ]  # fmt: skip

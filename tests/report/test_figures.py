@@ -19,7 +19,8 @@ from daair.report import frame as collate
 from daair.report.figures import before_after, curves, data, routing, scores, style
 from daair.report.names import read_names
 
-DRAWN = {"psnr_against_rank", "psnr_against_cost", "gain", "curves", "before_after"}
+PICTURES = {"before_after", "methods_demo_noise25", "methods_demo_rain"}
+DRAWN = {"psnr_against_rank", "psnr_against_cost", "gain", "curves"} | PICTURES
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,7 @@ def test_by_default_what_answers_the_question_is_drawn(study, kept: dict, tmp_pa
     drawn = figures.draw(study, tmp_path, ["psnr", "ssim"])
     assert [one.name for one in drawn] == [
         "psnr_against_rank", "psnr_against_cost", "gain", "curves", "routing_rank-8", "before_after",
+        "methods_demo_noise25", "methods_demo_rain",
     ]  # fmt: skip
     other = figures.draw(replace(study, reference="rank4-00000004"), tmp_path)
     assert [one.name for one in other if one.name.startswith("routing")] == ["routing_rank-4", "routing_rank-8"]

@@ -14,7 +14,7 @@ import studies
 
 from daair.report import frame as collate
 from daair.report import html as report
-from daair.report.figures import Drawn, curves, figure_data, scores, style
+from daair.report.figures import Drawn, curves, figure_data, methods, scores, style
 from daair.runs import samples
 from daair.runs.record import Record
 
@@ -40,6 +40,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = figure_data(collated, runs, reference="rank2-00000002")
     with style.styled():
         drawn = [curves.draw_curves(data, folder / "figures"), Drawn("gain", reason="<none> & nothing")]
+        drawn += methods.draw_methods(data, folder / "figures", {"demo_rain": [(20, 30, 16)]})
     commands = {"rank2-00000002": "python run.py -m experts.rank=2 'label=<b>' seed=0,1"}
     notes = ["Protocol promptir & others."]
     return report.write(data, folder, table=TABLE, drawn=drawn, notes=notes, commands=commands)
@@ -90,7 +91,8 @@ def test_the_page_needs_no_other_file_and_its_links_lead_somewhere(page: Path) -
         assert url.startswith("#") or (page.parent / html.unescape(url)).exists(), url
     runs = [url for url in links.linked if url.endswith("/")]
     assert runs == [f"rank{rank}-0000000{rank}/seed{seed}/" for rank in (2, 4) for seed in (0, 1)]
-    assert "figures/curves.pdf" in links.linked
+    assert {"figures/curves.pdf", "figures/methods_demo_rain.pdf"} <= set(links.linked)
+    assert page.read_text().startswith("<!DOCTYPE html>")
 
 
 def test_the_page_tells_all_of_the_study(page: Path) -> None:
@@ -99,6 +101,7 @@ def test_the_page_tells_all_of_the_study(page: Path) -> None:
         "How large must the rank be?", "3 of 4 runs done, 2 variants, 2 seeds", "Protocol promptir & others.",
         "gain: <none> & nothing", "rank 2 (reference)", "experts.rank", "seed1 (failed)", "label=<b>", "0123456789",
         "a processor", "1.0 min (median of the runs)", "largest gain: 3.png", "rank 2, seed 0: of each benchmark",
+        "Method beside method", "0.png of demo_rain", "and the framed square enlarged",
     ):  # fmt: skip
         assert part in text, part
 

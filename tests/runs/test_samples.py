@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from daair.runs import samples
 from daair.runs.record import Record
@@ -13,7 +13,7 @@ from daair.runs.samples import Sample
 def make(benchmark: str, which: str, height: int = 5, width: int = 4) -> Sample:
     rng = np.random.default_rng(0)
     strip = rng.integers(0, 255, (height, 3 * width, 3), dtype=np.uint8)
-    return Sample(benchmark, "promptir", "naïve image.png", which, 20.25, float("inf"), strip)
+    return Sample(benchmark, "promptir", "naïve image.png", which, 20.25, float("inf"), strip, left=3, top=2)
 
 
 def test_a_written_sample_comes_back(tmp_path: Path) -> None:
@@ -21,11 +21,23 @@ def test_a_written_sample_comes_back(tmp_path: Path) -> None:
     for which in samples.WHICH:
         sample = make("mine/of:mine", which)
         samples.write(record.sample_file(sample.benchmark, which), sample)
-    largest, smallest = samples.find(record.samples)
-    assert (largest.which, smallest.which) == ("largest", "smallest")
+    largest, shown, smallest = samples.find(record.samples)
+    assert (largest.which, shown.which, smallest.which) == ("largest", "shown", "smallest")
+    assert (largest.left, largest.top) == (3, 2)
     assert (largest.benchmark, largest.image, largest.gain) == ("mine/of:mine", "naïve image.png", float("inf"))
     np.testing.assert_array_equal(largest.strip, sample.strip)
     np.testing.assert_array_equal(np.concatenate(largest.pictures, axis=1), sample.strip)
+
+
+def test_a_sample_of_an_earlier_version_has_no_place(tmp_path: Path) -> None:
+    samples.write(tmp_path / "a" / "new.png", make("a", "largest"))
+    with Image.open(tmp_path / "a" / "new.png") as picture:
+        info = PngImagePlugin.PngInfo()
+        for name, text in picture.info.items():
+            if name not in ("left", "top"):
+                info.add_itxt(name, text)
+        picture.save(tmp_path / "a" / "old.png", pnginfo=info)
+    assert [(sample.left, sample.top) for sample in samples.find(tmp_path)] == [(3, 2), (0, 0)]
 
 
 def test_other_pictures_and_damaged_files_are_left_out(tmp_path: Path) -> None:

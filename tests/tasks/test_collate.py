@@ -80,6 +80,15 @@ def test_the_command_goes_before_the_studys_own(runs: Path) -> None:
     assert "| 4 | 30.9" in (runs / "rank" / "table.md").read_text()
 
 
+def test_squares_are_those_of_the_command_else_of_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list = []
+    monkeypatch.setattr("daair.report.figures.draw", lambda *arguments: given.append(arguments[-1]) or [])
+    own = {"crops": {"cbsd68_sigma25": [[1, 2, 16]]}}
+    make_run(tmp_path, "a-00000004", 0, rows([30.0]), experts={"rank": 4}, collate=own)
+    assert collate(tmp_path) == collate(tmp_path, "collate.crops={cbsd68_sigma25:[0,0,8]}") == 0
+    assert given == [own["crops"], {"cbsd68_sigma25": ((0, 0, 8),)}]
+
+
 def test_what_was_measured_later_is_shown_only_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """task=evaluate adds rows to a run's own; its study's table stays that of the mix's benchmarks."""
     monkeypatch.setattr("daair.report.figures.draw", lambda *_, **__: [])

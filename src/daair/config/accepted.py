@@ -34,6 +34,18 @@ def by_name(value: Any) -> Any:
     return value
 
 
+def boxes(value: Any) -> Any:
+    """Return lists of squares by name as tuples; a single one `[x, y, side]` stands for a list of one."""
+    return {name: _boxes(some) for name, some in value.items()} if isinstance(value, dict) else value
+
+
+def _boxes(some: Any) -> Any:
+    if not isinstance(some, list):
+        return some
+    several = some if not some or isinstance(some[0], list) else [some]
+    return tuple(tuple(box) if isinstance(box, list) else box for box in several)
+
+
 def studies(value: Any) -> Any:
     """Return a list of studies without repetitions, and a single study as its name."""
     if not isinstance(value, list | tuple):

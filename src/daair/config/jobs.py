@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from daair.config.compose import Composer, parse_arguments, searches
 from daair.config.problems import ConfigError, Problem, did_you_mean
-from daair.errors import UserError, one_line, with_full_keys
+from daair.errors import UserError, one_line, suggestion, with_full_keys
 
 if TYPE_CHECKING:
     from daair.config.validate import Config
@@ -248,7 +248,7 @@ def check(cfg: DictConfig, options: Callable[[str], Sequence[str]], seen: set[st
     """
     from daair.components import locate
     from daair.config.buildable import check_buildable, check_checkpoint, check_mix, check_places
-    from daair.config.validate import benchmarks_of, validate
+    from daair.config.validate import validate
 
     config = validate(cfg)
     task = config.task.get("name")
@@ -265,23 +265,45 @@ def check(cfg: DictConfig, options: Callable[[str], Sequence[str]], seen: set[st
         if config.input is None:
             check_mix(config)
     if task in ("train", "evaluate"):
-        from daair.data.benchmarks import why_missing
-
-        # Benchmarks of the mix that have no data are skipped with a message; those that the user names must have data.
-        root, reasons = config.mix.get("root"), []
-        for benchmark in benchmarks_of(config):
-            name = str((benchmark, root))
-            reasons.append(None if name in seen else why_missing(benchmark, root))
-            if reasons[-1] is None:
-                seen.add(name)
-        if any(reasons) and (config.benchmarks is not None or (task == "evaluate" and all(reasons))):
-            raise UserError(with_full_keys(next(filter(None, reasons)), "mix", ("root",)))
+        _check_test_images(config, seen)
     check_places(config)
     if task == "evaluate":
         check_checkpoint(config)
     if task == "train":
         check_buildable(config, seen)
     return config
+
+
+def _check_test_images(config: Config, seen: set[str]) -> None:
+    """Check that the benchmarks have data, and the images that `evaluate.shown` names.
+
+    Raises:
+        UserError: They do not; benchmarks of the mix may lack data and are then skipped with a message.
+    """
+    from daair.config.validate import benchmarks_of
+    from daair.data.benchmarks import load_benchmark, why_missing
+
+    benchmarks, root, missing = benchmarks_of(config), config.mix.get("root"), {}
+    for benchmark in benchmarks:
+        place = str((benchmark, root))
+        if place not in seen and (reason := why_missing(benchmark, root)):
+            missing[benchmark.name] = reason
+        else:
+            seen.add(place)
+    evaluate = config.task.get("name") == "evaluate"
+    if missing and (config.benchmarks is not None or (evaluate and len(missing) == len(benchmarks))):
+        raise UserError(with_full_keys(next(iter(missing.values())), "mix", ("root",)))
+    shown = config.evaluate.shown or {}
+    _check_names("evaluate.shown", list(shown), [benchmark.name for benchmark in benchmarks])
+    for benchmark in benchmarks:
+        image = shown.get(benchmark.name)
+        if image is None or benchmark.name in missing or (place := str((benchmark, root, image))) in seen:
+            continue
+        images = [item.name for item in load_benchmark(benchmark, root)]
+        if image not in images:
+            hint = suggestion(image, images, f"; its images are {images[0]} to {images[-1]}")
+            raise ConfigError([Problem(f"evaluate.shown.{benchmark.name}", f"no image {image}{hint}")])
+        seen.add(place)
 
 
 def _refuse_network(config: Config, overrides: Sequence[str]) -> None:

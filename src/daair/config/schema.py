@@ -44,6 +44,10 @@ class Component(TypedDict):
     _target_: str
 
 
+Box = tuple[Annotated[Int, Ge(0)], Annotated[Int, Ge(0)], Annotated[Int, Ge(8)]]
+"""A square of an image: its left and top pixel, and its side in pixels."""
+
+
 class Phase(Section):
     """An entry of `train.progressive`: a part of the updates with crops and batches of their own size."""
 
@@ -173,6 +177,7 @@ class Evaluate(Section):
     memory: Annotated[float, Gt(0), Le(1)]
     workers: Positive
     pictures: Annotated[Int, Ge(0)]
+    shown: dict[Text, Text] | None = None
 
 
 class Preview(Section):
@@ -193,6 +198,7 @@ class Collate(Section):
     metrics: Annotated[tuple[ShownMetric, ...], MinLen(1)] | None
     reference: Annotated[Node, MinLen(1)] | None
     published: tuple[Text, ...] | None
+    crops: Annotated[dict[Text, Annotated[tuple[Box, ...], MinLen(1)]] | None, BeforeValidator(accepted.boxes)] = None
     table: TableLook
     tables: Text | None
     name: Text | None

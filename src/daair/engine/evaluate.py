@@ -87,7 +87,7 @@ def evaluate(
     reporter = Reporter(active=False)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     restorer = Restorer(model, device, "auto", OVERLAP, lambda line: warnings.warn(line, stacklevel=2))
-    options = Evaluate(tile=None, overlap=OVERLAP, memory=1, workers=2, pictures=0)
+    options = Evaluate(tile=None, overlap=OVERLAP, memory=1, workers=2, pictures=0, shown=None)
     rows, _, _ = measure(model, items, PartialState(), reporter, options, protocols, metrics, restorer)
     return rows
 
@@ -160,15 +160,15 @@ def measure_and_keep(network: nn.Module, items: Sequence[Item], session: Session
         if foreign := foreign_beside(file for item in own for file in item.files):
             reporter.say(f"{name}: left out {describe_foreign(foreign)}")
         lost: list[str] = []
-        rows, shown, extremes = measure(
+        rows, of_first, chosen = measure(
             network, own, accelerator, reporter, cfg.evaluate, cfg.protocols, metrics, restorer, lost, progress.advance
         )
         for line in lost:
             reporter.say(f"not measured: {line}")
         session.lost.extend(lost)
         metrics = [metric for metric in metrics if metric in rows]  # whose weights are missing was said once
-        first |= {name: (pictures, rows.iloc[0]) for name, pictures in shown.items()}
-        keep(session.record, rows, first, extremes, reporter)
+        first |= {name: (pictures, rows.iloc[0]) for name, pictures in of_first.items()}
+        keep(session.record, rows, first, chosen, reporter)
         if session.record.config_file.is_file() and (defined := own_benchmarks(cfg).get(name)):
             session.record.summarise(**{DEFINED: {**session.record.summary().get(DEFINED, {}), name: defined}})
         yield rows
@@ -216,9 +216,9 @@ def summary_values(table: pd.DataFrame) -> dict[str, float]:
 
 
 def keep(
-    record: Record, rows: pd.DataFrame, first: Mapping[str, tuple], extremes: Sequence[Sample], reporter: Reporter
+    record: Record, rows: pd.DataFrame, first: Mapping[str, tuple], chosen: Sequence[Sample], reporter: Reporter
 ) -> None:
-    """Add rows to results.csv, save the samples with the largest and smallest gains, and draw a sheet of the first.
+    """Add rows to results.csv, save the chosen samples, and draw a sheet of the first images.
 
     `first` has the pictures and the row of the first image of each benchmark.
 
@@ -227,7 +227,7 @@ def keep(
     """
     if not record.writer:
         return
-    for sample in extremes:  # before the rows, because an evaluation that has rows is not repeated
+    for sample in chosen:  # before the rows, because an evaluation that has rows is not repeated
         samples.write(record.sample_file(sample.benchmark, sample.which), sample)
     stored = record.results()
     if stored is not None:

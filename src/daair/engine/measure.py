@@ -33,7 +33,7 @@ from daair.models.training import needs_labels
 from daair.pixels import to_float
 from daair.runs.samples import Sample
 
-Samples = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]  # benchmark -> input, restored, clean
+Pictures = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]  # benchmark -> input, restored, clean
 Key = tuple[int, int, int]  # position of a row: benchmark, protocol, image
 A, B = TypeVar("A"), TypeVar("B")
 
@@ -71,7 +71,7 @@ def measure(
     restorer: Restorer | None = None,
     lost: list[str] | None = None,
     measured: Callable[[], None] = lambda: None,
-) -> tuple[pd.DataFrame, Samples, list[Sample]]:
+) -> tuple[pd.DataFrame, Pictures, list[Sample]]:
     """Restore and measure all images, shared by the processes; every process returns all rows.
 
     Images go through the network one by one, in float32 for every training precision, without TensorFloat-32.
@@ -92,7 +92,7 @@ def measure(
 
     Returns:
         The rows (see `daair.engine.evaluate`) by benchmark, then protocol, then image; the first image of each
-        benchmark; and the images with the largest and smallest gains.
+        benchmark; and the sample images (`daair.engine.sample_choice`).
 
     Raises:
         UserError: A file, or with `lost` every file of a benchmark, is unreadable or too small, the network fails or
@@ -113,11 +113,11 @@ def measure(
     rows = sorted((row for row in gather_object(part.rows) if row[0][-1] not in gone), key=lambda row: row[0])
     if [key for key, _ in rows] != sorted(key for i, at in enumerate(keys) if i not in gone for key in at.values()):
         raise RuntimeError(f"{len(rows)} rows for {sum(map(len, keys))} pairs of image and protocol after gathering")
-    shown: Samples = {}
-    for i, name, triple in sorted(gather_object(list(part.samples.values())), key=lambda sample: sample[0]):
+    first: Pictures = {}
+    for i, name, triple in sorted(gather_object(list(part.first.values())), key=lambda sample: sample[0]):
         if i not in gone:
-            shown.setdefault(name, triple)
-    return pd.DataFrame([row for _, row in rows]), shown, part.choice.gather()
+            first.setdefault(name, triple)
+    return pd.DataFrame([row for _, row in rows]), first, part.choice.gather()
 
 
 @dataclass(frozen=True)
@@ -125,16 +125,16 @@ class Part:
     """What one process has measured.
 
     Attributes:
-        choice: The images with the largest and smallest gains.
+        choice: The sample images.
         rows: Rows with their positions.
-        samples: By benchmark the first readable image: its number, the benchmark, and its pictures.
+        first: By benchmark the first readable image: its number, the benchmark, and its pictures.
         gone: By number the images that are unreadable or too small, with the reason.
         failures: Errors that are not of one image.
     """
 
     choice: SampleChoice
     rows: list[tuple[Key, dict[str, Any]]] = field(default_factory=list)
-    samples: dict[str, tuple[int, str, tuple[np.ndarray, ...]]] = field(default_factory=dict)
+    first: dict[str, tuple[int, str, tuple[np.ndarray, ...]]] = field(default_factory=dict)
     gone: dict[int, str] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
@@ -150,7 +150,7 @@ def _measure_share(
     measured: Callable[[], None],
 ) -> Part:
     """Restore and measure the images of one process."""
-    part = Part(SampleChoice(options.pictures))
+    part = Part(SampleChoice(options.pictures, options.shown))
     with ThreadPoolExecutor(options.workers) as pool, reporter.progress("evaluate", len(share)) as bar:
 
         def restored() -> Iterator[Crop]:
@@ -161,7 +161,7 @@ def _measure_share(
                     yield (done := _restore(crop, restorer))
                     if crop is crops[0]:
                         triple = crop.degraded, done.restored, crop.clean
-                        part.samples.setdefault(crop.item.benchmark, (i, crop.item.benchmark, triple))
+                        part.first.setdefault(crop.item.benchmark, (i, crop.item.benchmark, triple))
                 bar.advance(items[i].benchmark, images=1)
                 measured()
 

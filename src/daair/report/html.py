@@ -17,7 +17,7 @@ from PIL import Image
 
 from daair.report import weights
 from daair.report.aggregate import text
-from daair.report.figures import Drawn, FigureData
+from daair.report.figures import Drawn, FigureData, methods
 from daair.report.figures.before_after import choose_run, shown_name
 from daair.report.page import REPORT, render
 from daair.runs.pictures import COLUMNS
@@ -51,13 +51,15 @@ def write(
     """
     folder = Path(folder)
     run, samples = choose_run(data) if len(data.images) else ({}, [])
+    plots = [one for one in drawn if one.files and not one.name.startswith(methods.NAME)]
     page = {
         "study": _only(data.runs["study"]),
         "question": _only(data.runs["question"]) if "question" in data.runs else "",
         "counts": _counts(data),
         "table": Markup(_breakable(table)),  # noqa: S704 - our own, escaped by its writer
         "notes": notes,
-        "figures": [_figure(one, folder) for one in drawn if one.files and one.name != SHOWN_BY_SLIDERS],
+        "figures": [_figure(one, folder) for one in plots if one.name != SHOWN_BY_SLIDERS],
+        "methods": [_figure(one, folder) for one in drawn if one.files and one not in plots],
         "not_drawn": [one for one in drawn if one.reason],
         "shown_run": shown_name(run) if samples else "",
         "samples": [_sample(sample, data.headings.of(sample.benchmark)) for sample in samples],

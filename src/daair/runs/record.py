@@ -13,7 +13,7 @@
         model.safetensors    averaged weights for use; model.json: their config
         best/                the same of the best validation, with `train.best`
         checkpoints/         step-<n>/: everything that is needed to resume
-        samples/             pictures: input | restored | clean; <benchmark>/{largest,smallest}_gain.png, see `samples`
+        samples/             pictures: input | restored | clean, see `samples`: <benchmark>/{shown,*_gain}.png
         wandb/, tensorboard/ files of these mirrors, if they are on
 
 All files are written under a temporary name and then renamed, except metrics.jsonl, to which whole lines are appended
@@ -360,8 +360,8 @@ class Record:
         return results.load(self.results_file) if self.results_file.is_file() else None
 
     def sample_file(self, benchmark: str, which: str) -> Path:
-        """Return the path of the sample with a benchmark's `largest` or `smallest` gain, see `daair.runs.samples`."""
-        return self.samples / safe_name(benchmark) / f"{which}_gain.png"
+        """Return the path of a benchmark's sample, see `daair.runs.samples.WHICH`."""
+        return self.samples / safe_name(benchmark) / ("shown.png" if which == "shown" else f"{which}_gain.png")
 
     def rewind(self, step: int) -> None:
         """Delete the metrics after a step, which a resumed run will log again."""

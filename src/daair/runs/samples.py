@@ -1,7 +1,8 @@
-"""Sample pictures of an evaluation: the images of each benchmark with the largest and the smallest gain.
+"""Sample pictures of an evaluation: of each benchmark the largest gain, the smallest gain, and the shown image.
 
-A sample is one PNG file with the input, restored and clean image side by side at full resolution. Text chunks of the
-file hold its metrics, so that both are written atomically.
+The shown image is the same for every run, so that pictures of several methods can be compared. A sample is one PNG file
+with the input, restored and clean image side by side at full resolution. Text chunks of the file hold its metrics, so
+that both are written atomically.
 """
 
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from daair.files import replacing
 from daair.pixels import to_8_bit
 
-LARGEST, SMALLEST = "largest", "smallest"
-WHICH = (LARGEST, SMALLEST)
+LARGEST, SMALLEST, SHOWN = "largest", "smallest", "shown"
+EXTREMES = (LARGEST, SMALLEST)
+WHICH = (*EXTREMES, SHOWN)
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,10 @@ class Sample:
 
     Attributes:
         benchmark, protocol, image: The row of results.csv to which the sample belongs.
-        which: Whether its gain is the `largest` or the `smallest` of its benchmark.
+        which: Whether its gain is the `largest` or the `smallest` of its benchmark, or it is the one `shown`.
         input_psnr, psnr: PSNR in dB of the whole degraded and restored image against the clean one.
         strip: Input, restored and clean image, or the centres of large ones, uint8, (H, 3 W, 3).
+        left, top: Pixels of the whole image to the left of the centre and above it; 0 in files of earlier versions.
     """
 
     benchmark: str
@@ -36,6 +39,8 @@ class Sample:
     input_psnr: float
     psnr: float
     strip: np.ndarray
+    left: int = 0
+    top: int = 0
 
     @property
     def gain(self) -> float:
@@ -49,7 +54,13 @@ class Sample:
         return tuple(self.strip[:, i * width : (i + 1) * width] for i in range(3))
 
 
-TEXTS = {field.name: field.type for field in fields(Sample) if field.name != "strip"}
+TEXTS = {field.name: field for field in fields(Sample) if field.name != "strip"}
+
+
+def corner(image: np.ndarray, side: int) -> tuple[int, int]:
+    """Return the top and left pixel of the centre of an image, (H, W, 3), that has at most `side` x `side` pixels."""
+    height, width = image.shape[:2]
+    return max(0, height - side) // 2, max(0, width - side) // 2
 
 
 def side_by_side(degraded: np.ndarray, restored: np.ndarray, clean: np.ndarray, side: int) -> np.ndarray:
@@ -60,8 +71,7 @@ def side_by_side(degraded: np.ndarray, restored: np.ndarray, clean: np.ndarray, 
             display.
         side: Largest height and width of each centre in pixels.
     """
-    height, width = clean.shape[:2]
-    top, left = max(0, height - side) // 2, max(0, width - side) // 2
+    top, left = corner(clean, side)
     middle = np.s_[top : top + side, left : left + side]
     return np.concatenate([to_8_bit(image[middle]) for image in (degraded, restored, clean)], axis=1)
 
@@ -79,15 +89,16 @@ def read(path: Path) -> Sample | None:
     """Return the sample in a file; None if the file is another picture or damaged."""
     try:
         with Image.open(path) as picture:
-            texts = {name: kind(picture.info[name]) for name, kind in TEXTS.items()}
+            given = {name: picture.info[name] for name, field in TEXTS.items() if name in picture.info}
+            texts = {name: TEXTS[name].type(text) for name, text in given.items()}
             sample = Sample(**texts, strip=np.asarray(picture.convert("RGB")))
-    except (OSError, UnidentifiedImageError, KeyError, ValueError, SyntaxError):
+    except (OSError, UnidentifiedImageError, TypeError, ValueError, SyntaxError):
         return None
     return sample if sample.strip.shape[1] % 3 == 0 else None
 
 
 def find(folder: Path) -> Iterator[Sample]:
-    """Yield all samples in a run's folder of samples by benchmark, the largest gain first."""
+    """Yield all samples in a run's folder of samples by benchmark: largest gain, shown, smallest gain."""
     for path in sorted(Path(folder).glob("*/*.png")):
         sample = None if path.name.startswith(".") else read(path)
         if sample is not None:

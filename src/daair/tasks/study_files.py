@@ -123,7 +123,7 @@ def write_all(cfg: "Config", folder: Path, tables: Path | None, name: str, repor
     if "html" not in cfg.collate.format:
         pass
     elif collated.runs["variant"].nunique() <= MANY:
-        files += illustrate(made, collated, runs, folder, reporter, cfg.collate.figures)
+        files += illustrate(cfg, made, collated, runs, folder, reporter)
     else:
         reporter.say(f"more than {MANY} variants: no figures and no report")
     listed = "\n".join(str(file) for file in files)
@@ -304,7 +304,7 @@ def plain(made: Made) -> str:
 
 
 def illustrate(
-    made: Sequence[Made], collated: Collated, runs: Path, folder: Path, reporter: Reporter, which: str
+    cfg: "Config", made: Sequence[Made], collated: Collated, runs: Path, folder: Path, reporter: Reporter
 ) -> list[Path]:
     """Draw the figures that the study's own table supports, write the report with all tables, and return the files."""
     table = made[0].table
@@ -314,7 +314,8 @@ def illustrate(
         collated = replace(collated, images=collated.images[collated.images["benchmark"].isin(spec.benchmarks)])
     headings = made[0].names
     data = figures.figure_data(collated, runs, table.rows.keys, table.reference_variant, spec.protocols, headings)
-    drawn = figures.draw(data, folder / "figures", spec.metrics, which)
+    crops = first_of(cfg.collate.crops, started_with(collated, runs, cfg.studies)["collate"].get("crops"))
+    drawn = figures.draw(data, folder / "figures", spec.metrics, cfg.collate.figures, crops)
     if without := [str(one) for one in drawn if one.reason]:
         reporter.say(f"not drawn: {'; '.join(without)}")
     html = "".join(

@@ -1,6 +1,6 @@
 """Figures of a study for a paper, as vector PDF and PNG, from collated runs and their folders."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +8,7 @@ from daair.report.figures import style
 from daair.report.figures.before_after import draw_before_after
 from daair.report.figures.curves import draw_curves
 from daair.report.figures.data import FigureData, figure_data
+from daair.report.figures.methods import Box, draw_methods
 from daair.report.figures.routing import draw_routing
 from daair.report.figures.scores import draw_against, draw_cost, draw_gain, swept
 from daair.report.figures.style import Drawn
@@ -20,6 +21,7 @@ def draw(
     folder: str | Path,
     metrics: Sequence[str] = ("psnr",),
     which: Literal["answer", "all"] = "answer",
+    crops: Mapping[str, Sequence[Box]] | None = None,
 ) -> list[Drawn]:
     """Draw the figures of a study that its data supports, as `<folder>/<name>.pdf` and `.png`.
 
@@ -29,13 +31,15 @@ def draw(
         metrics: Metrics to draw against the swept keys and the costs.
         which: "answer" draws what answers the study's question, so only the first metric, and the routing of the
             reference and the best variant; "all" draws every metric and the routing of every variant.
+        crops: Squares that pictures enlarge, by benchmark, see `daair.report.figures.methods.draw_methods`.
 
     Returns:
         Every figure in the order of the report; one that was not drawn has the reason.
     """
     everything = which == "all"
     with style.styled():
-        return list(_drawn(data, Path(folder), metrics if everything else metrics[:1], everything))
+        drawn = list(_drawn(data, Path(folder), metrics if everything else metrics[:1], everything))
+        return drawn if data.images.empty else [*drawn, *draw_methods(data, Path(folder), crops)]
 
 
 def _drawn(data: FigureData, folder: Path, metrics: Sequence[str], everything: bool) -> Iterator[Drawn]:

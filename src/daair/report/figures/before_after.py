@@ -11,7 +11,7 @@ from daair.report.figures.data import FigureData
 from daair.report.figures.style import Drawn
 from daair.runs import samples
 from daair.runs.pictures import COLUMNS
-from daair.runs.samples import WHICH, Sample
+from daair.runs.samples import EXTREMES, Sample
 
 PIXELS = 260
 """Longest side of an image in the figure: about 230 dots per inch, so that the PDF stays small."""
@@ -33,7 +33,7 @@ def draw_before_after(data: FigureData, folder: Path) -> Drawn:
     figure, axes = style.panels(6 * len(benchmarks), per_row=6, height=height, width=style.PAGE)
     for i, axis in enumerate(axes):
         axis.set_axis_off()
-        benchmark, which, column = benchmarks[i // 6], WHICH[i % 6 // 3], i % 3
+        benchmark, which, column = benchmarks[i // 6], EXTREMES[i % 6 // 3], i % 3
         if sample := by_place.get((benchmark, which)):
             axis.imshow(_small(sample.pictures[column]), interpolation="none")
             axis.set_title(_title(sample, column), fontsize=6, pad=2)
@@ -48,7 +48,7 @@ def draw_before_after(data: FigureData, folder: Path) -> Drawn:
 
 
 def choose_run(data: FigureData) -> tuple[dict, list[Sample]]:
-    """Return a run with sample images: one of the reference, else of the best variant, else of any other.
+    """Return a run with images of extreme gains: one of the reference, else of the best variant, else of any other.
 
     Returns:
         The run's row with its variant's `name`, and its samples in the order of the study's benchmarks; ({}, []) if no
@@ -57,7 +57,8 @@ def choose_run(data: FigureData) -> tuple[dict, list[Sample]]:
     order = {name: i for i, name in enumerate(data.benchmarks)}
     for variant in dict.fromkeys([*data.leading(), *data.few()]):
         for row in data.runs_of(variant).to_dict("records"):
-            found = [s for s in samples.find(data.record(str(row["run"])).samples) if s.benchmark in order]
+            of_run = samples.find(data.record(str(row["run"])).samples)
+            found = [sample for sample in of_run if sample.benchmark in order and sample.which in EXTREMES]
             if found:
                 return {**row, "name": data.names[variant]}, sorted(found, key=lambda s: order[s.benchmark])
     return {}, []

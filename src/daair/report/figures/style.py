@@ -176,8 +176,9 @@ def save(
     figure: Figure, folder: Path, name: str, caption: str, marks: Sequence[Mark] = (), dpi: int | None = None
 ) -> Drawn:
     """Write `<name>.pdf` and `<name>.png`, of `dpi` dots per inch, atomically; the figure is laid out once for both."""
-    figure.get_layout_engine().execute(figure)
-    figure.set_layout_engine("none")
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+        figure.set_layout_engine("none")
     files = []
     for suffix, options in (
         (".pdf", {"metadata": {"CreationDate": None}}),  # no date: same data, same bytes

@@ -1,0 +1,243 @@
+"""Draw an image of each benchmark as every method restores it: whole, its error, and enlarged squares of it."""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from daair.errors import UserError
+from daair.report import contents
+from daair.report.figures import style
+from daair.report.figures.data import FigureData
+from daair.report.figures.style import Drawn
+from daair.runs import samples
+from daair.runs.samples import SHOWN, Sample
+
+NAME = "methods"
+"""The files are called `methods_<benchmark>`."""
+
+PER_LINE, WIDEST = 7, 1.4
+"""Most pictures beside each other, and the largest width of one in inches."""
+
+LEFT, GAP, TITLE = 0.18, 0.04, 0.1
+"""Inches: room for the words at the left, between pictures, and for a line of a title."""
+
+DPI = 230
+"""Of pictures and PNG files: more would only enlarge the images."""
+
+FONT = 6
+"""Size of all words in points."""
+
+ERRORS = "inferno"
+"""Colour map of differences, from black to white."""
+
+MOST = 99.5
+"""Per cent of the differences that the scale reaches; a few sharp edges would otherwise leave the rest black."""
+
+Box = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One image as several methods restore it.
+
+    Attributes:
+        benchmark: Its benchmark.
+        by_name: The sample of each variant by the variant's name.
+        seeds: Seeds of the networks.
+        without: Names of the variants that kept another image, or this one with another input.
+    """
+
+    benchmark: str
+    by_name: Mapping[str, Sample]
+    seeds: tuple[int, ...]
+    without: tuple[str, ...]
+
+    @cached_property
+    def one(self) -> Sample:
+        """The sample of the first variant."""
+        return next(iter(self.by_name.values()))
+
+    @cached_property
+    def pictures(self) -> dict[str, np.ndarray]:
+        """The pictures by their titles: the input, that of each variant, the clean one; uint8, (H, W, 3)."""
+        before = f"input\n{self.one.input_psnr:.2f} dB"
+        named = {f"{name}\n{sample.psnr:.2f} dB": sample.pictures[1] for name, sample in self.by_name.items()}
+        return {before: self.one.pictures[0], **named, "clean": self.one.pictures[2]}
+
+    @cached_property
+    def errors(self) -> list[np.ndarray]:
+        """The absolute difference of each picture but the clean one from it, mean over channels, 0 to 255, (H, W)."""
+        *others, clean = (picture.astype(np.int16) for picture in self.pictures.values())
+        return [np.abs(picture - clean).mean(axis=2) for picture in others]
+
+    @cached_property
+    def largest(self) -> float:
+        """The end of the scale of differences; it is that of the restored images, since haze would hide their own."""
+        return max(1.0, float(np.percentile(self.errors[1:], MOST)))
+
+
+def draw_methods(data: FigureData, folder: Path, crops: Mapping[str, Sequence[Box]] | None = None) -> Iterator[Drawn]:
+    """Draw a figure for each benchmark: input, every variant, clean, their differences from it, and enlarged squares.
+
+    Args:
+        data: The study. Of more variants than a figure can hold it shows the reference and the best ones.
+        folder: Folder for the files.
+        crops: By benchmark the left and top pixel and the side of squares of the whole image, to be enlarged.
+
+    Raises:
+        UserError: There is no such benchmark, or a square is not within the picture that runs have kept.
+    """
+    contents.check_values("collate.crops", "the benchmark", list(crops or {}), data.benchmarks)
+    kept = {benchmark: found for benchmark in data.benchmarks if (found := _kept(data, benchmark))}
+    for benchmark, found in kept.items():
+        boxes = [_within(box, found) for box in (crops or {}).get(benchmark, ())]
+        yield _draw(found, boxes, folder, data)
+    if lacking := [data.headings.of(benchmark) for benchmark in data.benchmarks if benchmark not in kept]:
+        reason = f"no run has kept a picture of {', '.join(lacking)}; task=evaluate checkpoint=RUN keeps it"
+        yield Drawn(NAME, reason=f"{reason} (evaluate.pictures)")
+
+
+def _kept(data: FigureData, benchmark: str) -> Kept | None:
+    """Return the image of a benchmark that most variants have kept, each from its first seed; None without any."""
+    measured, found = set(data.images["run"].unique()), {}
+    for variant in data.few():
+        for row in data.runs_of(variant).to_dict("records"):
+            file = data.record(str(row["run"])).sample_file(benchmark, SHOWN)
+            if row["run"] in measured and file.is_file() and (sample := samples.read(file)):
+                found[data.names[variant]] = sample, row["seed"]
+                break
+    if not found:
+        return None
+    same = {name: (sample.image, *map(np.ndarray.tobytes, sample.pictures[::2])) for name, (sample, _) in found.items()}
+    images = list(same.values())
+    most = max(images, key=images.count)
+    chosen = {name: one for name, one in found.items() if same[name] == most}
+    seeds = sorted({int(seed) for _, seed in chosen.values() if not pd.isna(seed)})
+    without = tuple(name for name in found if name not in chosen)
+    return Kept(benchmark, {name: sample for name, (sample, _) in chosen.items()}, tuple(seeds), without)
+
+
+def _within(box: Box, kept: Kept) -> Box:
+    """Return a square of the whole image as one of the kept picture.
+
+    Raises:
+        UserError: It is not within the kept picture.
+    """
+    (left, top, side), one = box, kept.one
+    height, width = one.pictures[0].shape[:2]
+    x, y = left - one.left, top - one.top
+    if min(x, y) < 0 or x + side > width or y + side > height:
+        raise UserError(
+            f"collate.crops.{kept.benchmark}: [{left}, {top}, {side}] is not within the picture that runs keep of "
+            f"{one.image}, x from {one.left} to {one.left + width} and y from {one.top} to {one.top + height}; "
+            "evaluate.pictures=... sets its side"
+        )
+    return x, y, side
+
+
+def _draw(kept: Kept, boxes: Sequence[Box], folder: Path, data: FigureData) -> Drawn:
+    """Draw the figure of one image, in lines of at most `PER_LINE` pictures with their errors and squares."""
+    pictures = list(kept.pictures.items())
+    lines = -(-len(pictures) // PER_LINE)
+    per_line = -(-len(pictures) // lines)
+    across = min(WIDEST, (style.PAGE - LEFT) / per_line - GAP)
+    high = across * pictures[0][1].shape[0] / pictures[0][1].shape[1]
+    letters = int(across * 20)
+    titles = [[part for line in title.split("\n") for part in textwrap.wrap(line, letters)] for title, _ in pictures]
+    room = TITLE * max(map(len, titles)) + GAP
+    below = room + 2 * (high + GAP) + len(boxes) * (across + GAP)  # of a line
+    figure = Figure(figsize=(LEFT + per_line * (across + GAP), lines * below + GAP))
+    sheet = _Sheet(figure)
+    for i, ((_, picture), title) in enumerate(zip(pictures, titles, strict=True)):
+        x, y = LEFT + i % per_line * (across + GAP), i // per_line * below + room
+        sheet.axes.text(x + across / 2, y - GAP / 2, "\n".join(title), fontsize=FONT, ha="center", va="bottom")
+        sheet.picture(picture, x, y, across, high, Image.Resampling.LANCZOS)
+        sheet.frames(boxes, x, y, across / picture.shape[1])
+        if i % per_line == 0:
+            sheet.words_at_left("difference", y + 1.5 * high + GAP)
+        y += high + GAP
+        if i < len(kept.errors):
+            shades = matplotlib.colormaps[ERRORS](_scaled(kept.errors[i], across, high) / kept.largest)
+            sheet.picture((shades[..., :3] * 255).astype(np.uint8), x, y, across, high)
+        else:
+            sheet.scale(kept.largest, x, y, across, high)
+        for k, (left, top, side) in enumerate(boxes):
+            down = y + high + GAP + k * (across + GAP)
+            sheet.picture(picture[top : top + side, left : left + side], x, down, across, across)
+            sheet.frame(x, down, across, style.COLOURS[k % len(style.COLOURS)])
+    return style.save(figure, folder, f"{NAME}_{kept.benchmark}", _caption(kept, boxes, data), dpi=DPI)
+
+
+class _Sheet:
+    """A figure's whole area, in which pictures and words have their places in inches from the upper left corner."""
+
+    def __init__(self, figure: Figure) -> None:
+        self.axes: Axes = figure.add_axes((0, 0, 1, 1))
+        self.size = tuple(figure.get_size_inches())
+        self.axes.set_axis_off()
+        self._whole()
+
+    def _whole(self) -> None:
+        self.axes.set(xlim=(0, self.size[0]), ylim=(self.size[1], 0))
+
+    def picture(
+        self, picture: np.ndarray, x: float, y: float, width: float, height: float, resampling: int = Image.NEAREST
+    ) -> None:
+        """Show a picture, uint8, (H, W, 3), in the resolution of the file, which viewers need not scale."""
+        size = max(1, round(width * DPI)), max(1, round(height * DPI))
+        scaled = np.asarray(Image.fromarray(picture).resize(size, resampling))
+        place = (x, x + width, y + height, y)
+        self.axes.imshow(scaled, extent=place, aspect="auto", interpolation="none")
+        self._whole()
+
+    def frames(self, boxes: Sequence[Box], x: float, y: float, inches: float) -> None:
+        """Draw the squares into a picture, whose pixels have so many inches."""
+        for k, (left, top, side) in enumerate(boxes):
+            self.frame(x + left * inches, y + top * inches, side * inches, style.COLOURS[k % len(style.COLOURS)])
+
+    def frame(self, x: float, y: float, side: float, colour: str) -> None:
+        """Draw the frame of a square."""
+        self.axes.add_patch(Rectangle((x, y), side, side, fill=False, edgecolor=colour, linewidth=0.8))
+
+    def words_at_left(self, words: str, y: float) -> None:
+        """Write words along the left edge, with their middle at `y`."""
+        self.axes.text(LEFT / 2, y, words, rotation=90, fontsize=FONT, ha="center", va="center")
+
+    def scale(self, largest: float, x: float, y: float, width: float, height: float) -> None:
+        """Draw the scale of the differences in the middle of a place."""
+        bar, thick = np.linspace(0, 1, 256)[None], min(0.1, height / 4)
+        shades = (matplotlib.colormaps[ERRORS](bar)[..., :3] * 255).astype(np.uint8)
+        middle = y + height / 2 - thick
+        self.picture(shades, x + 0.1 * width, middle, 0.8 * width, thick)
+        for at, text in ((0.1, "0"), (0.9, f"≥ {largest:.0f} of 255")):
+            side = "left" if at == 0.1 else "right"
+            self.axes.text(x + at * width, middle + thick + 0.02, text, fontsize=FONT, ha=side, va="top")
+
+
+def _scaled(error: np.ndarray, width: float, height: float) -> np.ndarray:
+    """Return the differences in the resolution of the file, as means over the pixels that become one."""
+    size = max(1, round(width * DPI)), max(1, round(height * DPI))
+    return np.asarray(Image.fromarray(error.astype(np.float32)).resize(size, Image.Resampling.BOX))
+
+
+def _caption(kept: Kept, boxes: Sequence[Box], data: FigureData) -> str:
+    parts = [f"{kept.one.image} of {data.headings.of(kept.benchmark)}, with the PSNR of the whole image"]
+    parts.append("below it the absolute difference from the clean image, mean over the channels")
+    if boxes:
+        parts.append(f"and the framed square{'' if len(boxes) == 1 else 's'} enlarged")
+    text = ", ".join(parts) + "."
+    if kept.seeds:
+        text += f" Seed {style.listed([str(seed) for seed in kept.seeds])}."
+    if kept.without:
+        text += f" Without {style.listed(kept.without)}, which kept another image or another input."
+    return text + data.few_note()
