@@ -102,7 +102,7 @@ def test_a_run_killed_before_it_wrote_the_best_weights_writes_them_when_it_goes_
     written = (record.best / "model.safetensors").read_bytes()
     for file in record.best.iterdir():
         file.unlink()
-    record.update(state="interrupted")
+    record.update(state="interrupted", finished="")
     code, output = run(few)
     assert code == 0 and "resuming at step 2" in output, output
     assert (record.best / "model.safetensors").read_bytes() == written == record.weights_file.read_bytes()
@@ -117,7 +117,7 @@ def test_best_that_was_asked_for_later_counts_from_then_on(photographs: Path, tm
         for file in (record.checkpoints / f"step-{step:08d}").iterdir() if step == 12 else ():
             file.unlink()
     (record.checkpoints / "step-00000012").rmdir()
-    record.update(state="interrupted")
+    record.update(state="interrupted", finished="")
     code, output = run(command(photographs, tmp_path, "train.keep=9"))
     assert code == 0 and "resuming at step 10" in output, output
     scores = validations(record)
@@ -142,7 +142,7 @@ def test_a_run_that_gets_no_better_stops_and_a_resumed_one_after_the_same_update
     assert json.loads((record.folder / "model.json").read_text())["step"] == status.step
     assert set(record.results()["step"]) == {status.step}
 
-    record.update(state="interrupted")
+    record.update(state="interrupted", finished="")
     record.results_file.unlink()
     code, output = run([*small, "train.workers=0"])
     assert code == 0 and f"resuming at step {status.step} of 60" in output, output

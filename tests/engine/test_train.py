@@ -209,7 +209,7 @@ def test_fine_tuning_starts_from_the_weights_and_keeps_what_is_frozen(photograph
     assert len(state) == sum(not name.startswith(("embed", "decoder")) for name in before)
 
     shutil.rmtree(tuned.checkpoints / "step-00000002")
-    tuned.update(state="interrupted")
+    tuned.update(state="interrupted", finished="")
     code, output = run(command(photographs, tmp_path / "tuned", *tuning, *frozen))
     assert code == 0 and "resuming at step 1 of 2" in output and "starting from" not in output, output
     assert all(torch.equal(after[name], value) for name, value in load_file(tuned.weights_file).items())

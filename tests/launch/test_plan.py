@@ -152,6 +152,8 @@ def test_what_is_run_again(base, rerun, run):
     plan = select(jobs, pool_of(1), rerun, state_of)
     assert [job.id[2:] for job in plan.jobs] == run
     assert [name.split("/")[1][2:] for name, _ in plan.skipped] == [state for state in states if state not in run]
+    lacking = select(jobs, pool_of(1), rerun, state_of, lambda job: True)
+    assert [job.id[2:] for job in lacking.jobs] == [*run, "done"], "a finished run that lacks measurements"
     everything = select(jobs, pool_of(1), "all", state_of)
     assert [job.id[2:] for job in everything.jobs] == states
 

@@ -14,6 +14,7 @@ from helpers import SMALL, kill_tree, make_photographs, run_ranks, start, wait_f
 from PIL import Image
 from wandb_stub import WandbStub
 
+from daair.engine.mirrors import wandb_id
 from daair.runs.mirror import Mirror, run_id
 from daair.runs.record import Record
 
@@ -80,6 +81,55 @@ def test_offline_run_can_be_sent_from_elsewhere(tmp_path: Path) -> None:
     assert (sent.id, sent.name, sent.group) == (run_id("study", sent.name), "variant-12345678/seed0", "study")
     assert sent.files["study/variant-12345678/seed0/results.csv"] == b"new\n"
     assert [row["_step"] for row in sent.rows()] == [7] and sent.state == "finished"
+
+
+KILLED = """
+import os, signal
+from pathlib import Path
+from daair.runs.mirror import Mirror
+
+run = Mirror(Path({folder!r}), mode="offline", project="test", entity=None, images=True, study="study",
+             name="variant-12345678/seed0", config={{}})
+for step in range(1, 100):
+    run.log(step, {{"loss": float(step)}})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_numbers_of_a_killed_offline_attempt_are_written_again(tmp_path: Path) -> None:
+    folder = tmp_path / "study" / "variant-12345678" / "seed0"
+    folder.mkdir(parents=True)
+    rows = [{"step": step, "loss": float(step), "text": "left out"} for step in range(1, 150)]
+    run = mirror(folder, "offline", [])  # an attempt that ends as it should
+    run.catch_up(rows[:50])
+    for row in rows[50:80]:
+        run.log(row["step"], {"loss": row["loss"]})
+    run.finish(0)
+    wandb.teardown()
+    subprocess.run([sys.executable, "-c", KILLED.format(folder=str(folder))])
+    run = mirror(folder, "offline", [])
+    run.catch_up(rows[:140])
+    for row in rows[140:]:
+        run.log(row["step"], {"loss": row["loss"]})
+    run.finish(0)
+    sound = sorted((folder / "wandb").glob("offline-*"), key=lambda file: file.stat().st_mtime)
+    assert len(sound) == 2 and len(list((folder / "wandb").glob("torn-*"))) == 1
+    with WandbStub() as server:
+        command = [sys.executable, "-m", "wandb", "sync", *map(str, sound)]
+        done = subprocess.run(command, env=os.environ | server.environment(), capture_output=True, text=True)
+        assert done.returncode == 0 and "incomplete" not in done.stderr, done.stderr
+        (sent,) = server.runs.values()
+    assert [row["_step"] for row in sent.rows()] == list(range(1, 150))
+
+
+def test_a_run_that_is_trained_anew_is_another_run_there(tmp_path: Path) -> None:
+    first, again, old = (Record(tmp_path / name) for name in ("first", "again", "old"))
+    for record, attempt in ((first, 1), (again, 1), (old, 2)):
+        record.folder.mkdir()
+        record.update(state="running", attempt=attempt)
+    assert len({wandb_id(first), wandb_id(again)}) == 2 and wandb_id(old) is None
+    first.update(attempt=2)
+    assert wandb_id(first) == first.summary()["wandb"], "an attempt that goes on is the same run"
 
 
 def test_online_without_a_key_is_one_line_and_goes_on_offline(tmp_path: Path) -> None:

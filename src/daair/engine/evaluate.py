@@ -19,11 +19,11 @@ If a network needs sides of a certain multiple, the input is padded by reflectio
 measured.
 """
 
-import json
 import shlex
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import Any
 
@@ -34,7 +34,8 @@ from torch import nn
 
 from daair import checkpoint
 from daair.config import overrides
-from daair.config.schema import Config, Evaluate
+from daair.config.schema import Evaluate
+from daair.config.unmeasured import DEFINED, own_benchmarks, rows_of, unmeasured
 from daair.config.validate import benchmarks_of, define_benchmarks
 from daair.data.benchmarks import Benchmark, Item, load_benchmark, why_missing
 from daair.data.listing import describe_foreign, foreign_beside
@@ -53,9 +54,6 @@ from daair.trust import named_packages
 
 OVERLAP = 32
 """Pixels that tiles overlap by in `evaluate`, should the memory not suffice for a whole image."""
-
-DEFINED = "benchmarks_measured"
-"""Key of summary.json: how the user's own benchmarks were defined when they were measured, by name."""
 
 
 def evaluate(
@@ -109,31 +107,25 @@ def finish(session: Session, labels: list[str], step: int) -> int:
         step: The number of updates that the run has made; with `train.stop_after` perhaps fewer than planned.
     """
     cfg, record = session.cfg, session.record
-    stored = record.results()
-    if stored is not None:  # rows of earlier updates are those of other weights
-        stored = stored[stored["step"] == step]
-    columns = [] if stored is None else [stored[name].astype(str) for name in ("benchmark", "protocol", "image")]
-    already = set(zip(*columns, strict=True))
-    measured, defined = record.summary().get(DEFINED, {}), own_benchmarks(cfg)
-    items, root = [], cfg.mix.get("root")
+    stored = rows_of(record, step)
     if early := record.summary().get("stopped_early", ""):
         session.reporter.say(early)
-    for benchmark in with_data(benchmarks_of(cfg), root, session.reporter):
-        own, protocols = load_benchmark(benchmark, root), cfg.protocols or [benchmark.protocol]
-        lacking = {(benchmark.name, protocol, item.name) for protocol in protocols for item in own} - already
-        if lacking or measured.get(benchmark.name) not in (None, defined.get(benchmark.name)):
-            items += own
+    there = with_data(benchmarks_of(cfg), cfg.mix.get("root"), session.reporter)
+    items = list(unmeasured(cfg, record, there, step))
     begun = time.monotonic()
     if items:
         network = checkpoint.build(cfg.model)
         checkpoint.load_weights(network, record.weights_file)
         network.labels, network.step = labels, step
-        for _ in measure_and_keep(network, items, session):
+        before = [] if stored is None else [name for name in METRICS if name in stored and stored[name].notna().any()]
+        every = tuple(dict.fromkeys([*cfg.metrics, *before]))  # new rows replace those that had values of these
+        for _ in measure_and_keep(network, items, replace(session, cfg=cfg.model_copy(update={"metrics": every}))):
             pass
-    if not already:
+    if stored is None or stored.empty:
         record.summarise(evaluation_seconds=round(time.monotonic() - begun, 2))
     message = "; ".join(filter(None, (early, not_measured(session.lost))))
-    record.update(state="done", step=step, steps=step, message=message, measured=0, images=0)
+    if items or record.status().state != "done":
+        record.update(state="done", step=step, steps=step, message=message, measured=0, images=0)
     if session.accelerator.is_main_process:
         summary(session)
     return 1 if session.lost else 0
@@ -172,12 +164,6 @@ def measure_and_keep(network: nn.Module, items: Sequence[Item], session: Session
         if session.record.config_file.is_file() and (defined := own_benchmarks(cfg).get(name)):
             session.record.summarise(**{DEFINED: {**session.record.summary().get(DEFINED, {}), name: defined}})
         yield rows
-
-
-def own_benchmarks(cfg: Config) -> dict[str, str]:
-    """Return the user's own benchmarks by name, each as text that tells different ones apart."""
-    given = (cfg.to_dict()["benchmarks"] or {}).items()
-    return {name: json.dumps(own, default=str) for name, own in given if own and any(own.values())}
 
 
 def summary(session: Session) -> None:

@@ -1,5 +1,6 @@
 """The mirrors of a run's folder that its config asks for."""
 
+import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,16 @@ class Mirrors:
             mirror.finish(exit_code, limit)
 
 
+def wandb_id(record: Record) -> str | None:
+    """Return the run's id in W&B; None for a run of an earlier version, which has the one of its names.
+
+    A run that is trained anew has another folder and so another id: W&B would take none of its steps under the old.
+    """
+    if "wandb" not in record.summary() and record.status().attempt < 2:
+        record.summarise(wandb=secrets.token_hex(5))
+    return record.summary().get("wandb")
+
+
 def mirrors_of(cfg: Config, record: Record, reporter: Reporter) -> Mirrors:
     """Return the run's mirrors, with its config; there are none in other processes than the main one."""
     logger, mirrors = cfg.logger, []
@@ -71,6 +82,7 @@ def mirrors_of(cfg: Config, record: Record, reporter: Reporter) -> Mirrors:
             images=logger.images,
             study=cfg.study,
             name="/".join(record.folder.parts[-2:]),
+            id=wandb_id(record),
             config={**cfg.to_dict(), "data": record.data()},
             say=reporter.say,
         )

@@ -26,7 +26,7 @@ from daair.config.schema import Config
 from daair.engine.devices import resolve_device
 from daair.engine.loader import STOPPING
 from daair.engine.progress import Reporter
-from daair.errors import UserError
+from daair.errors import UserError, reason
 from daair.exits import end_within
 from daair.runs.record import Record
 
@@ -178,6 +178,19 @@ def reseed(*key: int) -> None:
 def seconds_to_stop(cfg: Config) -> float:
     """Return how long a run may take to stop before it ends itself: `launch.grace`; as a job of Slurm, its notice."""
     return cfg.launch.slurm.notice if "SLURM_JOB_ID" in os.environ else cfg.launch.grace
+
+
+@contextlib.contextmanager
+def ending_noted(session: Session) -> Iterator[None]:
+    """Note in the record how the `with` block failed or was interrupted."""
+    try:
+        yield
+    except BaseException as error:
+        state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        end_within(seconds_to_stop(session.cfg))  # W&B, a hanging file system or another process may not let it go
+        with contextlib.suppress(UserError, OSError):  # on a full disk the state cannot be written either
+            session.record.update(state=state, message=reason(error))
+        raise
 
 
 class Stop:

@@ -22,10 +22,11 @@ from daair.config.schema import Config
 from daair.data.mix import Mix
 from daair.data.order import StepSampler
 from daair.engine import budget, checkpoints
+from daair.engine.beginning import begin
 from daair.engine.best import Best, check_figure
 from daair.engine.costs import costs
-from daair.engine.data import check_same_data, data_lines, prepared_mix, warn_of_leaks
-from daair.engine.devices import describe, tf32
+from daair.engine.data import check_same_data, prepared_mix
+from daair.engine.devices import tf32
 from daair.engine.divergence import Update, diverged, updates_ago
 from daair.engine.evaluate import finish
 from daair.engine.loader import Batches, make_loader
@@ -35,20 +36,19 @@ from daair.engine.setup import (
     Session,
     Stop,
     change_of_processes,
+    ending_noted,
     make_accelerator,
     reseed,
     seconds_to_stop,
 )
 from daair.engine.stages import Span, spans
 from daair.engine.validate import validate
-from daair.errors import UserError, reason
+from daair.errors import UserError
 from daair.exits import end_within
 from daair.files import file_digest
 from daair.losses import total_loss
 from daair.models import training
 from daair.optim import make_schedule
-from daair.runs.environment import environment, git_diff
-from daair.runs.own_code import changed, joined, noted
 from daair.runs.record import Record
 from daair.submodules import submodule
 
@@ -64,41 +64,28 @@ def train(job: Job) -> int:
     with record.lock():
         check_same_data(record, mix)
         session = Session(budget.settled(cfg, record, sum(mix.samples().values())), record, accelerator, reporter)
-        about = environment(cfg.to_dict())
-        before = noted(record.environment)
-        if other := changed(before, about["own_code"]):
-            reporter.say(f"warning: the code of {', '.join(other)} has changed since this run was started")
-        if record.status().state == "done":
-            reporter.say(f"{record.folder} is done; it is not trained again")
+        trained = bool(record.status().finished)
+        if not begin(session, mix, job):
             return finish(session, mix.labels, record.status().step)
-        reporter.say(f"run {record.folder}")
-        for line in data_lines(mix):
-            reporter.say(line)
-        warn_of_leaks(cfg, reporter, mix.clean_files())
-        about["own_code"] = joined(before, about["own_code"])
-        device, steps = describe(accelerator.device, accelerator.num_processes), session.cfg.train.steps or 0
-        record.start(cfg.to_dict(), about, git_diff(), steps, device, job.overrides)
-        record.note_data(mix.summary())
-        record.summarise(training_data=mix.summary()["digest"])
         mirrors, exit_code = mirrors_of(cfg, record, reporter), 1
         try:
             session = replace(session, mirrors=mirrors)
-            with tf32(cfg.train.tf32):  # also for the updates that a budget measures, which must take as long
-                session = budget.resolve(session, lambda plan, time: trial(plan, session, mix, time))
-                trainer = Trainer(session, mix)
-                status = trainer.complete()
-            exit_code = status or finish(session, mix.labels, trainer.done)
+            with ending_noted(session):
+                status, done = (0, record.status().step) if trained else updated(session, mix)
+                exit_code = status or finish(session, mix.labels, done)
             return exit_code
-        except BaseException as error:
-            state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            end_within(seconds_to_stop(cfg))  # W&B, a hanging file system or another process may not let it go
-            with contextlib.suppress(UserError, OSError):  # on a full disk the state cannot be written either
-                record.update(state=state, message=reason(error))
-            raise
         finally:
             mirrors.keep(record)
             mirrors.finish(exit_code, None if exit_code == 0 else seconds_to_stop(cfg) / 2)
             end_within(None)
+
+
+def updated(session: Session, mix: Mix) -> tuple[int, int]:
+    """Make all updates of a run and return the exit status and their number."""
+    with tf32(session.cfg.train.tf32):  # also for the updates that a budget measures, which must take as long
+        session = budget.resolve(session, lambda plan, time: trial(plan, session, mix, time))
+        trainer = Trainer(session, mix)
+        return trainer.complete(), trainer.done
 
 
 def trial(cfg: Config, session: Session, mix: Mix, seconds: float) -> list[budget.Speed]:

@@ -16,7 +16,7 @@ from daair.errors import UserError
 from daair.launch import slurm
 from daair.launch.causes import Ending
 from daair.launch.plan import Selection, check_order, in_order, missing
-from daair.launch.sweep import make_tables, queue
+from daair.launch.sweep import lacks, make_tables, queue
 from daair.launch.view import View
 from daair.runs.record import Record
 from daair.runs.squeue import jobs as slurm_jobs
@@ -35,7 +35,7 @@ def sweep(jobs: Sequence[Job]) -> int:
     """
     launch = jobs[0].config.launch
     check_order(jobs, launch.order or {})
-    missed, skipped = missing(jobs, launch.rerun, lambda job: Record(job.folder).status())
+    missed, skipped = missing(jobs, launch.rerun, lambda job: Record(job.folder).status(), lacks)
     missed = in_order(missed, launch.order or {})
     held = in_queue(jobs)
     waiting = [job for job in missed if job.name in held]

@@ -58,7 +58,13 @@ def duration(job: Job) -> float:
     return cost(job) / processes(job)
 
 
-def select(jobs: Sequence[Job], pool: Pool, rerun: str, status: Callable[[Job], Status]) -> Selection:
+def select(
+    jobs: Sequence[Job],
+    pool: Pool,
+    rerun: str,
+    status: Callable[[Job], Status],
+    lacks: Callable[[Job], bool] = lambda _: False,
+) -> Selection:
     """Choose and order the jobs to run on the devices of `pool`; see `missing`.
 
     Raises:
@@ -69,14 +75,17 @@ def select(jobs: Sequence[Job], pool: Pool, rerun: str, status: Callable[[Job], 
             nodes = job.config.launch.nodes
             raise UserError(f"launch.nodes: {job.name} needs {nodes} machines; use hydra/launcher=slurm")
         pool.check(processes(job), job.name)
-    chosen, skipped = missing(jobs, rerun, status)
+    chosen, skipped = missing(jobs, rerun, status, lacks)
     order = jobs[0].config.launch.order or {}
     check_order(jobs, order)
     return Selection(tuple(in_order(ordered(chosen, pool), order)), tuple(skipped))
 
 
 def missing(
-    jobs: Sequence[Job], rerun: str, status: Callable[[Job], Status]
+    jobs: Sequence[Job],
+    rerun: str,
+    status: Callable[[Job], Status],
+    lacks: Callable[[Job], bool] = lambda _: False,
 ) -> tuple[list[Job], list[tuple[str, str]]]:
     """Choose the jobs to run.
 
@@ -85,6 +94,7 @@ def missing(
         rerun: The value of `launch.rerun`: `failed` selects all unfinished runs, `none` skips those that failed, `all`
             also selects the finished ones.
         status: A function that returns the status of a job's run.
+        lacks: A function that returns whether a finished run has yet to be measured on something; it is then selected.
 
     Returns:
         One job per run, in the given order, and the names of the other jobs with the reasons to skip them.
@@ -102,7 +112,7 @@ def missing(
         state = status(job).state
         if job.run in runs:
             skipped.append((job.name, f"the same run as {runs[job.run].name}"))
-        elif state == "done" and rerun != "all":
+        elif state == "done" and rerun != "all" and not lacks(job):
             skipped.append((job.name, DONE))
         elif state == "failed" and rerun == "none":
             skipped.append((job.name, "failed before, and launch.rerun=none"))

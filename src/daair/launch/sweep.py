@@ -38,7 +38,7 @@ def sweep(jobs: Sequence[Job]) -> int:
         UserError: There are too few devices, or a folder cannot be written.
     """
     launch, pool = jobs[0].config.launch, find_pool([job.config for job in jobs])
-    selection = select(jobs, pool, launch.rerun, lambda job: Record(job.folder).status())
+    selection = select(jobs, pool, launch.rerun, lambda job: Record(job.folder).status(), lacks)
     view = View(pool, jobs)
     if launch.dry_run:
         view.dry_run(selection, pool)
@@ -54,11 +54,22 @@ def sweep(jobs: Sequence[Job]) -> int:
     return int(any(end.state != "done" for end in scheduler.endings.values()))
 
 
+def lacks(job: Job) -> bool:
+    """Return whether a finished run has not measured all that its job asks for now."""
+    from daair.config.unmeasured import lacks_measurements  # imports pandas, which a first sweep does not need
+
+    try:
+        return lacks_measurements(job.config, Record(job.folder))
+    except UserError:  # a damaged table, which the run itself reports
+        return True
+
+
 def queue(selection: Selection, anew: bool = False) -> Selection:
     """Freeze the config of every selected job and return the selection without runs that other processes work on.
 
     Args:
-        anew: Whether finished runs start again from the beginning; their folders are renamed to hidden ones and kept.
+        anew: Whether trained runs start again from the beginning; their folders are renamed to hidden ones and kept.
+            Otherwise they are only measured.
 
     Raises:
         UserError: A folder cannot be written.
@@ -68,11 +79,11 @@ def queue(selection: Selection, anew: bool = False) -> Selection:
         record = Record(job.folder)
         try:
             with record.lock():
-                done = record.status().state == "done"
-                if done and not anew:  # another process finished it meanwhile
+                status = record.status()
+                if status.state == "done" and not anew and not lacks(job):  # another process finished it meanwhile
                     skipped.append((job.name, DONE))
                     continue
-                if done:
+                if status.finished and anew:
                     set_aside(job.folder)
             with record.lock():  # the lock of a folder that was set aside has gone with it
                 record.queue(job.config.to_dict(), job.config.train.steps or 0, job.overrides)

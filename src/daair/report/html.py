@@ -59,7 +59,7 @@ def write(
         "table": Markup(_breakable(table)),  # noqa: S704 - our own, escaped by its writer
         "notes": notes,
         "figures": [_figure(one, folder) for one in plots if one.name != SHOWN_BY_SLIDERS],
-        "methods": [_figure(one, folder) for one in drawn if one.files and one not in plots],
+        "methods": [_figure(one, folder, 1, QUALITY) for one in drawn if one.files and one not in plots],
         "not_drawn": [one for one in drawn if one.reason],
         "shown_run": shown_name(run) if samples else "",
         "samples": [_sample(sample, data.headings.of(sample.benchmark)) for sample in samples],
@@ -95,13 +95,20 @@ def _number(count: int, thing: str) -> str:
     return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
-def _figure(drawn: Drawn, folder: Path) -> dict[str, Any]:
-    """Return a drawn figure for the page: a smaller copy of the PNG file embedded, a link to the PDF file."""
+def _figure(drawn: Drawn, folder: Path, sharp: float = SHARP, quality: int = FIGURE_QUALITY) -> dict[str, Any]:
+    """Return a drawn figure for the page: a smaller copy of the PNG file embedded, a link to the PDF file.
+
+    Args:
+        drawn: The figure.
+        folder: The page's folder.
+        sharp: Embedded pixels per pixel on the page; lines need more than photographs.
+        quality: WebP quality of the copy.
+    """
     pdf, png = (next(file for file in drawn.files if file.suffix == suffix) for suffix in (".pdf", ".png"))
     with Image.open(png) as picture:
         scale = SCREEN / round(picture.info["dpi"][0])
         width, height = round(picture.width * scale), round(picture.height * scale)
-        uri = _picture(picture.convert("RGB"), (round(width * SHARP), round(height * SHARP)), FIGURE_QUALITY)
+        uri = _picture(picture.convert("RGB"), (round(width * sharp), round(height * sharp)), quality)
     shown = {"uri": uri, "pdf": _link(pdf, folder), "width": width, "height": height}
     return {"name": drawn.name, "caption": drawn.caption, "spots": drawn.spots, **shown}
 

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from daair.errors import UserError, first_line
 
 INIT_TIMEOUT = 20  # seconds to wait for the server before logging offline; W&B's default is 90
 TEARDOWN_TIMEOUT = 20  # seconds to wait for W&B's service to release a run that failed to start; W&B has no limit
+CLOSED = "closed.txt"  # file of an offline run that was ended, with its last step
 FINISH_TIMEOUT = 120  # seconds to wait for the last uploads at the end of a run; W&B has no limit by default
 
 
@@ -61,6 +63,7 @@ class Mirror(Guarded):
         project, entity: W&B project and owner of the run.
         images: Whether to send pictures.
         study, name: Group and display name of the run.
+        id: The run's id in W&B; None = one that depends on its names alone.
         config: The frozen config.
         tags, notes: Labels of the run, and a text on it.
         say: Function that shows a line to the user.
@@ -78,18 +81,20 @@ class Mirror(Guarded):
         images: bool,
         study: str,
         name: str,
+        id: str | None = None,
         config: Mapping[str, Any],
         tags: Sequence[str] = (),
         notes: str | None = None,
         say=print,
     ) -> None:
-        self.run, self.images, self._say = None, images, say
+        self.run, self.images, self._say, self._files = None, images, say, folder / "wandb"
+        self._sent = -1  # the last step of this attempt
         if mode == "disabled":
             return
         arguments = {
             "project": project,
             "entity": entity,
-            "id": run_id(study, name),
+            "id": id or run_id(study, name),
             "name": name,
             "group": study,
             "job_type": "train",
@@ -128,27 +133,43 @@ class Mirror(Guarded):
                 # failed.
                 with contextlib.suppress(Exception):
                     _within(TEARDOWN_TIMEOUT, wandb.teardown)
+        self._first = self._missing_from()
         self.run = wandb.init(mode="offline", settings=settings, **arguments)
+
+    def _missing_from(self) -> int:
+        """Return the first step that earlier attempts have neither sent nor written into a complete offline file.
+
+        The file of a killed attempt ends within a record, after which `wandb sync` reads nothing. It gets another name,
+        so that it is not sent, and its numbers are written again.
+        """
+        if any(self._files.glob("run-*")):  # an attempt that was online; the server knows how far it came
+            return sys.maxsize
+        first = 0
+        for folder in self._files.glob("offline-run-*"):
+            try:
+                first = max(first, int((folder / CLOSED).read_text()) + 1)
+            except (OSError, ValueError):
+                folder.rename(folder.with_name(f"torn-{folder.name}"))
+        return first
 
     @guarded
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Send the numbers of a step."""
         self.run.log(dict(values), step=step)
+        self._sent = step
 
     @guarded
     def catch_up(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Send the numbers that an earlier, killed attempt recorded but did not send.
+        """Send the numbers that an earlier, killed attempt recorded but did not send, or not write completely.
 
         Args:
             rows: Lines of metrics, oldest first (`Record.metrics`).
         """
-        if self.run.offline:  # each attempt writes a complete file
-            return
-        first = self.run.step
+        first = self._first if self.run.offline else self.run.step
         for row in rows:
             if row["step"] >= first:
                 numbers = {k: v for k, v in row.items() if k != "step" and isinstance(v, int | float)}
-                self.run.log(numbers, step=row["step"])
+                self.log(row["step"], numbers)
 
     @guarded
     def log_images(self, step: int, pictures: Mapping[str, Path]) -> None:
@@ -197,6 +218,8 @@ class Mirror(Guarded):
                 _within(limit, self.run.finish, exit_code=exit_code)
             else:
                 self.run.finish(exit_code=exit_code)
+            if self.run.offline:
+                (Path(self.run.settings.sync_dir) / CLOSED).write_text(str(max(self._sent, self._first - 1)))
         except TimeoutError:
             command = f"wandb sync --include-online {self.run.settings.sync_dir}"
             self._say(f"Weights & Biases: no answer for {limit:g} s; to send the rest later: {command}")
@@ -228,7 +251,7 @@ def _within(seconds: float, function: Callable, **keys: Any) -> None:
 
 
 def run_id(study: str, name: str) -> str:
-    """Return the id of a run in W&B, which is the same for every attempt, so that a resumed run continues."""
+    """Return the id that a run has in W&B without another one; runs of earlier versions go on under it."""
     return hashlib.sha1(f"{study}/{name}".encode()).hexdigest()[:10]
 
 

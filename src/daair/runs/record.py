@@ -215,7 +215,7 @@ class Record:
             steps: Number of updates; 0 if the run will find it out, which keeps what an earlier attempt has found.
             overrides: The overrides of the user.
         """
-        self._freeze(config, overrides)
+        self.freeze(config, overrides)
         if self.writer:
             self.job_file.unlink(missing_ok=True)
         self.update(state="queued", queued=_now(), steps=steps or self.status().steps, message="")
@@ -240,7 +240,7 @@ class Record:
         overrides: Sequence[str] | None = None,
     ) -> None:
         """Write the config and the environment, mark the run as running, and count the attempt."""
-        self._freeze(config, overrides)
+        self.freeze(config, overrides)
         self._write(Record.environment_file, json.dumps(environment, indent=2))
         if changes:
             self._write(Record.changes_file, changes)
@@ -286,7 +286,8 @@ class Record:
             if self.status().state != "done":
                 self.update(state=state, message=message)
 
-    def _freeze(self, config: Mapping[str, Any], overrides: Sequence[str] | None) -> None:
+    def freeze(self, config: Mapping[str, Any], overrides: Sequence[str] | None) -> None:
+        """Write the config and, unless they are None, the user's overrides."""
         self._write(Record.config_file, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
         if overrides is not None:
             self._write(Record.overrides_file, yaml.safe_dump(list(overrides), allow_unicode=True))
@@ -319,8 +320,9 @@ class Record:
         training loop, including validations and checkpoints; `stage_seconds` and `images_per_second`, of its last
         stage; `update_seconds`, of updates alone; `training_data`, a digest; `processes`, how many trained it last;
         `budget`, what a run with `train.budget` measured; `best`, the figure, value and step of the best validation,
-        with `train.best`; `stopped_early`, one line on a run that ended early; `evaluation_seconds`, of the evaluation
-        after the training, if that was done in one go. Of evaluated networks: `daair.engine.study_row`.
+        with `train.best`; `wandb`, the run's id there; `stopped_early`, one line on a run that ended early;
+        `evaluation_seconds`, of the evaluation after the training, if that was done in one go. Of evaluated networks:
+        `daair.engine.study_row`.
         """
         self._write(Record.summary_file, json.dumps(jsonl.finite({**self.summary(), **values}), indent=2) + "\n")
 

@@ -1,0 +1,44 @@
+"""Note in a run's record how an attempt begins: its config, code, machine and data; and tell the user."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from daair.config.jobs import Job
+from daair.config.unmeasured import lacks_measurements
+from daair.data.mix import Mix
+from daair.engine.data import data_lines, warn_of_leaks
+from daair.engine.devices import describe
+from daair.engine.setup import Session
+from daair.runs.environment import environment, git_diff
+from daair.runs.own_code import changed, joined, noted
+
+
+def begin(session: Session, mix: Mix, job: Job) -> bool:
+    """Note the beginning of an attempt, and return whether there is anything to do.
+
+    A run that is trained is only measured, if it lacks something that its config asks for now; what is noted of its
+    training stays.
+    """
+    cfg, record, say = session.cfg, session.record, session.reporter.say
+    about, before = environment(cfg.to_dict()), noted(record.environment)
+    if other := changed(before, about["own_code"]):
+        say(f"warning: the code of {', '.join(other)} has changed since this run was started")
+    if record.status().finished:
+        say(f"{record.folder} is trained; it is not trained again")
+        lacks = record.status().state != "done" or lacks_measurements(cfg, record)
+        if lacks:
+            record.freeze(job.config.to_dict(), job.overrides)
+            record.update(state="running", host=socket.gethostname(), pid=os.getpid(), message="")
+        return lacks
+    say(f"run {record.folder}")
+    for line in data_lines(mix):
+        say(line)
+    warn_of_leaks(cfg, session.reporter, mix.clean_files())
+    about["own_code"] = joined(before, about["own_code"])
+    device = describe(session.accelerator.device, session.accelerator.num_processes)
+    record.start(job.config.to_dict(), about, git_diff(), cfg.train.steps or 0, device, job.overrides)
+    record.note_data(mix.summary())
+    record.summarise(training_data=mix.summary()["digest"])
+    return True
