@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from daair.optim import make_schedule
+from daair.optim import make_schedule, muon
 
 STEPS = 100
 PEAK = 0.5
@@ -101,3 +101,33 @@ def test_schedulers_of_timm_count_updates():
 def test_a_schedule_that_is_too_short_is_refused():
     with pytest.raises(ValueError, match=r"^schedule.total_steps: must be at least train.steps \(100\), got 99"):
         rates(torchs("OneCycleLR", max_lr=1.0, total_steps=99))
+
+
+def test_muon_takes_matrices_and_convolutions_and_leaves_banks_of_experts_to_adamw() -> None:
+    shapes = {"matrix": (6, 8), "convolution": (4, 3, 3, 3), "bank": (5, 6, 2), "scale": (1, 8, 1, 1), "bias": (6,)}
+    torch.manual_seed(0)
+    made = {name: torch.nn.Parameter(torch.randn(shape)) for name, shape in shapes.items()}
+    optimizer = muon(made.values(), lr=0.1, weight_decay=0.0)
+    before = {name: parameter.detach().clone() for name, parameter in made.items()}
+    for parameter in made.values():
+        parameter.grad = torch.randn_like(parameter)
+    signs = {name: parameter.grad.sign() for name, parameter in made.items()}
+    optimizer.step()
+    updates = {name: (before[name] - parameter).detach() for name, parameter in made.items()}
+    like_adamw = {  # whose first update is a sign
+        name for name, update in updates.items() if torch.allclose(update, update.abs().max() * signs[name], rtol=1e-3)
+    }
+    assert like_adamw == {"bank", "scale", "bias"}
+    singular = torch.linalg.svdvals(updates["matrix"])
+    assert singular.max() / singular.min() < 3, "the update of a matrix is nearly orthogonal"
+    assert muon([made["bias"]], lr=0.1).param_groups[0]["use_fallback"], "a network may have no matrix"
+
+
+def test_muon_trains_after_its_state_was_stored() -> None:
+    parameter = torch.nn.Parameter(torch.ones(3, 4))
+    first = muon([parameter], lr=0.1)
+    parameter.grad = torch.ones(3, 4)
+    first.step()
+    again = muon([parameter], lr=0.1)
+    again.load_state_dict(first.state_dict())
+    again.step()

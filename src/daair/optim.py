@@ -1,4 +1,4 @@
-"""Learning-rate schedules with one interface for the training loop.
+"""Learning-rate schedules with one interface for the training loop, and the optimizer Muon for networks with experts.
 
 The loop only calls `step_update(updates)`, once after each update. Schedulers of timm have this method; `TorchSchedule`
 adds it to those of torch. Schedulers are not passed to Accelerate, which would step those of torch once per process.
@@ -6,10 +6,11 @@ adds it to those of torch. Schedulers are not passed to Accelerate, which would 
 
 import inspect
 import warnings
-from collections.abc import Mapping
-from typing import Annotated, Any, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, Protocol
 
 from annotated_types import Ge, Gt, Interval
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -25,6 +26,49 @@ class Schedule(Protocol):
 
     def step_update(self, updates: int) -> None:
         """Set the learning rate to its value after `updates` updates."""
+
+
+def muon(
+    params: Iterable[Tensor],
+    lr: Annotated[float, Ge(0)] = 2e-4,
+    weight_decay: Annotated[float, Ge(0)] = 0.0,
+    momentum: Fraction = 0.95,
+    nesterov: bool = True,
+    adjust_lr_fn: Literal["match_rms_adamw", "original", "rms_to_rms"] = "match_rms_adamw",
+    conv_mode: Literal["flatten", "batched"] = "flatten",
+    betas: tuple[Fraction, Fraction] = (0.9, 0.95),
+) -> Optimizer:
+    """Return timm's Muon for matrices and convolutions, with its AdamW for all other parameters.
+
+    Left to itself, timm's takes all of two or more dimensions for matrices: a bank of experts (N, in, rank)
+    for one with a row for each expert, whose updates it would make orthogonal to each other, and the scales of channels
+    (1, C, 1, 1) for one of a single row.
+
+    Args:
+        params: Parameters of a network.
+        lr: Learning rate of both.
+        weight_decay: Decoupled decay, per unit of learning rate.
+        momentum: Decay of the average of gradients.
+        nesterov: Whether to look ahead by the momentum.
+        adjust_lr_fn: How updates are scaled, see timm.
+        conv_mode: Whether a convolution is one matrix (out, in k k), or one (out, in) for each pixel of the kernel.
+        betas: Of AdamW.
+    """
+    params = list(params)
+    matrices = [p for p in params if p.dim() in (2, 4) and min(len(p), p[0].numel()) > 1]
+    chosen = set(map(id, matrices))
+    others = [p for p in params if id(p) not in chosen]
+    groups = [{"params": matrices}, {"params": others, "use_fallback": True}]
+    return submodule("timm.optim.muon").Muon(
+        [group for group in groups if group["params"]],
+        lr=lr,
+        weight_decay=weight_decay,
+        momentum=momentum,
+        nesterov=nesterov,
+        adjust_lr_fn=adjust_lr_fn,
+        conv_mode=conv_mode,
+        betas=betas,
+    )
 
 
 def make_schedule(node: Mapping[str, Any], optimizer: Optimizer, steps: int) -> Schedule:

@@ -43,6 +43,22 @@ def test_the_noted_changes_give_the_same_files_again(checkout: Path) -> None:
     assert (checkout / NAME).read_bytes() == changed
 
 
+def test_a_new_source_file_is_a_change_and_is_noted(checkout: Path) -> None:
+    (checkout / "notes.txt").write_text("no source\n")
+    (checkout / ".gitignore").write_text("*.log\n")
+    (checkout / "src" / "a.log").write_text("ignored\n")
+    assert module.git_state()["dirty"] is False and module.git_diff() == ""
+    for function in (module.git_state, module.git_diff):
+        function.cache_clear()
+    new = checkout / "src" / "daair" / "a new one.py"
+    new.write_text("first = 1\nlast = 2\n")
+    assert module.git_state()["dirty"] is True
+    write_text(checkout.parent / "changes.patch", module.git_diff())
+    new.unlink()
+    git(checkout, "apply", str(checkout.parent / "changes.patch"))
+    assert new.read_text() == "first = 1\nlast = 2\n"
+
+
 def test_a_package_inside_a_foreign_repository_notes_nothing_of_it(checkout: Path) -> None:
     (checkout / "other.txt").write_text("1\n")
     git(checkout, "rm", "--cached", str(NAME))

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["Command", "Composer", "Job", "Point", "check"]
 
 
+ADAMW = "adamw"
+"""The optimizer whose learning rate the options of `scale` set."""
+
+
 @dataclass(frozen=True)
 class Job:
     """A checked config together with its id, its folder and the command that gave it.
@@ -204,6 +208,8 @@ class Command:
         except ConfigError as error:
             raise ConfigError([_of_one_option(problem, point) for problem in error.problems], point.text) from None
         task = config.task.get("name")
+        if task == "train":
+            self._check_rate(config, point)
         if self.sweep and task in READS_RUNS:
             how = f"study={config.study} instead of experiment=..., without -m" if config.study else "it without -m"
             raise UserError(f"task={task} is done once for a study, not swept: write {how}")
@@ -218,6 +224,27 @@ class Command:
         # Jobs of one config share a folder, even if their labels differ and the folder does not exist yet.
         variant = self._variants.setdefault((job.folder.parents[1], job.id), job.folder.parent)
         return replace(job, folder=variant / job.folder.name, label=variant.name.rpartition("-")[0])
+
+    def _check_rate(self, config: Config, point: Point) -> None:
+        """Refuse the learning rate that `scale` sets for AdamW with an optimizer whose own rate is another.
+
+        Raises:
+            ConfigError: The rate is neither given nor the optimizer's own.
+        """
+        scale, option = (config.choices.get(group) for group in ("scale", "optimizer"))
+        typed = {override.lstrip("+").partition("=")[0] for override in point.overrides}
+        if scale in (None, "null") or option in (None, ADAMW) or "optimizer.lr" in typed:
+            return
+        rates = {ADAMW: (f"optimizer={ADAMW}",), option: (f"optimizer={option}",), scale: (f"scale={scale}",)}
+        found = {name: self.composer.compose_job(over).optimizer.get("lr") for name, over in rates.items()}
+        usual, own, scaled = found.values()
+        if None not in (usual, own, scaled) and own != usual and config.optimizer.get("lr") == scaled:
+            text = (
+                f"scale={scale} sets {scaled:g}, for {ADAMW} with {usual:g} of its own; {option}'s own is {own:g}, so "
+            )
+            raise ConfigError(
+                [Problem("optimizer.lr", f"{text}give it, such as optimizer.lr={own * scaled / usual:.2g}")]
+            )
 
     def _compose(self, point: Point) -> DictConfig:
         if self.sweep:

@@ -51,7 +51,8 @@ def git_state() -> dict | None:
     # An installed package may lie inside another repository (.venv/lib/...), whose commit says nothing about it.
     if not commit or _git(folder, "ls-files", "--error-unmatch", __file__) is None:
         return None
-    return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))}
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "dirty": bool(changed or _new_files())}
 
 
 def commit_name(git: Mapping[str, Any] | None, digits: int = 40) -> str:
@@ -61,13 +62,26 @@ def commit_name(git: Mapping[str, Any] | None, digits: int = 40) -> str:
 
 @cache
 def git_diff() -> str:
-    """Return the uncommitted changes of tracked files as a patch; empty if there are none, or outside a git checkout.
+    """Return the uncommitted changes and new source files as a patch; empty without any, or outside a git checkout.
 
     Bytes that are not UTF-8 are kept as surrogates (`errors="surrogateescape"`).
     """
     if git_state() is None:
         return ""
-    return _git(Path(__file__).resolve().parents[3], "diff", "--no-color", "--no-ext-diff", "HEAD") or ""
+    how = ("diff", "--no-color", "--no-ext-diff")
+    parts = [_git(_tree(), *how, "HEAD")]
+    parts += [_git(_tree(), *how, "--no-index", "--", os.devnull, name, differs=True) for name in _new_files()]
+    return "".join(filter(None, parts))
+
+
+def _tree() -> Path:
+    return Path(__file__).resolve().parents[3]
+
+
+def _new_files() -> list[str]:
+    """Return the source files that git neither tracks nor ignores."""
+    found = _git(_tree(), "ls-files", "-z", "--others", "--exclude-standard", "src", "run.py") or ""
+    return [name for name in found.split("\0") if name]
 
 
 def processor() -> str:
@@ -93,12 +107,13 @@ def hardware(device: str, processor: str | None) -> str | None:
     return device.removesuffix("cpu") + processor if processor else device
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def _git(folder: Path, *arguments: str, differs: bool = False) -> str | None:
+    """Return what git prints; None if it fails, for which status 1 does not stand if `differs`."""
     try:
         done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.decode(errors="surrogateescape") if done.returncode == 0 else None
+    return done.stdout.decode(errors="surrogateescape") if done.returncode in (0, int(differs)) else None
 
 
 def _version(package: str) -> str | None:
