@@ -15,7 +15,7 @@ import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -185,9 +185,25 @@ class Composer:
                     f"{unlisted.input_line.partition('=')[2]} has no list of values; add hydra/sweeper=optuna to search"
                 )
                 raise ConfigError([Problem(unlisted.key_or_group, text)])
-            return points(listed, sweeper.get("variants"), sweeper.get("only"))
+            return points(listed, self._variants(master, sweeper.get("variants") or {}), sweeper.get("only"))
         except HydraException as error:
             raise ConfigError(self._explain(texts, error, RunMode.MULTIRUN)) from None
+
+    def _variants(self, master: DictConfig, resolved: dict[str, Any]) -> dict[str, Any]:
+        """Return the variants with interpolations as they are written, which each job resolves with its own values.
+
+        Hydra does not resolve the option of a group, so an option is that of the command.
+        """
+        written = OmegaConf.to_container(master.hydra.sweeper, resolve=False).get("variants")
+        if not isinstance(written, dict):
+            return resolved
+        groups = self.loader.repository.group_exists
+        return {
+            name: {key: own[key] if groups(key) or key not in as_written else as_written[key] for key in own}
+            if isinstance(own, dict) and isinstance(as_written := written.get(name), dict)
+            else own
+            for name, own in resolved.items()
+        }
 
     def _load(self, overrides: Sequence[str], mode: RunMode) -> DictConfig:
         return self.loader.load_configuration(
