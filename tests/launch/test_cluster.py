@@ -61,6 +61,17 @@ def options(commands: Path) -> dict[str, str]:
     return dict(line.partition("=")[::2] for line in lines)
 
 
+def test_an_order_is_kept_across_arrays_of_unequal_resources(jobs):
+    small, large = jobs("launch.slurm.memory=1"), jobs("launch.slurm.memory=9")
+    mixed = [small[0], large[0], small[1], large[1]]
+    assert [len(alike) for alike in slurm._arrays(mixed)] == [2, 2]
+    first, second = jobs("launch.slurm.memory=1", "launch.order={seed:[0]}")
+    other, _ = jobs("launch.slurm.memory=9", "launch.order={seed:[0]}")
+    assert list(slurm._arrays([first, second, other])) == [[first, second], [other]]
+    assert list(slurm._arrays([first, other, second])) == [[first], [other], [second]]
+    assert list(slurm._arrays([])) == []
+
+
 def test_what_is_missing_and_not_with_slurm_is_submitted(commands, jobs, capsys, monkeypatch):
     pytest.importorskip("submitit")
     monkeypatch.setattr("daair.launch.cluster.lacks", lambda job: False)  # the finished one was measured on all

@@ -201,6 +201,7 @@ class Command:
 
     def _job(self, point: Point) -> Job:
         """Compose, check and name one job; its errors name the overrides that distinguish it from other jobs."""
+        from daair.config.unused import unused
         from daair.config.validate import READS_RUNS
 
         try:
@@ -215,7 +216,9 @@ class Command:
             raise UserError(f"task={task} is done once for a study, not swept: write {how}")
         if task in ("evaluate", "restore", "export"):
             _refuse_network(config, point.overrides)
-        typed = [override.lstrip("+").partition("=")[0] for override in self.master.hydra.overrides.task]
+        typed = [override.lstrip("+~").partition("=")[0] for override in self.master.hydra.overrides.task]
+        if problems := unused(config, typed, str(self.master.hydra.runtime.choices.get("hydra/launcher"))):
+            raise ConfigError(problems)
         if task == "evaluate" and config.study is None and "label" in typed:  # not one that a sweep made up
             raise ConfigError([Problem("label", "unused without study=NAME, in whose table it would name the row")])
         job = Job.of(config, (*self.flags, *point.given), composer=self.composer)

@@ -1,7 +1,7 @@
 """Submit runs as Slurm jobs, using submitit (the extra `slurm`).
 
 Runs that request the same resources become one array job, in which each run is an element, so that a failure affects
-one run only. Slurm starts one `NodeTask` on each node of a run, which starts the worker processes of that node. The
+one run only; with `launch.order` only those that follow each other in that order. Slurm starts one `NodeTask` on each node of a run, which starts the worker processes of that node. The
 processes meet on the job's first host, at a port computed from the job's number.
 
 What happens to a run:
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import shlex
 import shutil
@@ -62,11 +63,7 @@ def submit(jobs: Sequence[Job]) -> dict[Path, str]:
         UserError: submitit is not installed, there is no Slurm, or Slurm refuses a job.
     """
     numbers: dict[Path, str] = {}
-    shapes: dict[str, list[Job]] = {}
-    for job in jobs:
-        shape = json.dumps([resources(job.config), job.config.launch.slurm.max_timeouts], sort_keys=True)
-        shapes.setdefault(shape, []).append(job)
-    for alike in shapes.values():
+    for alike in _arrays(jobs):
         for start in range(0, len(alike), LONGEST):
             some = alike[start : start + LONGEST]
             given = _submit_array(some[0].config, [NodeTask.of(job) for job in some])
@@ -74,6 +71,22 @@ def submit(jobs: Sequence[Job]) -> dict[Path, str]:
                 Record(job.folder).hand_over(number)
                 numbers[job.folder] = number
     return numbers
+
+
+def _arrays(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    """Yield jobs that can be one array; if `launch.order` puts them in order, only neighbours are."""
+    if jobs and jobs[0].config.launch.order:
+        yield from (list(alike) for _, alike in itertools.groupby(jobs, key=_shape))
+        return
+    shapes: dict[str, list[Job]] = {}
+    for job in jobs:
+        shapes.setdefault(_shape(job), []).append(job)
+    yield from shapes.values()
+
+
+def _shape(job: Job) -> str:
+    """Return what the jobs of an array have in common."""
+    return json.dumps([resources(job.config), job.config.launch.slurm.max_timeouts], sort_keys=True)
 
 
 def resources(cfg: Config) -> dict[str, Any]:
