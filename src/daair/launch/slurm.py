@@ -1,8 +1,9 @@
 """Submit runs as Slurm jobs, using submitit (the extra `slurm`).
 
 Runs that request the same resources become one array job, in which each run is an element, so that a failure affects
-one run only; with `launch.order` only those that follow each other in that order. Slurm starts one `NodeTask` on each node of a run, which starts the worker processes of that node. The
-processes meet on the job's first host, at a port computed from the job's number.
+one run only; with `launch.order` only those that follow each other in that order. Slurm starts one `NodeTask` on each
+node of a run, which starts the worker processes of that node. The processes meet on the job's first host, at a port
+computed from the job's number.
 
 What happens to a run:
 
