@@ -196,6 +196,20 @@ def test_repeats_of_a_task_without_pairs_count_its_clean_images():
     assert make(tasks=tasks, synthetic_repeats=2, balance="repeats").samples() == {"noise": 5 * 7, "rain": 5 * 2}
 
 
+@pytest.mark.parametrize("balance", ["equal", "repeats"])
+def test_levels_of_noise_have_the_share_as_one_task_that_they_have_as_three(balance, tmp_path):
+    Image.fromarray(np.zeros((160, 160, 3), np.uint8)).save(tmp_path / "a.png")
+    shares = {}
+    for name in ("aio3", "aio3_kinds"):
+        node = conf(name) | {"root": str(tmp_path), "balance": balance, "holdout": 0, "source": "synthetic"}
+        train = [Folder(path=str(tmp_path))]
+        mix = instantiate({**node, "train": [], "val": []}, train=train, val=train, _convert_="all")
+        shares[name] = mix.samples()
+    apart, together = shares.values()
+    noise = sum(count for label, count in apart.items() if label.startswith("noise"))
+    assert together == {"noise": noise, "rain": apart["rain"], "haze": apart["haze"]}
+
+
 def test_a_second_view_is_another_crop_of_the_same_image():
     tasks = {"mark": MixTask(mark), "rain": MixTask(rain)}
     one, two = make(tasks=tasks).train_dataset(3), make(tasks=tasks).train_dataset(3, views=2)

@@ -8,11 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from daair.data.degradations import BRIGHTEST_STREAK, haze, noise, rain, scatter, smooth_depth
+from daair.data.degradations import BRIGHTEST_STREAK, awgn, haze, noise, one_of, rain, scatter, smooth_depth
 from daair.data.images import read_rgb
 from daair.data.sources import Folder
 
 ALL = {"noise": partial(noise, sigma=25), "rain": rain, "haze": haze}
+LEVELS = {str(sigma): partial(noise, sigma=sigma) for sigma in (15, 25, 50)}
+ALL["levels"] = partial(one_of, choices=LEVELS)
 
 
 def grey(value: int, height: int = 128, width: int = 128) -> np.ndarray:
@@ -179,3 +181,16 @@ def test_rain_is_like_rain100l(data_root):
     assert np.mean(psnr) == pytest.approx(25.4, abs=1.0)
     assert np.std(psnr) == pytest.approx(3.8, abs=1.2)
     assert np.mean(covered) == pytest.approx(0.09, abs=0.03)
+
+
+def test_one_of_several_is_drawn_as_often_as_the_others():
+    image, rng = grey(128, 32, 32), np.random.default_rng(0)
+    deviations = np.array([one_of(image, rng, choices=LEVELS).std() for _ in range(600)])
+    counts = [int((np.abs(deviations - sigma) < 5).sum()) for sigma in (15, 25, 50)]
+    assert sum(counts) == 600 and min(counts) > 160
+
+
+def test_one_of_several_may_be_in_floating_point():
+    half = np.full((8, 8, 3), 0.5, np.float32)
+    drawn = one_of(half, np.random.default_rng(0), choices={"awgn": partial(awgn, sigma=300)})
+    assert drawn.dtype == np.float32 and drawn.max() > 1

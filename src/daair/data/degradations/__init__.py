@@ -9,7 +9,7 @@ is a range: each call draws a value from it, uniformly unless stated otherwise.
 To add a degradation, write a function, here or in any other package, and add a file to `conf/degradation`.
 """
 
-from daair.data.degradations.composition import compose
+from daair.data.degradations.composition import compose, one_of
 from daair.data.degradations.compression import jpeg
 from daair.data.degradations.depth import degraded, in_floats
 from daair.data.degradations.flakes import snow
@@ -20,4 +20,4 @@ from daair.data.degradations.shake import blur
 from daair.data.degradations.streaks import BRIGHTEST_STREAK, rain
 
 __all__ = ["BRIGHTEST_STREAK", "Degradation", "Image", "awgn", "blur", "compose", "degraded", "haze", "in_floats"]
-__all__ += ["jpeg", "lowlight", "noise", "rain", "scatter", "smooth_depth", "snow"]
+__all__ += ["jpeg", "lowlight", "noise", "one_of", "rain", "scatter", "smooth_depth", "snow"]

@@ -1,4 +1,4 @@
-"""The composition of several degradations of one image."""
+"""Several degradations of one image, one after the other or one of them."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -35,3 +35,26 @@ def compose(
     for step in steps.values():
         image = degraded(image, step, rng)
     return image
+
+
+@in_floats
+def one_of(
+    image: Image,
+    rng: np.random.Generator,
+    *,
+    choices: Annotated[Mapping[str, Degradation], MinLen(1)],
+) -> Image:
+    """Apply one of several degradations, each as likely as the others.
+
+    One task of a mix then has several degradations under one label, such as all levels of noise.
+
+    Args:
+        image: Clean image, uint8 or float32, (H, W, 3).
+        rng: Random generator, which draws the choice and then the degradation.
+        choices: Degradations `(image, rng) -> image`, by names with which the command line can set a key of one.
+
+    Returns:
+        Degraded image, (H, W, 3), as the chosen degradation returns it.
+    """
+    chosen = list(choices.values())[rng.integers(len(choices))]
+    return degraded(image, chosen, rng)
