@@ -22,6 +22,7 @@ from daair.config.schema import Config
 from daair.data.mix import Mix
 from daair.data.order import StepSampler
 from daair.engine import budget, checkpoints
+from daair.engine.averaging import Averaged
 from daair.engine.beginning import begin
 from daair.engine.best import Best, check_figure
 from daair.engine.costs import costs
@@ -50,7 +51,6 @@ from daair.losses import total_loss
 from daair.models import training
 from daair.optim import make_schedule
 from daair.runs.record import Record
-from daair.submodules import submodule
 
 
 def train(job: Job) -> int:
@@ -111,8 +111,7 @@ class Trainer:
             for tensor in (*self.model.parameters(), *self.model.buffers()):
                 if tensor.dim() == 4:  # `Module.to` fails at five dimensions, such as PromptIR's prompts
                     tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
-        averaged = submodule("timm.utils.model_ema").ModelEmaV3
-        self.ema = averaged(self.model, decay=cfg.train.ema_decay, use_warmup=True)
+        self.ema = Averaged(self.model, cfg.train.ema_decay)
         self.criterion = components.build(cfg.loss).to(self.accelerator.device)
         self.spans = spans(model, cfg.train)
         self.best = Best(session, self.ema.module, mix.labels, self.spans[-1].begin)

@@ -1,0 +1,40 @@
+"""The average of the weights is timm's to the last bit, looked up once."""
+
+import pytest
+import torch
+from torch import nn
+
+from daair.engine.averaging import Averaged
+from daair.submodules import submodule
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 3, 3))
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9, 0.999])
+def test_it_is_timms_to_the_last_bit(decay: float) -> None:
+    model = network()
+    ours, theirs = Averaged(model, decay), submodule("timm.utils.model_ema").ModelEmaV3(model, decay, use_warmup=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    for step in range(1, 6):
+        model(torch.randn(2, 3, 8, 8)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        for averaged in (ours, theirs):
+            averaged.update(model, step)
+    stored = theirs.module.state_dict()
+    assert stored["1.num_batches_tracked"] == 5
+    for name, tensor in ours.module.state_dict().items():
+        assert torch.equal(tensor, stored[name]), name
+        assert (decay > 0) != torch.equal(tensor, model.state_dict()[name]) or not tensor.is_floating_point(), name
+
+
+def test_weights_that_were_loaded_in_place_are_averaged() -> None:
+    model = network()
+    averaged = Averaged(model, 0.5)
+    averaged.module.load_state_dict({name: torch.zeros_like(t) for name, t in model.state_dict().items()})
+    model.load_state_dict({name: torch.ones_like(t) for name, t in model.state_dict().items()})
+    averaged.update(model, 100)
+    assert all(torch.allclose(p, torch.tensor(0.5)) for p in averaged.module.parameters())
