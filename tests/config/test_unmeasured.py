@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from daair.cli import conf_dir
 from daair.config.jobs import Composer
 from daair.config.schema import Config
-from daair.config.unmeasured import DEFINED, lacks_measurements
+from daair.config.unmeasured import DEFINED, EVALUATED, lacks_measurements, note_of
 from daair.config.validate import benchmarks_of, validate
 from daair.data.benchmarks import load_benchmark
 from daair.errors import UserError
@@ -19,7 +20,8 @@ from daair.runs.samples import Sample
 
 
 def config(*overrides: str) -> Config:
-    return validate(Composer(conf_dir()).compose(["benchmarks=[demo_noise25]", *overrides]))
+    given = [] if any(o.startswith("+benchmarks.") for o in overrides) else ["benchmarks=[demo_noise25]"]
+    return validate(Composer(conf_dir()).compose([*given, *overrides]))
 
 
 @pytest.fixture
@@ -88,6 +90,36 @@ def test_the_picture_that_is_named_must_be_the_one_that_is_kept(run: Record) -> 
         samples.write(run.sample_file("demo_noise25", samples.SHOWN), kept)
         assert lacks_measurements(config("evaluate.shown={demo_noise25: astronaut}"), run) == lacks
     assert not lacks_measurements(config("evaluate.shown={demo_noise25: coffee}", "evaluate.pictures=0"), run)
+
+
+def test_an_unreadable_image_is_not_waited_for_until_its_file_changes(run: Record, tmp_path: Path) -> None:
+    pictures: list[Path] = []
+    for name in ("clean/a.png", "clean/b.png", "input/a.png", "input/b.png"):
+        pictures.append(tmp_path / name)
+        pictures[-1].parent.mkdir(exist_ok=True)
+        Image.new("RGB", (32, 32), (len(pictures), 0, 0)).save(pictures[-1])
+    cfg = config(f"+benchmarks.mine={{target: {tmp_path}/clean, input: {tmp_path}/input}}")
+    (benchmark,) = (one for one in benchmarks_of(cfg) if one.name == "mine")
+    items = load_benchmark(benchmark, None)
+    row = {"benchmark": "mine", "protocol": "promptir", "image": "a.png", "width": 8, "height": 8, "tile": 0, "step": 5}
+    values = dict.fromkeys(["input_psnr", "input_ssim", "psnr", "ssim"], 1.0)
+    rows = pd.DataFrame([row | values])
+    rows.to_csv(run.results_file, index=False)
+    assert lacks_measurements(cfg, run)
+    run.summarise(**{EVALUATED: {"mine": note_of(items, rows, ["psnr", "ssim"])}})
+    assert not lacks_measurements(cfg, run)
+    pictures[-1].write_bytes(pictures[-1].read_bytes() + b" ")
+    assert lacks_measurements(cfg, run), "it was repaired"
+
+
+def test_a_metric_without_a_finite_value_is_not_measured_for_ever(run: Record) -> None:
+    cfg = config("metrics=[psnr,ssim,mae]")
+    table = pd.read_csv(run.results_file).assign(input_mae=np.nan, mae=np.nan)
+    table.to_csv(run.results_file, index=False)
+    assert lacks_measurements(cfg, run)
+    items = [item for benchmark in benchmarks_of(cfg) for item in load_benchmark(benchmark, None)]
+    run.summarise(**{EVALUATED: {"demo_noise25": note_of(items, table, cfg.metrics)}})
+    assert not lacks_measurements(cfg, run)
 
 
 def test_a_damaged_table_is_told(run: Record) -> None:

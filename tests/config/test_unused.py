@@ -19,7 +19,6 @@ from daair.config.problems import ConfigError
          'train.steps: unused by task=runs, which reads runs that are there; where="train.steps==..." chooses'),
         (["task=status", "model=daair_tiny"], "model: unused by task=status, which reads runs that are there"),
         (["preview.size=64"], "preview.size: unused by task=train; it is for task=preview"),
-        (["-m", "seed=0,1", "launch.slurm.time=30"], "launch.slurm.time: unused without hydra/launcher=slurm"),
     ],
     ids=str,
 )  # fmt: skip
@@ -35,7 +34,8 @@ def test_what_has_no_effect_is_refused(words: list[str], text: str) -> None:
         ["task=collate", "study=rank", "mix.root=anywhere", "benchmarks=[rain100l]", "question=Why?"],
         ["task=evaluate", "model=identity", "benchmarks=[demo_rain]", "evaluate.tile=64", "metrics=[mae]"],
         ["collate.rows=[label]", "evaluate.pictures=0"],
-        ["-m", "seed=0,1", "launch.slurm.time=30", "hydra/launcher=slurm"],
+        ["task=runs", "study=a", "status.rows=3"],
+        ["launch.slurm.notice=300"],  # in a job of the user's own
     ],
     ids=str,
 )

@@ -16,7 +16,7 @@ from daair.config.schema import Evaluate
 from daair.data.benchmarks import Item
 from daair.data.degradations import awgn
 from daair.engine import inference
-from daair.engine.evaluate import keep, measure_and_keep, not_measured
+from daair.engine.evaluate import keep, measure_and_keep, not_measured, with_other_metrics
 from daair.engine.measure import measure
 from daair.engine.progress import Reporter
 from daair.engine.setup import Session
@@ -269,3 +269,14 @@ def test_a_network_that_nobody_here_wrote_is_measured_in_every_protocol(data_roo
     assert set(zip(rows["width"], rows["height"], strict=True)) <= {(480, 320), (320, 480), (481, 321), (321, 481)}
     mean = partial(rows.groupby(["benchmark", "protocol"])["input_psnr"].mean().get)
     assert mean(("rain100l", "basicsr_y")) - mean(("rain100l", "basicsr_rgb")) == pytest.approx(1.35, abs=0.3)
+
+
+def test_values_of_other_metrics_stay_where_the_picture_is_the_same() -> None:
+    keys = {"benchmark": ["b"] * 3, "protocol": ["promptir"] * 3, "image": ["1", "2", "3"]}
+    stored = pd.DataFrame({**keys, "step": 5, "psnr": [1.0, 2.0, 3.0], "input_lpips": 0.5, "lpips": [0.1, 0.2, 0.3]})
+    new = pd.DataFrame({**keys, "step": [5, 5, 6], "psnr": [1.0, 2.5, 3.0], "mae": 0.0})[::-1].reset_index(drop=True)
+    merged = with_other_metrics(new, stored).set_index("image")
+    assert merged["lpips"].tolist()[::-1][0] == 0.1 and merged["lpips"][["2", "3"]].isna().all()
+    assert merged["input_lpips"]["1"] == 0.5 and list(merged["psnr"]) == [3.0, 2.5, 1.0]
+    assert with_other_metrics(new, stored[["benchmark", "protocol", "image", "step", "psnr"]]).equals(new)
+    assert with_other_metrics(new.assign(step=None), stored)["lpips"].isna().all(), "of an unknown network"

@@ -54,6 +54,10 @@ def test_what_the_sweep_did_itself():
     assert ending(RUNNING, 143, "", timeout=60.0).cause == "took longer than launch.timeout, 60 s; stopped after step 7"
     assert ending(RUNNING, 143, "", stopped=True).state == "interrupted"
     assert ending(Status(state="done"), 143, "", stopped=True).state == "done"
+    done = Status(state="done", finished="2026-01-01T00:00:00+00:00")
+    assert ending(done, 1, "", before=done.finished).state == "failed", "it was only to be measured"
+    assert ending(done, 0, "", before=done.finished).state == ending(done, 1, "").state == "done"
+    assert ending(done, 1, "", before="2025-12-31T00:00:00+00:00").state == "done", "but for an unreadable image"
 
 
 def test_the_tail_of_a_log(tmp_path):

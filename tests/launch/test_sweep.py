@@ -221,7 +221,7 @@ def test_a_run_that_another_process_takes_at_the_same_moment_has_not_failed(tmp_
     record, pool = Record(job.folder), Pool("cpu", ("0",), 1)
     queue(Selection((job,), ()))
     answers = iter([None])  # the first look is just before the other process takes it
-    monkeypatch.setattr(module, "_seen_to", lambda record: next(answers, _seen_to(record)))
+    monkeypatch.setattr(module, "_seen_to", lambda job: next(answers, _seen_to(job)))
     with record.lock():
         record.update(state="running")
         scheduler = Scheduler([job], pool, View(pool, [job]))

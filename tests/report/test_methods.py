@@ -10,7 +10,6 @@ import studies
 from matplotlib.figure import Figure
 from PIL import Image
 
-from daair.errors import UserError
 from daair.report import figures
 from daair.report import frame as collate
 from daair.report.figures import methods, style
@@ -84,16 +83,24 @@ def test_a_square_is_that_of_the_whole_image(runs: Path, made: dict, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("crops", "words"),
+    ("box", "words"),
     [
-        ({"demo_rian": [(0, 0, 8)]}, "collate.crops: the benchmark is never demo_rian; did you mean demo_rain"),
-        ({"demo_rain": [(9, 20, 8)]}, r"crops.demo_rain: \[9, 20, 8\] is not within .* of 0.png, x from 10 to 74"),
-        ({"demo_rain": [(60, 30, 16)]}, r"and y from 20 to 68; evaluate.pictures"),
+        ((9, 20, 8), "crops.demo_rain: [9, 20, 8] is not within the picture that runs keep of 0.png, x from 10 to 74"),
+        ((60, 30, 16), "and y from 20 to 68; task=evaluate checkpoint=RUN evaluate.pictures=... keeps more of it"),
     ],
-)  # fmt: skip
-def test_a_square_that_is_not_there_is_refused(runs: Path, made: dict, tmp_path: Path, crops: dict, words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        list(methods.draw_methods(data_of(runs), tmp_path, crops))
+)
+def test_a_square_that_is_not_there_is_told_and_leaves_the_other_figures(
+    runs: Path, made: dict, tmp_path: Path, box: tuple, words: str
+) -> None:
+    noise, rain = methods.draw_methods(data_of(runs), tmp_path, {"demo_rain": [box], "left_out": [box]})
+    assert words in rain.reason and noise.files and not rain.files
+
+
+def test_the_psnr_is_that_of_the_protocol_in_the_table(runs: Path, made: dict, tmp_path: Path) -> None:
+    file = sample_file(runs, 4)
+    samples.write(file, replace(samples.read(file), psnr=1.0, input_psnr=2.0, protocol="basicsr_y"))
+    list(methods.draw_methods(data_of(runs), tmp_path))
+    assert not [word for word in titles(made["methods_demo_rain"]) if "\n1.00" in word or "\n2.00" in word]
 
 
 def test_a_variant_with_another_picture_is_left_out_and_named(runs: Path, made: dict, tmp_path: Path) -> None:
@@ -117,7 +124,7 @@ def test_runs_without_pictures_are_told_how_to_get_them(runs: Path, made: dict, 
     noise, reason = methods.draw_methods(data_of(runs), tmp_path)
     assert noise.caption.count("Seed 0 and 1."), "the next seed has a picture"
     assert str(reason).startswith(
-        "methods: no run has kept a picture of demo_rain; task=evaluate checkpoint=RUN keeps it"
+        "methods: no run has kept a picture of demo_rain; measure them again with evaluate.shown"
     )
 
 

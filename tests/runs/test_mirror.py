@@ -14,7 +14,6 @@ from helpers import SMALL, kill_tree, make_photographs, run_ranks, start, wait_f
 from PIL import Image
 from wandb_stub import WandbStub
 
-from daair.engine.mirrors import wandb_id
 from daair.runs.mirror import Mirror, run_id
 from daair.runs.record import Record
 
@@ -29,9 +28,10 @@ def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     wandb.teardown()  # else the next test talks to this one's server
 
 
-def mirror(folder: Path, mode: str, lines: list[str]) -> Mirror:
+def mirror(folder: Path, mode: str, lines: list[str], number: str | None = None) -> Mirror:
     return Mirror(
         folder,
+        id=number,
         mode=mode,
         project="test",
         entity=None,
@@ -89,7 +89,7 @@ from pathlib import Path
 from daair.runs.mirror import Mirror
 
 run = Mirror(Path({folder!r}), mode="offline", project="test", entity=None, images=True, study="study",
-             name="variant-12345678/seed0", config={{}})
+             name="variant-12345678/seed0", id="0123456789", config={{}})
 for step in range(1, 100):
     run.log(step, {{"loss": float(step)}})
 os.kill(os.getpid(), signal.SIGKILL)
@@ -100,14 +100,14 @@ def test_numbers_of_a_killed_offline_attempt_are_written_again(tmp_path: Path) -
     folder = tmp_path / "study" / "variant-12345678" / "seed0"
     folder.mkdir(parents=True)
     rows = [{"step": step, "loss": float(step), "text": "left out"} for step in range(1, 150)]
-    run = mirror(folder, "offline", [])  # an attempt that ends as it should
+    run = mirror(folder, "offline", [], "0123456789")  # an attempt that ends as it should
     run.catch_up(rows[:50])
     for row in rows[50:80]:
         run.log(row["step"], {"loss": row["loss"]})
     run.finish(0)
     wandb.teardown()
     subprocess.run([sys.executable, "-c", KILLED.format(folder=str(folder))])
-    run = mirror(folder, "offline", [])
+    run = mirror(folder, "offline", [], "0123456789")
     run.catch_up(rows[:140])
     for row in rows[140:]:
         run.log(row["step"], {"loss": row["loss"]})
@@ -120,16 +120,6 @@ def test_numbers_of_a_killed_offline_attempt_are_written_again(tmp_path: Path) -
         assert done.returncode == 0 and "incomplete" not in done.stderr, done.stderr
         (sent,) = server.runs.values()
     assert [row["_step"] for row in sent.rows()] == list(range(1, 150))
-
-
-def test_a_run_that_is_trained_anew_is_another_run_there(tmp_path: Path) -> None:
-    first, again, old = (Record(tmp_path / name) for name in ("first", "again", "old"))
-    for record, attempt in ((first, 1), (again, 1), (old, 2)):
-        record.folder.mkdir()
-        record.update(state="running", attempt=attempt)
-    assert len({wandb_id(first), wandb_id(again)}) == 2 and wandb_id(old) is None
-    first.update(attempt=2)
-    assert wandb_id(first) == first.summary()["wandb"], "an attempt that goes on is the same run"
 
 
 def test_online_without_a_key_is_one_line_and_goes_on_offline(tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ class Command:
         if task in ("evaluate", "restore", "export"):
             _refuse_network(config, point.overrides)
         typed = [override.lstrip("+~").partition("=")[0] for override in self.master.hydra.overrides.task]
-        if problems := unused(config, typed, str(self.master.hydra.runtime.choices.get("hydra/launcher"))):
+        if problems := unused(config, typed):
             raise ConfigError(problems)
         if task == "evaluate" and config.study is None and "label" in typed:  # not one that a sweep made up
             raise ConfigError([Problem("label", "unused without study=NAME, in whose table it would name the row")])
@@ -311,7 +311,7 @@ def _check_test_images(config: Config, seen: set[str]) -> None:
         UserError: They do not; benchmarks of the mix may lack data and are then skipped with a message.
     """
     from daair.config.validate import benchmarks_of
-    from daair.data.benchmarks import load_benchmark, why_missing
+    from daair.data.benchmarks import BENCHMARKS, load_benchmark, why_missing
 
     benchmarks, root, missing = benchmarks_of(config), config.mix.get("root"), {}
     for benchmark in benchmarks:
@@ -324,7 +324,9 @@ def _check_test_images(config: Config, seen: set[str]) -> None:
     if missing and (config.benchmarks is not None or (evaluate and len(missing) == len(benchmarks))):
         raise UserError(with_full_keys(next(iter(missing.values())), "mix", ("root",)))
     shown = config.evaluate.shown or {}
-    _check_names("evaluate.shown", list(shown), [benchmark.name for benchmark in benchmarks])
+    own = [benchmark.name for benchmark in benchmarks]
+    # Another job of a sweep may have a benchmark that this one lacks.
+    _check_names("evaluate.shown", [name for name in shown if name not in BENCHMARKS], own)
     for benchmark in benchmarks:
         image = shown.get(benchmark.name)
         if image is None or benchmark.name in missing or (place := str((benchmark, root, image))) in seen:

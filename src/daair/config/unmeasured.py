@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from daair.config.schema import Config
 from daair.config.validate import benchmarks_of
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 DEFINED = "benchmarks_measured"
 """Key of summary.json: how the user's own benchmarks were defined when they were measured, by name."""
+
+
+EVALUATED = "evaluated"
+"""Key of summary.json: which metrics of a benchmark were measured, and which images could not be, by benchmark."""
 
 
 def own_benchmarks(cfg: Config) -> dict[str, str]:
@@ -36,8 +41,10 @@ def rows_of(record: Record, step: int) -> pd.DataFrame | None:
     return None if stored is None else stored[stored["step"] == step]
 
 
-def unmeasured(cfg: Config, record: Record, benchmarks: Sequence[Benchmark], step: int) -> Iterator[Item]:
-    """Yield the images of each benchmark that lacks a row of an image, all values of a metric, or the picture to show.
+def unmeasured(cfg: Config, record: Record, benchmarks: Sequence[Benchmark], step: int) -> Iterator[Benchmark]:
+    """Yield each benchmark of which a run lacks a row of an image, a metric, or the picture to show.
+
+    An image that could not be read is not waited for until its file changes.
 
     Args:
         cfg: What is asked for.
@@ -54,31 +61,60 @@ def unmeasured(cfg: Config, record: Record, benchmarks: Sequence[Benchmark], ste
     wanted = [name for name in cfg.metrics if not METRICS[name].always and METRICS[name].missing() is None]
     measured, defined = record.summary().get(DEFINED, {}), own_benchmarks(cfg)
     for benchmark in benchmarks:
-        own, protocols = load_benchmark(benchmark, root), cfg.protocols or [benchmark.protocol]
-        lacking = {(benchmark.name, protocol, item.name) for protocol in protocols for item in own} - already
-        redefined = measured.get(benchmark.name) not in (None, defined.get(benchmark.name))
-        whole = _has(stored, benchmark.name, protocols, wanted) and _shows(cfg, record, benchmark.name)
-        if lacking or redefined or not whole:
-            yield from own
+        name, protocols = benchmark.name, cfg.protocols or [benchmark.protocol]
+        gone = unreadable(record, name)
+        own = [item.name for item in load_benchmark(benchmark, root) if gone.get(item.name) != stamps(item)]
+        lacking = {(name, protocol, image) for protocol in protocols for image in own} - already
+        redefined = measured.get(name) not in (None, defined.get(name))
+        if lacking or redefined or not (_has(record, stored, name, protocols, wanted) and shows(cfg, record, name)):
+            yield benchmark
 
 
-def _shows(cfg: Config, record: Record, benchmark: str) -> bool:
+def note_of(items: Sequence[Item], rows: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Any]:
+    """Return what is to be noted of a benchmark that was measured, for `EVALUATED`.
+
+    Args:
+        items: Its images.
+        rows: Their rows.
+        metrics: The metrics that were measured.
+    """
+    measured = set(rows["image"].astype(str))
+    lost = {item.name: stamps(item) for item in items if item.name not in measured}
+    return {"metrics": list(metrics), "unreadable": lost}
+
+
+def unreadable(record: Record, benchmark: str) -> dict[str, list]:
+    """Return the images of a benchmark that could not be read, with the stamps of their files then."""
+    return record.summary().get(EVALUATED, {}).get(benchmark, {}).get("unreadable", {})
+
+
+def stamps(item: Item) -> list[list[int]]:
+    """Return size and time of an image's files, which change when it is repaired."""
+    found = (os.stat(file) for file in item.files if os.path.exists(file))
+    return [[stat.st_size, stat.st_mtime_ns] for stat in found]
+
+
+def shows(cfg: Config, record: Record, benchmark: str) -> bool:
     """Return whether the run keeps the picture of a benchmark that the config names, if it names one."""
     image = (cfg.evaluate.shown or {}).get(benchmark)
-    if image is None or not cfg.evaluate.pictures:
+    if image is None or not cfg.evaluate.pictures or image in unreadable(record, benchmark):
         return True
     kept = samples.read(record.sample_file(benchmark, samples.SHOWN))
     return kept is not None and kept.image == image
 
 
-def _has(stored: pd.DataFrame | None, benchmark: str, protocols: Sequence[str], metrics: Sequence[str]) -> bool:
-    """Return whether the rows of a benchmark have values of the metrics by each protocol."""
-    if stored is None or not metrics:
+def _has(
+    record: Record, stored: pd.DataFrame | None, benchmark: str, protocols: Sequence[str], metrics: Sequence[str]
+) -> bool:
+    """Return whether the metrics of a benchmark were measured by each protocol, perhaps without a finite value."""
+    noted = record.summary().get(EVALUATED, {}).get(benchmark, {}).get("metrics", ())
+    lacking = [name for name in metrics if name not in noted]
+    if stored is None or not lacking:
         return True
     rows = stored[stored["benchmark"] == benchmark]
     return all(
         name in rows and rows.loc[rows["protocol"] == protocol, name].notna().any()
-        for name in metrics
+        for name in lacking
         for protocol in protocols
     )
 

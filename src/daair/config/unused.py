@@ -12,7 +12,7 @@ USED_BY = {
     "restore": ("restore",),
     "preview": ("preview",),
     "profile": ("profile", "export"),
-    "status": ("status",),
+    "status": ("status", "runs"),
     "report": ("report",),
     "collate": ("train", "collate", "compare", "evaluate"),
     "evaluate": ("train", "evaluate"),
@@ -29,13 +29,12 @@ SHOW_SOME = {
 }
 
 
-def unused(config: Config, typed: Sequence[str], launcher: str) -> list[Problem]:
+def unused(config: Config, typed: Sequence[str]) -> list[Problem]:
     """Return the problems of keys that have no effect.
 
     Args:
         config: The command's config.
         typed: The dotted keys and groups that the user has set on the command line.
-        launcher: Name of the launcher's option.
     """
     task, known, problems = str(config.task.get("name")), known_keys(), []
     for key in typed:
@@ -48,6 +47,4 @@ def unused(config: Config, typed: Sequence[str], launcher: str) -> list[Problem]
         elif task in READS_RUNS and root in (*TRAINING, *config.parts):
             hint = f"; {SHOW_SOME[task].format(key=key)}" if task in SHOW_SOME else ""
             problems.append(Problem(key, f"unused by task={task}, which reads runs that are there{hint}"))
-        elif key.startswith("launch.slurm.") and launcher != "slurm" and task == "train":
-            problems.append(Problem(key, "unused without hydra/launcher=slurm"))
     return problems

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import socket
+import secrets
+
+from accelerate.utils import gather_object
 
 from daair.config.jobs import Job
 from daair.config.unmeasured import lacks_measurements
@@ -18,20 +19,21 @@ from daair.runs.own_code import changed, joined, noted
 def begin(session: Session, mix: Mix, job: Job) -> bool:
     """Note the beginning of an attempt, and return whether there is anything to do.
 
-    A run that is trained is only measured, if it lacks something that its config asks for now; what is noted of its
+    A run that is done is only measured, if it lacks something that its config asks for now; what is noted of its
     training stays.
     """
     cfg, record, say = session.cfg, session.record, session.reporter.say
     about, before = environment(cfg.to_dict()), noted(record.environment)
     if other := changed(before, about["own_code"]):
         say(f"warning: the code of {', '.join(other)} has changed since this run was started")
-    if record.status().finished:
-        say(f"{record.folder} is trained; it is not trained again")
-        lacks = record.status().state != "done" or lacks_measurements(cfg, record)
+    if record.status().state == "done":  # it stays so while it is measured, since its rows are valid
+        say(f"{record.folder} is done; it is not trained again")
+        (lacks,) = gather_object([lacks_measurements(cfg, record)] if record.writer else [])
         if lacks:
             record.freeze(job.config.to_dict(), job.overrides)
-            record.update(state="running", host=socket.gethostname(), pid=os.getpid(), message="")
         return lacks
+    if record.status().attempt == 0:
+        record.summarise(wandb=secrets.token_hex(5))
     say(f"run {record.folder}")
     for line in data_lines(mix):
         say(line)

@@ -23,19 +23,19 @@ import shlex
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from os import PathLike
 from typing import Any
 
 import pandas as pd
 import torch
 from accelerate import PartialState
+from accelerate.utils import gather_object
 from torch import nn
 
 from daair import checkpoint
 from daair.config import overrides
 from daair.config.schema import Evaluate
-from daair.config.unmeasured import DEFINED, own_benchmarks, rows_of, unmeasured
+from daair.config.unmeasured import DEFINED, EVALUATED, note_of, own_benchmarks, rows_of, unmeasured
 from daair.config.validate import benchmarks_of, define_benchmarks
 from daair.data.benchmarks import Benchmark, Item, load_benchmark, why_missing
 from daair.data.listing import describe_foreign, foreign_beside
@@ -45,7 +45,7 @@ from daair.engine.progress import Evaluation, Reporter
 from daair.engine.setup import Session
 from daair.errors import UserError, unknown_name, with_full_keys
 from daair.files import replacing
-from daair.metrics import METRICS, PROTOCOLS, required_columns
+from daair.metrics import METRICS, PROTOCOLS, optional_columns, required_columns
 from daair.runs import samples, scores
 from daair.runs.pictures import comparison
 from daair.runs.record import Record
@@ -111,15 +111,15 @@ def finish(session: Session, labels: list[str], step: int) -> int:
     if early := record.summary().get("stopped_early", ""):
         session.reporter.say(early)
     there = with_data(benchmarks_of(cfg), cfg.mix.get("root"), session.reporter)
-    items = list(unmeasured(cfg, record, there, step))
+    # The main process tells what is missing: another machine may lack the weights of a metric.
+    (lacking,) = gather_object([[one.name for one in unmeasured(cfg, record, there, step)]] if record.writer else [])
+    items = [item for one in there if one.name in lacking for item in load_benchmark(one, cfg.mix.get("root"))]
     begun = time.monotonic()
     if items:
         network = checkpoint.build(cfg.model)
         checkpoint.load_weights(network, record.weights_file)
         network.labels, network.step = labels, step
-        before = [] if stored is None else [name for name in METRICS if name in stored and stored[name].notna().any()]
-        every = tuple(dict.fromkeys([*cfg.metrics, *before]))  # new rows replace those that had values of these
-        for _ in measure_and_keep(network, items, replace(session, cfg=cfg.model_copy(update={"metrics": every}))):
+        for _ in measure_and_keep(network, items, session):
             pass
     if stored is None or stored.empty:
         record.summarise(evaluation_seconds=round(time.monotonic() - begun, 2))
@@ -161,8 +161,11 @@ def measure_and_keep(network: nn.Module, items: Sequence[Item], session: Session
         metrics = [metric for metric in metrics if metric in rows]  # whose weights are missing was said once
         first |= {name: (pictures, rows.iloc[0]) for name, pictures in of_first.items()}
         keep(session.record, rows, first, chosen, reporter)
-        if session.record.config_file.is_file() and (defined := own_benchmarks(cfg).get(name)):
-            session.record.summarise(**{DEFINED: {**session.record.summary().get(DEFINED, {}), name: defined}})
+        if session.record.config_file.is_file():
+            noted, defined = session.record.summary(), own_benchmarks(cfg).get(name)
+            session.record.summarise(**{EVALUATED: {**noted.get(EVALUATED, {}), name: note_of(own, rows, metrics)}})
+            if defined:
+                session.record.summarise(**{DEFINED: {**noted.get(DEFINED, {}), name: defined}})
         yield rows
 
 
@@ -208,8 +211,8 @@ def keep(
 
     `first` has the pictures and the row of the first image of each benchmark.
 
-    New rows replace all old rows of their benchmark and protocol, so that two evaluations are never mixed. A line is
-    printed if their tiles differ.
+    New rows replace all old rows of their benchmark and protocol, so that two evaluations are never mixed; values of
+    other metrics are kept where the PSNR is the same. A line is printed if their tiles differ.
     """
     if not record.writer:
         return
@@ -221,6 +224,7 @@ def keep(
         for benchmark, protocol in (pair for pair in new if pair in old and old[pair] != new[pair]):
             before, now = old[benchmark, protocol], new[benchmark, protocol]
             reporter.say(f"{benchmark}, {protocol}: rows with tile {before} are replaced by rows with tile {now}")
+        rows = with_other_metrics(rows, stored)
         kept = [pair not in new for pair in zip(stored["benchmark"], stored["protocol"], strict=True)]
         if any(kept):
             columns = dict.fromkeys([*rows.columns, *stored.columns])
@@ -231,6 +235,20 @@ def keep(
     figures = {name: [f"{row['input_psnr']:.2f} dB", f"{row['psnr']:.2f} dB", ""] for name, (_, row) in first.items()}
     if first:
         comparison(record.samples / "comparison.png", pictures, notes=figures, height=256)
+
+
+def with_other_metrics(rows: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
+    """Return rows with the values of metrics that only the stored rows have, where these are of the same picture.
+
+    That is so if benchmark, protocol, image, updates and PSNR are equal.
+    """
+    names = [name for name in optional_columns() if name in stored and name not in rows]
+    keys = ["benchmark", "protocol", "image"]
+    old = stored.drop_duplicates(keys).set_index(keys)[[*names, "step", "psnr"]]
+    found = old.reindex(pd.MultiIndex.from_frame(rows[keys].astype(str)))
+    pairs = zip(found["step"], rows["step"], found["psnr"], rows["psnr"], strict=True)
+    same = [bool(step == was and psnr == had) for was, step, had, psnr in pairs]
+    return rows.assign(**{name: found[name].where(same).to_numpy() for name in names})
 
 
 def _with_nan(rows: pd.DataFrame) -> pd.DataFrame:

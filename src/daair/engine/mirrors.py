@@ -1,6 +1,5 @@
 """The mirrors of a run's folder that its config asks for."""
 
-import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -61,10 +60,9 @@ class Mirrors:
 def wandb_id(record: Record) -> str | None:
     """Return the run's id in W&B; None for a run of an earlier version, which has the one of its names.
 
-    A run that is trained anew has another folder and so another id: W&B would take none of its steps under the old.
+    It is drawn when the run begins. A run that is trained anew has another folder and so another id: W&B would take
+    none of its steps under the old one.
     """
-    if "wandb" not in record.summary() and record.status().attempt < 2:
-        record.summarise(wandb=secrets.token_hex(5))
     return record.summary().get("wandb")
 
 

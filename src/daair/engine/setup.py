@@ -186,10 +186,11 @@ def ending_noted(session: Session) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        state = {"state": "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"}
         end_within(seconds_to_stop(session.cfg))  # W&B, a hanging file system or another process may not let it go
         with contextlib.suppress(UserError, OSError):  # on a full disk the state cannot be written either
-            session.record.update(state=state, message=reason(error))
+            done = session.record.status().state == "done"  # and was to be measured on more; its rows are valid
+            session.record.update(message=reason(error), **({} if done else state))
         raise
 
 

@@ -31,6 +31,7 @@ from torch import nn
 from daair import checkpoint, components
 from daair.config.jobs import Job
 from daair.config.schema import Config
+from daair.config.unmeasured import shows
 from daair.data.benchmarks import Item
 from daair.engine.costs import costs
 from daair.engine.devices import describe
@@ -205,6 +206,7 @@ def _lacking(
             continue
         protocols = {protocol for protocol, _ in pairs}
         rows = stored[(stored["benchmark"] == name) & stored["protocol"].isin(protocols)].dropna(subset=optional)
-        if pairs != set(zip(rows["protocol"], rows["image"].astype(str), strict=True)):
+        whole = pairs == set(zip(rows["protocol"], rows["image"].astype(str), strict=True))
+        if not whole or not shows(cfg, record, name):
             lacking.append(name)
     return lacking

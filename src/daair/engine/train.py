@@ -64,13 +64,15 @@ def train(job: Job) -> int:
     with record.lock():
         check_same_data(record, mix)
         session = Session(budget.settled(cfg, record, sum(mix.samples().values())), record, accelerator, reporter)
-        trained = bool(record.status().finished)
+        trained = record.status().state == "done"
         if not begin(session, mix, job):
             return finish(session, mix.labels, record.status().step)
         mirrors, exit_code = mirrors_of(cfg, record, reporter), 1
         try:
             session = replace(session, mirrors=mirrors)
             with ending_noted(session):
+                if trained:
+                    mirrors.catch_up(record.metrics())
                 status, done = (0, record.status().step) if trained else updated(session, mix)
                 exit_code = status or finish(session, mix.labels, done)
             return exit_code

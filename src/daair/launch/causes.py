@@ -39,7 +39,15 @@ class Ending:
     killed: bool = False
 
 
-def ending(status: Status, code: int, log: str, *, timeout: float | None = None, stopped: bool = False) -> Ending:
+def ending(
+    status: Status,
+    code: int,
+    log: str,
+    *,
+    timeout: float | None = None,
+    stopped: bool = False,
+    before: str = "",
+) -> Ending:
     """Return how an attempt ended and why.
 
     Args:
@@ -48,8 +56,11 @@ def ending(status: Status, code: int, log: str, *, timeout: float | None = None,
         log: The output of the attempt.
         timeout: The time limit in seconds if the attempt was stopped for exceeding it, else None.
         stopped: Whether the user is stopping the sweep.
+        before: When the run was done before the attempt, which was then only to measure it; empty otherwise.
     """
-    if status.state == "done":  # a failure after the last step does not change the result
+    if status.state == "done" and not (
+        code and status.finished == before
+    ):  # a failure after the last step does not change the result
         return Ending("done")
     if timeout is not None:
         return Ending("failed", f"took longer than launch.timeout, {timeout:g} s; stopped after step {status.step}")

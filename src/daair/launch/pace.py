@@ -42,7 +42,8 @@ class Pace:
         self.devices.add(status.device)
         share = min(1.0, status.step / steps)
         self._speeds[job.name] = job.id, seconds / (duration(job) * share)
-        self._shares[job.name] = 0.0 if run.state == "done" else share  # a finished run begins anew if it runs at all
+        anew = run.state == "done" and job.config.launch.rerun == "all"
+        self._shares[job.name] = 0.0 if anew else 1.0 if run.state == "done" else share
         if run.state == "done":
             self._done[job.name] = run
 

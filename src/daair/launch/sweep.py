@@ -83,10 +83,14 @@ def queue(selection: Selection, anew: bool = False) -> Selection:
                 if status.state == "done" and not anew and not lacks(job):  # another process finished it meanwhile
                     skipped.append((job.name, DONE))
                     continue
-                if status.finished and anew:
+                if status.state == "done" and anew:
                     set_aside(job.folder)
             with record.lock():  # the lock of a folder that was set aside has gone with it
-                record.queue(job.config.to_dict(), job.config.train.steps or 0, job.overrides)
+                if status.state == "done" and not anew:  # only to be measured; its rows stay valid meanwhile
+                    record.freeze(job.config.to_dict(), job.overrides)
+                    record.job_file.unlink(missing_ok=True)
+                else:
+                    record.queue(job.config.to_dict(), job.config.train.steps or 0, job.overrides)
             queued.append(job)
         except Busy as error:
             skipped.append((job.name, str(error).partition(";")[0]))
@@ -95,11 +99,12 @@ def queue(selection: Selection, anew: bool = False) -> Selection:
     return Selection(tuple(queued), (*selection.skipped, *skipped))
 
 
-def _seen_to(record: Record) -> str | None:
+def _seen_to(job: Job) -> str | None:
     """Return why a queued run need not start: another process has done it or works on it; None if it must start."""
+    record = Record(job.folder)
     try:
         with record.lock():
-            return DONE if record.status().state == "done" else None
+            return DONE if record.status().state == "done" and not lacks(job) else None
     except Busy as error:
         return str(error).partition(";")[0]
 
@@ -122,11 +127,12 @@ def make_tables(jobs: Sequence[Job]) -> None:
 
 @dataclass
 class Running:
-    """A run in progress, with its devices and processes."""
+    """A run in progress, with its devices and processes; `before`: when it was done, if it is only measured."""
 
     job: Job
     share: Share
     attempt: Attempt
+    before: str = ""
 
 
 class Scheduler:
@@ -181,10 +187,12 @@ class Scheduler:
         while (fit := first_fit(self.waiting, self.pool, self.alone)) is not None:
             job, share = fit
             launch, record = job.config.launch, Record(job.folder)
-            if (why := _seen_to(record)) is not None:
+            if (why := _seen_to(job)) is not None:
                 self.pool.give_back(share)
                 self.view.skipped([(job.name, why)])
                 continue
+            status = record.status()
+            before = status.finished if status.state == "done" else ""
             try:
                 attempt = Attempt(
                     job.folder,
@@ -202,7 +210,7 @@ class Scheduler:
                 self._end(job, Ending("failed", reason(error)))
                 continue
             self.attempts[job.name] += 1
-            self.running.append(Running(job, share, attempt))
+            self.running.append(Running(job, share, attempt, before))
             self.view.started(job, share)
 
     def _reap(self) -> None:
@@ -214,11 +222,11 @@ class Scheduler:
             record = Record(run.job.folder)
             status, log = record.status(), tail(record.log_file, run.attempt.log_begin)
             # No process of the attempt is left. If the run is locked, another sweep started it at the same moment.
-            if code and status.state != "done" and (why := _seen_to(record)) is not None:
+            if code and status.state != "done" and (why := _seen_to(run.job)) is not None:
                 self.view.skipped([(run.job.name, why)])
                 continue
             limit = run.attempt.timeout if run.attempt.timed_out else None
-            end = ending(status, code, log, timeout=limit, stopped=bool(self.signal))
+            end = ending(status, code, log, timeout=limit, stopped=bool(self.signal), before=run.before)
             self._note(record, end)
             if end.transient and not self.signal and self.attempts[run.job.name] <= run.job.config.launch.retries:
                 self._again(run.job, end)

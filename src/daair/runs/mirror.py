@@ -89,6 +89,7 @@ class Mirror(Guarded):
     ) -> None:
         self.run, self.images, self._say, self._files = None, images, say, folder / "wandb"
         self._sent = -1  # the last step of this attempt
+        self._knows_its_files = id is not None  # a run of earlier versions did not note which of them are complete
         if mode == "disabled":
             return
         arguments = {
@@ -133,7 +134,7 @@ class Mirror(Guarded):
                 # failed.
                 with contextlib.suppress(Exception):
                     _within(TEARDOWN_TIMEOUT, wandb.teardown)
-        self._first = self._missing_from()
+        self._first = self._missing_from() if self._knows_its_files else sys.maxsize
         self.run = wandb.init(mode="offline", settings=settings, **arguments)
 
     def _missing_from(self) -> int:

@@ -59,7 +59,7 @@ def load(file: Path) -> pd.DataFrame:
     text = file.read_bytes()
     wrong = _torn(text)
     try:
-        rows = None if wrong else pd.read_csv(io.BytesIO(text))
+        rows = None if wrong else pd.read_csv(io.BytesIO(text), dtype=dict.fromkeys(KEYS, str))
     except ValueError as error:  # lines of unequal length, or bytes that are not text
         wrong = f"{file.name}: {one_line(error)}"
     if wrong:

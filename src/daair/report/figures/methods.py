@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from daair.errors import UserError
-from daair.report import contents
 from daair.report.figures import style
 from daair.report.figures.data import FigureData
 from daair.report.figures.style import Drawn
@@ -92,19 +91,22 @@ def draw_methods(data: FigureData, folder: Path, crops: Mapping[str, Sequence[Bo
     Args:
         data: The study. Of more variants than a figure can hold it shows the reference and the best ones.
         folder: Folder for the files.
-        crops: By benchmark the left and top pixel and the side of squares of the whole image, to be enlarged.
+        crops: By benchmark the left and top pixel and the side of squares of the whole image, to be enlarged; others
+            than those shown are left out.
 
-    Raises:
-        UserError: There is no such benchmark, or a square is not within the picture that runs have kept.
+    Returns:
+        The figures; one whose squares are not within the picture that runs have kept has this as its reason.
     """
-    contents.check_values("collate.crops", "the benchmark", list(crops or {}), data.benchmarks)
     kept = {benchmark: found for benchmark in data.benchmarks if (found := _kept(data, benchmark))}
     for benchmark, found in kept.items():
-        boxes = [_within(box, found) for box in (crops or {}).get(benchmark, ())]
-        yield _draw(found, boxes, folder, data)
+        try:
+            boxes = [_within(box, found) for box in (crops or {}).get(benchmark, ())]
+            yield _draw(found, boxes, folder, data)
+        except UserError as error:
+            yield Drawn(f"{NAME}_{benchmark}", reason=str(error))
     if lacking := [data.headings.of(benchmark) for benchmark in data.benchmarks if benchmark not in kept]:
-        reason = f"no run has kept a picture of {', '.join(lacking)}; task=evaluate checkpoint=RUN keeps it"
-        yield Drawn(NAME, reason=f"{reason} (evaluate.pictures)")
+        reason = f"no run has kept a picture of {', '.join(lacking)}; measure them again with evaluate.shown"
+        yield Drawn(NAME, reason=f"{reason} (docs/tables.md)")
 
 
 def _kept(data: FigureData, benchmark: str) -> Kept | None:
@@ -114,7 +116,7 @@ def _kept(data: FigureData, benchmark: str) -> Kept | None:
         for row in data.runs_of(variant).to_dict("records"):
             file = data.record(str(row["run"])).sample_file(benchmark, SHOWN)
             if row["run"] in measured and file.is_file() and (sample := samples.read(file)):
-                found[data.names[variant]] = sample, row["seed"]
+                found[data.names[variant]] = _as_in_table(sample, data, row["run"]), row["seed"]
                 break
     if not found:
         return None
@@ -125,6 +127,15 @@ def _kept(data: FigureData, benchmark: str) -> Kept | None:
     seeds = sorted({int(seed) for _, seed in chosen.values() if not pd.isna(seed)})
     without = tuple(name for name in found if name not in chosen)
     return Kept(benchmark, {name: sample for name, (sample, _) in chosen.items()}, tuple(seeds), without)
+
+
+def _as_in_table(sample: Sample, data: FigureData, run: str) -> Sample:
+    """Return a sample with the PSNR of the protocol that the study shows, which may not be that of the sample."""
+    rows = data.images
+    own = rows[(rows["run"] == run) & (rows["benchmark"] == sample.benchmark) & (rows["image"] == sample.image)]
+    if own.empty:
+        return sample
+    return replace(sample, psnr=float(own["psnr"].iloc[0]), input_psnr=float(own["input_psnr"].iloc[0]))
 
 
 def _within(box: Box, kept: Kept) -> Box:
@@ -140,7 +151,7 @@ def _within(box: Box, kept: Kept) -> Box:
         raise UserError(
             f"collate.crops.{kept.benchmark}: [{left}, {top}, {side}] is not within the picture that runs keep of "
             f"{one.image}, x from {one.left} to {one.left + width} and y from {one.top} to {one.top + height}; "
-            "evaluate.pictures=... sets its side"
+            "task=evaluate checkpoint=RUN evaluate.pictures=... keeps more of it"
         )
     return x, y, side
 
