@@ -58,9 +58,8 @@ def ending(
         stopped: Whether the user is stopping the sweep.
         before: When the run was done before the attempt, which was then only to measure it; empty otherwise.
     """
-    if status.state == "done" and not (
-        code and status.finished == before
-    ):  # a failure after the last step does not change the result
+    not_measured = bool(code and before and status.finished == before)
+    if status.state == "done" and not not_measured:  # a failure after the last step does not change the result
         return Ending("done")
     if timeout is not None:
         return Ending("failed", f"took longer than launch.timeout, {timeout:g} s; stopped after step {status.step}")
