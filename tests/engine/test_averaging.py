@@ -38,3 +38,18 @@ def test_weights_that_were_loaded_in_place_are_averaged() -> None:
     model.load_state_dict({name: torch.ones_like(t) for name, t in model.state_dict().items()})
     averaged.update(model, 100)
     assert all(torch.allclose(p, torch.tensor(0.5)) for p in averaged.module.parameters())
+
+
+def test_weights_that_were_moved_are_found_again() -> None:
+    model = network()
+    averaged = Averaged(model, 0.5)
+    averaged.update(model, 100)
+    for tensor in (*model.parameters(), *averaged.module.parameters()):  # as DDP does on the CPU
+        tensor.data = tensor.data.clone()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 1
+    before = [parameter.clone() for parameter in averaged.module.parameters()]
+    averaged.update(model, 100)
+    for was, now in zip(before, averaged.module.parameters(), strict=True):
+        torch.testing.assert_close(now, was + 0.5)

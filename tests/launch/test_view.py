@@ -80,11 +80,12 @@ def test_a_plan_counts_what_is_left_of_a_run_and_says_that_evaluations_are_unkno
     assert "about 10 min in all, by 1 measured run on NVIDIA H100 without evaluation" in text.getvalue()
 
 
-def test_a_plan_of_finished_runs_is_for_the_whole_of_them(make_jobs, tmp_path):
-    (job,) = make_jobs(tmp_path, steps=(100,))
+@pytest.mark.parametrize(("rerun", "seconds"), [("all", 60.0), ("failed", 0.0)])
+def test_a_plan_of_finished_runs_trains_them_only_if_they_begin_anew(make_jobs, tmp_path, rerun, seconds):
+    (job,) = make_jobs(tmp_path, f"launch.rerun={rerun}", steps=(100,))
     trained(job, "done", 100, "cpu", seconds=60.0)
     view, _ = view_of([job], Pool("cpu", ("0",)))
-    assert view.pace.seconds(job) == pytest.approx(60.0), "launch.rerun=all begins them anew"
+    assert view.pace.seconds(job) == pytest.approx(seconds)
 
 
 def test_the_speed_of_the_same_config_counts_first(make_jobs, tmp_path):

@@ -9,6 +9,9 @@ import pytest
 from matplotlib.figure import Figure
 from synthetic import make_run, rows
 
+from daair.cli import conf_dir
+from daair.config.jobs import Composer
+from daair.config.validate import validate
 from daair.errors import UserError
 from daair.report import figures, layout
 from daair.report.figures import curves, scores, style
@@ -83,7 +86,8 @@ def test_figures_leave_out_what_the_table_leaves_out(tmp_path: Path, monkeypatch
     collated = frame(tmp_path, "rank")
     table = study_table(collated, TableSpec(rows=["experts.rank"], only=only, resamples=200), "rank")
     made = study_files.Made("", table, [], [], TableLook(), Names())
-    study_files.illustrate([made], collated, tmp_path, tmp_path, study_files.Reporter(False), "answer")
+    composed = Composer(conf_dir()).compose(["task=collate", "study=rank", f"paths.runs={tmp_path}"])
+    study_files.illustrate(validate(composed), [made], collated, tmp_path, tmp_path, study_files.Reporter(False))
     (data,) = drawn
     assert list(data.names.values()) == ["rank 4", "rank 8"] and data.benchmarks == ["cbsd68_sigma25"]
 
