@@ -5,6 +5,7 @@ import os
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from synthetic import make_run, rows
@@ -145,3 +146,23 @@ def test_a_run_whose_process_is_gone_is_not_said_to_be_running(tmp_path: Path) -
         make_run(tmp_path, "a-00000004", seed, None, status=status)
     assert frame(tmp_path, "rank").runs["state"].tolist() == ["interrupted", "running"]
     assert json.loads((tmp_path / "rank/a-00000004/seed0/status.json").read_text())["state"] == "running"
+
+
+def test_hidden_rows_and_columns_count_among_the_tests(tmp_path: Path) -> None:
+    """Else an author could get a mark by hiding what shows none."""
+    rng = np.random.default_rng(0)
+    for rank in (2, 4, 8, 16):
+        for seed in range(3):
+            values = [list(30.0 + 0.05 * rank + 0.3 * rng.standard_normal(12)) for _ in range(2)]
+            table = rows(values[0]) + rows(values[1], "rain100l")
+            make_run(tmp_path, f"a-000000{rank:02}", seed, table, experts={"rank": rank})
+    reference = {"experts.rank": 2}
+    whole = table_of(tmp_path, reference=reference)
+    part = table_of(tmp_path, reference=reference, only={"experts.rank": [2, 16], "benchmark": ["rain100l"]})
+    assert whole.tests == part.tests == 3 * 2 * 2
+    shown = part.numbers[(part.numbers["row"] == 1) & (part.numbers["column"] == 0)].set_index("metric")["p_holm"]
+    (row,) = (i for i, name in enumerate(whole.rows.names) if name == ("16",))
+    (column,) = (i for i, name in enumerate(whole.columns.names) if name == ("rain100l",))
+    same = whole.numbers[(whole.numbers["row"] == row) & (whole.numbers["column"] == column)].set_index("metric")
+    assert shown.to_dict() == pytest.approx(same["p_holm"].to_dict())
+    assert any("over all 12 tests" in note for note in layout.notes(part, TableLook(), Names()))

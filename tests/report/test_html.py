@@ -83,15 +83,14 @@ class Links(HTMLParser):
         self.text.append(data)
 
 
-def test_the_page_needs_no_other_file_and_its_links_lead_somewhere(page: Path) -> None:
+def test_the_page_needs_no_other_file(page: Path) -> None:
     links = Links(page.read_text())
     assert links.loaded and all(url.startswith("data:") for url in links.loaded)
     assert not re.search(r"@import|url\(", page.read_text())
-    for url in links.linked:
-        assert url.startswith("#") or (page.parent / html.unescape(url)).exists(), url
-    runs = [url for url in links.linked if url.endswith("/")]
-    assert runs == [f"rank{rank}-0000000{rank}/seed{seed}/" for rank in (2, 4) for seed in (0, 1)]
-    assert {"figures/curves.pdf", "figures/methods_demo_rain.pdf"} <= set(links.linked)
+    assert links.linked and all(url.startswith("#") for url in links.linked), "it can be mailed"
+    text = " ".join(links.text)
+    for name in ("figures/curves.pdf", "figures/methods_demo_rain.pdf", "rank4-00000004/seed1", "rank2-00000002/seed0"):
+        assert name in text
     assert page.read_text().startswith("<!DOCTYPE html>")
 
 
@@ -114,20 +113,13 @@ def test_a_study_without_results_has_a_page_too(tmp_path: Path) -> None:
     assert "0 of 1 run done, 1 variant, 1 seed" in text and "nothing yet" in text and "(queued)" in text
 
 
-def test_a_run_that_has_no_folder_here_has_no_link(tmp_path: Path) -> None:
-    Record(tmp_path / "new" / "a-00000001" / "seed0").queue({"seed": 0, "study": "new", "train": {"steps": 3}}, steps=3)
-    data = figure_data(collate.frame(tmp_path, "new"), tmp_path / "elsewhere")
-    page = report.write(data, tmp_path / "out", table="")
-    links = Links(page.read_text())
-    assert "seed0" in " ".join(links.text) and all(url.startswith("#") for url in links.linked)
-
-
 # What a visitor does, in two frames: one as wide as a desk, one as a phone.
 VISIT = """
 const done = (frame) => {
   const page = frame.contentDocument, result = { width: frame.contentWindow.innerWidth };
   result.overflow = page.documentElement.scrollWidth - result.width;
   result.broken = [...page.images].filter((image) => !image.complete || image.naturalWidth === 0).length;
+  result.cut = [...page.querySelectorAll(".scroll")].filter((box) => box.scrollWidth > box.clientWidth + 1).length;
   const table = page.querySelector("table.results");
   const rows = () => [...table.tBodies].map((body) => [...body.rows].map((row) => row.cells[0].textContent));
   const buttons = table.tHead.querySelectorAll("button");
@@ -187,6 +179,7 @@ def test_a_browser_sorts_slides_and_fits_a_phone(page: Path, tmp_path: Path) -> 
     assert result["errors"] == [] and "CONSOLE" not in ran.stderr
     for visit, width in zip(result["visits"], (1200, 390), strict=True):
         assert visit["width"] == width and visit["overflow"] <= 0, "the page scrolls sideways"
+        assert visit["cut"] == 0, "a figure is not whole"
         assert visit["orders"] == [
             [["10", "2", "4", "8"], ["published", "B", "A"]],
             [["8", "10", "2", "4"], ["published", "A", "B"]],  # numbers as numbers, what is missing last

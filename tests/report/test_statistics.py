@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.regression.mixed_linear_model import MixedLM
 
 from daair.report import statistics
 from daair.report.statistics import compare, crossed, holm
@@ -160,14 +161,13 @@ def test_no_more_false_positives_than_alpha_with_three_seeds(spread: float, of_i
 
 def test_agrees_with_a_mixed_model_on_known_variances() -> None:
     """REML finds the same components in balanced data, from which the interval follows by hand."""
-    models = pytest.importorskip("statsmodels.api")
     images, seeds = 24, 6
     for table in drawn(4, 2, images, seeds, (0.3, 0.2, 0.1)):
         lines = pd.DataFrame(table).melt(ignore_index=False, var_name="seed", value_name="d")
         lines = lines.rename_axis("image").reset_index()
         parts = {"image": "0 + C(image)", "seed": "0 + C(seed)"}
         everything = {"groups": np.ones(len(lines)), "re_formula": "0", "vc_formula": parts}
-        fit = models.MixedLM.from_formula("d ~ 1", lines, **everything).fit(reml=True)
+        fit = MixedLM.from_formula("d ~ 1", lines, **everything).fit(reml=True)
         (image, seed), residual = fit.vcomp, fit.scale
         squares = np.array([residual + seeds * image, residual + images * seed, residual])
         freedom = np.array([images - 1, seeds - 1, (images - 1) * (seeds - 1)])

@@ -80,6 +80,21 @@ def test_the_command_goes_before_the_studys_own(runs: Path) -> None:
     assert "| 4 | 30.9" in (runs / "rank" / "table.md").read_text()
 
 
+def test_a_reference_can_be_left_out_and_does_not_follow_other_rows(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("daair.report.figures.draw", lambda *_, **__: [])
+    own = {"rows": ["experts.rank"], "reference": {"experts.rank": 8}}
+    for rank in (4, 8):
+        make_run(tmp_path, f"rank{rank}-0000000{rank}", 0, rows([30.0]), experts={"rank": rank}, collate=own)
+    table = tmp_path / "rank" / "table.md"
+    assert collate(tmp_path) == 0 and "ref." in table.read_text()
+    assert collate(tmp_path, "collate.reference={}") == 0 and "ref." not in table.read_text()
+    for transposed in ([], ["collate.columns=[label]", "collate.rows=[benchmark]"]):
+        assert collate(tmp_path, *(transposed or ["collate.rows=[label]"])) == 0
+        assert "ref." not in table.read_text(), "the study's reference is of its own rows"
+    with pytest.raises(UserError, match=r"is not one of the table's rows \(label\); name a row by these, or write"):
+        collate(tmp_path, "collate.rows=[label]", "collate.reference={experts.rank:8}")
+
+
 def test_squares_are_those_of_the_command_else_of_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list = []
     monkeypatch.setattr("daair.report.figures.draw", lambda *arguments: given.append(arguments[-1]) or [])

@@ -196,7 +196,7 @@ class Collate(Section):
     rows: Annotated[tuple[Text, ...], MinLen(1)] | None
     columns: Annotated[tuple[Text, ...], MinLen(1)] | None
     metrics: Annotated[tuple[ShownMetric, ...], MinLen(1)] | None
-    reference: Annotated[Node, MinLen(1)] | None
+    reference: Node | None
     published: tuple[Text, ...] | None
     crops: Annotated[dict[Text, Annotated[tuple[Box, ...], MinLen(1)]] | None, BeforeValidator(accepted.boxes)] = None
     table: TableLook

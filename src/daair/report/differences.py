@@ -35,7 +35,7 @@ def about_tests(table: StudyTable) -> Iterator[str]:
     named = zip(table.rows.keys, table.rows.names[table.reference], strict=True)
     reference = f"{', '.join(f'{key} = {name}' for key, name in named)} (ref.)"
     yield f"Δ: difference to {reference}."
-    tests = int(numbers["p_holm"].notna().sum())
+    tests = table.tests
     trained = numbers["row"].clip(lower=table.reference) < table.rows.trained
     if (trained & (numbers["column"] >= 0) & numbers["delta"].notna() & numbers["p_holm"].isna()).any():
         yield "Columns of several benchmarks are not tested, because one photograph may occur in several."

@@ -1,6 +1,7 @@
 """Write `report.html`: a study on one page.
 
-All contents are embedded in the page; only its links to the PDF figures and the runs' folders need other files.
+All contents are embedded in the page, so that it can be mailed: it links to no other file, and names those of the PDF
+figures and the runs.
 """
 
 import base64
@@ -64,7 +65,7 @@ def write(
         "shown_run": shown_name(run) if samples else "",
         "samples": [_sample(sample, data.headings.of(sample.benchmark)) for sample in samples],
         "keys": data.keys,
-        "variants": list(_variants(data, folder, commands or {})),
+        "variants": list(_variants(data, commands or {})),
         "anchors": {variant: f"variant-{i}" for i, variant in enumerate(data.names)},
         "facts": _facts(data.runs),
         "left_out": data.left_out,
@@ -96,7 +97,7 @@ def _number(count: int, thing: str) -> str:
 
 
 def _figure(drawn: Drawn, folder: Path, sharp: float = SHARP, quality: int = FIGURE_QUALITY) -> dict[str, Any]:
-    """Return a drawn figure for the page: a smaller copy of the PNG file embedded, a link to the PDF file.
+    """Return a drawn figure for the page: a smaller copy of the PNG file embedded, the name of the PDF file.
 
     Args:
         drawn: The figure.
@@ -109,7 +110,7 @@ def _figure(drawn: Drawn, folder: Path, sharp: float = SHARP, quality: int = FIG
         scale = SCREEN / round(picture.info["dpi"][0])
         width, height = round(picture.width * scale), round(picture.height * scale)
         uri = _picture(picture.convert("RGB"), (round(width * sharp), round(height * sharp)), quality)
-    shown = {"uri": uri, "pdf": _link(pdf, folder), "width": width, "height": height}
+    shown = {"uri": uri, "pdf": _path(pdf, folder), "width": width, "height": height}
     return {"name": drawn.name, "caption": drawn.caption, "spots": drawn.spots, **shown}
 
 
@@ -132,16 +133,11 @@ def _picture(picture: Image.Image, size: tuple[int, int], quality: int) -> str:
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _link(path: Path, folder: Path) -> str:
+def _path(path: Path, folder: Path) -> str:
     return Path(os.path.relpath(path, folder)).as_posix()
 
 
-def _folder_link(path: Path, folder: Path) -> str:
-    """Return a link to a run's folder; empty if the folder does not exist, as for a run that was read from W&B."""
-    return f"{_link(path, folder)}/" if path.is_dir() else ""
-
-
-def _variants(data: FigureData, folder: Path, commands: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def _variants(data: FigureData, commands: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """Yield each variant with the values of its differing keys, its runs and its command."""
     for variant, name in data.names.items():
         whole = data.runs_of(variant)
@@ -151,8 +147,7 @@ def _variants(data: FigureData, folder: Path, commands: Mapping[str, str]) -> It
             "is_reference": variant == data.reference,
             "values": ["–" if pd.isna(value := whole[key].iloc[0]) else text(value) for key in data.keys],
             "runs": [
-                {"name": run.rpartition("/")[2], "state": state, "href": _folder_link(data.folder / run, folder)}
-                for run, state in runs.itertuples(index=False)
+                {"name": "/".join(run.split("/")[-2:]), "state": state} for run, state in runs.itertuples(index=False)
             ],
             "command": commands.get(variant, ""),
         }

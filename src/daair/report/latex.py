@@ -86,13 +86,15 @@ def to_latex(blocks: Sequence[Block], notes: Sequence[str] = (), style: Style = 
     if style.siunitx:
         lines.append(r"% \sisetup{separate-uncertainty,detect-weight,mode=math,retain-explicit-plus}")
     bare = style.environment == "tabular"
+    lines += [r"\noindent"] if bare and len(blocks) > 1 else []
     if not bare:
         lines += [rf"\begin{{{style.environment}}}", r"\centering", r"\small"]
         if style.caption:
             lines += [rf"\caption{{{style.text(style.caption)}}}", rf"\label{{tab:{style.label}}}"]
     width = r"\textwidth" if style.environment == "table*" else r"\linewidth"
-    for block in blocks:
+    for i, block in enumerate(blocks):
         tabular = _tabular(block, style)
+        lines += [r"\par\medskip\noindent"] if bare and i else []
         lines += tabular if bare else [FITTED % (width, width), *tabular[:-1], tabular[-1] + "}", r"\par\medskip"]
     if bare:
         return "\n".join(lines) + "\n"

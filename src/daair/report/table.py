@@ -6,7 +6,7 @@ over the columns, with equal weight for each benchmark (each noise level), as in
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -41,6 +41,7 @@ class StudyTable:
         notes: Sentences on missing runs and other exceptions.
         averages: The heading of each average and the columns that it is over, by its place.
         transposed: Whether benchmarks name the rows for readers, and runs the columns.
+        tests: The number of tests over which p is corrected: those of the study, also where `spec.only` hides some.
     """
 
     name: str
@@ -55,6 +56,7 @@ class StudyTable:
     notes: list[str]
     averages: Mapping[int, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
     transposed: bool = False
+    tests: int = 0
 
     @property
     def has_average(self) -> bool:
@@ -77,7 +79,7 @@ def study_table(collated: Collated, spec: TableSpec, name: str = "", question: s
         UserError: Results are not comparable; the message names two runs and a remedy.
     """
     spec, transposed = contents.upright(spec)
-    everything = contents.shown(collated, spec)
+    study, everything = collated, contents.shown(collated, spec)
     collated, common = joint.once(everything, [*spec.rows, *spec.columns])
     runs = collated.runs
     if set(spec.columns) - set(OF_IMAGES):  # of a network that was only evaluated, no such key is known
@@ -111,12 +113,40 @@ def study_table(collated: Collated, spec: TableSpec, name: str = "", question: s
         numbers = aggregate.add_comparisons(
             numbers, images, runs, rows, columns, reference, over, spec.alpha, spec.resamples
         )
+    tests = int(numbers["p_holm"].notna().sum()) if reference is not None else 0
+    if spec.only and tests:
+        numbers, tests = _corrected_over_study(numbers, tests, study, spec, rows, columns)
     numbers = pd.concat([numbers, aggregate.costs(runs, rows, seeds)], ignore_index=True).reindex(columns=list(NUMBERS))
     strange = finite.sentences(images, spec.metrics, "left out of the mean and not ranked")
     notes = [*about, *_notes(runs, images, numbers), *(f"{LEFT_OUT} {text}" for text in strange)]
     return StudyTable(
-        name, question, spec, rows, columns, reference, numbers, runs, images, notes, averages, transposed
+        name, question, spec, rows, columns, reference, numbers, runs, images, notes, averages, transposed, tests
     )
+
+
+def _corrected_over_study(
+    numbers: pd.DataFrame, tests: int, study: Collated, spec: TableSpec, rows: Axis, columns: Axis
+) -> tuple[pd.DataFrame, int]:
+    """Return the numbers with p corrected over all tests of the study, and how many these are.
+
+    `spec.only` shows a part of them. What it hides counts all the same, or an author could get a mark by hiding rows.
+    A study that cannot be one table has no more tests than are shown.
+    """
+    try:
+        whole = study_table(study, replace(spec, rows=rows.keys, columns=columns.keys, only={}, averages={}))
+    except UserError:
+        return numbers, tests
+    of_study = whole.numbers[whole.numbers["p_holm"].notna()]
+    found = {
+        (whole.rows.names[row], whole.columns.names[column], metric): p
+        for row, column, metric, p in of_study[["row", "column", "metric", "p_holm"]].itertuples(index=False)
+    }
+    tested = numbers["p_holm"].notna()
+    places = numbers.loc[tested, ["row", "column", "metric"]].itertuples(index=False)
+    p = [found[rows.names[row], columns.names[column], metric] for row, column, metric in places]
+    numbers = numbers.assign(p_holm=numbers["p_holm"].astype(float))
+    numbers.loc[tested, "p_holm"] = p
+    return numbers, len(of_study)
 
 
 def differing_keys(runs: pd.DataFrame, keys: Iterable[str]) -> list[str]:
@@ -238,12 +268,14 @@ def _column_order(means: pd.DataFrame, columns: Sequence[str]) -> list[tuple[str
 
 def _reference(wanted: Mapping[str, Any] | None, rows: Axis) -> int | None:
     """Return the position of the reference row; None if none is wanted."""
-    if wanted is None:
+    if not wanted:
         return None
     wanted = {key: text(value) for key, value in wanted.items()}
     strange = [key for key in wanted if key not in rows.keys]
     if strange:
-        raise UserError(f"collate.reference: {strange[0]} is not one of the table's rows ({', '.join(rows.keys)})")
+        remedy = "name a row by these, or write collate.reference={} for no comparison"
+        keys = ", ".join(rows.keys)
+        raise UserError(f"collate.reference: {strange[0]} is not one of the table's rows ({keys}); {remedy}")
     lines = [dict(zip(rows.keys, name, strict=True)) for name in rows.names]
     found = [i for i, line in enumerate(lines) if wanted.items() <= line.items()]
     if len(found) != 1:

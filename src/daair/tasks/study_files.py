@@ -163,6 +163,10 @@ def settings(cfg: "Config", collated: Collated, runs: Path, table: NamedTable) -
     for name in ("rows", "columns", "metrics", "reference", "published"):
         given = getattr(cfg.collate, name)
         asked[name] = first_of(given, getattr(table, name), own.get(name), DEFAULTS.get(name))
+    given = (cfg.collate.reference, table.reference)
+    rows = [*(asked["rows"] or ()), *asked["columns"]]
+    if given == (None, None) and asked["rows"] and not set(asked["reference"] or ()) <= set(rows):
+        asked["reference"] = None  # the study's own is of its own rows
     asked["question"] = cfg.question or frozen["question"]
     benchmarks = first_of(cfg.benchmarks, table.benchmarks, frozen["benchmarks"])
     asked["benchmarks"] = None if benchmarks is None else list(benchmarks)
