@@ -95,6 +95,7 @@ def plot(lines: list[dict]) -> None:
     level.axhline(5, color="black", linewidth=0.6, linestyle=":")
     level.set(ylabel="false stars / %", title="no difference, three seeds, p < 0.05", yscale="symlog")
     level.set_yticks([0, 1, 5, 20, 100], ["0", "1", "5", "20", "100"])
+    level.set_ylim(0, 130)
     for colour, seeds in zip(("#0072b2", "#d55e00", "#009e73"), SEEDS, strict=True):
         for style, name in (("-", "one"), ("--", "first_of_18")):
             shown = [e for e in lines if (e["delta"], e["seeds"], e["images"]) == (0.2, seeds, 0)]
@@ -102,10 +103,12 @@ def plot(lines: list[dict]) -> None:
             rate = [100 * line[f"star_{name}"] for line in shown]
             power.plot(range(len(shown)), rate, style, color=colour, linewidth=1, marker="o", markersize=3, label=label)
     power.set(ylabel="stars / %", title="a difference of 0.2 dB")
+    power.set_ylim(0, 150)  # room for the legend
+    power.set_yticks(range(0, 101, 20))
     for axis in (level, power):
         axis.set_xticks(range(len(SPREADS)), [f"{spread:g}" for spread in SPREADS])
         axis.set_xlabel("spread between seeds / dB")
-        axis.legend(fontsize=6, frameon=False)
+        axis.legend(fontsize=6, frameon=False, ncols=1 if axis is level else 2)
     figure.savefig(HERE / "levels.png", dpi=150)
 
 

@@ -119,9 +119,7 @@ def test_what_was_measured_later_is_shown_only_when_asked_for(tmp_path: Path, mo
     assert header.startswith("| experts.rank | CBSD68 σ=25 | Rain100L | average |")
     assert collate(tmp_path, "benchmarks=[mine]") == 0
     assert "40.00" in (tmp_path / "rank" / "table.md").read_text()
-    with pytest.raises(
-        UserError, match="no finished run was measured on what is to be shown; there is cbsd68_sigma25 by"
-    ):
+    with pytest.raises(UserError, match="benchmarks: the benchmark is never rain100h; did you mean rain100l"):
         collate(tmp_path, "benchmarks=[rain100h]")
 
 
@@ -149,6 +147,33 @@ def test_nothing_is_computed_again_while_nothing_has_changed(runs: Path, monkeyp
         change()
         assert collate(runs) == 0 and "nothing has changed" not in capsys.readouterr().out
         assert "| 8 | " in (runs / "rank" / "table.md").read_text()
+
+
+def test_it_waits_for_changes_and_says_what_is_wrong_meanwhile(runs: Path, monkeypatch, capsys) -> None:
+    file, seen = runs / "mine.yaml", []
+    file.write_text("main: {decimals: 2}\n")
+    texts = iter(["main: {decimals: 2}\n", "main: {decimls: 1}\n", "main: {decimls: 1}\n", "main: {decimals: 1}\n"])
+
+    def sleep(seconds: float) -> None:
+        seen.append((seconds, capsys.readouterr().out))
+        if (text := next(texts, None)) is None:
+            raise KeyboardInterrupt
+        file.write_text(text)
+
+    monkeypatch.setattr("time.sleep", sleep)
+    with pytest.raises(KeyboardInterrupt):
+        collate(runs, "collate.every=3", f"collate.tables={file}")
+    assert [seconds for seconds, _ in seen] == [3.0] * 5
+    first, same, wrong, still, mended = (out for _, out in seen)
+    assert "30.9" in first and "did you mean decimals?" in wrong and not still and "30.9" in mended
+    assert "nothing has changed" not in first + mended and "error" not in same + mended
+
+
+def test_a_benchmark_that_no_run_was_measured_on_is_told(runs: Path) -> None:
+    with pytest.raises(UserError, match="benchmarks: the benchmark is never rain100l; it is cbsd68_sigma25"):
+        collate(runs, "benchmarks=[cbsd68_sigma25,rain100l]")
+    with pytest.raises(UserError, match="collate.columns: benchmark is named twice"):
+        collate(runs, "collate.columns=[benchmark,benchmark]")
 
 
 def test_published_values_of_a_named_table_are_read_again_when_they_change(runs: Path, capsys) -> None:

@@ -207,6 +207,7 @@ class Collate(Section):
     resamples: Annotated[Int, Ge(100), Le(10**7)]
     figures: Literal["answer", "all"]
     output: Text | None
+    every: Annotated[float, Gt(0)] | None = None
 
 
 class Profile(Section):

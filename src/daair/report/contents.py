@@ -48,6 +48,9 @@ def upright(spec: TableSpec) -> tuple[TableSpec, bool]:
     Raises:
         UserError: Keys of runs and of benchmarks are to name the rows together.
     """
+    for name, keys in (("rows", spec.rows), ("columns", spec.columns)):
+        if twice := [key for key in keys if list(keys).count(key) > 1]:
+            raise UserError(f"collate.{name}: {twice[0]} is named twice")
     if both := [key for key in spec.rows if key in spec.columns and key not in OF_IMAGES]:
         raise UserError(f"collate.columns: {both[0]} is in collate.rows too; a key names either rows or columns")
     lying = [key for key in spec.rows if key in OF_IMAGES]

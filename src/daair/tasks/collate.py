@@ -9,9 +9,11 @@
         report.html                                  all of it on one page (report/html.py)
 
 The runs' folders are only read. The frame is written even if the table is refused because runs are not comparable.
-If nothing has changed since the last time, nothing is computed and the tables are shown again (tasks/unchanged.py).
+If nothing has changed since the last time, nothing is computed and the tables are shown again (tasks/unchanged.py);
+`collate.every=2` waits for changes.
 """
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,20 +32,46 @@ if TYPE_CHECKING:
 def collate(job: "Job") -> int:
     """Write and print the table of the studies, print the names of the files, and return the exit status.
 
+    With `collate.every` it looks again after so many seconds, until Ctrl-C, and says what is wrong meanwhile.
+
     Raises:
         UserError: There are no runs, or they are not comparable; the message names them and a remedy.
     """
     cfg, reporter = job.config, Reporter()
+    said = make(cfg, reporter, None)
+    while cfg.collate.every is not None and cfg.task.get("name") == "collate":
+        time.sleep(cfg.collate.every)
+        try:
+            said = make(cfg, reporter, said)
+        except UserError as error:
+            if str(error) != said:
+                reporter.say(f"error: {error}")
+            said = str(error)
+    return 0
+
+
+def make(cfg: "Config", reporter: Reporter, before: str | None) -> str:
+    """Make the table if something has changed, and return what was said.
+
+    Args:
+        cfg: The command's config.
+        reporter: Prints the table.
+        before: What was said the last time; it is not printed again.
+
+    Raises:
+        UserError: As `collate`.
+    """
     folder, tables = Path(cfg.collate.output or output_folder(cfg)), tables_file(cfg)
     state = unchanged.state(cfg, tables)
     if (said := unchanged.recall(folder, state)) is not None:
-        reporter.say(f"{said}\n(nothing has changed since)")
-        return 0
+        if said != before:
+            reporter.say(f"{said}\n(nothing has changed since)")
+        return said
     from daair.tasks import study_files  # pandas, Arrow and Matplotlib take longer to import than all of the above
 
     written = study_files.write_all(cfg, folder, tables, table_name(cfg), reporter)
     unchanged.remember(folder, state, [*written.own, *written.files], written.said)
-    return 0
+    return written.said
 
 
 def table_name(cfg: "Config") -> str:

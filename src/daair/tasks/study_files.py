@@ -111,6 +111,9 @@ def write_all(cfg: "Config", folder: Path, tables: Path | None, name: str, repor
     collated, runs = gather(cfg.collate.source, cfg.collate.project, cfg.paths.runs, cfg.studies, reporter.progress)
     wanted = {"": NamedTable(), **(read_tables(tables) if tables else {})}
     say_left_out(collated, reporter)
+    if cfg.task.get("name") == "collate":  # of a sweep's benchmarks some may have no data
+        measured = [str(name) for name in collated.images["benchmark"].unique()]
+        contents.check_values("benchmarks", "the benchmark", list(cfg.benchmarks or {}), measured)
     try:
         made = [make_table(cfg, collated, runs, name, own, one) for own, one in wanted.items()]
     except Incomparable:
