@@ -5,8 +5,10 @@ from pathlib import Path
 from helpers import ROOT
 from synthetic import make_run, rows
 
+from daair.config.table_look import TableLook
 from daair.report import layout, published
 from daair.report.frame import frame
+from daair.report.names import Names, read_names
 from daair.report.table import TableSpec, study_table
 
 COUNTS = {"cbsd68_sigma15": 68, "cbsd68_sigma25": 68, "cbsd68_sigma50": 68, "rain100l": 100, "sots_outdoor": 500}
@@ -44,3 +46,24 @@ def test_trained_evaluated_and_printed_rows_of_one_network_cannot_be_mistaken(tm
     assert [line[0].text for line in printed.rows] == ["PromptIR"] and printed.rows[0][1].text == "33.98"
     markdown = "\n".join(str(line) for line in table.notes)
     assert "PromptIR (published weights): model.ckpt, SHA-256 abababab" in markdown
+
+
+def test_such_a_row_goes_by_its_label_in_groups_and_headings(tmp_path: Path) -> None:
+    table = study_table(frame(study(tmp_path)), TableSpec(rows=("label",)))
+    look = TableLook(groups={"Theirs": ("PromptIR (published weights)",), "Ours": ("PromptIR",)})
+    psnr = layout.blocks(table, [], look, Names({"PromptIR": "Prompt"}))[0]
+    assert [(part.title, [line[0].text for line in part.rows]) for part in psnr.sections] == [
+        ("Theirs", ["Prompt (published weights)"]), ("Ours", ["Prompt"]),
+    ]  # fmt: skip
+    one = study_table(frame(study(tmp_path / "x")), TableSpec(rows=("label",), only={"label": ["PromptIR"]}))
+    both = TableLook(groups={"All": ("PromptIR",)})
+    assert len(layout.blocks(one, [], both)[0].sections[0].rows) == 2
+
+
+def test_a_misspelled_benchmark_of_ones_own_file_is_told(tmp_path: Path) -> None:
+    table = study_table(frame(study(tmp_path)), TableSpec(rows=("label",)))
+    file = tmp_path / "mine.csv"
+    file.write_text("method,benchmark,psnr\nTheirs,cbsd68_sigma51,30\nTheirs,rain100l,31\n")
+    names = read_names(ROOT / "conf" / "reference" / "names.yaml")
+    _, notes = published.published_rows(table, published.load([str(file)], ROOT), False, names)
+    assert "no benchmark is called cbsd68_sigma51; did you mean cbsd68_sigma" in notes[0] and "(Theirs)" in notes[0]

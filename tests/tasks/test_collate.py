@@ -174,6 +174,8 @@ def test_a_benchmark_that_no_run_was_measured_on_is_told(runs: Path) -> None:
         collate(runs, "benchmarks=[cbsd68_sigma25,rain100l]")
     with pytest.raises(UserError, match="collate.columns: benchmark is named twice"):
         collate(runs, "collate.columns=[benchmark,benchmark]")
+    with pytest.raises(UserError, match="collate.columns: task is what a command does; did you mean degradation?"):
+        collate(runs, "collate.columns=[task]")
 
 
 def test_published_values_of_a_named_table_are_read_again_when_they_change(runs: Path, capsys) -> None:

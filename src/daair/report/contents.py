@@ -49,6 +49,8 @@ def upright(spec: TableSpec) -> tuple[TableSpec, bool]:
         UserError: Keys of runs and of benchmarks are to name the rows together.
     """
     for name, keys in (("rows", spec.rows), ("columns", spec.columns)):
+        if "task" in keys:
+            raise UserError(f"collate.{name}: task is what a command does; did you mean degradation?")
         if twice := [key for key in keys if list(keys).count(key) > 1]:
             raise UserError(f"collate.{name}: {twice[0]} is named twice")
     if both := [key for key in spec.rows if key in spec.columns and key not in OF_IMAGES]:

@@ -23,7 +23,10 @@ class Names:
     degradations: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, name: str) -> str:
-        """Return the heading of a name; the name itself if there is none."""
+        """Return the heading of a name, else of what stands before its remark in brackets, else the name."""
+        own, bracket, remark = name.partition(" (")
+        if name not in self.texts and bracket and own in self.texts:
+            return f"{self.texts[own]}{bracket}{remark}"
         return self.texts.get(name, name)
 
     def joined(self, names: Iterable[str]) -> str:

@@ -106,7 +106,8 @@ def _by_name(
     known: dict[str, list[Row]] = {}
     for row in rows:
         values = table.rows.names[row]
-        for name in dict.fromkeys([" ".join(values), names.joined(values), *values, *map(names.of, values)]):
+        plain = values[0].partition(" (")[0] if row >= table.rows.trained else values[0]  # without whose weights it has
+        for name in dict.fromkeys([" ".join(values), names.joined(values), *values, *map(names.of, values), plain]):
             known.setdefault(name, []).append(row)
     for one in published:
         for name in dict.fromkeys([one.method.name, names.of(one.method.name)]):

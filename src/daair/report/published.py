@@ -116,6 +116,11 @@ def published_rows(
     rows, reasons, marked = [], defaultdict(set), set()
     for method in methods:
         figures = {}
+        for benchmark, line in method.lines.items():
+            known = {AVERAGE, *here, *names.degradations}
+            if benchmark not in known and "images" not in line and names.degradations:  # a file of the user's own
+                hint = suggestion(benchmark, known)
+                reasons[f"no benchmark is called {benchmark}{hint}"].add(method.name)
         for metric in table.spec.metrics:
             if not any(_figure(line, metric) for line in method.lines.values()):
                 reasons[f"{METRICS[metric].header} is not published"].add("")
