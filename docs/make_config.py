@@ -241,7 +241,8 @@ def groups() -> Iterator[tuple[str, list[File]]]:
     """Yield each group of options with its files."""
     folders = {path.parent for path in CONF.rglob("*.yaml")} | {CONF / "experiment"}
     for folder in sorted(folders - {CONF, CONF / "hydra" / "help", CONF / "reference"}):
-        yield str(folder.relative_to(CONF)), [read(path) for path in sorted(folder.glob("*.yaml"))]
+        options = [path for path in sorted(folder.glob("*.yaml")) if "." not in path.stem]  # else a file of tables
+        yield str(folder.relative_to(CONF)), [read(path) for path in options]
 
 
 def cell(text: str) -> str:
