@@ -19,14 +19,14 @@ from PIL import Image
 from daair.report import weights
 from daair.report.aggregate import text
 from daair.report.figures import Drawn, FigureData, methods
-from daair.report.figures.before_after import choose_run, shown_name
+from daair.report.figures.before_after import shown_name
 from daair.report.page import REPORT, render
 from daair.runs.pictures import COLUMNS
 from daair.runs.samples import Sample
 
 SHOWN_BY_SLIDERS = "before_after"  # the page has sliders with the same images in place of this figure
 SIDE = 384  # largest side of an embedded image in pixels; the files in the runs' folders are whole and lossless
-QUALITY, FIGURE_QUALITY = 75, 85  # WebP qualities of the embedded images and figures
+QUALITY, FIGURE_QUALITY = 68, 85  # WebP qualities of the embedded images and figures
 SCREEN = 150  # pixels per inch at which the page shows a figure
 SHARP = 1.5  # embedded pixels of a figure per pixel on the page
 
@@ -51,7 +51,7 @@ def write(
         commands: The command that reproduces the runs of each variant.
     """
     folder = Path(folder)
-    run, samples = choose_run(data) if len(data.images) else ({}, [])
+    run, samples = data.pictured if len(data.images) else ({}, [])
     plots = [one for one in drawn if one.files and not one.name.startswith(methods.NAME)]
     page = {
         "study": _only(data.runs["study"]),

@@ -97,9 +97,14 @@ def read(path: Path) -> Sample | None:
     return sample if sample.strip.shape[1] % 3 == 0 else None
 
 
-def find(folder: Path) -> Iterator[Sample]:
-    """Yield all samples in a run's folder of samples by benchmark: largest gain, shown, smallest gain."""
-    for path in sorted(Path(folder).glob("*/*.png")):
+def find(folder: Path, names: str = "*.png") -> Iterator[Sample]:
+    """Yield the samples in a run's folder of samples by benchmark: largest gain, shown, smallest gain.
+
+    Args:
+        folder: The folder.
+        names: Pattern of the files' names, such as `*_gain.png`.
+    """
+    for path in sorted(Path(folder).glob(f"*/{names}")):
         sample = None if path.name.startswith(".") else read(path)
         if sample is not None:
             yield sample

@@ -8,9 +8,10 @@ from daair.report.figures import style
 from daair.report.figures.before_after import draw_before_after
 from daair.report.figures.curves import draw_curves
 from daair.report.figures.data import FigureData, figure_data
-from daair.report.figures.methods import Box, draw_methods
+from daair.report.figures.methods import draw_methods
 from daair.report.figures.routing import draw_routing
 from daair.report.figures.scores import draw_against, draw_cost, draw_gain, swept
+from daair.report.figures.sheet import Box
 from daair.report.figures.style import Drawn
 
 __all__ = ["Drawn", "FigureData", "draw", "figure_data"]

@@ -2,79 +2,68 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from PIL import Image
 
 from daair.report.figures import style
 from daair.report.figures.data import FigureData
+from daair.report.figures.sheet import DPI, GAP, LEFT, LINE, Sheet
 from daair.report.figures.style import Drawn
-from daair.runs import samples
 from daair.runs.pictures import COLUMNS
 from daair.runs.samples import EXTREMES, Sample
 
-PIXELS = 260
-"""Longest side of an image in the figure: about 230 dots per inch, so that the PDF stays small."""
+ACROSS = (style.PAGE - LEFT) / (len(EXTREMES) * len(COLUMNS)) - GAP
+"""Width of a picture in inches."""
 
-DPI = 230
-"""Of the PNG: more would only enlarge the images."""
+TALLEST = 1.2
+"""Largest height of a picture, as a multiple of its width; taller ones are narrower."""
 
 
 def draw_before_after(data: FigureData, folder: Path) -> Drawn:
     """Draw input, restored and clean images of the reference variant, else of the best; a row per benchmark."""
     name = "before_after"
-    run, found = choose_run(data)
+    run, found = data.pictured
     if not found:
         return Drawn(name, reason="no run has kept pictures (evaluate.pictures); task=evaluate keeps them")
-    benchmarks = list(dict.fromkeys(sample.benchmark for sample in found))
-    by_place = {(sample.benchmark, sample.which): sample for sample in found}
-    ratio = max(sample.pictures[0].shape[0] / sample.pictures[0].shape[1] for sample in found)
-    height = (style.PAGE - 0.7) / 6 * min(ratio, 1.2) + 0.25
-    figure, axes = style.panels(6 * len(benchmarks), per_row=6, height=height, width=style.PAGE)
-    for i, axis in enumerate(axes):
-        axis.set_axis_off()
-        benchmark, which, column = benchmarks[i // 6], EXTREMES[i % 6 // 3], i % 3
-        if sample := by_place.get((benchmark, which)):
-            axis.imshow(_small(sample.pictures[column]), interpolation="none")
-            axis.set_title(_title(sample, column), fontsize=6, pad=2)
-            if column == 0:
-                place = {"rotation": 90, "ha": "right", "va": "center", "fontsize": 6, "transform": axis.transAxes}
-                axis.text(-0.03, 0.5, f"{data.headings.of(benchmark)}\n{which} gain", **place)
+    by_benchmark: dict[str, list[Sample]] = {}
+    for sample in found:
+        by_benchmark.setdefault(sample.benchmark, []).append(sample)
+    heights = [max(_size(sample)[1] for sample in samples) for samples in by_benchmark.values()]
+    sheet = Sheet(style.PAGE, sum(heights) + len(heights) * (LINE + 2 * GAP) + LINE + GAP)
+    for i, which in enumerate(EXTREMES):
+        sheet.words_above(f"{which} gain", LEFT + (i + 0.5) * len(COLUMNS) * (ACROSS + GAP), LINE + GAP)
+    y = LINE + GAP
+    for (benchmark, samples), height in zip(by_benchmark.items(), heights, strict=True):
+        y += LINE + GAP
+        sheet.words_at_left(data.headings.of(benchmark), y + height / 2)
+        for sample in samples:
+            _place(sheet, sample, y, height)
+        y += height + GAP
     caption = (
         f"Images with the largest (left) and smallest (right) PSNR gain of each benchmark; {shown_name(run)}. "
         "Figures are of whole images, of which the middle is shown."
     )
-    return style.save(figure, folder, name, caption, dpi=DPI)
-
-
-def choose_run(data: FigureData) -> tuple[dict, list[Sample]]:
-    """Return a run with images of extreme gains: one of the reference, else of the best variant, else of any other.
-
-    Returns:
-        The run's row with its variant's `name`, and its samples in the order of the study's benchmarks; ({}, []) if no
-        run has samples.
-    """
-    order = {name: i for i, name in enumerate(data.benchmarks)}
-    for variant in dict.fromkeys([*data.leading(), *data.few()]):
-        for row in data.runs_of(variant).to_dict("records"):
-            of_run = samples.find(data.record(str(row["run"])).samples)
-            found = [sample for sample in of_run if sample.benchmark in order and sample.which in EXTREMES]
-            if found:
-                return {**row, "name": data.names[variant]}, sorted(found, key=lambda s: order[s.benchmark])
-    return {}, []
+    return style.save(sheet.figure, folder, name, caption, dpi=DPI)
 
 
 def shown_name(run: dict) -> str:
-    """Return what `choose_run` chose, for readers: its name, and its seed if it has one."""
+    """Return the run of `FigureData.pictured`, for readers: its name, and its seed if it has one."""
     return run["name"] if pd.isna(run["seed"]) else f"{run['name']}, seed {run['seed']}"
 
 
-def _title(sample: Sample, column: int) -> str:
+def _size(sample: Sample) -> tuple[float, float]:
+    """Return width and height in inches of each picture of a sample."""
+    height, width = sample.pictures[0].shape[:2]
+    narrow = min(1.0, TALLEST * width / height)
+    return ACROSS * narrow, ACROSS * narrow * height / width
+
+
+def _place(sheet: Sheet, sample: Sample, y: float, height: float) -> None:
+    """Show the three pictures of a sample beside each other, in the middle of a row of this height."""
+    width, own = _size(sample)
+    first = LEFT + EXTREMES.index(sample.which) * len(COLUMNS) * (ACROSS + GAP)
     figures = (f"{sample.input_psnr:.2f} dB", f"{sample.psnr:.2f} dB", "")
-    return f"{COLUMNS[column]} {figures[column]}".strip()
-
-
-def _small(picture: np.ndarray) -> np.ndarray:
-    image = Image.fromarray(picture)
-    image.thumbnail((PIXELS, PIXELS), Image.Resampling.LANCZOS)
-    return np.asarray(image)
+    for k, (picture, name, figure) in enumerate(zip(sample.pictures, COLUMNS, figures, strict=True)):
+        middle, top = first + k * (ACROSS + GAP) + ACROSS / 2, y + (height - own) / 2
+        sheet.picture(picture, middle - width / 2, top, width, own, Image.Resampling.LANCZOS)
+        sheet.words_above(f"{name} {figure}".strip(), middle, top)

@@ -18,7 +18,9 @@ from daair.report.folders import LeftOut
 from daair.report.frame import FACTS, Collated
 from daair.report.names import Names
 from daair.report.table import differing_keys
+from daair.runs import samples
 from daair.runs.record import Record
+from daair.runs.samples import Sample
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,22 @@ class FigureData:
     def record(self, run: str) -> Record:
         """Return the record of a run."""
         return Record(self.folder / run)
+
+    @cached_property
+    def pictured(self) -> tuple[dict, list[Sample]]:
+        """Return a run with images of extreme gains: one of the reference, else of the best variant, else of any other.
+
+        Returns:
+            The run's row with its variant's `name`, and its samples in the order of the study's benchmarks; ({}, []) if
+            no run has samples.
+        """
+        order = {name: i for i, name in enumerate(self.benchmarks)}
+        for variant in dict.fromkeys([*self.leading(), *self.few()]):
+            for row in self.runs_of(variant).to_dict("records"):
+                of_run = samples.find(self.record(str(row["run"])).samples, "*_gain.png")
+                if found := [sample for sample in of_run if sample.benchmark in order]:
+                    return {**row, "name": self.names[variant]}, sorted(found, key=lambda s: order[s.benchmark])
+        return {}, []
 
     @cached_property
     def _metrics(self) -> dict[str, list[dict]]:

@@ -9,14 +9,12 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from PIL import Image
 
 from daair.errors import UserError
 from daair.report.figures import style
 from daair.report.figures.data import FigureData
+from daair.report.figures.sheet import DPI, ERRORS, GAP, LEFT, LINE, Box, Sheet
 from daair.report.figures.style import Drawn
 from daair.runs import samples
 from daair.runs.samples import SHOWN, Sample
@@ -27,22 +25,8 @@ NAME = "methods"
 PER_LINE, WIDEST = 7, 1.4
 """Most pictures beside each other, and the largest width of one in inches."""
 
-LEFT, GAP, TITLE = 0.18, 0.04, 0.1
-"""Inches: room for the words at the left, between pictures, and for a line of a title."""
-
-DPI = 230
-"""Of pictures and PNG files: more would only enlarge the images."""
-
-FONT = 6
-"""Size of all words in points."""
-
-ERRORS = "inferno"
-"""Colour map of differences, from black to white."""
-
 MOST = 99.5
 """Per cent of the differences that the scale reaches; a few sharp edges would otherwise leave the rest black."""
-
-Box = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -165,13 +149,12 @@ def _draw(kept: Kept, boxes: Sequence[Box], folder: Path, data: FigureData) -> D
     high = across * pictures[0][1].shape[0] / pictures[0][1].shape[1]
     letters = int(across * 20)
     titles = [[part for line in title.split("\n") for part in textwrap.wrap(line, letters)] for title, _ in pictures]
-    room = TITLE * max(map(len, titles)) + GAP
+    room = LINE * max(map(len, titles)) + GAP
     below = room + 2 * (high + GAP) + len(boxes) * (across + GAP)  # of a line
-    figure = Figure(figsize=(LEFT + per_line * (across + GAP), lines * below + GAP))
-    sheet = _Sheet(figure)
+    sheet = Sheet(LEFT + per_line * (across + GAP), lines * below + GAP)
     for i, ((_, picture), title) in enumerate(zip(pictures, titles, strict=True)):
         x, y = LEFT + i % per_line * (across + GAP), i // per_line * below + room
-        sheet.axes.text(x + across / 2, y - GAP / 2, "\n".join(title), fontsize=FONT, ha="center", va="bottom")
+        sheet.words_above("\n".join(title), x + across / 2, y)
         sheet.picture(picture, x, y, across, high, Image.Resampling.LANCZOS)
         sheet.frames(boxes, x, y, across / picture.shape[1])
         if i % per_line == 0:
@@ -186,53 +169,7 @@ def _draw(kept: Kept, boxes: Sequence[Box], folder: Path, data: FigureData) -> D
             down = y + high + GAP + k * (across + GAP)
             sheet.picture(picture[top : top + side, left : left + side], x, down, across, across)
             sheet.frame(x, down, across, style.COLOURS[k % len(style.COLOURS)])
-    return style.save(figure, folder, f"{NAME}_{kept.benchmark}", _caption(kept, boxes, data), dpi=DPI)
-
-
-class _Sheet:
-    """A figure's whole area, in which pictures and words have their places in inches from the upper left corner."""
-
-    def __init__(self, figure: Figure) -> None:
-        self.axes: Axes = figure.add_axes((0, 0, 1, 1))
-        self.size = tuple(figure.get_size_inches())
-        self.axes.set_axis_off()
-        self._whole()
-
-    def _whole(self) -> None:
-        self.axes.set(xlim=(0, self.size[0]), ylim=(self.size[1], 0))
-
-    def picture(
-        self, picture: np.ndarray, x: float, y: float, width: float, height: float, resampling: int = Image.NEAREST
-    ) -> None:
-        """Show a picture, uint8, (H, W, 3), in the resolution of the file, which viewers need not scale."""
-        size = max(1, round(width * DPI)), max(1, round(height * DPI))
-        scaled = np.asarray(Image.fromarray(picture).resize(size, resampling))
-        place = (x, x + width, y + height, y)
-        self.axes.imshow(scaled, extent=place, aspect="auto", interpolation="none")
-        self._whole()
-
-    def frames(self, boxes: Sequence[Box], x: float, y: float, inches: float) -> None:
-        """Draw the squares into a picture, whose pixels have so many inches."""
-        for k, (left, top, side) in enumerate(boxes):
-            self.frame(x + left * inches, y + top * inches, side * inches, style.COLOURS[k % len(style.COLOURS)])
-
-    def frame(self, x: float, y: float, side: float, colour: str) -> None:
-        """Draw the frame of a square."""
-        self.axes.add_patch(Rectangle((x, y), side, side, fill=False, edgecolor=colour, linewidth=0.8))
-
-    def words_at_left(self, words: str, y: float) -> None:
-        """Write words along the left edge, with their middle at `y`."""
-        self.axes.text(LEFT / 2, y, words, rotation=90, fontsize=FONT, ha="center", va="center")
-
-    def scale(self, largest: float, x: float, y: float, width: float, height: float) -> None:
-        """Draw the scale of the differences in the middle of a place."""
-        bar, thick = np.linspace(0, 1, 256)[None], min(0.1, height / 4)
-        shades = (matplotlib.colormaps[ERRORS](bar)[..., :3] * 255).astype(np.uint8)
-        middle = y + height / 2 - thick
-        self.picture(shades, x + 0.1 * width, middle, 0.8 * width, thick)
-        for at, text in ((0.1, "0"), (0.9, f"≥ {largest:.0f} of 255")):
-            side = "left" if at == 0.1 else "right"
-            self.axes.text(x + at * width, middle + thick + 0.02, text, fontsize=FONT, ha=side, va="top")
+    return style.save(sheet.figure, folder, f"{NAME}_{kept.benchmark}", _caption(kept, boxes, data), dpi=DPI)
 
 
 def _scaled(error: np.ndarray, width: float, height: float) -> np.ndarray:
