@@ -95,6 +95,15 @@ def test_a_reference_can_be_left_out_and_does_not_follow_other_rows(tmp_path: Pa
         collate(tmp_path, "collate.rows=[label]", "collate.reference={experts.rank:8}")
 
 
+def test_a_run_that_cannot_be_read_is_named_below_the_table(runs: Path) -> None:
+    torn = runs / "rank" / "a-00000008" / "seed1" / "results.csv"
+    torn.write_text(torn.read_text()[:-5])
+    assert collate(runs) == 0
+    assert (
+        "Runs that cannot be read: rank/a-00000008/seed1: results.csv: ends" in (runs / "rank" / "table.md").read_text()
+    )
+
+
 def test_squares_are_those_of_the_command_else_of_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list = []
     monkeypatch.setattr("daair.report.figures.draw", lambda *arguments: given.append(arguments[-1]) or [])

@@ -24,10 +24,12 @@ class LeftOut:
     Attributes:
         path: The path relative to the folder of runs.
         reason: The reason, in one line.
+        damaged: Whether it is a run that cannot be read, which a reader of the table must know.
     """
 
     path: str
     reason: str
+    damaged: bool = False
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"

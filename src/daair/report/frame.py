@@ -145,7 +145,7 @@ def frame(runs: str | Path, studies: str | Sequence[str] | None = None) -> Colla
                 found.append(read(one, runs, known_as))
             except (UserError, ValueError, OSError) as error:
                 reason = one_line(error).replace(f"{one}{os.sep}", "")
-                left_out.append(LeftOut(folders.name(one, runs), reason))
+                left_out.append(LeftOut(folders.name(one, runs), reason, damaged=True))
     collated = assemble(found, left_out)
     has = set(collated.runs["study"]) if found else set()
     for study in asked or ():
@@ -202,7 +202,7 @@ def assemble(found: Iterable[RunContents], left_out: Iterable[LeftOut] = ()) -> 
     found = sorted(found, key=lambda one: [natural_key(part) for part in one.run.split("/")])
     found, copies = _without_copies(found)
     rows, damaged = results.parse([one.results for one in found])
-    left_out = (*left_out, *copies, *(LeftOut(found[i].run, reason) for i, reason in damaged.items()))
+    left_out = (*left_out, *copies, *(LeftOut(found[i].run, reason, damaged=True) for i, reason in damaged.items()))
     kept = [i for i in range(len(found)) if i not in damaged]
     found = [found[i] for i in kept]
     order = [one.run for one in found]

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 LISTED = 10
 """Most left-out folders that are printed; the rest is counted."""
 
+SOME = 3
+"""Most unreadable runs that a table names."""
+
 MANY = 100
 """Most variants for which figures and a report are made; more could not be distinguished in them."""
 
@@ -151,6 +154,9 @@ def make_table(cfg: "Config", collated: Collated, runs: Path, study: str, name: 
         rows, reasons = published.published_rows(table, methods, bool(look.subsets), names)
         blocks = layout.blocks(table, rows, look, names)
         notes = [*layout.notes(table, look, names), *layout.as_published(table, rows, look), *reasons]
+        if damaged := [str(one) for one in collated.left_out if one.damaged]:
+            more = f" and {len(damaged) - SOME} more" if len(damaged) > SOME else ""
+            notes.append(f"Runs that cannot be read: {'; '.join(damaged[:SOME])}{more}.")
         own = tuple(Path(file) for file in asked["published"] if file.endswith(".csv"))
         return Made(name, table, blocks, [] if look.hides("notes") else notes, look, names, own)
     except UserError as error:
