@@ -118,8 +118,8 @@ def prepare(folder: Path, start: Callable) -> str:
     """Fill `folder` and return the path of the finished run in it; `start` runs a process there."""
     _data(folder)
     _pictures(folder / "pictures")
-    for name in ("home", "empty"):
-        (folder / name).mkdir()
+    for name in ("home/.config/matplotlib", "empty"):  # Matplotlib makes the first when it is imported
+        (folder / name).mkdir(parents=True)
     (folder / "file.txt").write_text("a text\n")
     (folder / "loop").symlink_to("loop")
     (folder / "broken_link").symlink_to("not/here")
