@@ -59,6 +59,12 @@ def test_every_variant_stands_beside_the_input_and_the_clean_image(runs: Path, m
     assert len(images) == 2 * 5, "five pictures, four differences, and the scale"
 
 
+def test_a_benchmark_of_any_name_has_files(tmp_path: Path, made: dict) -> None:
+    studies.make_run(tmp_path, "a-00000001", 0, {"experts.rank": 4}, 3, benchmarks=["mine/of mine"])
+    (drawn,) = methods.draw_methods(data_of(tmp_path), tmp_path)
+    assert drawn.files and "/" not in drawn.name
+
+
 def test_differences_are_those_of_the_pictures_on_one_scale(runs: Path, tmp_path: Path) -> None:
     kept = methods._kept(data_of(runs), "demo_rain")
     before, *restored = kept.errors

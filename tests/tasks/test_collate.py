@@ -111,6 +111,8 @@ def test_squares_are_those_of_the_command_else_of_the_study(tmp_path: Path, monk
     make_run(tmp_path, "a-00000004", 0, rows([30.0]), experts={"rank": 4}, collate=own)
     assert collate(tmp_path) == collate(tmp_path, "collate.crops={cbsd68_sigma25:[0,0,8]}") == 0
     assert given == [own["crops"], {"cbsd68_sigma25": ((0, 0, 8),)}]
+    composed = Composer(conf_dir()).compose(["study=rank", f"paths.runs={tmp_path}", "collate.crops={gopro:[0,0,8]}"])
+    assert task.collate(job(validate(composed))) == 0, "a sweep whose study has squares of a benchmark without data"
     with pytest.raises(UserError, match="collate.crops: the benchmark is never cbsd68_sigma2; did you mean cbsd68_sig"):
         collate(tmp_path, "collate.crops={cbsd68_sigma2:[0,0,8]}")
 

@@ -243,6 +243,8 @@ def with_other_metrics(rows: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame
     That is so if benchmark, protocol, image, updates and PSNR are equal.
     """
     names = [name for name in optional_columns() if name in stored and name not in rows]
+    if not names:
+        return rows
     keys = ["benchmark", "protocol", "image"]
     old = stored.drop_duplicates(keys).set_index(keys)[[*names, "step", "psnr"]]
     found = old.reindex(pd.MultiIndex.from_frame(rows[keys].astype(str)))

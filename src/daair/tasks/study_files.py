@@ -327,7 +327,8 @@ def illustrate(
         collated = replace(collated, images=collated.images[collated.images["benchmark"].isin(spec.benchmarks)])
     headings = made[0].names
     data = figures.figure_data(collated, runs, table.rows.keys, table.reference_variant, spec.protocols, headings)
-    contents.check_values("collate.crops", "the benchmark", list(cfg.collate.crops or {}), data.benchmarks)
+    if cfg.task.get("name") == "collate":  # of a sweep's benchmarks some may have no data
+        contents.check_values("collate.crops", "the benchmark", list(cfg.collate.crops or {}), data.benchmarks)
     crops = first_of(cfg.collate.crops, started_with(collated, runs, cfg.studies)["collate"].get("crops"))
     drawn = figures.draw(data, folder / "figures", spec.metrics, cfg.collate.figures, crops)
     if without := [str(one) for one in drawn if one.reason]:

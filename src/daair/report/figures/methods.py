@@ -12,6 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from daair.errors import UserError
+from daair.files import safe_name
 from daair.report.figures import style
 from daair.report.figures.data import FigureData
 from daair.report.figures.sheet import DPI, ERRORS, GAP, LEFT, LINE, Box, Sheet
@@ -169,7 +170,7 @@ def _draw(kept: Kept, boxes: Sequence[Box], folder: Path, data: FigureData) -> D
             down = y + high + GAP + k * (across + GAP)
             sheet.picture(picture[top : top + side, left : left + side], x, down, across, across)
             sheet.frame(x, down, across, style.COLOURS[k % len(style.COLOURS)])
-    return style.save(sheet.figure, folder, f"{NAME}_{kept.benchmark}", _caption(kept, boxes, data), dpi=DPI)
+    return style.save(sheet.figure, folder, f"{NAME}_{safe_name(kept.benchmark)}", _caption(kept, boxes, data), dpi=DPI)
 
 
 def _scaled(error: np.ndarray, width: float, height: float) -> np.ndarray:
