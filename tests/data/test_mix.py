@@ -129,7 +129,7 @@ def mark(image, rng):
 def test_crops_and_turns_are_shared_by_input_and_target():
     mix = make(tasks={"mark": MixTask(mark)})
     dataset = mix.train_dataset(0)
-    whole = [image for _, image in LEAVES.pictures()]
+    whole = [image.pixels() for _, image in LEAVES.pictures()]
     poses = set()
     for k in range(40):
         sample = dataset[k]
@@ -154,7 +154,7 @@ def find_pose(image, crop):
 
 def test_without_augmentation_crops_are_upright():
     dataset = make(augment=False, tasks={"mark": MixTask(mark)}).train_dataset(0)
-    images = [image for _, image in LEAVES.pictures()]
+    images = [image.pixels() for _, image in LEAVES.pictures()]
     for k in range(5):
         crop = np.rint(dataset[k]["target"].numpy().transpose(1, 2, 0) * 255).astype(np.uint8)
         assert find_pose(images[dataset.epochs.at(0, k)[1]], crop) == 0
@@ -213,7 +213,7 @@ def test_levels_of_noise_have_the_share_as_one_task_that_they_have_as_three(bala
 def test_a_second_view_is_another_crop_of_the_same_image():
     tasks = {"mark": MixTask(mark), "rain": MixTask(rain)}
     one, two = make(tasks=tasks).train_dataset(3), make(tasks=tasks).train_dataset(3, views=2)
-    whole = [image for _, image in LEAVES.pictures()]
+    whole = [image.pixels() for _, image in LEAVES.pictures()]
     different = 0
     for k in range(20):
         sample = two[k]

@@ -1,12 +1,11 @@
 """Sources return the images that they name, or say which file is wrong."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 
-from daair.data.images import read_rgb
+from daair.data import sources
+from daair.data.decoded import Decoded
 from daair.data.leaves import dead_leaves
 from daair.data.sources import CleanSet, DeadLeaves, Folder, Photographs
 from daair.errors import UserError
@@ -14,9 +13,7 @@ from daair.errors import UserError
 
 def load(source, root=None):
     """Names and pixels of all pictures of a source."""
-    return [
-        (name, read_rgb(picture) if isinstance(picture, Path) else picture) for name, picture in source.pictures(root)
-    ]
+    return [(name, Decoded().read(picture)) for name, picture in source.pictures(root)]
 
 
 def save(path, array):
@@ -121,6 +118,15 @@ def test_leaves_are_a_function_of_seed_and_position(leaves):
     assert np.array_equal(again[1][1], leaves[1]) and not np.array_equal(leaves[0], leaves[1])
     other = load(DeadLeaves(count=1, size=256, seed=1))
     assert not np.array_equal(other[0][1], leaves[0])
+
+
+def test_leaves_are_drawn_when_they_are_read_and_once(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(sources, "dead_leaves", lambda size, rng: drawn.append(size) or dead_leaves(size, rng))
+    (_, one), (_, other) = DeadLeaves(count=2, size=24, seed=7).pictures()
+    assert one.shape == (24, 24, 3) and one != other and not drawn
+    (_, again), _ = DeadLeaves(count=2, size=24, seed=7).pictures()
+    assert one.pixels() is again.pixels() and drawn == [24]
 
 
 def test_leaves_have_the_statistics_of_photographs(leaves):

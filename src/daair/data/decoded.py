@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from daair.data.images import in_threads, read_rgb
 from daair.data.listing import batches
-from daair.data.sources import PathOrImage
+from daair.data.sources import Leaves, PathOrImage
 from daair.errors import UserError
 from daair.files import replacing, write_text
 from daair.pixels import Image
@@ -121,20 +121,20 @@ class Decoded:
         self._places = {file: place for file, place in self._places.items() if file not in self.errors}
 
     def shape(self, picture: PathOrImage) -> tuple[int, int]:
-        """Return height and width of an array, or of a readable file that was given to `fill`."""
-        if isinstance(picture, np.ndarray):
+        """Return height and width of an image in memory or a generated one, or of a file that `fill` could read."""
+        if not isinstance(picture, Path):
             return picture.shape[:2]
         chunk, position = self._places[picture]
         return chunk.shapes[position][:2]
 
     def read(self, picture: PathOrImage) -> Image:
-        """Return an image as `read_rgb` does, which must not be modified; an array is returned as it is.
+        """Return an image as `read_rgb` does, which must not be modified; an image in memory is returned as it is.
 
         Raises:
             UserError: A file whose pixels are not kept has become unreadable.
         """
-        if isinstance(picture, np.ndarray):
-            return picture
+        if not isinstance(picture, Path):
+            return picture.pixels() if isinstance(picture, Leaves) else picture
         place = self._places.get(picture)
         image = None if place is None else place[0].image(place[1])
         return read_rgb(picture) if image is None else image

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from daair.data.decoded import Decoded, cost_per_byte
 from daair.data.images import remedy, size
 from daair.data.listing import foreign_beside
@@ -38,6 +36,8 @@ class Screen:
     ) -> None:
         """Decode the files of tasks, clean and degraded ones separately, so that tasks share equal lists.
 
+        Generated images are drawn as well, so that loader workers which are forked afterwards share them.
+
         The cache may not hold all of them. It is offered those first that would cost most to decode again and again.
 
         Args:
@@ -49,6 +49,9 @@ class Screen:
             for side in zip(*images.pictures, strict=True):
                 files = tuple(dict.fromkeys(picture for picture in side if isinstance(picture, Path)))
                 lists[files] += visits * cost_per_byte(files)
+                for picture in side:
+                    if not isinstance(picture, Path):
+                        self.decoded.read(picture)
         with progress("decode", sum(map(len, lists))) if progress is not None else contextlib.nullcontext() as bar:
             for files, _ in lists.most_common():
                 self.decoded.fill(files, *([] if bar is None else [bar.advance]))
@@ -61,7 +64,7 @@ class Screen:
         """
         first = images.pictures[0][0]
         try:
-            height, width = first.shape[:2] if isinstance(first, np.ndarray) else size(first)[::-1]
+            height, width = size(first)[::-1] if isinstance(first, Path) else first.shape[:2]
         except UserError:  # told when all are decoded, with the number of others
             return
         if min(height, width) < patch and not self.skip:

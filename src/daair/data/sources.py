@@ -1,10 +1,12 @@
 """Sources of clean images.
 
 A source has one method, `pictures(root)`, which returns a list of (name, picture) in a fixed order. A picture is a
-file, which is read on demand (see `daair.data.decoded`), or an image that the source has generated. The construction
-of a source opens no file.
+file or a generated image, which are read or drawn on demand (see `daair.data.decoded`), or an image in memory. The
+construction of a source opens no file.
 """
 
+from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Protocol
@@ -18,8 +20,38 @@ from daair.data.listing import list_images
 from daair.errors import UserError, suggestion
 from daair.pixels import Image
 
-PathOrImage = Path | Image
-"""A file, or an image in memory."""
+
+@dataclass(frozen=True)
+class Leaves:
+    """A generated image, which is drawn where its pixels are first asked for, and then kept by the process.
+
+    Args:
+        size: Height and width in pixels.
+        seed: Seed of all images of a source.
+        number: Position among them.
+    """
+
+    size: int
+    seed: int
+    number: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        return self.size, self.size, 3
+
+    def pixels(self) -> Image:
+        """Return the image, uint8; it must not be modified."""
+        return _drawn(self)
+
+
+@cache
+def _drawn(image: Leaves) -> Image:
+    return dead_leaves(image.size, np.random.default_rng([image.seed, image.number]))
+
+
+PathOrImage = Path | Image | Leaves
+"""A file, an image in memory, or one that is drawn when it is read."""
 NamedImages = list[tuple[str, PathOrImage]]
 
 
@@ -127,16 +159,10 @@ class DeadLeaves:
         seed: Annotated[int, Ge(0)] = 0,
     ) -> None:
         self.count, self.size, self.seed = count, size, seed
-        self._drawn: NamedImages = []
 
     def __str__(self) -> str:
         return "generated"
 
     def pictures(self, root: str | None = None) -> NamedImages:
-        """Return the images, which the first call generates; `root` is not used."""
-        if not self._drawn:
-            self._drawn = [
-                (f"leaves-{i:03d}", dead_leaves(self.size, np.random.default_rng([self.seed, i])))
-                for i in range(self.count)
-            ]
-        return self._drawn
+        """Return the images, which are not drawn yet; `root` is not used."""
+        return [(f"leaves-{i:03d}", Leaves(self.size, self.seed, i)) for i in range(self.count)]

@@ -12,6 +12,7 @@ import numpy as np
 from rich.table import Table
 
 from daair import components
+from daair.data.decoded import Decoded
 from daair.data.images import read_rgb
 from daair.data.strength import STRENGTHS, strengths
 from daair.engine.progress import Reporter
@@ -99,7 +100,7 @@ def clean_photograph(cfg: "Config") -> tuple[str, np.ndarray]:
     source = components.build(cfg.mix["val"][0])
     with naming_full_keys("mix", ("root",)):
         name, picture = source.pictures(cfg.mix.get("root"))[0]
-    return name, read_rgb(picture) if isinstance(picture, Path) else picture
+    return name, Decoded().read(picture)
 
 
 def parameters(node: Mapping[str, Any]) -> str:

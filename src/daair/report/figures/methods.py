@@ -98,10 +98,11 @@ def _kept(data: FigureData, benchmark: str) -> Kept | None:
     """Return the image of a benchmark that most variants have kept, each from its first seed; None without any."""
     measured, found = set(data.images["run"].unique()), {}
     for variant in data.few():
-        for row in data.runs_of(variant).to_dict("records"):
-            file = data.record(str(row["run"])).sample_file(benchmark, SHOWN)
-            if row["run"] in measured and file.is_file() and (sample := samples.read(file)):
-                found[data.names[variant]] = _as_in_table(sample, data, row["run"]), row["seed"]
+        runs = data.runs_of(variant)
+        for run, seed in zip(runs["run"], runs["seed"], strict=True):
+            file = data.record(str(run)).sample_file(benchmark, SHOWN)
+            if run in measured and file.is_file() and (sample := samples.read(file)):
+                found[data.names[variant]] = _as_in_table(sample, data, run), seed
                 break
     if not found:
         return None
