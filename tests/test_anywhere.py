@@ -15,7 +15,7 @@ TESTS = [
     "tests/test_checkpoint.py",
     "tests/test_readme.py",
 ]
-SLOW = "by_hand or two_processes or as_hydra_composes"  # and about no path
+SLOW = "by_hand or two_processes or as_hydra_composes or commands_compose or refused_with_what_is"  # and about no path
 
 
 def test_the_tests_pass_in_a_folder_of_any_name(tmp_path: Path) -> None:

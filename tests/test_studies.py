@@ -1,6 +1,7 @@
 """Every study in experiments/, at every scale: its points compose, are valid, can be built and are told apart."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -31,7 +32,12 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def jobs(composer: Composer, *overrides: str) -> list[Config]:
-    return [validate(composer.compose_job(point.overrides)) for point in Command(composer, overrides).points]
+    return list(each_job(composer, *overrides))
+
+
+def each_job(composer: Composer, *overrides: str) -> Iterator[Config]:
+    for point in Command(composer, overrides).points:
+        yield validate(composer.compose_job(point.overrides))
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -53,11 +59,10 @@ def test_every_point_can_be_trained_and_is_told_apart(composer, photographs, stu
 def test_the_published_scale_asks_for_the_published_test_sets(composer, photographs, study, monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     real, made = {"sots_outdoor", "gopro", "lolv1"}, {"cbsd68_haze", "cbsd68_blur", "cbsd68_lowlight"}
-    for scale, asked in (("paper", real), ("tiny", made)):
-        config = jobs(composer, f"experiment={study}", f"scale={scale}", f"mix.root={photographs}")[0]
+    for scale, asked in (("tiny", made), ("paper", real)):
+        config = next(each_job(composer, f"experiment={study}", f"scale={scale}", f"mix.root={photographs}"))
         other = made if scale == "paper" else real
         assert config.benchmarks.keys() & asked and not config.benchmarks.keys() & other
-    config = jobs(composer, f"experiment={study}", "scale=paper", f"mix.root={photographs}")[0]
     assert (config.train.clip_grad, config.train.ema_decay, config.schedule["length"]) == (None, 0, 1.25)
     assert (config.train.epochs, config.train.steps, config.mix["holdout"]) in ((120, None, 0), (None, None, 0))
     assert bool(config.train.epochs) != bool(config.train.budget), "a study of equal time keeps its time"

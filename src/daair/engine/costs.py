@@ -1,5 +1,6 @@
 """Measure the costs of a network: parameters, multiply-accumulates, time and memory of a forward pass or an update."""
 
+import copy
 import json
 import os
 import tempfile
@@ -22,19 +23,21 @@ from daair.models.training import apply
 def costs(model: nn.Module, size: int = 224) -> dict[str, int | None]:
     """Return `parameters` of a model in eval mode and its `macs` for one image of `size` x `size`.
 
-    The forward pass runs on fake tensors, which have shapes but no values. A network that needs values, such as one
-    whose router sends an image to one of several experts, gets an image of uniform noise; `macs` are then those of the
+    The forward pass runs on tensors that have shapes but no values: with a copy of the network on PyTorch's `meta`
+    device, or where that fails, on fake tensors, which take longer. A network that needs values, such as one whose
+    router sends an image to one of several experts, gets an image of uniform noise; `macs` are then those of the
     experts that it chooses. `macs` is None if it fails on that too.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    image = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
-    label = torch.zeros(1, dtype=torch.long, device=device)
+    image = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    label = torch.zeros(1, dtype=torch.long)
+    fake = FakeTensorMode(allow_non_fake_inputs=True)  # makes fake clones of real tensors; the weights stay real
     macs = None
-    for mode in (FakeTensorMode(allow_non_fake_inputs=True), nullcontext()):  # the weights are real in both
-        with suppress(Exception), mode, torch.no_grad():  # a network may fail on values or on their absence
-            macs = count_macs(
-                model, image.clone(), label.clone()
-            )  # the clones of real tensors are fake in the first mode
+    for place, mode in (("meta", nullcontext()), (device, fake), (device, nullcontext())):
+        with suppress(Exception), torch.no_grad():  # a network may fail on values or on their absence
+            network = copy.deepcopy(model).to(place) if place == "meta" else model
+            with mode:
+                macs = count_macs(network, image.to(place).clone(), label.to(place).clone())
             break
     return {"parameters": count_parameters(model), "macs": macs}
 

@@ -18,6 +18,7 @@ from annotated_types import Ge, Gt, Len
 from torch import Tensor, nn
 
 from daair.models.layers import Attention, RestormerNorm
+from daair.models.precision import full_precision
 from daair.models.published import BACKBONE, Rules, rename
 from daair.models.restormer import Positive, Restormer
 
@@ -119,7 +120,7 @@ class FrequencyBlock(nn.Module):
         """Return the magnitudes of the low and the high frequencies of (B, C, H, W); the spectrum is float32."""
         with torch.no_grad():
             low_band = self._low_band(x)
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             spectrum = torch.fft.fft2(x.float())
             low = torch.fft.ifft2(spectrum * low_band).abs()
             high = torch.fft.ifft2(spectrum * ~low_band).abs()

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
+from daair.models.precision import full_precision
 from daair.models.processes import gathered
 from daair.models.training import Learned, Stage
 
@@ -112,7 +113,7 @@ class GuidedConvolution(nn.Module):
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         """Map (B, C, H, W) and a guide of the same shape to (B, C, H, W), computed in float32 under any precision."""
         offset, mask = self.sample(torch.cat([x, guide], dim=1)).float().split([18, 9], dim=1)
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             return deformable_conv3x3(x.float(), offset, self.weight.float(), mask.sigmoid()).to(x.dtype)
 
 

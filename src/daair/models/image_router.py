@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from daair.models.layers import pad_to_multiple
+from daair.models.precision import full_precision
 from daair.models.processes import gathered
 from daair.models.router import Routing
 from daair.models.training import Stage
@@ -120,7 +121,7 @@ class ImageRouter(nn.Module):
 
     def logits(self, image: Tensor) -> Tensor:
         """Return the logits of `image` (B, 3, H, W) as a whole, in float32 whatever the autocast precision."""
-        with torch.autocast(image.device.type, enabled=False):
+        with full_precision(image):
             image = image.float()
             y = F.relu(self.conv2(F.relu(self.conv1(4 * (image - image.mean((2, 3), keepdim=True))))))
             z = F.relu(self.conv3(y))

@@ -35,6 +35,7 @@ from daair.models.layers import (
     pad_to_multiple,
     upsample,
 )
+from daair.models.precision import full_precision
 from daair.models.published import BLOCK, Rules, rename
 from daair.models.router import Routing, noise_like
 from daair.models.training import Learned
@@ -101,7 +102,7 @@ class WindowedSpectrum(nn.Module):
         """Map (B, R, H, W) to (B, R, H, W); the spectra are float32."""
         H, W = x.shape[-2:]
         query, (key, value) = self.query(x), self.key_value(x).chunk(2, dim=1)
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             spectra = [torch.fft.rfft2(self._split(t.float())) for t in (query, key)]
             mixed = torch.fft.irfft2(spectra[0] * spectra[1], s=(self.window, self.window))
         B, R, rows, columns = mixed.shape[:4]
@@ -156,7 +157,7 @@ class ComplexityRouter(nn.Module):
 
     def forward(self, x: Tensor, frequency: Tensor) -> Routing:
         """Route by features (B, C, H, W) and the frequency embedding (B, F); `aux` is the shares (2, N)."""
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             pooled = x.float().mean(dim=(2, 3))
             logits = F.linear(pooled, self.image.weight.float())
             logits = logits + F.linear(frequency.float(), self.frequency.weight.float())

@@ -25,6 +25,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from daair.models.balance import Balance, Kind, Reduce, Scope, dense_shares, hard_shares
+from daair.models.precision import full_precision
 from daair.models.processes import own_part
 
 
@@ -149,7 +150,7 @@ class Oracle(nn.Module):
 
 def _logits(linear: nn.Linear, features: Tensor) -> Tensor:
     """Apply global average pooling and a linear layer in float32: (B, C, h, w) -> (B, N)."""
-    with torch.autocast(features.device.type, enabled=False):
+    with full_precision(features):
         return nn.functional.linear(features.float().mean(dim=(2, 3)), linear.weight.float(), linear.bias.float())
 
 
