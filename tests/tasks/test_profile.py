@@ -210,9 +210,20 @@ def test_options_of_the_group_are_built_with_the_experts_of_the_config():
         task.model_config(given, "daair_tny")
 
 
-@pytest.mark.parametrize("overrides", [[], ["router=oracle"], ["router=soft"], ["control=none", "experts.count=0"]])
-def test_costs_without_computing_equal_those_of_a_forward_pass(overrides):
-    config = validate(Composer(conf_dir()).compose(["model=daair_tiny", *overrides])).model
+@pytest.mark.parametrize(
+    "model", ["nafnet", "restormer", "promptir", "adair", "airnet", "swinir", "daair_naf", "daair"]
+)
+def test_costs_without_computing_equal_those_of_a_forward_pass(model):
+    compare_costs([f"model={model}_tiny"])
+
+
+@pytest.mark.parametrize("part", ["router=oracle", "router=soft", "control=none experts.count=0"])
+def test_costs_of_parts_without_computing_equal_those_of_a_forward_pass(part):
+    compare_costs(["model=daair_tiny", *part.split()])
+
+
+def compare_costs(overrides):
+    config = validate(Composer(conf_dir()).compose(overrides)).model
     model = checkpoint.build(config).eval()
     with torch.no_grad():
         macs = task.count_macs(model, torch.rand(1, 3, 32, 32), torch.zeros(1, dtype=torch.long))
