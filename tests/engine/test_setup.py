@@ -4,6 +4,7 @@ import ctypes
 import multiprocessing
 import os
 import resource
+from datetime import timedelta
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,14 @@ import torch
 from torch import nn
 
 from daair.engine.devices import tf32
-from daair.engine.setup import NUMBERS, change_of_processes, check_environment, keep_freed_memory, name_interface
+from daair.engine.setup import (
+    NUMBERS,
+    Stop,
+    change_of_processes,
+    check_environment,
+    keep_freed_memory,
+    name_interface,
+)
 from daair.errors import UserError
 
 
@@ -46,6 +54,16 @@ def test_gloo_uses_the_interface_that_is_named_for_nccl(
         monkeypatch.setenv("GLOO_SOCKET_IFNAME", gloo)
     name_interface()
     assert os.environ.get("GLOO_SOCKET_IFNAME") == taken
+
+
+def test_processes_wait_for_each_other_as_long_as_the_config_says() -> None:
+    launch = SimpleNamespace(group_timeout=77, grace=40)
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        stop = Stop(SimpleNamespace(num_processes=2), SimpleNamespace(launch=launch))
+        assert stop._group._get_backend(torch.device("cpu")).options._timeout == timedelta(seconds=77)
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_measuring_is_without_tf32_and_leaves_the_setting() -> None:

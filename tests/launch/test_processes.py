@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 from helpers import alive
+from torch.distributed.launcher import LaunchConfig
 
 from daair.launch import processes
 from daair.launch.processes import Attempt, command, environment
@@ -86,11 +87,17 @@ def test_other_launchers_variables_are_not_passed_on(monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT", "ACCELERATE_USE_DEEPSPEED", "TORCHELASTIC_RUN_ID"):
         monkeypatch.setenv(name, "7")
     monkeypatch.setenv("MINE", "x")
-    variables = environment({"CUDA_VISIBLE_DEVICES": "3"}, cpu=False, token="t")
+    variables = environment({"CUDA_VISIBLE_DEVICES": "3"}, cpu=False, token="t", grace=40)
     assert "7" not in {v for k, v in variables.items() if k.startswith(processes.FOREIGN)}
     assert (variables["MINE"], variables["CUDA_VISIBLE_DEVICES"], variables["DAAIR_ATTEMPT"]) == ("x", "3", "t")
     assert variables["DAAIR_PARENT"] == str(psutil.Process().pid) and "ACCELERATE_USE_CPU" not in variables
-    assert environment({}, cpu=True, token="t")["ACCELERATE_USE_CPU"] == "true"
+    assert environment({}, cpu=True, token="t", grace=40)["ACCELERATE_USE_CPU"] == "true"
+
+
+def test_ranks_have_as_long_to_stop_as_a_single_process(monkeypatch):
+    for name, value in environment({}, cpu=True, token="t", grace=67.5).items():
+        monkeypatch.setenv(name, value)
+    assert LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=2).shutdown_timeout == 68
 
 
 def test_only_several_processes_go_through_accelerate(monkeypatch):

@@ -199,14 +199,16 @@ class Stop:
 
     Args:
         accelerator: The run's processes.
-        seconds: What a process has from its first signal to its end; see `seconds_to_stop`.
+        cfg: The run's config; see `seconds_to_stop` for what a process has from its first signal to its end.
     """
 
-    def __init__(self, accelerator: Accelerator, seconds: float) -> None:
-        self.signal, self.seconds = 0, seconds
+    def __init__(self, accelerator: Accelerator, cfg: Config) -> None:
+        self.signal, self.seconds = 0, seconds_to_stop(cfg)
         self._group = None
         if accelerator.num_processes > 1:
-            self._group = torch.distributed.new_group(backend="gloo")  # on the CPU, so that GPUs are not synchronised
+            patience = timedelta(seconds=cfg.launch.group_timeout)
+            # On the CPU, so that GPUs are not synchronised.
+            self._group = torch.distributed.new_group(backend="gloo", timeout=patience)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:

@@ -143,7 +143,7 @@ class Trainer:
 
     def loop(self) -> int:
         """Make all updates from the newest checkpoint to `train.steps`; return the exit status."""
-        stop, first = Stop(self.accelerator, seconds_to_stop(self.cfg)), self.resume()
+        stop, first = Stop(self.accelerator, self.cfg), self.resume()
         self.done = first
         unseen: list[Update] = []
         tracked: list[dict[str, Tensor]] = []

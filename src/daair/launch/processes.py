@@ -7,6 +7,7 @@ after their parent died: they run in sessions of their own and outlive a front e
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -64,13 +65,14 @@ def command(
     return [sys.executable, "-m", "daair.launch.ranks", "--multi_gpu", *arguments, *worker]
 
 
-def environment(devices: Mapping[str, str], cpu: bool, token: str) -> dict[str, str]:
+def environment(devices: Mapping[str, str], cpu: bool, token: str, grace: float) -> dict[str, str]:
     """Return the environment variables of the processes of an attempt.
 
     Args:
         devices: The variables that select their devices, see `Pool.environment`.
         cpu: Whether they work on the CPU, which Accelerate must know to connect ranks without a GPU.
         token: The token of the attempt.
+        grace: Seconds between SIGTERM and SIGKILL; torchrun, which starts several ranks, would give them 30 of its own.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     path = [str(SOURCE), *filter(None, [kept.get("PYTHONPATH")])]
@@ -82,6 +84,7 @@ def environment(devices: Mapping[str, str], cpu: bool, token: str) -> dict[str, 
         TOKEN: token,
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONUNBUFFERED": "1",
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(math.ceil(grace)),
     }
 
 
@@ -125,7 +128,7 @@ class Attempt:
             where = " ".join(f"{name}={value}" for name, value in devices.items())
             output.write(f"== {stamp} {where} {' '.join(line[1:])}\n".encode())
             output.flush()
-            variables = environment(devices, cpu, self.token)
+            variables = environment(devices, cpu, self.token, grace)
             if forked and processes == 1 and warm.available():
                 self.process = warm.WarmProcess(_forked, line[3:], variables, log)
                 return
