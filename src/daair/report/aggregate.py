@@ -16,7 +16,7 @@ import pandas as pd
 from daair.metrics import METRICS
 from daair.metrics.finite import not_finite
 from daair.report.comparable import TIME, check_mixtures, stopped_early
-from daair.report.statistics import Comparison, compare, difference, holm
+from daair.report.statistics import Comparison, compare, compare_averages, holm, seed_differences
 from daair.report.weights import is_trained, trained
 
 AVERAGE = "average"
@@ -227,7 +227,8 @@ def add_comparisons(
 
     `p_holm` is Holm's correction over the whole table of `p`, or of `p_images` where there are too few seeds for `p`.
     Rows of networks that were only evaluated have differences, which are not tested. Nor are averages and columns of
-    several benchmarks, because one photograph may occur in several; these weigh the same, as in the cells.
+    several benchmarks, because one photograph may occur in several; their intervals are for other seeds alone, and
+    benchmarks weigh the same, as in the cells.
     """
     facts = _facts(images, runs)
     index = [facts["benchmark"], images["image"].astype(str).to_numpy(), facts["seed"]]
@@ -244,7 +245,7 @@ def add_comparisons(
             continue
         own, other = ([values[metric] for values in side] for side in sides)
         if column in averages or benchmarks[column] > 1:
-            found[i] = {"delta": _difference(own, other, benchmarks[list(over)])}
+            found[i] = _average(own, other, benchmarks[list(over)], alpha)
         else:
             pair = (values.droplevel(0) for values in (*own, *other))
             found[i] = vars(compare(*pair, alpha=alpha, resamples=resamples))
@@ -258,23 +259,27 @@ def add_comparisons(
     return numbers.assign(delta=numbers["delta"].mask(untested, to_reference))
 
 
-def _difference(variant: Sequence[pd.Series], reference: Sequence[pd.Series], benchmarks: Sequence[int]) -> float:
-    """Return the mean over columns of the mean over their benchmarks of the paired differences.
+def _average(
+    variant: Sequence[pd.Series], reference: Sequence[pd.Series], benchmarks: Sequence[int], alpha: float
+) -> dict[str, Any]:
+    """Return the comparison by the mean over columns of the mean over their benchmarks of the paired differences.
 
     Only seeds that were measured on all benchmarks of all columns count, as in the means.
 
     Args:
         variant, reference: For each column, values with an index (benchmark, image, seed).
-        benchmarks: The number of benchmarks of each column; nan is returned if one of them has no pairs.
+        benchmarks: The number of benchmarks of each column; the result is empty if one of them has no pairs.
+        alpha: See `compare_averages`.
     """
     pair = [_of_complete_seeds(values, benchmarks) for values in (variant, reference)]
     columns = []
     for own, other in zip(*pair, strict=True):
         if own.empty or other.empty:
-            return float("nan")
+            return {}
         parts, others = ({name: part.droplevel(0) for name, part in side.groupby(level=0)} for side in (own, other))
-        columns.append(np.mean([difference(parts[name], others[name]) for name in parts]))
-    return float(np.mean(columns))
+        of_benchmarks = pd.DataFrame({name: seed_differences(parts[name], others[name]) for name in parts})
+        columns.append(of_benchmarks.mean(axis=1, skipna=False))
+    return vars(compare_averages(pd.concat(columns, axis=1), alpha))
 
 
 def _of_complete_seeds(columns: Sequence[pd.Series], benchmarks: Sequence[int]) -> list[pd.Series]:

@@ -60,8 +60,28 @@ def about_tests(table: StudyTable) -> Iterator[str]:
         yield f"Fewer than {enough} images cannot reach p < {alpha:g}, whatever they show."
 
 
+def about_averages(table: StudyTable, names: Names) -> Iterator[str]:
+    """Yield a sentence with the intervals of the first average's differences, in the first metric."""
+    place = next(iter(table.averages), None)
+    numbers, digits = table.numbers, METRICS[table.spec.metrics[0]].digits
+    chosen = numbers[(numbers["column"] == place) & (numbers["metric"] == table.spec.metrics[0])]
+    spans = [
+        f"{names.joined(table.rows.names[line.row])} {_span(line.delta_low, line.delta_high, digits)}"
+        for line in chosen[chosen["delta_low"].notna()].itertuples()
+    ]
+    if spans:
+        level, heading = f"{100 * (1 - table.spec.alpha):g} %", names.of(table.averages[place][0])
+        yield (
+            f"{level} intervals of Δ {heading} for other seeds and these images (t test over seeds, not corrected for "
+            f"their number): {', '.join(spans)}."
+        )
+
+
 def intervals(table: StudyTable, names: Names = Names()) -> Block | None:  # noqa: B008 - immutable
-    """Return a table of the differences with both intervals and the corrected p; None if nothing was tested."""
+    """Return a table of the differences with both intervals and the corrected p; None if nothing was tested.
+
+    Averages have an interval for other seeds alone, and no test.
+    """
     if table.reference is None or table.numbers["p_holm"].isna().all():
         return None
     level = f"{100 * (1 - table.spec.alpha):g} %"
@@ -70,19 +90,24 @@ def intervals(table: StudyTable, names: Names = Names()) -> Block | None:  # noq
         f"{level} interval, these networks", "p (Holm)", "images", "seeds",
     ]  # fmt: skip
     rows = []
-    for line in table.numbers[table.numbers["p_holm"].notna()].itertuples():
+    numbers = table.numbers
+    for line in numbers[numbers["p_holm"].notna() | numbers["delta_low"].notna()].itertuples():
         digits, sign = METRICS[line.metric].digits, mark(line, table.spec.alpha)
-        row, column = map(names.of, table.rows.names[line.row]), names.joined(table.columns.names[line.column])
+        row, column = map(names.of, table.rows.names[line.row]), _column(table, line.column, names)
         spans = [(line.delta_low, line.delta_high), (line.images_low, line.images_high)]
         rows.append([
             *map(Cell, [*row, column, METRICS[line.metric].header]),
             Cell(f"{signed(line.delta, digits)}{sign}", value=line.delta),
             *(Cell(_span(low, high, digits), value=None if pd.isna(low) else low) for low, high in spans),
-            Cell(f"{line.p_holm:.3g}", value=line.p_holm),
-            Cell(f"{line.paired_images:.0f}", value=line.paired_images),
+            Cell("–") if pd.isna(line.p_holm) else Cell(f"{line.p_holm:.3g}", value=line.p_holm),
+            Cell("these") if pd.isna(line.paired_images) else Cell(f"{line.paired_images:.0f}", value=line.paired_images),
             Cell(f"{line.paired_seeds:.0f}", value=line.paired_seeds),
         ])  # fmt: skip
     return Block("Differences to the reference", header, rows, len(table.rows.keys) + 2)
+
+
+def _column(table: StudyTable, place: int, names: Names) -> str:
+    return names.of(table.averages[place][0]) if place in table.averages else names.joined(table.columns.names[place])
 
 
 def _span(low: float, high: float, digits: int) -> str:

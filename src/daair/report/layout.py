@@ -12,7 +12,7 @@ from daair.metrics.finite import not_finite
 from daair.report import order, weights
 from daair.report.columns import Column, Maker, Row, costs_of, lines_of
 from daair.report.comparable import BUDGET, EPOCHS, TIME, stopped_early
-from daair.report.differences import about_tests
+from daair.report.differences import about_averages, about_tests
 from daair.report.names import Names
 from daair.report.published import PublishedRow
 from daair.report.table import StudyTable
@@ -153,6 +153,8 @@ def notes(
         yield "Rows not trained in this study are not ranked: other data and another budget may have made them."
     if table.reference is not None and not (look.hides("stars") and look.hides("delta")):
         yield from islice(about_tests(table), 1 if look.hides("stars") else None)
+        if not (look.hides("average") or look.hides("delta")):
+            yield from about_averages(table, names)
     budget = _budget(weights.trained(measured))
     yield " ".join(filter(None, [budget, f"Hardware: {_listed(measured['hardware'])}.", _origin(measured)]))
     shown = costs_of(table, look)

@@ -28,7 +28,7 @@ AT_ONCE = 2**22
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison of a variant with the reference, in one metric on one benchmark.
+    """A comparison of a variant with the reference, in one metric on one benchmark or by an average over several.
 
     Attributes:
         delta: Mean over images and seeds of (variant - reference).
@@ -39,7 +39,7 @@ class Comparison:
             images resampled); nan for fewer than two images.
         p_images: Two-sided Wilcoxon signed-rank test of the images' differences; 1 if all are 0, nan without images.
         seeds_agreeing: Number of seeds whose mean difference has the sign of `delta`.
-        paired_images, paired_seeds: Numbers of paired images and seeds.
+        paired_images, paired_seeds: Numbers of paired images (nan for an average) and seeds.
     """
 
     delta: float
@@ -50,7 +50,7 @@ class Comparison:
     images_high: float
     p_images: float
     seeds_agreeing: int
-    paired_images: int
+    paired_images: float
     paired_seeds: int
 
 
@@ -80,10 +80,32 @@ def compare(variant: pd.Series, reference: pd.Series, *, alpha: float = 0.05, re
     )
 
 
-def difference(variant: pd.Series, reference: pd.Series) -> float:
-    """Return the mean difference over paired images and seeds, as in `compare`; nan if there are no pairs."""
-    differences = _paired(variant, reference)
-    return float(differences.mean()) if differences.size else float("nan")
+def seed_differences(variant: pd.Series, reference: pd.Series) -> pd.Series:
+    """Return each seed's mean difference over the paired images, as in `compare`, by seed; empty without pairs."""
+    return _pairs(variant, reference).mean()
+
+
+def compare_averages(differences: pd.DataFrame, alpha: float = 0.05) -> Comparison:
+    """Compare two variants by an average over benchmarks.
+
+    The interval is for other seeds and these images, by a t test of the seeds' differences. Nothing is said of other
+    images, because one photograph may occur in several benchmarks, and so p stays nan.
+
+    Args:
+        differences: Each seed's mean difference, a row per seed and a column per benchmark, see `seed_differences`.
+        alpha: The interval has the confidence level 1 - alpha.
+    """
+    nan, of_seeds = float("nan"), differences.dropna().mean(axis=1)
+    delta, low, high = float(differences.mean().mean()), nan, nan
+    if len(of_seeds) >= SEEDS:
+        from scipy import stats
+
+        half = float(stats.t.isf(alpha / 2, len(of_seeds) - 1) * of_seeds.sem())
+        low, high = delta - half, delta + half
+    agreeing = int((np.sign(of_seeds) == np.sign(delta)).sum())
+    return Comparison(
+        delta, low, high, *[nan] * 4, seeds_agreeing=agreeing, paired_images=nan, paired_seeds=len(of_seeds)
+    )
 
 
 def crossed(differences: NDArray[np.float64], alpha: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -149,16 +171,21 @@ def holm(p: Sequence[float]) -> list[float]:
 
 def _paired(variant: pd.Series, reference: pd.Series) -> NDArray[np.float64]:
     """Return the differences, (images, seeds), of the images and seeds that count; see `compare`."""
+    return _pairs(variant, reference).to_numpy(np.float64)
+
+
+def _pairs(variant: pd.Series, reference: pd.Series) -> pd.DataFrame:
+    """Return the differences with a row per image and a column per seed; see `compare`."""
     variant, reference = variant.align(reference, join="inner")
     if variant.empty:
-        return np.empty((0, 0))
+        return pd.DataFrame(dtype=np.float64)
     # Equal images have infinite PSNR, and the difference of two infinities is undefined.
     with np.errstate(invalid="ignore"):
         difference = variant - reference
     pairs = difference.groupby(level=1, observed=True).size()
     table = difference.unstack()[pairs.index[pairs == pairs.max()]]
     table = table.where(np.isfinite(table)).dropna(axis="columns", how="all").dropna()
-    return table.to_numpy(np.float64).round(SAME)
+    return table.astype(np.float64).round(SAME)
 
 
 def _wilcoxon(differences: NDArray[np.float64]) -> float:
