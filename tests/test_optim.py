@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
+from daair.models.experts import ExpertBank
 from daair.optim import make_schedule, muon
 
 STEPS = 100
@@ -121,6 +122,17 @@ def test_muon_takes_matrices_and_convolutions_and_leaves_banks_of_experts_to_ada
     singular = torch.linalg.svdvals(updates["matrix"])
     assert singular.max() / singular.min() < 3, "the update of a matrix is nearly orthogonal"
     assert muon([made["bias"]], lr=0.1).param_groups[0]["use_fallback"], "a network may have no matrix"
+
+
+@pytest.mark.parametrize("depthwise", [True, False])
+def test_muon_leaves_every_stack_of_daairs_experts_to_adamw(depthwise: bool) -> None:
+    bank, other = ExpertBank(8, (4,) * 5, depthwise=depthwise), torch.nn.Linear(8, 8, bias=False)
+    by_muon = [g["params"] for g in muon([*bank.parameters(), *other.parameters()]).param_groups if not fallback(g)]
+    assert by_muon == [[other.weight]]
+
+
+def fallback(group: dict) -> bool:
+    return group.get("use_fallback", False)
 
 
 def test_muon_trains_after_its_state_was_stored() -> None:

@@ -40,9 +40,9 @@ def muon(
 ) -> Optimizer:
     """Return timm's Muon for matrices and convolutions, with its AdamW for all other parameters.
 
-    Left to itself, timm's takes all of two or more dimensions for matrices: a bank of experts (N, in, rank)
-    for one with a row for each expert, whose updates it would make orthogonal to each other, and the scales of channels
-    (1, C, 1, 1) for one of a single row.
+    Left to itself, timm's takes all of two or more dimensions for matrices: the stacks of a bank of experts, such as
+    (N, rank, in) or (N, rank), for one with a row for each expert, whose updates it would make orthogonal to each
+    other, and the scales of channels (1, C, 1, 1) for one of a single row.
 
     Args:
         params: Parameters of a network.
@@ -55,7 +55,8 @@ def muon(
         betas: Of AdamW.
     """
     params = list(params)
-    matrices = [p for p in params if p.dim() in (2, 4) and min(len(p), p[0].numel()) > 1]
+    banks = {id(p) for p in params if getattr(p, "is_bank", p.dim() not in (2, 4))}
+    matrices = [p for p in params if id(p) not in banks and min(len(p), p[0].numel()) > 1]
     chosen = set(map(id, matrices))
     others = [p for p in params if id(p) not in chosen]
     groups = [{"params": matrices}, {"params": others, "use_fallback": True}]

@@ -166,3 +166,27 @@ def test_hidden_rows_and_columns_count_among_the_tests(tmp_path: Path) -> None:
     same = whole.numbers[(whole.numbers["row"] == row) & (whole.numbers["column"] == column)].set_index("metric")
     assert shown.to_dict() == pytest.approx(same["p_holm"].to_dict())
     assert any("over all 12 tests" in note for note in layout.notes(part, TableLook(), Names()))
+
+
+def test_what_only_shows_may_be_tested_otherwise_than_in_the_whole_study(tmp_path: Path) -> None:
+    """One protocol of two has columns of other names, one benchmark of a degradation is tested, one seed otherwise."""
+    rng = np.random.default_rng(0)
+    for rank in (2, 4):
+        for seed in range(3):
+            gain = 0.05 * rank + 0.3 * rng.standard_normal(12)
+            table = rows(list(30.0 + gain)) + rows(list(29.0 + gain), "rain100l")
+            other = [line | {"protocol": "basicsr_rgb"} for line in table]
+            make_run(tmp_path, f"a-000000{rank:02}", seed, table + other, experts={"rank": rank})
+    reference = {"experts.rank": 2}
+    noise = {"cbsd68_sigma25": "noise", "rain100l": "noise"}
+    by_degradation = {"columns": ("degradation",), "degradations": noise}
+    for plan, tests in (
+        ({"only": {"protocol": ["promptir"]}}, 4 + 8),  # columns without the protocol in their names, and with it
+        ({**by_degradation, "only": {"protocol": ["promptir"], "benchmark": ["rain100l"]}}, 2),
+        ({"only": {"protocol": ["promptir"], "seed": [0]}}, 4 + 8),
+    ):
+        table = table_of(tmp_path, reference=reference, **plan)
+        shown = table.numbers[table.numbers["p_holm"].notna()]
+        assert len(shown) and table.tests == tests, plan
+        own = shown["p"].fillna(shown["p_images"])
+        assert (shown["p_holm"] >= own - 1e-12).all() and shown["p"].isna().all() == ("seed" in plan["only"])

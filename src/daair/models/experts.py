@@ -104,6 +104,8 @@ class ExpertBank(nn.Module):
         self.depthwise = nn.Parameter(torch.zeros(N, R, *(() if depthwise else (R,)), k, k))
         self.bias = nn.Parameter(torch.zeros(N, R))
         self.mix_out = nn.Parameter(torch.zeros(N, R, R))
+        for stack in self.parameters(recurse=False):
+            stack.is_bank = True  # `daair.optim.muon` must not take it for one matrix
         mask = (torch.arange(R) < torch.tensor(ranks)[:, None]).float()  # (N, R)
         self.register_buffer("mask", mask if min(ranks) < R else None, persistent=False)
         for i, r in enumerate(ranks):

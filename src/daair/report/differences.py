@@ -100,10 +100,14 @@ def intervals(table: StudyTable, names: Names = Names()) -> Block | None:  # noq
             Cell(f"{signed(line.delta, digits)}{sign}", value=line.delta),
             *(Cell(_span(low, high, digits), value=None if pd.isna(low) else low) for low, high in spans),
             Cell("–") if pd.isna(line.p_holm) else Cell(f"{line.p_holm:.3g}", value=line.p_holm),
-            Cell("these") if pd.isna(line.paired_images) else Cell(f"{line.paired_images:.0f}", value=line.paired_images),
-            Cell(f"{line.paired_seeds:.0f}", value=line.paired_seeds),
+            Cell("these") if pd.isna(line.paired_images) else _count(line.paired_images),
+            _count(line.paired_seeds),
         ])  # fmt: skip
     return Block("Differences to the reference", header, rows, len(table.rows.keys) + 2)
+
+
+def _count(number: float) -> Cell:
+    return Cell(f"{number:.0f}", value=number)
 
 
 def _column(table: StudyTable, place: int, names: Names) -> str:

@@ -19,6 +19,7 @@ from daair.report import aggregate, comparable, contents, joint, weights
 from daair.report.aggregate import AVERAGE_COLUMN, COSTS_COLUMN, LEFT_OUT, NUMBERS, OF_IMAGES, Axis, names_of, text
 from daair.report.contents import TableSpec
 from daair.report.frame import FACTS, Collated
+from daair.report.statistics import holm
 from daair.runs.record import STATES
 
 
@@ -136,17 +137,19 @@ def _corrected_over_study(
         whole = study_table(study, replace(spec, rows=rows.keys, columns=columns.keys, only={}, averages={}))
     except UserError:
         return numbers, tests
-    of_study = whole.numbers[whole.numbers["p_holm"].notna()]
-    found = {
-        (whole.rows.names[row], whole.columns.names[column], metric): p
-        for row, column, metric, p in of_study[["row", "column", "metric", "p_holm"]].itertuples(index=False)
-    }
-    tested = numbers["p_holm"].notna()
-    places = numbers.loc[tested, ["row", "column", "metric"]].itertuples(index=False)
-    p = [found[rows.names[row], columns.names[column], metric] for row, column, metric in places]
+    shown, hidden = (part[part["p_holm"].notna()] for part in (numbers, whole.numbers))
+    named = set(_test_names(shown, rows, columns))
+    hidden = hidden[[name not in named for name in _test_names(hidden, whole.rows, whole.columns)]]
+    p = [one for part in (shown, hidden) for one in part["p"].fillna(part["p_images"])]
     numbers = numbers.assign(p_holm=numbers["p_holm"].astype(float))
-    numbers.loc[tested, "p_holm"] = p
-    return numbers, len(of_study)
+    numbers.loc[shown.index, "p_holm"] = holm(p)[: len(shown)]
+    return numbers, len(p)
+
+
+def _test_names(numbers: pd.DataFrame, rows: Axis, columns: Axis) -> list[tuple]:
+    """Return what tells a test from others: the names of its row and column, and its metric."""
+    places = zip(numbers["row"], numbers["column"], numbers["metric"], strict=True)
+    return [(rows.names[row], columns.names[column], metric) for row, column, metric in places]
 
 
 def differing_keys(runs: pd.DataFrame, keys: Iterable[str]) -> list[str]:
