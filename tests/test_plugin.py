@@ -113,8 +113,3 @@ def test_commands_of_the_guide_compose(plugin, line):
     command = Command.parse(typed.flags_first([typed.spell_out(word, line.split()) for word in line.split()]))
     for point in command.points:
         validate(command.composer.compose_job(point.overrides))
-
-
-def test_links_of_the_guide_lead_somewhere():
-    for target in re.findall(r"\]\(([^)#]+)\)", GUIDE.read_text()):
-        assert (GUIDE.parent / target).exists(), target

@@ -10,7 +10,7 @@ from PIL import Image
 from daair.cli import conf_dir
 from daair.config.jobs import Composer
 from daair.config.schema import Config
-from daair.config.unmeasured import DEFINED, EVALUATED, lacks_measurements, note_of
+from daair.config.unmeasured import DEFINED, EVALUATED, lacks_measurements, note
 from daair.config.validate import benchmarks_of, validate
 from daair.data.benchmarks import load_benchmark
 from daair.errors import UserError
@@ -79,8 +79,11 @@ def test_a_metric_whose_weights_are_missing_is_not_waited_for(run: Record, monke
 
 
 def test_a_benchmark_of_ones_own_that_means_other_images_is_measured_again(run: Record, tmp_path: Path) -> None:
-    run.summarise(**{DEFINED: {"demo_noise25": '{"target": "elsewhere"}'}})
+    run.summarise(**{DEFINED: {"demo_noise25": '{"target": "elsewhere"}', "other": "{}"}})
     assert lacks_measurements(config(), run)
+    items = [item for benchmark in benchmarks_of(config()) for item in load_benchmark(benchmark, None)]
+    note(run, config(), items, pd.read_csv(run.results_file), ["psnr", "ssim"])
+    assert not lacks_measurements(config(), run) and run.summary()[DEFINED] == {"other": "{}"}, "once"
 
 
 def test_the_picture_that_is_named_must_be_the_one_that_is_kept(run: Record) -> None:
@@ -106,7 +109,7 @@ def test_an_unreadable_image_is_not_waited_for_until_its_file_changes(run: Recor
     rows = pd.DataFrame([row | values])
     rows.to_csv(run.results_file, index=False)
     assert lacks_measurements(cfg, run)
-    run.summarise(**{EVALUATED: {"mine": note_of(items, rows, ["psnr", "ssim"])}})
+    note(run, cfg, items, rows, ["psnr", "ssim"])
     assert not lacks_measurements(cfg, run)
     pictures[-1].write_bytes(pictures[-1].read_bytes() + b" ")
     assert lacks_measurements(cfg, run), "it was repaired"
@@ -118,8 +121,21 @@ def test_a_metric_without_a_finite_value_is_not_measured_for_ever(run: Record) -
     table.to_csv(run.results_file, index=False)
     assert lacks_measurements(cfg, run)
     items = [item for benchmark in benchmarks_of(cfg) for item in load_benchmark(benchmark, None)]
-    run.summarise(**{EVALUATED: {"demo_noise25": note_of(items, table, cfg.metrics)}})
+    note(run, cfg, items, table, cfg.metrics)
     assert not lacks_measurements(cfg, run)
+
+
+def test_a_metric_counts_for_the_protocols_by_which_it_was_measured(run: Record) -> None:
+    table = pd.read_csv(run.results_file)
+    other = table.assign(protocol="basicsr_y", input_mae=0.1, mae=0.1)
+    pd.concat([table, other]).to_csv(run.results_file, index=False)
+    items = [item for benchmark in benchmarks_of(config()) for item in load_benchmark(benchmark, None)]
+    note(run, config(), items, table, ["psnr", "ssim"])
+    note(run, config(), items, other, ["psnr", "ssim", "mae"])
+    assert not lacks_measurements(config("protocols=[basicsr_y]", "metrics=[psnr,ssim,mae]"), run)
+    assert lacks_measurements(config("protocols=[promptir,basicsr_y]", "metrics=[psnr,ssim,mae]"), run)
+    run.summarise(**{EVALUATED: {"demo_noise25": {"metrics": ["psnr", "ssim", "mae"]}}})
+    assert not lacks_measurements(config("metrics=[psnr,ssim,mae]"), run), "an earlier version noted no protocols"
 
 
 def test_a_damaged_table_is_told(run: Record) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from daair.config.schema import Config
 from daair.config.validate import benchmarks_of
@@ -22,7 +22,7 @@ DEFINED = "benchmarks_measured"
 
 
 EVALUATED = "evaluated"
-"""Key of summary.json: which metrics of a benchmark were measured, and which images could not be, by benchmark."""
+"""Key of summary.json: by benchmark, the metrics that were measured by each protocol, and the unreadable images."""
 
 
 def own_benchmarks(cfg: Config) -> dict[str, str]:
@@ -31,17 +31,17 @@ def own_benchmarks(cfg: Config) -> dict[str, str]:
     return {name: json.dumps(own, default=str) for name, own in given if own and any(own.values())}
 
 
-def rows_of(record: Record, step: int) -> pd.DataFrame | None:
-    """Return the run's rows that are of its network after `step` updates; None if there is no table.
+def rows_of(record: Record, step: int | None) -> pd.DataFrame | None:
+    """Return the run's rows that are of its network after `step` updates, None: all; None if there is no table.
 
     Raises:
         UserError: The file is damaged.
     """
     stored = record.results()
-    return None if stored is None else stored[stored["step"] == step]
+    return stored if stored is None or step is None else stored[stored["step"] == step]
 
 
-def unmeasured(cfg: Config, record: Record, benchmarks: Sequence[Benchmark], step: int) -> Iterator[Benchmark]:
+def unmeasured(cfg: Config, record: Record, benchmarks: Sequence[Benchmark], step: int | None) -> Iterator[Benchmark]:
     """Yield each benchmark of which a run lacks a row of an image, a metric, or the picture to show.
 
     An image that could not be read is not waited for until its file changes.
@@ -50,7 +50,7 @@ def unmeasured(cfg: Config, record: Record, benchmarks: Sequence[Benchmark], ste
         cfg: What is asked for.
         record: The run.
         benchmarks: The benchmarks to look at, whose data are there.
-        step: The number of updates of the run's network.
+        step: The number of updates of the run's network; None = whatever its rows say.
 
     Raises:
         UserError: The run's table is damaged.
@@ -70,17 +70,30 @@ def unmeasured(cfg: Config, record: Record, benchmarks: Sequence[Benchmark], ste
             yield benchmark
 
 
-def note_of(items: Sequence[Item], rows: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Any]:
-    """Return what is to be noted of a benchmark that was measured, for `EVALUATED`.
+def note(record: Record, cfg: Config, items: Sequence[Item], rows: pd.DataFrame, metrics: Sequence[str]) -> None:
+    """Note of a benchmark that was measured what its rows do not tell.
 
     Args:
-        items: Its images.
+        record: The run.
+        cfg: The config by which it was measured.
+        items: The benchmark's images.
         rows: Their rows.
         metrics: The metrics that were measured.
     """
-    measured = set(rows["image"].astype(str))
+    name, measured, noted = items[0].benchmark, set(rows["image"].astype(str)), record.summary()
     lost = {item.name: stamps(item) for item in items if item.name not in measured}
-    return {"metrics": list(metrics), "unreadable": lost}
+    of_metrics = _noted_metrics(record, name) | dict.fromkeys(map(str, rows["protocol"].unique()), list(metrics))
+    evaluated = {**noted.get(EVALUATED, {}), name: {"metrics": of_metrics, "unreadable": lost}}
+    defined = {key: own for key, own in noted.get(DEFINED, {}).items() if key != name}
+    if name in (own := own_benchmarks(cfg)):
+        defined[name] = own[name]
+    record.summarise(**{EVALUATED: evaluated, DEFINED: defined})
+
+
+def _noted_metrics(record: Record, benchmark: str) -> dict[str, list[str]]:
+    """Return the metrics that were measured on a benchmark by protocol; `*`, for all, in notes of earlier versions."""
+    noted = record.summary().get(EVALUATED, {}).get(benchmark, {}).get("metrics", {})
+    return noted if isinstance(noted, dict) else {"*": noted}
 
 
 def unreadable(record: Record, benchmark: str) -> dict[str, list]:
@@ -107,16 +120,12 @@ def _has(
     record: Record, stored: pd.DataFrame | None, benchmark: str, protocols: Sequence[str], metrics: Sequence[str]
 ) -> bool:
     """Return whether the metrics of a benchmark were measured by each protocol, perhaps without a finite value."""
-    noted = record.summary().get(EVALUATED, {}).get(benchmark, {}).get("metrics", ())
-    lacking = [name for name in metrics if name not in noted]
+    noted = _noted_metrics(record, benchmark)
+    lacking = [(p, name) for p in protocols for name in metrics if name not in (*noted.get(p, ()), *noted.get("*", ()))]
     if stored is None or not lacking:
         return True
     rows = stored[stored["benchmark"] == benchmark]
-    return all(
-        name in rows and rows.loc[rows["protocol"] == protocol, name].notna().any()
-        for name in lacking
-        for protocol in protocols
-    )
+    return all(name in rows and rows.loc[rows["protocol"] == one, name].notna().any() for one, name in lacking)
 
 
 def lacks_measurements(cfg: Config, record: Record) -> bool:

@@ -14,9 +14,9 @@ USED_BY = {
     "profile": ("profile", "export"),
     "status": ("status", "runs"),
     "report": ("report",),
-    "collate": ("train", "collate", "compare", "evaluate"),
+    "collate": ("train", "collate", "compare"),
     "evaluate": ("train", "evaluate"),
-    "metrics": ("train", "evaluate", "compare"),
+    "metrics": ("train", "evaluate"),
 }
 """The tasks that use a section; `combinations` has those of single root keys."""
 

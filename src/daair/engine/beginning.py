@@ -30,7 +30,7 @@ def begin(session: Session, mix: Mix, job: Job) -> bool:
         say(f"{record.folder} is done; it is not trained again")
         (lacks,) = gather_object([lacks_measurements(cfg, record)] if record.writer else [])
         if lacks:
-            record.freeze(job.config.to_dict(), job.overrides)
+            record.freeze_measuring(job.config.to_dict(), job.overrides)
         return lacks
     if record.status().attempt == 0:
         record.summarise(wandb=secrets.token_hex(5))

@@ -35,7 +35,7 @@ from torch import nn
 from daair import checkpoint
 from daair.config import overrides
 from daair.config.schema import Evaluate
-from daair.config.unmeasured import DEFINED, EVALUATED, note_of, own_benchmarks, rows_of, unmeasured
+from daair.config.unmeasured import note, rows_of, unmeasured, unreadable
 from daair.config.validate import benchmarks_of, define_benchmarks
 from daair.data.benchmarks import Benchmark, Item, load_benchmark, why_missing
 from daair.data.listing import describe_foreign, foreign_beside
@@ -121,6 +121,8 @@ def finish(session: Session, labels: list[str], step: int) -> int:
         network.labels, network.step = labels, step
         for _ in measure_and_keep(network, items, session):
             pass
+    before = [one.name for one in there if one.name not in lacking]
+    session.lost.extend(f"{name}: {image}, as before" for name in before for image in unreadable(record, name))
     if stored is None or stored.empty:
         record.summarise(evaluation_seconds=round(time.monotonic() - begun, 2))
     message = "; ".join(filter(None, (early, not_measured(session.lost))))
@@ -162,10 +164,7 @@ def measure_and_keep(network: nn.Module, items: Sequence[Item], session: Session
         first |= {name: (pictures, rows.iloc[0]) for name, pictures in of_first.items()}
         keep(session.record, rows, first, chosen, reporter)
         if session.record.config_file.is_file():
-            noted, defined = session.record.summary(), own_benchmarks(cfg).get(name)
-            session.record.summarise(**{EVALUATED: {**noted.get(EVALUATED, {}), name: note_of(own, rows, metrics)}})
-            if defined:
-                session.record.summarise(**{DEFINED: {**noted.get(DEFINED, {}), name: defined}})
+            note(session.record, cfg, own, rows, metrics)
         yield rows
 
 

@@ -16,12 +16,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from daair import checkpoint, components
 from daair.config.schema import Config
 from daair.engine.memory import SIDES, bytes_per_pixel, free_bytes, tile_for
 from daair.errors import UserError, first_line, is_out_of_memory
+from daair.models.layers import pad_to_multiple
 from daair.models.training import apply, needs_labels
 
 FALLBACK_TILE = 512
@@ -160,11 +160,7 @@ class Restorer:
     def _padded(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Apply the network to `x` (B, 3, H, W), padded by reflection to a size that it takes."""
         height, width = x.shape[-2:]
-        down, right = -height % self.multiple, -width % self.multiple
-        if not (down or right):
-            return self._apply(x, labels)
-        mode = "reflect" if down < height and right < width else "replicate"
-        return self._apply(F.pad(x, (0, right, 0, down), mode), labels)[..., :height, :width]
+        return self._apply(pad_to_multiple(x, self.multiple), labels)[..., :height, :width]
 
 
 def tile_spans(length: int, tile: int, overlap: int) -> list[tuple[int, Tensor]]:

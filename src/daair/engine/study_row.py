@@ -31,7 +31,8 @@ from torch import nn
 from daair import checkpoint, components
 from daair.config.jobs import Job
 from daair.config.schema import Config
-from daair.config.unmeasured import shows
+from daair.config.unmeasured import unmeasured
+from daair.config.validate import benchmarks_of
 from daair.data.benchmarks import Item
 from daair.engine.costs import costs
 from daair.engine.devices import describe
@@ -40,7 +41,6 @@ from daair.engine.progress import Reporter
 from daair.engine.setup import Session
 from daair.errors import UserError, reason
 from daair.files import file_digest, replacing, safe_name
-from daair.metrics import METRICS, required_columns
 from daair.runs import store
 from daair.runs.environment import environment, git_diff
 from daair.runs.record import Record
@@ -134,7 +134,7 @@ def measure_row(
     settings = {name: _settings(cfg, name) for name in dict.fromkeys(item.benchmark for item in items)}
     with record.lock():
         # The main process tells what is missing: the others might look when it has begun to write.
-        (lacking,) = gather_object([_lacking(record, cfg, items, settings)] if record.writer else [])
+        (lacking,) = gather_object([_lacking(record, cfg, settings)] if record.writer else [])
         if already := [name for name in settings if name not in lacking]:
             reporter.say(f"measured before, not again: {', '.join(already)}")
         label = cfg.label or record.summary().get("label") or weights.name
@@ -189,24 +189,10 @@ def _settings(cfg: Config, benchmark: str) -> dict[str, Any]:
     return {"tile": cfg.evaluate.tile, "overlap": cfg.evaluate.overlap, "definition": given}
 
 
-def _lacking(
-    record: Record, cfg: Config, items: Sequence[Item], settings: Mapping[str, Mapping[str, Any]]
-) -> list[str]:
+def _lacking(record: Record, cfg: Config, settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return the benchmarks that have not been measured with these settings, protocols and metrics on these images."""
-    stored, measured = record.results(), record.summary().get("measured", {})
-    wanted = [name for name in cfg.metrics if METRICS[name].missing() is None]
-    # A NaN of a metric that every row has was measured, and is told in the table; in other columns it is an empty cell.
-    optional = [name for name in wanted if name not in required_columns()]
-    lacking = []
-    for name in settings:
-        own = [item for item in items if item.benchmark == name]
-        pairs = {(protocol, item.name) for item in own for protocol in cfg.protocols or [item.protocol]}
-        if stored is None or measured.get(name, {}).get("settings") != settings[name] or not set(wanted) <= set(stored):
-            lacking.append(name)
-            continue
-        protocols = {protocol for protocol, _ in pairs}
-        rows = stored[(stored["benchmark"] == name) & stored["protocol"].isin(protocols)].dropna(subset=optional)
-        whole = pairs == set(zip(rows["protocol"], rows["image"].astype(str), strict=True))
-        if not whole or not shows(cfg, record, name):
-            lacking.append(name)
-    return lacking
+    measured = record.summary().get("measured", {})
+    changed = {name for name in settings if measured.get(name, {}).get("settings") != settings[name]}
+    others = [one for one in benchmarks_of(cfg) if one.name in settings and one.name not in changed]
+    lacking = changed | {one.name for one in unmeasured(cfg, record, others, None)}
+    return [name for name in settings if name in lacking]

@@ -58,13 +58,19 @@ def train(job: Job) -> int:
     cfg = job.config
     accelerator = make_accelerator(cfg, training=True)
     reporter = Reporter(accelerator.is_main_process)
-    mix = prepared_mix(cfg, reporter)  # unusable data fail here, before the run's folder exists
-    check_figure(cfg.train, mix)
     record = Record(job.folder, writer=accelerator.is_main_process)
+    trained = record.status().state == "done"  # then its images are not needed any more
+    # Unusable data fail here, before the run's folder exists.
+    mix = components.build(cfg.mix) if trained else prepared_mix(cfg, reporter)
+    if not trained:
+        check_figure(cfg.train, mix)
     with record.lock():
-        check_same_data(record, mix)
-        session = Session(budget.settled(cfg, record, sum(mix.samples().values())), record, accelerator, reporter)
-        trained = record.status().state == "done"
+        if trained != (record.status().state == "done"):
+            raise UserError(f"{record.folder}: another process began or ended it meanwhile; give the command again")
+        session = Session(cfg, record, accelerator, reporter)
+        if not trained:
+            check_same_data(record, mix)
+            session = replace(session, cfg=budget.settled(cfg, record, sum(mix.samples().values())))
         if not begin(session, mix, job):
             return finish(session, mix.labels, record.status().step)
         mirrors, exit_code = mirrors_of(cfg, record, reporter), 1

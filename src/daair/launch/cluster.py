@@ -107,6 +107,8 @@ class Watch:
     def __init__(self, jobs: Sequence[Job], numbers: Mapping[str, str], view: View) -> None:
         self.left, self.numbers, self.view = list(jobs), numbers, view
         self.endings: dict[str, Ending] = {}
+        statuses = {job.name: Record(job.folder).status() for job in jobs}
+        self.before = {name: status.finished for name, status in statuses.items() if status.state == "done"}
 
     def run(self, poll: float) -> int:
         """Ask Slurm every `poll` seconds until all runs have ended, and return the exit status."""
@@ -134,17 +136,25 @@ class Watch:
     def _look(self, states: Mapping[str, str], begun: float) -> None:
         for job in [job for job in self.left if self.numbers[job.name] not in states]:
             self.left.remove(job)
-            self.endings[job.name] = end = ending(job, self.numbers[job.name])
+            self.endings[job.name] = end = ending(job, self.numbers[job.name], self.before.get(job.name, ""))
             self.view.ended(job, end, time.monotonic() - begun)
         busy = {job.name: job for job in self.left if states[self.numbers[job.name]].startswith("RUNNING")}
         self.view.pool = replace(self.view.pool, devices=("",) * max(1, len(busy)))
         self.view.update([*busy.values()], [job for job in self.left if job.name not in busy], self.endings)
 
 
-def ending(job: Job, number: str) -> Ending:
-    """Return how a run ended whose Slurm job is gone; a run that could not record its end is marked interrupted."""
+def ending(job: Job, number: str, before: str = "") -> Ending:
+    """Return how a run ended whose Slurm job is gone; a run that could not record its end is marked interrupted.
+
+    Args:
+        job: The run.
+        number: The number of its Slurm job.
+        before: When the run was done before, if it was only to be measured; empty otherwise.
+    """
     record = Record(job.folder)
     status = record.status()
+    if status.state == "done" and before and status.finished == before and lacks(job):
+        return Ending("failed", f"Slurm job {number} ended before it had measured all; see {record.log_file}")
     if status.state == "done":
         return Ending("done")
     if status.state in ("failed", "interrupted"):

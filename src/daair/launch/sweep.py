@@ -87,7 +87,7 @@ def queue(selection: Selection, anew: bool = False) -> Selection:
                     set_aside(job.folder)
             with record.lock():  # the lock of a folder that was set aside has gone with it
                 if status.state == "done" and not anew:  # only to be measured; its rows stay valid meanwhile
-                    record.freeze(job.config.to_dict(), job.overrides)
+                    record.freeze_measuring(job.config.to_dict(), job.overrides)
                     record.job_file.unlink(missing_ok=True)
                 else:
                     record.queue(job.config.to_dict(), job.config.train.steps or 0, job.overrides)

@@ -292,6 +292,10 @@ class Record:
         if overrides is not None:
             self._write(Record.overrides_file, yaml.safe_dump(list(overrides), allow_unicode=True))
 
+    def freeze_measuring(self, config: Mapping[str, Any], overrides: Sequence[str]) -> None:
+        """Write the config of a command that measures a finished run; the options of its training stay as they were."""
+        self.freeze({**config, "train": self.config().get("train", {})}, overrides)
+
     def config(self) -> dict[str, Any]:
         """Return the frozen config; raise a UserError if the folder holds none or a damaged one."""
         if not self.config_file.is_file():

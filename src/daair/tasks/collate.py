@@ -69,7 +69,7 @@ def make(cfg: "Config", reporter: Reporter, before: str | None) -> str:
         return said
     from daair.tasks import study_files  # pandas, Arrow and Matplotlib take longer to import than all of the above
 
-    written = study_files.write_all(cfg, folder, tables, table_name(cfg), reporter)
+    written = study_files.write_all(cfg, folder, tables, table_name(cfg), reporter, before)
     unchanged.remember(folder, state, [*written.own, *written.files], written.said)
     return written.said
 

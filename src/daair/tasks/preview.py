@@ -104,14 +104,14 @@ def clean_photograph(cfg: "Config") -> tuple[str, np.ndarray]:
 
 
 def parameters(node: Mapping[str, Any]) -> str:
-    """Return a degradation's parameters as text: `angle -30..30, width 2`; a composition is listed step by step."""
+    """Return a degradation's parameters as text: `angle -30..30, width 2`; parts are joined by `then` or by `or`."""
     texts = []
     for name, value in node.items():
         if name in NOT_PARAMETERS:
             continue
         if isinstance(value, Mapping):
             steps = (f"{step} ({parameters(inner)})" for step, inner in value.items() if isinstance(inner, Mapping))
-            texts.append(", then ".join(steps))
+            texts.append((", or " if name == "choices" else ", then ").join(steps))
         elif isinstance(value, list | tuple):
             texts.append(f"{name} {'..'.join(f'{end:g}' if isinstance(end, float) else str(end) for end in value)}")
         else:

@@ -98,7 +98,9 @@ class Made:
         return self.look.caption or self.table.question or self.table.name
 
 
-def write_all(cfg: "Config", folder: Path, tables: Path | None, name: str, reporter: Reporter) -> Written:
+def write_all(
+    cfg: "Config", folder: Path, tables: Path | None, name: str, reporter: Reporter, before: str | None = None
+) -> Written:
     """Write and print everything that `task=collate` makes of one or several studies.
 
     Args:
@@ -107,6 +109,7 @@ def write_all(cfg: "Config", folder: Path, tables: Path | None, name: str, repor
         tables: The file with the study's named tables, if it has one.
         name: The name of the table.
         reporter: Prints the tables.
+        before: What was printed the last time; tables and files that would be the same are not printed again.
 
     Raises:
         UserError: There are no runs, or they are not comparable; the message names them and a remedy.
@@ -125,7 +128,10 @@ def write_all(cfg: "Config", folder: Path, tables: Path | None, name: str, repor
     files = write_frame(collated, folder)
     for one in made:
         files += write_table(one, folder, cfg.collate.format)
-        show(one, reporter)
+    said = "\n".join(map(plain, made))
+    if not (before or "").startswith(said):
+        for one in made:
+            show(one, reporter)
     if "html" not in cfg.collate.format:
         pass
     elif collated.runs["variant"].nunique() <= MANY:
@@ -133,8 +139,9 @@ def write_all(cfg: "Config", folder: Path, tables: Path | None, name: str, repor
     else:
         reporter.say(f"more than {MANY} variants: no figures and no report")
     listed = "\n".join(str(file) for file in files)
-    reporter.say(listed)
-    return Written(files, [file for one in made for file in one.own], "\n".join([*map(plain, made), listed]))
+    if before != f"{said}\n{listed}":
+        reporter.say(listed)
+    return Written(files, [file for one in made for file in one.own], f"{said}\n{listed}")
 
 
 def make_table(cfg: "Config", collated: Collated, runs: Path, study: str, name: str, one: NamedTable) -> Made:

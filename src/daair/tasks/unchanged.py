@@ -4,12 +4,16 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daair.config.compose import conf_dir
+from daair.errors import UserError
 from daair.files import write_text
 from daair.report import folders
+from daair.runs import store
+from daair.runs.record import Record
 
 if TYPE_CHECKING:
     from daair.config.schema import Config
@@ -27,9 +31,18 @@ def state(cfg: "Config", tables: Path | None) -> str | None:
     options = cfg.to_dict()
     asked = {name: options[name] for name in ("collate", "study", "question", "benchmarks", "protocols", "paths")}
     places = [Path(conf_dir()) / "reference", Path(__file__).parents[1], *([tables] if tables else [])]
-    places += [one for s in cfg.studies for one in folders.find(cfg.paths.runs, s) if isinstance(one, Path)]
-    found = [json.dumps(asked, sort_keys=True), *(line for place in places for line in _stamps(place))]
+    runs = [one for s in cfg.studies for one in folders.find(cfg.paths.runs, s) if isinstance(one, Path)]
+    found = [json.dumps(asked, sort_keys=True), *(line for place in (*places, *runs) for line in _stamps(place))]
+    found += filter(None, map(_running, runs))
     return hashlib.sha256("\n".join(found).encode()).hexdigest()
+
+
+def _running(run: Path) -> str | None:
+    """Return the state of a run that says it is running, which may be that of a dead process; None for others."""
+    with suppress(UserError):
+        status = Record(run).status()
+        return f"{run} {store.actual_state(status)}" if status.state == "running" else None
+    return None
 
 
 def remember(folder: Path, state: str | None, files: Iterable[Path], said: str) -> None:
