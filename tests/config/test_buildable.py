@@ -6,10 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers import make_photographs
 
 from daair.config import buildable
 from daair.config.jobs import check
 from daair.config.problems import ConfigError
+from daair.config.validate import validate
 
 
 def test_a_network_of_ones_own_that_needs_labels_is_tried_with_some_and_once_for_a_sweep(monkeypatch):
@@ -44,3 +46,25 @@ def test_crops_below_the_window_of_ssim_are_refused(composer, override: str, key
     with pytest.raises(ConfigError) as caught:
         check(composer.compose_job(overrides), composer.options, set())
     assert str(caught.value) == f"{key}: must be at least 11 with this loss, got 10"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        (["mix=aio3"], None),
+        (["mix=aio3_kinds", "experts.count=3"], None),  # noise15 counts as noise
+        (["mix=aio3", "mix.tasks.haze.weight=0"], "sots_outdoor is haze"),
+        (["mix=aio3", "benchmarks=[cbsd68_jpeg]"], "cbsd68_jpeg is jpeg"),
+        (["mix=aio3", "benchmarks=[cbsd68_jpeg]", "router=top1"], None),
+    ],
+    ids=str,
+)
+def test_an_oracle_is_not_asked_for_a_degradation_that_it_has_not_learned(composer, overrides, text, tmp_path):
+    make_photographs(tmp_path, count=1, size=72)
+    given = ["model=daair_tiny", "router=oracle", f"mix.root={tmp_path}", *overrides]
+    cfg = validate(composer.compose_job(given))
+    if text is None:
+        return buildable.check_buildable(cfg)
+    told = f"^benchmarks: {text}, but this network is told the degradation, and the mix trains noise15"
+    with pytest.raises(ConfigError, match=told):
+        buildable.check_buildable(cfg)

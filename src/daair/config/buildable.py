@@ -39,6 +39,7 @@ def check_buildable(cfg: Config, seen: set[str] | None = None) -> None:
             lambda: _check_updates(cfg),
         ),
         "mix": (cfg.mix, lambda: check_mix(cfg, training=True)),
+        "labels": ((cfg.model, cfg.mix, cfg.benchmarks), lambda: _check_labels(cfg)),
         "logger": (cfg.logger, lambda: _check_logger(cfg)),
         "init": ((cfg.model, cfg.train.init, cfg.train.init_strict), lambda: _check_init(cfg)),
     }
@@ -47,6 +48,22 @@ def check_buildable(cfg: Config, seen: set[str] | None = None) -> None:
         if (text := f"{name}: {parts}") not in seen:
             check()
             seen.add(text)
+
+
+def _check_labels(cfg: Config) -> None:
+    """Check that a network that is told the degradation learns those of all benchmarks; else it fails when trained."""
+    from daair.config.validate import benchmarks_of
+    from daair.data.mix import label_in
+    from daair.models.training import needs_labels
+
+    if not needs_labels(_try(cfg, "model", lambda: _network(json.dumps(cfg.model)))):
+        return
+    trained = [label for label, task in cfg.mix["tasks"].items() if task.get("weight", 1) > 0]
+    for benchmark in benchmarks_of(cfg):
+        if label_in(benchmark.label, trained) is None:
+            what = f"{benchmark.name} is {benchmark.label or 'of no named degradation'}"
+            text = f"{what}, but this network is told the degradation, and the mix trains {', '.join(trained)}"
+            raise ConfigError([Problem("benchmarks", text)])
 
 
 def _check_logger(cfg: Config) -> None:

@@ -190,8 +190,8 @@ class Mix:
         if self.balance_used() == "repeats":
             weights = [self.tasks[label].weight * count for label, count in natural.items()]
         else:
-            kinds = [_kind(label) for label in images]
-            weights = [self.tasks[label].weight / kinds.count(_kind(label)) for label in images]
+            kinds = [kind(label) for label in images]
+            weights = [self.tasks[label].weight / kinds.count(kind(label)) for label in images]
         return dict(zip(images, apportion(sum(natural.values()), weights), strict=True))
 
     def balance_used(self) -> str:
@@ -311,6 +311,11 @@ def _clean_images(sources: Sequence[ImageSource], root: str | None) -> TaskImage
     return TaskImages([name for name, _ in named], pictures, ", ".join(map(str, sources)))
 
 
-def _kind(label: str) -> str:
+def label_in(label: str | None, labels: Sequence[str]) -> str | None:
+    """Return that of `labels` which an image's label has: itself, else its kind; None if there is neither."""
+    return next((one for one in (label, kind(label or "")) if one in labels), None)
+
+
+def kind(label: str) -> str:
     """Return `noise` for `noise15`, `noise25` and `noise50`, another label as it is."""
     return re.sub(r"^noise\d+$", "noise", label)

@@ -22,6 +22,7 @@ from torch import nn
 
 from daair.config.schema import Evaluate
 from daair.data.benchmarks import Item
+from daair.data.mix import label_in
 from daair.engine.devices import tf32
 from daair.engine.inference import Restorer, local_processes
 from daair.engine.memory import free_bytes
@@ -235,11 +236,11 @@ def _label(model: nn.Module, item: Item) -> int | None:
     if not needs_labels(model):
         return None
     label = item.label or f"of no named degradation (set benchmarks.{item.benchmark}.label)"
-    if label not in model.labels:
+    if (known := label_in(label, model.labels)) is None:
         raise UserError(
             f"benchmark {item.benchmark} is {label}, which this network's oracle was not trained on ({model.labels})"
         )
-    return model.labels.index(label)
+    return model.labels.index(known)
 
 
 def _scores(metrics: Iterable[str], accelerator: Accelerator, reporter: Reporter) -> dict[str, Score]:
