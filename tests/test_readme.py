@@ -26,7 +26,7 @@ GUIDES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 STUDIES_PAGES = sorted(ROOT.glob("experiments/*/README.md"))
 PAGES = [*GUIDES, ROOT / "CONTRIBUTING.md", *STUDIES_PAGES]
 COMMANDS = [
-    re.split("  +", re.sub(r"\s*\\\n\s*", " ", line))[0].strip()
+    re.sub(r"\s*\\\n\s*", " ", line).strip()
     for page in PAGES
     if page != GUIDE
     for line in re.findall(r"^ {4}(python run\.py\b(?:.*\\\n)*.*)$", page.read_text(), re.MULTILINE)
@@ -61,7 +61,7 @@ def test_commands_compose(
     monkeypatch.delenv("RANK", raising=False)
     if "hydra/sweeper=optuna" in command:
         pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
-    words = shlex.split(re.sub(r"\[(restore\.tile=512)\]", r"\1", command))[2:]
+    words = shlex.split(re.sub(r"\[(restore\.tile=512)\]", r"\1", command), comments=True)[2:]
     words = typed.read([re.sub(r"\bDIR\b", str(photographs), word) for word in words])
     overrides = [word for word in words if word != "-m"]
     points = Command(composer, overrides, multirun="-m" in words).points
