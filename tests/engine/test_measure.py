@@ -10,6 +10,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from helpers import run
+from PIL import Image
 from torch import Tensor, nn
 
 from daair.config.schema import Evaluate
@@ -198,6 +199,24 @@ def test_a_damaged_image_costs_that_image(tmp_path: Path) -> None:
     ]
     assert not_measured(session.lost).startswith("not measured (2): 0.png: truncated; b: small: ")
     assert (record.samples / "comparison.png").is_file()
+
+
+def test_the_sheet_shows_benchmarks_that_were_measured_before_too(tmp_path: Path) -> None:
+    """One measured later must not make the pictures of the others go away."""
+    record = Record(tmp_path, writer=True)
+    session = Session(
+        SimpleNamespace(evaluate=options(pictures=64), protocols=None, metrics=[]),
+        record,
+        Accelerator(cpu=True),
+        Lines(),
+    )
+    heights = []
+    for benchmark in ("a", "b"):
+        items = [item(str(k), 48, 48, benchmark) for k in range(2)]
+        list(measure_and_keep(Darker(), items, session))
+        with Image.open(record.samples / "comparison.png") as sheet:
+            heights.append(sheet.height)
+    assert heights[1] == pytest.approx(2 * heights[0], rel=0.1)
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory.\nTried"), KeyError("layer")], ids=str)

@@ -206,7 +206,7 @@ def summary_values(table: pd.DataFrame) -> dict[str, float]:
 def keep(
     record: Record, rows: pd.DataFrame, first: Mapping[str, tuple], chosen: Sequence[Sample], reporter: Reporter
 ) -> None:
-    """Add rows to results.csv, save the chosen samples, and draw a sheet of the first images.
+    """Add rows to results.csv, save the chosen samples, and draw a sheet of an image of each benchmark.
 
     `first` has the pictures and the row of the first image of each benchmark.
 
@@ -230,10 +230,16 @@ def keep(
             rows = pd.concat([stored[kept], rows], ignore_index=True)[list(columns)]
     with replacing(record.results_file) as temporary:
         _with_nan(rows).to_csv(temporary, index=False)
+    if not first:
+        return
     pictures = {name: shown for name, (shown, _) in first.items()}
-    figures = {name: [f"{row['input_psnr']:.2f} dB", f"{row['psnr']:.2f} dB", ""] for name, (_, row) in first.items()}
-    if first:
-        comparison(record.samples / "comparison.png", pictures, notes=figures, height=256)
+    figures = {name: (row["input_psnr"], row["psnr"]) for name, (_, row) in first.items()}
+    for name in set(rows["benchmark"]) - set(first):  # measured before, of which the run keeps a picture
+        if (sample := samples.read(record.sample_file(name, samples.SHOWN))) is not None:
+            pictures[name], figures[name] = sample.pictures, (sample.input_psnr, sample.psnr)
+    notes = {name: [*(f"{psnr:.2f} dB" for psnr in pair), ""] for name, pair in figures.items()}
+    in_order = {name: pictures[name] for name in dict.fromkeys(rows["benchmark"]) if name in pictures}
+    comparison(record.samples / "comparison.png", in_order, notes=notes, height=256)
 
 
 def with_other_metrics(rows: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
