@@ -85,7 +85,7 @@ def test_option_takes_a_step(group: str, option: str, photographs: Path) -> None
 
     learned = Learner(model, Stage())(batch)
     if learned.gates is not None:
-        assert learned.gates.shape[1:] == (4, cfg.model.get("expert_count") or cfg.part("experts")["count"])
+        assert learned.gates.shape[1:] == (4, cfg.model.get("expert_count") or cfg.parts["experts"]["count"])
     loss, _ = total_loss(criterion, learned.image, batch["target"], learned.terms)
     loss.backward()
     optimizer.step()

@@ -305,7 +305,7 @@ def plugged(tmp_path, monkeypatch) -> Composer:
 def test_a_part_group_is_what_a_model_interpolates(plugged):
     config = compose(plugged, "model=mynet", "norm=coarse")
     assert config.parts == {"norm": {"_target_": "normpkg.Norm", "_partial_": True, "eps": 1.0}}
-    assert config.part("norm") == config.model["norm"] and config.part("router") is None
+    assert config.parts["norm"] == config.model["norm"] and "router" not in config.parts
     assert config.choices["norm"] == "coarse" and "router" not in config.choices
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     ids = {config_id(compose(plugged, "model=mynet", *more)) for more in ([], ["norm.eps=0.1"], ["norm=coarse"])}

@@ -55,7 +55,7 @@ def test_a_plan_is_in_parts_until_a_run_was_measured_on_such_a_device(make_jobs,
     jobs = make_jobs(tmp_path)
     trained(jobs[0], "done", 100, "2 x cpu", seconds=3600.0)
     view, text = view_of(jobs, GPU)
-    view.dry_run(Selection(tuple(jobs[1:]), ()), GPU)
+    view.dry_run(Selection(tuple(jobs[1:]), ()))
     output = text.getvalue()
     assert "2 runs on 2 assumed GPUs (0, 1)" in output and "50 %" in output and "100 %" in output
     assert "times are parts of the whole, and hours once a run has been measured on a GPU" in output
@@ -66,7 +66,7 @@ def test_a_plan_is_in_hours_by_a_measured_run_with_its_evaluation(make_jobs, tmp
     jobs = make_jobs(tmp_path)
     trained(jobs[0], "done", 100, "NVIDIA H100", seconds=3600.0, evaluation_seconds=1800.0)
     view, text = view_of(jobs, GPU)
-    view.dry_run(Selection(tuple(jobs[1:]), ()), GPU)
+    view.dry_run(Selection(tuple(jobs[1:]), ()))
     output = text.getvalue()
     assert "1 h 30 min" in output and "2 h 30 min" in output, output
     assert "about 2 h 30 min in all, by 1 measured run on NVIDIA H100\n" in output
@@ -76,7 +76,7 @@ def test_a_plan_counts_what_is_left_of_a_run_and_says_that_evaluations_are_unkno
     jobs = make_jobs(tmp_path)
     trained(jobs[2], "interrupted", 150, "NVIDIA H100", seconds=1800.0)
     view, text = view_of(jobs, GPU)
-    view.dry_run(Selection((jobs[2],), ()), GPU)
+    view.dry_run(Selection((jobs[2],), ()))
     assert "about 10 min in all, by 1 measured run on NVIDIA H100 without evaluation" in text.getvalue()
 
 

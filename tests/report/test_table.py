@@ -204,7 +204,7 @@ def test_columns_of_config_keys_average_benchmarks(tmp_path: Path) -> None:
             table = rows([30.0 + count, 32.0 + count]) + rows([20.0 + rank], "rain100l")
             make_run(tmp_path, f"a-{16 * count + rank:08x}", 0, table, experts={"rank": rank, "count": count})
     study = table_of(tmp_path, rows=("experts.rank",), columns=("experts.count",))
-    assert study.columns.names == [("1",), ("5",)] and not study.has_average
+    assert study.columns.names == [("1",), ("5",)] and not study.averages
     assert cell(study, 1, 0)["mean"] == pytest.approx((32.0 + 28.0) / 2)
     with pytest.raises(UserError) as caught:
         table_of(tmp_path, rows=("experts.rank",))
@@ -352,12 +352,12 @@ def test_both_kinds_of_noise_are_never_averaged(tmp_path: Path, protocol: str) -
         make_run(tmp_path, f"a-{rank:08x}", 0, table, experts={"rank": rank})
     study = table_of(tmp_path)
     assert study.columns.names == [("cbsd68_sigma25",), ("cbsd68_sigma50",), ("cbsd68_awgn25",)]
-    assert not study.has_average
+    assert not study.averages
     assert "No average: the noise of cbsd68_sigma25 is clipped to 8 bits, that of cbsd68_awgn25 is not." in study.notes
     with pytest.raises(UserError, match="^collate.columns: aio3 would average over cbsd68_sigma25 .*cbsd68_awgn25"):
         table_of(tmp_path, rows=("experts.rank",), columns=("mix",))
     clipped = table_of(tmp_path, benchmarks=("cbsd68_sigma25", "cbsd68_sigma50"))
-    assert clipped.has_average and not clipped.notes
+    assert clipped.averages and not clipped.notes
 
 
 def test_other_noise_under_the_same_name_is_refused(tmp_path: Path) -> None:
@@ -373,9 +373,7 @@ def test_several_protocols_are_columns_of_their_own_without_an_average(tmp_path:
     make_run(tmp_path, "a-00000004", 0, table, experts={"rank": 4})
     make_run(tmp_path, "b-00000008", 0, table[:1], experts={"rank": 8})
     study = table_of(tmp_path, rows=("experts.rank",))
-    assert (
-        study.columns.names == [("cbsd68_sigma25", "promptir"), ("cbsd68_sigma25", "moceir")] and not study.has_average
-    )
+    assert study.columns.names == [("cbsd68_sigma25", "promptir"), ("cbsd68_sigma25", "moceir")] and not study.averages
     assert [cell(study, 1, column)["seeds"] for column in (0, 1)] == [1, 0]
     only = table_of(tmp_path, rows=("experts.rank",), protocols=("moceir",))
     assert only.columns.names == [("cbsd68_sigma25",)] and cell(only, 0, 0)["mean"] == 31.0

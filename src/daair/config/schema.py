@@ -291,10 +291,6 @@ class Config(Section):
         """The studies that `study` names: one, or several for a task that takes them; empty = all."""
         return (self.study,) if isinstance(self.study, str) else self.study or ()
 
-    def part(self, name: str) -> Node | None:
-        """Return the part of the network at a root key; None if the model has no such part."""
-        return self.parts.get(name)
-
     def to_dict(self) -> dict[str, Any]:
         """Return the config as JSON types; equal values that were written differently give equal results.
 

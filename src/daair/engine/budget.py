@@ -61,7 +61,8 @@ class Clock:
 
     Args:
         device: where the update is made.
-        batches: what counts the seconds of waiting for samples, which are left out but of the process's own time.
+        batches: the batches of the training; time spent waiting for them is not counted, except where the process's own
+            time is measured, which does not run while it waits.
     """
 
     def __init__(self, device: torch.device, batches: Batches) -> None:

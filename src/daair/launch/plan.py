@@ -32,7 +32,7 @@ class Selection:
 
 
 EPOCH = 150_000
-"""Samples of an epoch of unknown images, about those of the published mixes."""
+"""The assumed number of samples in an epoch, about that of the published mixes, where the images are not known."""
 
 
 def processes(job: Job) -> int:

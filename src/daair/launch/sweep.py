@@ -41,7 +41,7 @@ def sweep(jobs: Sequence[Job]) -> int:
     selection = select(jobs, pool, launch.rerun, lambda job: Record(job.folder).status(), lacks)
     view = View(pool, jobs)
     if launch.dry_run:
-        view.dry_run(selection, pool)
+        view.dry_run(selection)
         return 0
     selection = queue(selection, anew=launch.rerun == "all")
     view.skipped(selection.skipped)
@@ -170,7 +170,7 @@ class Scheduler:
             self.waiting.clear()
             for run in self.running:
                 run.attempt.stop() if first else run.attempt.kill()
-            self.view.stopping(self.signal, first)
+            self.view.stopping(first)
 
     def _abandon(self) -> None:
         """Stop all runs after their checkpoints; kill them if a signal arrives meanwhile."""

@@ -73,16 +73,16 @@ class View:
             what = f"the code of {package} has changed since {len(names)} of them began"
             self.say(f"warning: {what}: {_first(names)}; launch.rerun=all trains every run of this command again")
 
-    def dry_run(self, selection: Selection, pool: Pool) -> None:
+    def dry_run(self, selection: Selection) -> None:
         """Print the planned order and devices of the runs, and when they begin and end.
 
         Times are percentages of the whole sweep until one of its runs has been measured.
         """
         self.skipped(selection.skipped)
         known = self.pace.measured > 0
-        slots = schedule(selection.jobs, pool, self.pace.seconds if known else duration)
+        slots = schedule(selection.jobs, self.pool, self.pace.seconds if known else duration)
         total = max((slot.end for slot in slots), default=0.0)
-        table = Table(title=f"{len(selection.jobs)} runs on {pool}", title_justify="left")
+        table = Table(title=f"{len(selection.jobs)} runs on {self.pool}", title_justify="left")
         for name, justify in (("run", "left"), ("processes", "right"), ("device", "left"), ("from", "right")):
             table.add_column(name, justify=justify, overflow="fold")
         table.add_column("to", justify="right")
@@ -96,7 +96,9 @@ class View:
             text = f"about {stdout.duration(total)} in all, by {runs} on {', '.join(sorted(self.pace.devices))}"
             self.say(f"{text}{self._without_evaluation(selection.jobs)}")
         elif slots:
-            self.say(f"times are parts of the whole, and hours once a run has been measured on a {pool.kind.upper()}")
+            self.say(
+                f"times are parts of the whole, and hours once a run has been measured on a {self.pool.kind.upper()}"
+            )
         self.say("launch.dry_run: nothing was started")
 
     @contextlib.contextmanager
@@ -131,7 +133,7 @@ class View:
         why = f": {end.cause}" if end.cause else ""
         self.say(f"[{self._ended}/{self._total}] {end.state} {job.name} after {stdout.duration(seconds)}{why}")
 
-    def stopping(self, number: int, first: bool) -> None:
+    def stopping(self, first: bool) -> None:
         """Report the reaction to a signal, which depends on whether it was the first."""
         self.say("stopping: runs write their checkpoints (once more to kill them)" if first else "killing all runs")
 

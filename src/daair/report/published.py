@@ -52,11 +52,6 @@ class PublishedRow:
     method: Method
     figures: Mapping[tuple[str, int], str]
 
-    @property
-    def metrics(self) -> set[str]:
-        """Return the metrics of which there are values."""
-        return {metric for metric, _ in self.figures}
-
     def value(self, metric: str, place: int) -> float | None:
         """Return a value as a number; None if there is none, or if it is of other images."""
         figure = self.figures.get((metric, place))

@@ -60,11 +60,6 @@ class StudyTable:
     tests: int = 0
 
     @property
-    def has_average(self) -> bool:
-        """Return whether there is an average column."""
-        return bool(self.averages)
-
-    @property
     def reference_variant(self) -> str | None:
         """Return the reference's `variant`; None if its row has several, as in a table with config keys as columns."""
         if self.reference is None:

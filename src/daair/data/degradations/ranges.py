@@ -5,10 +5,9 @@ from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Gt, Interval, Le, Predicate
-from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
-"""An RGB image, (H, W, 3)."""
+from daair.pixels import Image
+
 Degradation = Callable[[Image, np.random.Generator], Image]
 """A degradation with fixed parameters."""
 

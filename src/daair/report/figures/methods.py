@@ -76,8 +76,8 @@ def draw_methods(data: FigureData, folder: Path, crops: Mapping[str, Sequence[Bo
     Args:
         data: The study. Of more variants than a figure can hold it shows the reference and the best ones.
         folder: Folder for the files.
-        crops: By benchmark the left and top pixel and the side of squares of the whole image, to be enlarged; others
-            than those shown are left out.
+        crops: By benchmark the left and top pixel and the side of squares of the whole image, to be enlarged;
+            benchmarks that are not shown are ignored.
 
     Returns:
         The figures; one whose squares are not within the picture that runs have kept has this as its reason.
