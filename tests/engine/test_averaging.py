@@ -40,6 +40,32 @@ def test_weights_that_were_loaded_in_place_are_averaged() -> None:
     assert all(torch.allclose(p, torch.tensor(0.5)) for p in averaged.module.parameters())
 
 
+class Replacing(nn.Module):
+    """A network whose buffer is another tensor after each pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(1))
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.mean = self.mean + 1
+        return x * self.scale
+
+
+def test_a_buffer_that_was_replaced_is_followed() -> None:
+    model = Replacing()
+    averaged = Averaged(model, 0.5)
+    for step in (100, 101):
+        model(torch.ones(1))
+        averaged.update(model, step)
+    assert averaged.module.mean.item() == pytest.approx(0.5 * 0.5 + 0.5 * 2)
+    averaged.module(torch.ones(1))  # as a validation does
+    averaged.update(model, 102)
+    assert averaged.module.mean.item() == pytest.approx(0.5 * 2.25 + 0.5 * 2)
+    assert dict(averaged.named_buffers()) and averaged.state_dict(), "it is a module like others"
+
+
 def test_weights_that_were_moved_are_found_again() -> None:
     model = network()
     averaged = Averaged(model, 0.5)

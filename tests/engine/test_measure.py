@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from daair.config.schema import Evaluate
-from daair.data.benchmarks import Item
+from daair.data.benchmarks import Item, define
 from daair.data.degradations import awgn
 from daair.engine import inference
-from daair.engine.evaluate import keep, measure_and_keep, not_measured, with_other_metrics
+from daair.engine.evaluate import keep, measure_and_keep, not_measured, note_lost_before, with_other_metrics
 from daair.engine.measure import measure
 from daair.engine.progress import Reporter
 from daair.engine.setup import Session
@@ -199,6 +199,20 @@ def test_a_damaged_image_costs_that_image(tmp_path: Path) -> None:
     ]
     assert not_measured(session.lost).startswith("not measured (2): 0.png: truncated; b: small: ")
     assert (record.samples / "comparison.png").is_file()
+
+
+def test_images_that_were_lost_before_are_told_again_until_they_are_removed(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (32, 32)).save(tmp_path / name)
+    benchmark = define("mine", target=str(tmp_path), degrade="sigma25")
+    record = Record(tmp_path / "run", writer=True)
+    record.summarise(evaluated={"mine": {"metrics": {}, "unreadable": {"b.png": [[1, 2]]}}})
+    cfg = SimpleNamespace(mix={"root": None})
+    for lost in (["mine: b.png could not be measured before"], []):
+        session = Session(cfg, record, Accelerator(cpu=True), Lines())
+        note_lost_before(session, [benchmark])
+        assert session.lost == lost and session.reporter.said == [f"not measured: {line}" for line in lost]
+        (tmp_path / "b.png").unlink(missing_ok=True)
 
 
 def test_the_sheet_shows_benchmarks_that_were_measured_before_too(tmp_path: Path) -> None:

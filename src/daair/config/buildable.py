@@ -53,14 +53,16 @@ def check_buildable(cfg: Config, seen: set[str] | None = None) -> None:
 def _check_labels(cfg: Config) -> None:
     """Check that a network that is told the degradation learns those of all benchmarks; else it fails when trained."""
     from daair.config.validate import benchmarks_of
+    from daair.data.benchmarks import why_missing
     from daair.data.mix import label_in
     from daair.models.training import needs_labels
 
-    if not needs_labels(_try(cfg, "model", lambda: _network(json.dumps(cfg.model)))):
+    tasks = cfg.mix.get("tasks")
+    if not isinstance(tasks, dict) or not needs_labels(_try(cfg, "model", lambda: _network(json.dumps(cfg.model)))):
         return
-    trained = [label for label, task in cfg.mix["tasks"].items() if task.get("weight", 1) > 0]
+    trained = [label for label, task in tasks.items() if task.get("weight", 1) > 0]
     for benchmark in benchmarks_of(cfg):
-        if label_in(benchmark.label, trained) is None:
+        if label_in(benchmark.label, trained) is None and why_missing(benchmark, cfg.mix.get("root")) is None:
             what = f"{benchmark.name} is {benchmark.label or 'of no named degradation'}"
             text = f"{what}, but this network is told the degradation, and the mix trains {', '.join(trained)}"
             raise ConfigError([Problem("benchmarks", text)])

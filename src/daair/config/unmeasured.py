@@ -121,7 +121,7 @@ def _has(
 ) -> bool:
     """Return whether the metrics of a benchmark were measured by each protocol, perhaps without a finite value."""
     noted = _noted_metrics(record, benchmark)
-    lacking = [(p, name) for p in protocols for name in metrics if name not in (*noted.get(p, ()), *noted.get("*", ()))]
+    lacking = [(p, name) for p in protocols for name in metrics if name not in noted.get(p, noted.get("*", ()))]
     if stored is None or not lacking:
         return True
     rows = stored[stored["benchmark"] == benchmark]

@@ -23,7 +23,7 @@ class Averaged(submodule("timm.utils.model_ema").ModelEmaV3):
     def apply_update_(self, model: nn.Module, decay: float) -> None:
         """Move the average towards the network's weights; counters are copied."""
         moved = [tensor.data_ptr() for tensor in self._own] != self._places  # as DDP does on the CPU
-        if moved or any(buffers.get(name) is not tensor for buffers, name, tensor in self._buffers):
+        if moved or any(store.get(name) is not tensor for store, name, tensor in self._registered):
             self._look_up(model)
         torch._foreach_lerp_(*self._numbers, weight=1.0 - decay)
         for counter, now in self._counters:
@@ -33,8 +33,9 @@ class Averaged(submodule("timm.utils.model_ema").ModelEmaV3):
         """Find the tensors of both networks, and note by what it is seen that one was moved or replaced."""
         own = [*self.module.state_dict(keep_vars=True).values(), *model.state_dict(keep_vars=True).values()]
         self._own, self._places = own, [tensor.data_ptr() for tensor in own]
-        stores = [module._buffers for module in model.modules()]  # a network may put new tensors into them
-        self._buffers = [(store, name, tensor) for store in stores for name, tensor in store.items()]
+        # A network may put new tensors into these, as `self.mean = ...` does.
+        stores = [module._buffers for module in (*model.modules(), *self.module.modules())]
+        self._registered = [(store, name, tensor) for store in stores for name, tensor in store.items()]
         pairs = list(zip(self.module.state_dict().values(), model.state_dict().values(), strict=True))
         numbers = [pair for pair in pairs if pair[0].is_floating_point()]
         self._numbers = [list(some) for some in zip(*numbers, strict=True)]

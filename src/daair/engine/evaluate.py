@@ -121,8 +121,7 @@ def finish(session: Session, labels: list[str], step: int) -> int:
         network.labels, network.step = labels, step
         for _ in measure_and_keep(network, items, session):
             pass
-    before = [one.name for one in there if one.name not in lacking]
-    session.lost.extend(f"{name}: {image}, as before" for name in before for image in unreadable(record, name))
+    note_lost_before(session, [one for one in there if one.name not in lacking])
     if stored is None or stored.empty:
         record.summarise(evaluation_seconds=round(time.monotonic() - begun, 2))
     message = "; ".join(filter(None, (early, not_measured(session.lost))))
@@ -131,6 +130,16 @@ def finish(session: Session, labels: list[str], step: int) -> int:
     if session.accelerator.is_main_process:
         summary(session)
     return 1 if session.lost else 0
+
+
+def note_lost_before(session: Session, benchmarks: Sequence[Benchmark]) -> None:
+    """Print and add to `session.lost` the images that could not be measured before and have not changed since."""
+    for benchmark in benchmarks:
+        there = {item.name for item in load_benchmark(benchmark, session.cfg.mix.get("root"))}
+        for image in unreadable(session.record, benchmark.name):
+            if image in there:
+                session.lost.append(f"{benchmark.name}: {image} could not be measured before")
+                session.reporter.say(f"not measured: {session.lost[-1]}")
 
 
 def not_measured(lost: Sequence[str]) -> str:
@@ -234,7 +243,9 @@ def keep(
         return
     pictures = {name: shown for name, (shown, _) in first.items()}
     figures = {name: (row["input_psnr"], row["psnr"]) for name, (_, row) in first.items()}
-    for name in set(rows["benchmark"]) - set(first):  # measured before, of which the run keeps a picture
+    step = next(row["step"] for _, row in first.values())
+    before = rows[rows["step"].isna() if pd.isna(step) else rows["step"] == step]  # of the same weights
+    for name in set(before["benchmark"]) - set(first):
         if (sample := samples.read(record.sample_file(name, samples.SHOWN))) is not None:
             pictures[name], figures[name] = sample.pictures, (sample.input_psnr, sample.psnr)
     notes = {name: [*(f"{psnr:.2f} dB" for psnr in pair), ""] for name, pair in figures.items()}

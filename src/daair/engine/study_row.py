@@ -33,10 +33,10 @@ from daair.config.jobs import Job
 from daair.config.schema import Config
 from daair.config.unmeasured import unmeasured
 from daair.config.validate import benchmarks_of
-from daair.data.benchmarks import Item
+from daair.data.benchmarks import Item, load_benchmark
 from daair.engine.costs import costs
 from daair.engine.devices import describe
-from daair.engine.evaluate import measure_and_keep, not_measured
+from daair.engine.evaluate import measure_and_keep, not_measured, note_lost_before
 from daair.engine.progress import Reporter
 from daair.engine.setup import Session
 from daair.errors import UserError, reason
@@ -148,6 +148,8 @@ def measure_row(
             _note_settings(record, {name: settings[name] for name in lacking}, reporter)
             missing = [item for item in items if item.benchmark in lacking]
             _measure(model, missing, session)
+        note_lost_before(session, [one for one in benchmarks_of(cfg) if one.name in already])
+        if lacking:
             record.update(state="done", step=step, message=not_measured(session.lost))
         stored = record.results() if record.writer else None  # else main may not have written it yet
     return record, None if stored is None else stored[stored["benchmark"].isin(settings)], session.lost
@@ -195,4 +197,9 @@ def _lacking(record: Record, cfg: Config, settings: Mapping[str, Mapping[str, An
     changed = {name for name in settings if measured.get(name, {}).get("settings") != settings[name]}
     others = [one for one in benchmarks_of(cfg) if one.name in settings and one.name not in changed]
     lacking = changed | {one.name for one in unmeasured(cfg, record, others, None)}
+    rows = record.results()
+    for one in others if rows is not None else ():  # rows of an image that has been removed since
+        images = {item.name for item in load_benchmark(one, cfg.mix.get("root"))}
+        if not set(rows.loc[rows["benchmark"] == one.name, "image"].astype(str)) <= images:
+            lacking.add(one.name)
     return [name for name in settings if name in lacking]

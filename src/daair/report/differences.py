@@ -78,11 +78,11 @@ def about_averages(table: StudyTable, names: Names) -> Iterator[str]:
 
 
 def intervals(table: StudyTable, names: Names = Names()) -> Block | None:  # noqa: B008 - immutable
-    """Return a table of the differences with both intervals and the corrected p; None if nothing was tested.
+    """Return a table of the differences with both intervals and the corrected p; None if there are none.
 
     Averages have an interval for other seeds alone, and no test.
     """
-    if table.reference is None or table.numbers["p_holm"].isna().all():
+    if table.reference is None or (table.numbers["p_holm"].isna() & table.numbers["delta_low"].isna()).all():
         return None
     level = f"{100 * (1 - table.spec.alpha):g} %"
     header = [

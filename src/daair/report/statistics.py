@@ -96,7 +96,7 @@ def compare_averages(differences: pd.DataFrame, alpha: float = 0.05) -> Comparis
         alpha: The interval has the confidence level 1 - alpha.
     """
     nan, of_seeds = float("nan"), differences.dropna().mean(axis=1)
-    delta, low, high = float(differences.mean().mean()), nan, nan
+    delta, low, high = float(differences.mean().mean(skipna=False)), nan, nan
     if len(of_seeds) >= SEEDS:
         from scipy import stats
 

@@ -294,7 +294,9 @@ class Record:
 
     def freeze_measuring(self, config: Mapping[str, Any], overrides: Sequence[str]) -> None:
         """Write the config of a command that measures a finished run; the options of its training stay as they were."""
-        self.freeze({**config, "train": self.config().get("train", {})}, overrides)
+        with contextlib.suppress(UserError):  # of a damaged config nothing can be kept
+            config = {**config, "train": self.config().get("train", config["train"])}
+        self.freeze(config, overrides)
 
     def config(self) -> dict[str, Any]:
         """Return the frozen config; raise a UserError if the folder holds none or a damaged one."""
