@@ -29,6 +29,8 @@ def identity(cfg: Config) -> dict[str, Any]:
             del kept["train"][name]
     if not cfg.train.progressive:
         kept["train"].pop("progressive")
+    if kept["model"].get("window", 0) is None:  # a key that earlier versions did not have
+        kept["model"] = {key: value for key, value in kept["model"].items() if key != "window"}
     if kept["mix"].get("data") is None:
         kept["mix"].pop("data", None)
     if cfg.train.stop_after is None:

@@ -28,7 +28,7 @@ from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 
 from daair.models.image_router import ImageRouter
-from daair.models.layers import level_widths, pad_to_multiple
+from daair.models.layers import Window, level_widths, local_means, pad_to_multiple
 from daair.models.router import Routing
 from daair.models.training import Learned, Stage
 
@@ -112,8 +112,9 @@ class Block(nn.Module):
     Both parts expand to 2C channels, of which the simple gate leaves C. The four 1x1 convolutions have experts.
     """
 
-    def __init__(self, channels: int, experts: MergedExperts, level: int) -> None:
+    def __init__(self, channels: int, experts: MergedExperts, level: int, window: int | None = None) -> None:
         super().__init__()
+        self.window = None if window is None else max(1, window // 2**level)
 
         def point(outputs: int) -> MergedLinear:
             return MergedLinear(channels, outputs, experts, level)
@@ -128,7 +129,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, routing: Routing | None) -> Tensor:
         """(B, h, w, C) -> (B, h, w, C)."""
         y = gate(convolve(self.depthwise, self.expand(self.norm1(x), routing)))
-        y = y * self.attention(y.mean((1, 2), keepdim=True))
+        y = y * self.attention(local_means(y, None if self.training else self.window, (1, 2)))
         x = torch.addcmul(x, self.beta, self.spatial(y, routing))
         return torch.addcmul(x, self.gamma, self.channel(gate(self.widen(self.norm2(x), routing)), routing))
 
@@ -144,6 +145,8 @@ class DaAIRNAF(nn.Module):
         experts: number and ranks of the experts.
         router: factory of the one router, called with `channels` and `count`; it sees the features of the first
             convolution and the image. One with a `pretraining` stage, such as `image`, learns apart, before the rest.
+        window: side of the windows, in pixels of the image, whose means weigh the channels after training; None = means
+            over the whole image. See `daair.models.layers.local_means`.
 
     Raises:
         ValueError: unequal numbers of encoder and decoder levels; the text begins with the config key.
@@ -157,13 +160,14 @@ class DaAIRNAF(nn.Module):
         decoder_blocks: Annotated[tuple[Count, ...], MinLen(1)] = (1, 1, 1, 1),
         experts: MergedExperts = MergedExperts(),  # noqa: B008 - frozen
         router: Callable[..., nn.Module] = ImageRouter,
+        window: Window = None,
     ) -> None:
         super().__init__()
         widths = level_widths(channels, encoder_blocks, decoder_blocks)
         self.multiple = 2 ** len(encoder_blocks)
 
         def blocks(level: int, depth: int) -> nn.ModuleList:
-            return nn.ModuleList(Block(widths[level], experts, level) for _ in range(depth))
+            return nn.ModuleList(Block(widths[level], experts, level, window) for _ in range(depth))
 
         self.router = router(channels=channels, count=experts.count) if experts.count else None
         self.embed = nn.Conv2d(3, channels, 3, padding=1)

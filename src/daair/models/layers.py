@@ -2,15 +2,18 @@
 
 Shape legend: B images, C channels, H x W pixels, h heads, c = C / h channels of one head.
 Provenance: Restormer (Zamir et al., CVPR 2022, arXiv 2111.09881) for the channel attention, the gated feed-forward and
-the bias-free norm; Swin (Liu et al., ICCV 2021) for the window partition. docs/method.md marks those of Restormer [S].
+the bias-free norm; Swin (Liu et al., ICCV 2021) for the window partition; "Improving Image Restoration by Revisiting
+Global Information Aggregation" (Chu et al., ECCV 2022, arXiv 2112.04491) for local means. docs/method.md marks those of
+Restormer [S].
 """
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from daair.submodules import submodule
@@ -19,6 +22,7 @@ LayerNorm2d: type[nn.Module] = submodule("timm.layers.norm").LayerNorm2d
 RmsNorm2d: type[nn.Module] = submodule("timm.layers.norm").RmsNorm2d
 
 AttentionKind = Literal["channel", "window"]
+Window = Annotated[int, Ge(8)] | None
 FeedForwardKind = Literal["gated", "mlp"]
 NormKind = Literal["layer", "rms"]
 RestormerNorm = Literal["biased", "bias_free"]
@@ -201,6 +205,36 @@ class TransformerBlock(nn.Module):
         """Map (B, C, H, W) to (B, C, H, W)."""
         x = x + self.attention(self.norm1(x))
         return x + self.ffn(self.norm2(x))
+
+
+def local_means(x: Tensor, side: int | None, dims: tuple[int, int] = (2, 3)) -> Tensor:
+    """Return the mean of a feature map around each pixel, over `side` x `side` pixels, or over all of it.
+
+    A network that has learned on crops, with means over them, sees other means in a large image. Windows of the size of
+    the crops (in the paper one and a half times as large) mend that without a new training. At the edges the outermost
+    window counts.
+
+    Args:
+        x: The feature map.
+        side: Side of the windows in its pixels; None = all of it.
+        dims: The dimensions of height and width. One that is no longer than `side` has length 1 in the result.
+    """
+    if side is None or side >= max(x.shape[dim] for dim in dims):
+        return x.mean(dims, keepdim=True)
+    for dim in dims:
+        x = _moving_mean(x, side, dim)
+    return x
+
+
+def _moving_mean(x: Tensor, side: int, dim: int) -> Tensor:
+    length = x.shape[dim]
+    if side >= length:
+        return x.mean(dim, keepdim=True)
+    sums = x.float().cumsum(dim)
+    sums = torch.cat([torch.zeros_like(sums.narrow(dim, 0, 1)), sums], dim)
+    means = (sums.narrow(dim, side, length - side + 1) - sums.narrow(dim, 0, length - side + 1)) / side
+    nearest = (torch.arange(length, device=x.device) - (side - 1) // 2).clamp(0, length - side)
+    return means.index_select(dim, nearest).to(x.dtype)
 
 
 def downsample(channels: int, kind: SamplingKind) -> nn.Sequential:

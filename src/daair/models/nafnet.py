@@ -15,7 +15,7 @@ import torch
 from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 
-from daair.models.layers import LayerNorm2d, level_widths, pad_to_multiple
+from daair.models.layers import LayerNorm2d, Window, level_widths, local_means, pad_to_multiple
 
 Positive = Annotated[int, Ge(1)]
 Count = Annotated[int, Ge(0)]
@@ -31,10 +31,15 @@ class Block(nn.Module):
     """x + beta * spatial part, then + gamma * channel part; both factors begin at zero, so a new block is the identity.
 
     Both parts expand to 2C channels, which the gate reduces to C.
+
+    Args:
+        channels: C.
+        window: Side in pixels of the block's level of the windows for the means, after training; None = everything.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, window: int | None = None) -> None:
         super().__init__()
+        self.window = window
         self.norm1, self.norm2 = LayerNorm2d(channels), LayerNorm2d(channels)
         self.conv1 = nn.Conv2d(channels, 2 * channels, 1)
         self.conv2 = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
@@ -48,7 +53,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C, H, W)."""
         y = gate(self.conv2(self.conv1(self.norm1(x))))
-        x = x + self.beta * self.conv3(y * self.attention(y.mean((2, 3), keepdim=True)))
+        means = local_means(y, None if self.training else self.window)
+        x = x + self.beta * self.conv3(y * self.attention(means))
         return x + self.gamma * self.conv5(gate(self.conv4(self.norm2(x))))
 
 
@@ -60,6 +66,8 @@ class NAFNet(nn.Module):
         encoder_blocks: Blocks of each encoder level, full resolution first; one number for each level.
         middle_blocks: Blocks at the lowest resolution.
         decoder_blocks: Blocks of each decoder level, full resolution first (the paper's lists begin with the lowest).
+        window: Side of the windows, in pixels of the image, whose means weigh the channels after training; None = means
+            over the whole image. See `daair.models.layers.local_means`.
 
     Raises:
         ValueError: Encoder and decoder have different numbers of levels; the message begins with the config key.
@@ -71,13 +79,15 @@ class NAFNet(nn.Module):
         encoder_blocks: Annotated[tuple[Count, ...], MinLen(1)] = (1, 1, 1, 28),
         middle_blocks: Count = 1,
         decoder_blocks: Annotated[tuple[Count, ...], MinLen(1)] = (1, 1, 1, 1),
+        window: Window = None,
     ) -> None:
         super().__init__()
         widths = level_widths(channels, encoder_blocks, decoder_blocks)
         self.multiple = 2 ** len(encoder_blocks)
 
         def level(width: int, depth: int) -> nn.Sequential:
-            return nn.Sequential(*(Block(width) for _ in range(depth)))
+            side = None if window is None else max(1, window * channels // width)
+            return nn.Sequential(*(Block(width, side) for _ in range(depth)))
 
         self.embed = nn.Conv2d(3, channels, 3, padding=1)
         self.encoder = nn.ModuleList(map(level, widths, encoder_blocks))
