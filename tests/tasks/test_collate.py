@@ -1,5 +1,6 @@
 """task=collate: the files it writes, what it says, and that the runs' folders stay as they were."""
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -178,6 +179,25 @@ def test_it_waits_for_changes_and_says_what_is_wrong_meanwhile(runs: Path, monke
     first, same, wrong, still, mended = (out for _, out in seen)
     assert "30.9" in first and "did you mean decimals?" in wrong and not still and "30.9" in mended
     assert "nothing has changed" not in first + mended and "error" not in same + mended
+
+
+def test_a_watched_table_that_stays_the_same_is_printed_once(runs: Path, capsys, monkeypatch) -> None:
+    seen = []
+
+    def sleep(seconds: float) -> None:
+        seen.append(capsys.readouterr().out)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        if len(seen) == 1:  # as a training does at each of its log lines
+            next(runs.glob("rank/*/seed0")).joinpath("metrics.jsonl").open("a").write("{}\n")
+        else:
+            shutil.rmtree(next(runs.glob("rank/*/seed1")))
+
+    monkeypatch.setattr("time.sleep", sleep)
+    with pytest.raises(KeyboardInterrupt):
+        collate(runs, "collate.every=3")
+    first, same, other = seen
+    assert "How large?" in first and not same and "How large?" in other
 
 
 def test_a_benchmark_that_no_run_was_measured_on_is_told(runs: Path) -> None:

@@ -129,8 +129,8 @@ def write_all(
     for one in made:
         files += write_table(one, folder, cfg.collate.format)
     said = "\n".join(map(plain, made))
-    rest = (before or "").removeprefix(f"{said}\n")  # the files, if the tables are as before
-    if rest == before or not all(line.startswith(str(folder)) for line in rest.splitlines()):
+    again = before is not None and before.startswith(f"{said}\n")
+    if not again or not all(line.startswith(str(folder)) for line in before[len(said) + 1 :].splitlines()):
         for one in made:
             show(one, reporter)
     if "html" not in cfg.collate.format:
