@@ -13,6 +13,7 @@ from helpers import SMALL, kill_tree, make_photographs, run, start
 from daair import checkpoint
 from daair.config.jobs import Command
 from daair.errors import UserError
+from daair.files import natural_key
 from daair.report.frame import frame
 from daair.runs import store
 from daair.runs.record import Record
@@ -145,8 +146,11 @@ def test_a_run_of_ones_own_and_a_method_without_weights(lab: SimpleNamespace) ->
     code, output = run(["task=collate", "study=mine", f"paths.runs={lab.runs}"])
     assert code == 0, output
     rows = [line.split(" | ")[0] for line in (lab.runs / "mine" / "table.md").read_text().splitlines()]
-    ids = sorted(run.id for run in map(store.read, store.run_folders(lab.runs, "mine")) if run.label == "Ours")
-    expected = ["| Input (no weights)", *(f"| Ours (weights of a run, {name})" for name in ids)]
+    ids = [run.id for run in map(store.read, store.run_folders(lab.runs, "mine")) if run.label == "Ours"]
+    expected = [
+        "| Input (no weights)",
+        *(f"| Ours (weights of a run, {name})" for name in sorted(ids, key=natural_key)),
+    ]
     assert [row for row in rows if row.startswith(("| Input", "| Ours"))][:3] == expected
     code, output = run(["task=status", "study=mine", f"paths.runs={lab.runs}"])
     assert code == 0 and "3 done" in output
