@@ -171,3 +171,13 @@ def test_lock_names_the_holder_and_ends_with_it(tmp_path: Path) -> None:
     holder.join()
     with Record(tmp_path).lock():
         pass
+
+
+def test_measuring_a_finished_run_keeps_the_options_of_its_training(tmp_path: Path) -> None:
+    record = Record(tmp_path / "run", writer=True)
+    record.freeze({"train": {"threads": 1}, "benchmarks": None}, ["train.threads=1"])
+    record.freeze_measuring({"train": {"threads": 2}, "benchmarks": ["a"]}, ["benchmarks=[a]"])
+    assert record.config() == {"train": {"threads": 1}, "benchmarks": ["a"]}
+    record.config_file.write_text("{torn")
+    record.freeze_measuring({"train": {"threads": 2}, "benchmarks": ["a"]}, ["benchmarks=[a]"])
+    assert record.config()["train"] == {"threads": 2}, "of a damaged config nothing can be kept"
