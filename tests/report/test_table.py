@@ -5,14 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from scipy import stats
 from synthetic import make_run, rows, runs_of_variants
 
-from daair.config.table_look import TableLook
 from daair.errors import UserError
 from daair.report import layout
 from daair.report.aggregate import COSTS_COLUMN
-from daair.report.differences import intervals
 from daair.report.frame import frame
 from daair.report.table import StudyTable, TableSpec, differing_keys, study_table
 
@@ -110,25 +107,6 @@ def test_comparison_with_the_reference(tmp_path: Path) -> None:
     average = cell(study, 1, -1)
     assert average["delta"] == pytest.approx((0.3 + 0.6) / 2) and math.isnan(average["p_holm"])
     assert cell(study, 2, 0)["delta"] == pytest.approx(-0.1)
-
-
-def test_an_average_has_the_interval_of_a_t_test_over_seeds_and_no_test(tmp_path: Path) -> None:
-    gains = [0.1, 0.3, 0.5]
-    ranked(tmp_path, {4: [0.0] * 3, 8: gains, 16: [0.0, 0.2]})
-    study = table_of(tmp_path, reference={"experts.rank": 4})
-    average, of_seeds = cell(study, 1, -1), [1.5 * gain for gain in gains]  # the second column gains twice as much
-    low, high = stats.ttest_1samp(of_seeds, 0).confidence_interval()
-    assert (average["delta"], average["delta_low"], average["delta_high"]) == pytest.approx((0.45, low, high))
-    assert math.isnan(average["p"]) and math.isnan(average["p_holm"]) and average["seeds_agreeing"] == 3
-    assert math.isnan(cell(study, 2, -1)["delta_low"]), "two seeds"
-    notes = [note for note in layout.notes(study) if "intervals of Δ" in note]
-    assert notes == [
-        "95 % intervals of Δ average for other seeds and these images (t test over seeds, not corrected for their "
-        "number): 8 −0.30 to +1.20."
-    ]
-    assert not [note for note in layout.notes(study, TableLook(hide=("delta",))) if "intervals of Δ" in note]
-    shown = [[one.text for one in line] for line in intervals(study).rows if line[1].text == "average"]
-    assert shown[0][3:6] == ["+0.45", "−0.30 to +1.20", "–"] and shown[0][-3:] == ["–", "these", "3"]
 
 
 def test_a_column_of_several_benchmarks_weighs_them_alike_in_the_difference_too(tmp_path: Path) -> None:
