@@ -13,6 +13,7 @@ from daair.errors import UserError
 from daair.report.config_columns import read_config
 from daair.report.flat import flatten
 from daair.report.frame import FACTS, frame
+from daair.report.table import TableSpec, study_table
 from daair.runs.record import Record
 
 
@@ -211,3 +212,12 @@ def test_a_frame_survives_parquet(tmp_path: Path) -> None:
     table = frame(tmp_path).frame
     table.to_parquet(tmp_path / "x.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "x.parquet"), table, check_categorical=False)
+
+
+def test_numbers_that_no_run_has_are_numbers(tmp_path: Path) -> None:
+    """A study of somebody's weights alone knows no updates; its table was a traceback."""
+    table = rows([30.0, 31.0], step="")
+    folder = make_run(tmp_path, "a-00000001", 0, table, status={"steps": 0})
+    collated = frame(tmp_path, "rank")
+    assert collated.runs["steps"].dtype == "float64" and collated.runs["steps"].isna().all(), folder
+    assert study_table(collated, TableSpec(), "rank").numbers["mean"].notna().any()

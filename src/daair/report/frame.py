@@ -63,6 +63,11 @@ FACTS = (
 )  # fmt: skip
 """Columns that describe the whole run, apart from its config."""
 
+NUMBERS = (
+    "seed", "attempt", "steps", "parameters", "macs", "images_per_second", "seconds", "update_seconds", "processes",
+)  # fmt: skip
+"""Those that are numbers, also where no run has a value, as none has `steps` in a study of weights alone."""
+
 
 @dataclass(frozen=True)
 class RunContents:
@@ -209,6 +214,7 @@ def assemble(found: Iterable[RunContents], left_out: Iterable[LeftOut] = ()) -> 
     rows["run"] = pd.Categorical.from_codes(np.searchsorted(kept, rows["run"]), categories=order)
     facts = [_facts(one) for one in found]
     columns = {name: column([row[name] for row in facts]) for name in FACTS}
+    columns |= {name: columns[name].astype("float64") for name in NUMBERS if columns[name].isna().all()}
     if columns["seed"].hasnans:
         columns["seed"] = columns["seed"].astype("Int64")
     for name, series in config_columns([one.config for one in found]).items():
