@@ -135,19 +135,21 @@ def in_order(jobs: Sequence[Job], order: Mapping[str, Sequence[Any]]) -> list[Jo
 
 
 def check_order(jobs: Sequence[Job], order: Mapping[str, Sequence[Any]]) -> None:
-    """Check that the jobs of a sweep have the keys and values of `launch.order`.
+    """Check that the jobs of a sweep have the keys of `launch.order`, and at least one of each key's values.
+
+    Other values may lack, since part of a grid may be asked for (`seed=1,2`).
 
     Raises:
-        UserError: None of them has one.
+        UserError: No job has a key, or any of its values.
     """
     for key, values in order.items():
         known = list(dict.fromkeys(found for job in jobs if (found := _value(job, key)) is not None))
         if not known:
             raise UserError(f"launch.order: {key} is neither a config key nor a group of this sweep's runs")
-        for value in map(str, values):
-            if value not in known:
-                hint = suggestion(value, known, f"; they have {', '.join(known)}")
-                raise UserError(f"launch.order: no run has {key}={value}{hint}")
+        if values and not set(known) & set(map(str, values)):
+            value = str(values[0])
+            hint = suggestion(value, known, f"; they have {', '.join(known)}")
+            raise UserError(f"launch.order: no run has {key}={value}{hint}")
 
 
 def _value(job: Job, key: str) -> str | None:
