@@ -334,6 +334,8 @@ def test_trouble_stops_nobody_else_and_is_told(lab, start):
     states = {name.rpartition("-")[0]: record.status().state for name, record in records(lab / "runs").items()}
     failed = dict.fromkeys(("bug", "disk", "memory", "nan", "slow"), "failed")
     assert states == failed | {"killed": "interrupted", "fine": "done"}
+    page = (lab / "runs" / "index.html").read_text()
+    assert "1 done" in page and "5 failed" in page and "1 interrupted" in page
 
     (lab / "begun.txt").unlink()
     left_alone = start(*arguments, "launch.rerun=none", "hydra.sweeper.only=[bug,memory,nan,slow,disk,fine]")

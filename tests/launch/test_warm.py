@@ -14,7 +14,7 @@ from helpers import ROOT, SMALL, alive, environment, make_photographs
 from warm import Warm
 
 from daair.launch.processes import Attempt
-from daair.launch.warm import COMMAND, TOKEN, WarmProcess
+from daair.launch.warm import COMMAND, IMPORTED, TOKEN, WarmProcess
 from daair.runs.record import Record
 
 
@@ -106,6 +106,25 @@ def test_a_run_is_the_same_warm_and_anew(tmp_path: Path) -> None:
         assert record.environment()["command"] == ["worker.py", str(folder)]
         weights.append((folder / "model.safetensors").read_bytes())
     assert weights[0] == weights[1]
+
+
+def test_the_server_asks_nothing_of_cuda() -> None:
+    """A process forked after CUDA has started cannot use it; the runs must find it untouched."""
+    asked = ["_cuda_init", "_cuda_getDeviceCount"]
+    script = f"""
+import torch
+def refuse(*_):
+    raise AssertionError("CUDA was asked")
+for name in {asked}:
+    if hasattr(torch._C, name):
+        setattr(torch._C, name, refuse)
+torch.cuda.is_available = torch.cuda.device_count = refuse
+for name in {list(IMPORTED)}:
+    __import__(name)
+print(torch.cuda.is_initialized())
+"""
+    done = subprocess.run([sys.executable, "-c", script], env=variables(), capture_output=True, text=True, timeout=120)
+    assert done.stdout == "False\n", done.stderr
 
 
 def test_nothing_is_left_of_an_attempt(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:

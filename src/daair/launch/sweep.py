@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from daair.config.jobs import Job
 from daair.errors import UserError, reason
 from daair.launch.causes import Ending, ending, tail
+from daair.launch.overview import Overview
 from daair.launch.plan import DONE, Selection, first_fit, processes, select
 from daair.launch.pool import Pool, Share, find_pool
 from daair.launch.processes import Attempt
@@ -49,8 +50,10 @@ def sweep(jobs: Sequence[Job]) -> int:
     scheduler.run()
     view.summary(scheduler.endings, stopped=scheduler.signal != 0)
     if scheduler.signal:
+        scheduler.overview.write()
         return 128 + scheduler.signal
     make_tables(jobs)
+    scheduler.overview.write()
     return int(any(end.state != "done" for end in scheduler.endings.values()))
 
 
@@ -139,7 +142,7 @@ class Scheduler:
     """A scheduler that starts runs as devices become free, and handles their end."""
 
     def __init__(self, jobs: Sequence[Job], pool: Pool, view: View) -> None:
-        self.waiting, self.pool, self.view = list(jobs), pool, view
+        self.waiting, self.pool, self.view, self.overview = list(jobs), pool, view, Overview(jobs)
         self.running: list[Running] = []
         self.endings: dict[str, Ending] = {}
         self.attempts: Counter[str] = Counter()
@@ -156,6 +159,7 @@ class Scheduler:
                     self._start()
                     self._reap()
                     self.view.update([run.job for run in self.running], self.waiting, self.endings)
+                    self.overview.look()
                     time.sleep(TICK)
             except BaseException:  # after a bug in this loop, too, every run must write its checkpoint and end
                 self._abandon()
@@ -203,7 +207,7 @@ class Scheduler:
                     cpu=self.pool.kind == "cpu",
                     timeout=launch.timeout,
                     grace=launch.grace,
-                    forked=launch.warm and self.pool.kind == "cpu",
+                    forked=launch.warm,
                 )
             except OSError as error:  # the disk is full, no more processes, ...
                 self.pool.give_back(share)
