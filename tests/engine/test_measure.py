@@ -168,13 +168,15 @@ def test_metrics_that_are_asked_for_and_a_line_for_one_that_lacks_its_weights(mo
     rows = rows_of(Darker(), [item("1", 48, 48)], lines, metrics=["psnr", "ssim", "lpips", "dists", "mae"])
     assert lines.said == ["no dists"]
     assert list(rows)[6:] == [
-        "input_psnr", "input_ssim", "psnr", "ssim", "step", "input_mae", "mae", "input_lpips", "lpips",
+        "input_psnr", "input_ssim", "psnr", "ssim", "step", "arithmetic", "input_mae", "mae", "input_lpips", "lpips",
     ]  # fmt: skip
+    assert rows["arithmetic"].tolist() == ["float32"]
     degraded, clean = item("1", 48, 48).pair(PROTOCOLS["promptir"])
     assert rows["input_mae"][0] == pytest.approx(np.abs(degraded / 255 - clean / 255).mean())
     assert rows["mae"][0] == pytest.approx(np.abs(degraded / 255 * 0.8731 - clean / 255).mean(), abs=1e-6)
     assert rows["lpips"][0] == rows["mae"][0]
-    assert list(rows_of(Darker(), [item("1", 48, 48)]))[6:] == ["input_psnr", "input_ssim", "psnr", "ssim", "step"]
+    always = ["input_psnr", "input_ssim", "psnr", "ssim", "step", "arithmetic"]
+    assert list(rows_of(Darker(), [item("1", 48, 48)]))[6:] == always
 
 
 def unreadable(name: str) -> Item:

@@ -170,12 +170,13 @@ def test_copies_under_another_label_count_once(tmp_path: Path) -> None:
 
 
 def test_results_of_different_ages_come_together(tmp_path: Path) -> None:
-    new = [{**row, "input_lpips": 0.5, "lpips": 0.1} for row in rows([31.0])]
+    new = [{**row, "arithmetic": "float32", "input_lpips": 0.5, "lpips": 0.1} for row in rows([31.0])]
     make_run(tmp_path, "a-00000001", 0, rows([30.0]))
     make_run(tmp_path, "a-00000001", 1, new)
     table = frame(tmp_path).frame
     assert table["tile"].tolist() == [0, 0] and table["psnr"].tolist() == [30.0, 31.0]
     assert table["lpips"].isna().tolist() == [True, False]
+    assert table["arithmetic"].isna().tolist() == [True, False] and table["arithmetic"][1] == "float32"
 
 
 def test_flat_reading_equals_parsing_and_flattening() -> None:

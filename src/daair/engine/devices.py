@@ -39,6 +39,11 @@ def tf32(allowed: bool) -> Iterator[None]:
             place.allow_tf32 = value
 
 
+def arithmetic() -> str:
+    """Return how float32 products are computed at this moment: `float32`, or `tf32` if GPUs may round their factors."""
+    return "tf32" if torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32 else "float32"
+
+
 def describe(device: torch.device, processes: int) -> str:
     """Return a run's devices as text: `cpu`, `2 x NVIDIA H100 (CUDA_VISIBLE_DEVICES=4,5)`."""
     name, mask = device.type, ""

@@ -12,6 +12,7 @@ Columns of a row, in this order:
 | input_psnr, input_ssim | degraded image against the clean one, in dB and 1; inf dB for equal images |
 | psnr, ssim | restored image against the clean one |
 | step | updates of the network; empty if unknown |
+| arithmetic | `float32`, never rounded to TensorFloat-32; rows of earlier versions lack it |
 | input_NAME, NAME | any other metric of `daair.metrics.METRICS` that was asked for and is available |
 
 benchmark, protocol and image together are unique: a new evaluation replaces all rows of its benchmarks and protocols.

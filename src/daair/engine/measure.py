@@ -23,7 +23,7 @@ from torch import nn
 from daair.config.schema import Evaluate
 from daair.data.benchmarks import Item
 from daair.data.mix import label_in
-from daair.engine.devices import tf32
+from daair.engine.devices import arithmetic, tf32
 from daair.engine.inference import Restorer, local_processes
 from daair.engine.memory import free_bytes
 from daair.engine.progress import Reporter
@@ -104,7 +104,7 @@ def measure(
     restorer = restorer or make_restorer(model, accelerator, options, reporter)
     keys = _places(items, protocols)
     share = range(accelerator.process_index, len(items), accelerator.num_processes)
-    rows_of = partial(_rows, scores=scores, step=getattr(model, "step", None))
+    rows_of = partial(_rows, scores=scores, facts={"step": getattr(model, "step", None), "arithmetic": arithmetic()})
     part = _measure_share(items, keys, share, restorer, rows_of, options, reporter, measured)
     gone = _agree(part, items)
     if lost is None and gone:
@@ -282,7 +282,7 @@ def _multiple(protocol: str) -> int:
     return PROTOCOLS[protocol].multiple
 
 
-def _rows(crop: Crop, scores: Mapping[str, Score], step: int | None) -> list[tuple[Key, dict[str, Any]]]:
+def _rows(crop: Crop, scores: Mapping[str, Score], facts: Mapping[str, Any]) -> list[tuple[Key, dict[str, Any]]]:
     """Return the crop's rows, one per protocol."""
     rows = []
     for name, key in crop.keys.items():
@@ -294,7 +294,7 @@ def _rows(crop: Crop, scores: Mapping[str, Score], step: int | None) -> list[tup
             "height": crop.clean.shape[0],
             "tile": crop.tile,
         }
-        row |= dict.fromkeys(required_columns()) | {"step": step}
+        row |= dict.fromkeys(required_columns()) | facts
         for metric, score in scores.items():
             of_input, of_restored = METRICS[metric].columns
             try:

@@ -21,6 +21,9 @@ KEYS = ("benchmark", "protocol", "image")
 WHOLE = ("width", "height", "tile", "step")
 """Columns that hold whole numbers."""
 
+ARITHMETIC = "arithmetic"
+"""A column of text that files of earlier versions do not have."""
+
 
 def parse(texts: Sequence[bytes | None]) -> tuple[pd.DataFrame, dict[int, str]]:
     """Return the rows of many files, and the reasons for which some files are left out.
@@ -79,14 +82,14 @@ def _torn(text: bytes) -> str | None:
 def _order() -> list[str]:
     """Return the known columns in the order of the table."""
     measured = [*required_columns(), *(metric.name for metric in derived())]
-    return ["run", *KEYS, "width", "height", "tile", *measured, "step", *optional_columns()]
+    return ["run", *KEYS, "width", "height", "tile", *measured, "step", ARITHMETIC, *optional_columns()]
 
 
 def _types() -> dict[str, pa.DataType]:
     """Return the types of the known columns."""
     numbers = [*WHOLE, *required_columns(), *optional_columns()]
     texts = pa.dictionary(pa.int32(), pa.string())
-    return dict.fromkeys(KEYS, texts) | dict.fromkeys(numbers, pa.float64())
+    return dict.fromkeys((*KEYS, ARITHMETIC), texts) | dict.fromkeys(numbers, pa.float64())
 
 
 def _parse_group(header: bytes, texts: Mapping[int, bytes], damaged: dict[int, str]) -> list[pa.Table]:
