@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -89,14 +90,18 @@ def run(overrides: list[str], processes: int = 1, cwd: Path | None = None) -> tu
     return process.returncode, output
 
 
-def run_ranks(overrides: list[str], cwd: Path | None = None) -> tuple[int, str]:
-    """Run two ranks to the end, started as `accelerate launch` starts them, but warm; the output is the first one's."""
+def run_ranks(overrides: list[str], cwd: Path | None = None, script: Sequence[str] = (RUN,)) -> tuple[int, str]:
+    """Run two ranks to the end, started as `accelerate launch` starts them, but warm; the output is the first one's.
+
+    `script` is what they run, with arguments that come first.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     world = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     overrides = [*overrides, "launch.num_processes=2"]  # refused by ranks that do not find each other
-    ranks = [Warm([RUN, *overrides], cwd or ROOT, environment() | world | {"RANK": k, "LOCAL_RANK": k}) for k in "01"]
+    start = [*script, *overrides]
+    ranks = [Warm(start, cwd or ROOT, environment() | world | {"RANK": k, "LOCAL_RANK": k}) for k in "01"]
     outputs = [rank.communicate(timeout=240)[0] for rank in ranks]
     return max(rank.returncode for rank in ranks), outputs[0]
 

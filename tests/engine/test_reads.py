@@ -1,5 +1,6 @@
 """A device that computes is not waited for: an update reads no value, and what diverges is found when one is read."""
 
+import json
 import math
 import traceback
 from collections import Counter
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import SMALL, make_photographs
+from helpers import SMALL, make_photographs, run_ranks
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from daair.cli import conf_dir
@@ -113,6 +114,34 @@ def test_an_update_reads_nothing_from_the_device(
     monkeypatch.setattr(trainer, "update", counted)
     assert trainer.loop() == 0
     assert looks == [4, 1, 3, 2], "logged after 4, 8 and 10 updates, validated after 5"
+
+
+@pytest.mark.parametrize(
+    ("more", "most"),
+    [
+        (["model=daair_tiny", "router=top1"], {"allreduce_": 3}),  # two parts of the gradients, the router's shares
+        (["model=daair_naf_tiny"], {"allreduce_": 2, "broadcast_": 2, "allgather_": 1}),  # and buffers, labels
+        (["model=airnet_tiny"], {"allreduce_": 2, "broadcast_": 2, "allgather_": 1}),  # and buffers, keys
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_update_of_two_processes_starts_few_collectives(
+    photographs: Path, tmp_path: Path, more: list[str], most: dict[str, int]
+) -> None:
+    """Each waits for the slowest process. Data-parallel training sends two more to agree on its parts, once a stage."""
+    line = [*SMALL, "train.steps=5", "train.checkpoint_every=5", "train.validate_every=5", "train.log_every=5"]
+    line = [one for one in line if not one.startswith(("model", "experts", "mix.patch"))]
+    script = (str(Path(__file__).with_name("collectives.py")), str(tmp_path / "started"))
+    given = [*line, "mix.patch=32", f"mix.root={photographs}", f"paths.runs={tmp_path / 'runs'}", *more]
+    code, output = run_ranks(given, script=script)
+    assert code == 0, output
+    for rank in "01":
+        updates = [json.loads(line) for line in (tmp_path / f"started.{rank}").read_text().splitlines()]
+        agreed = [update for update in updates if update.get("broadcast_", 0) == most.get("broadcast_", 0) + 2]
+        assert len(updates) == 5 and len(agreed) <= 2, updates
+        assert all(
+            update.get(name, 0) <= most.get(name, 0) for update in updates if update not in agreed for name in update
+        )
 
 
 def test_a_divergence_that_is_seen_late_names_its_update_and_saves_nothing(

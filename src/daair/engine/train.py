@@ -49,6 +49,7 @@ from daair.exits import end_within
 from daair.files import file_digest
 from daair.losses import total_loss
 from daair.models import training
+from daair.models.processes import take_from_first
 from daair.optim import make_schedule
 from daair.runs.record import Record
 
@@ -295,11 +296,7 @@ class Trainer:
             self.model.after_update()
             for parameter, value in zip(self.frozen, kept, strict=True):
                 parameter.copy_(value)
-        if self.accelerator.num_processes > 1:
-            for buffer in self.model.buffers():  # such as the statistics of a batch norm
-                value = buffer.contiguous()
-                torch.distributed.broadcast(value, src=0)
-                buffer.copy_(value)
+        take_from_first(list(self.model.buffers()))  # such as the statistics of a batch norm
 
     def start_from(self, model: nn.Module, path: str) -> None:
         """Load the weights of `train.init`; a resumed run takes its checkpoint instead."""

@@ -4,7 +4,7 @@ Each process has an equal part of a batch, and data-parallel training averages t
 also works in a single process. Shape legend: B images of this process, W processes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, distributed
@@ -39,6 +39,19 @@ def mean_of_all(x: Tensor) -> Tensor:
     total = x.detach().clone()
     distributed.all_reduce(total)
     return with_value(x, total / count)
+
+
+@torch.no_grad()
+def take_from_first(tensors: Sequence[Tensor]) -> None:
+    """Set the tensors of all processes to the values of process 0, in place, by one broadcast for each type."""
+    if world()[1] == 1:
+        return
+    for kind in dict.fromkeys(tensor.dtype for tensor in tensors):
+        alike = [tensor for tensor in tensors if tensor.dtype == kind]
+        values = torch.cat([tensor.reshape(-1) for tensor in alike])
+        distributed.broadcast(values, src=0)
+        for tensor, part in zip(alike, values.split([tensor.numel() for tensor in alike]), strict=True):
+            tensor.copy_(part.view(tensor.shape))
 
 
 def with_value(x: Tensor, value: Tensor) -> Tensor:
