@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import studies
 
 from daair.report import frame as collate
 from daair.report import html as report
+from daair.report import writers
 from daair.report.figures import Drawn, curves, figure_data, methods, scores, style
 from daair.runs import samples
 from daair.runs.record import Record
@@ -30,6 +32,15 @@ TABLE = """<table class="results"><caption>PSNR in dB</caption>
 <tr><td class="name">A</td><td data-value="31.0">31.00</td></tr></tbody></table>"""
 
 
+def wide_table() -> str:
+    """As many columns as a study of nine benchmarks and four costs has, and the folded table of differences."""
+    benchmarks = (f"CBSD68 σ={level}" for level in range(15, 24))
+    names = [*benchmarks, "average", "Δ average", "params, M", "MACs, G", "updates"]
+    cells = [writers.Cell("DaAIR-NAF-no-clean"), *(writers.Cell("32.81 ± 0.08", value=32.81) for _ in names)]
+    rows = writers.Block("SSIM ↑", ["method", *names], [cells] * 3)
+    return writers.to_html([rows]) + writers.folded_html(replace(rows, title="Differences", rows=[cells] * 13))
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = studies.make_study(tmp_path_factory.mktemp("my runs"), seeds=[0, 1], ranks=[2, 4])
@@ -39,11 +50,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     collated, folder = collate.frame(runs, "rank"), runs / "rank"
     data = figure_data(collated, runs, reference="rank2-00000002")
     with style.styled():
-        drawn = [curves.draw_curves(data, folder / "figures"), Drawn("gain", reason="<none> & nothing")]
+        drawn = [draw(data, folder / "figures") for draw in (curves.draw_curves, scores.draw_gain)]
+        drawn += [Drawn("gain", reason="<none> & nothing")]
         drawn += methods.draw_methods(data, folder / "figures", {"demo_rain": [(20, 30, 16)]})
     commands = {"rank2-00000002": "python run.py -m experts.rank=2 'label=<b>' seed=0,1"}
     notes = ["Protocol promptir & others."]
-    return report.write(data, folder, table=TABLE, drawn=drawn, notes=notes, commands=commands)
+    return report.write(data, folder, table=TABLE + wide_table(), drawn=drawn, notes=notes, commands=commands)
 
 
 def test_a_report_of_large_pictures_stays_small_and_points_lead_to_variants(tmp_path: Path) -> None:
@@ -126,6 +138,16 @@ const done = (frame) => {
   result.orders = [rows()];
   for (const button of [buttons[1], buttons[1], buttons[0]]) { button.click(); result.orders.push(rows()); }
   result.sorted = table.tHead.rows[0].cells[0].getAttribute("aria-sort");
+  const tables = [...page.querySelectorAll(".metrics table")], shown = () => tables.map((one) => one.checkVisibility());
+  result.wide = tables[1].scrollWidth <= tables[1].closest(".wide").clientWidth;
+  result.shown = [shown()];
+  const hide = [...page.querySelectorAll(".pick button")].find((button) => button.textContent === "SSIM ↑");
+  const fold = page.querySelector(".metrics summary");
+  for (const place of [hide, hide, fold]) { place.click(); result.shown.push(shown()); }
+  const spot = page.querySelector(".spot"), label = spot.querySelector("span");
+  result.spots = [label.checkVisibility()];
+  spot.focus();
+  result.spots.push(label.checkVisibility());
   const slider = page.querySelector(".slider"), over = slider.querySelector(".over");
   const range = slider.querySelector("input");
   slider.scrollIntoView({ behavior: "instant" });
@@ -166,10 +188,12 @@ def test_a_browser_sorts_slides_and_fits_a_phone(page: Path, tmp_path: Path) -> 
         pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
     inner = html.escape(page.read_text().replace("<head>", f"<head>{WATCH}", 1), quote=True)
     frames = "".join(
-        f'<iframe style="width:{w}px;height:800px;border:0" srcdoc="{inner}"></iframe>' for w in (1200, 390)
+        f'<iframe style="width:{w}px;height:800px;border:0" srcdoc="{inner}"></iframe>' for w in (1280, 400)
     )
     visit = tmp_path / "visit.html"
-    visit.write_text(f"<!DOCTYPE html><script>window.errors = [];\n{VISIT}</script><body>{frames}</body>")
+    visit.write_text(
+        f'<!DOCTYPE html><meta charset="utf-8"><script>window.errors = [];\n{VISIT}</script><body>{frames}</body>'
+    )
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--enable-logging=stderr"]
     command = [browser, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000", "--dump-dom"]
     ran = subprocess.run([*command, visit.as_uri()], capture_output=True, text=True, timeout=200)
@@ -177,9 +201,12 @@ def test_a_browser_sorts_slides_and_fits_a_phone(page: Path, tmp_path: Path) -> 
     assert found, ran.stderr[-2000:]
     result = json.loads(html.unescape(found[1]))
     assert result["errors"] == [] and "CONSOLE" not in ran.stderr
-    for visit, width in zip(result["visits"], (1200, 390), strict=True):
+    for visit, width in zip(result["visits"], (1280, 400), strict=True):
         assert visit["width"] == width and visit["overflow"] <= 0, "the page scrolls sideways"
         assert visit["cut"] == 0, "a figure is not whole"
+        assert visit["wide"] == (width == 1280), "all columns fit a desk; on a phone the table scrolls inside"
+        assert visit["shown"] == [[True, True, False], [True, False, False], [True, True, False], [True, True, True]]
+        assert visit["spots"] == [False, True], "a point tells its runs when it is pointed at"
         assert visit["orders"] == [
             [["10", "2", "4", "8"], ["published", "B", "A"]],
             [["8", "10", "2", "4"], ["published", "A", "B"]],  # numbers as numbers, what is missing last

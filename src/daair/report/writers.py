@@ -5,13 +5,16 @@ A `Block` holds texts with plain Unicode signs (± ↑ ↓ Δ – −); each wri
 
 import html
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+SHORT = 12
+"""Rows up to which a folded table of a page is shown at once."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,8 @@ def to_html(blocks: Iterable[Block]) -> str:
         if block.over:
             heads = (f'<th colspan="{count}">{html.escape(name)}</th>' for name, count in block.over)
             lines.append(f"<tr>{''.join(heads)}</tr>")
-        heads = (f'<th scope="col">{html.escape(name)}</th>' for name in block.header)
+        kinds = [' class="name"' if i < block.names else "" for i in range(len(block.header))]
+        heads = (f'<th scope="col"{k}>{html.escape(n)}</th>' for k, n in zip(kinds, block.header, strict=True))
         lines += [f"<tr>{''.join(heads)}</tr>", "</thead>"]
         for part in block.sections:
             lines.append('<tbody class="published">' if part.published else "<tbody>")
@@ -134,6 +138,13 @@ def to_html(blocks: Iterable[Block]) -> str:
             lines += [*(_html_row(cells, block.names) for cells in part.rows), "</tbody>"]
         lines.append("</table>")
     return "\n".join(lines) + "\n"
+
+
+def folded_html(block: Block) -> str:
+    """Return the table of `to_html` below its title, which opens it; it is shown at once if it is short."""
+    shown = " open" if len(block.rows) <= SHORT else ""
+    title = html.escape(block.title)
+    return f"<details{shown}><summary>{title}</summary>\n{to_html([replace(block, title='')])}</details>\n"
 
 
 def joined(cells: Sequence[Cell]) -> Cell:
@@ -182,7 +193,7 @@ def _html_cell(cell: Cell) -> str:
 def _html_row(cells: Sequence[Cell], names: int) -> str:
     out = []
     for i, cell in enumerate(cells):
-        text = of_parts(cell, _html_cell)
+        text = of_parts(cell, _html_cell).replace("± ", "±\u00a0")  # a narrow column breaks before the sign
         value = f' data-value="{cell.value:.8g}"' if cell.value is not None else ""
         out.append(f'<td class="name">{text}</td>' if i < names else f"<td{value}>{text}</td>")
     return f"<tr>{''.join(out)}</tr>"

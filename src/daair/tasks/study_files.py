@@ -344,7 +344,8 @@ def illustrate(
     html = "".join(
         (f"<h3>{escape(one.title)}</h3>\n" if one.name else "") + writers.to_html(one.blocks) for one in made
     )
-    html += writers.to_html(filter(None, [differences.intervals(table, headings)]))
+    if (block := differences.intervals(table, headings)) is not None:
+        html += writers.folded_html(block)
     notes = list(dict.fromkeys(note for one in made for note in one.notes))
     page = report.write(data, folder, table=html, drawn=drawn, notes=notes, commands=commands(collated, runs))
     return [folder / "figures", page] if any(one.files for one in drawn) else [page]
