@@ -9,6 +9,7 @@ import io
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor as Threads
 from pathlib import Path
 from typing import Any
 
@@ -53,17 +54,23 @@ def write(
     folder = Path(folder)
     run, samples = data.pictured if len(data.images) else ({}, [])
     plots = [one for one in drawn if one.files and not one.name.startswith(methods.NAME)]
+    shown = [one for one in plots if one.name != SHOWN_BY_SLIDERS]
+    pictures = [one for one in drawn if one.files and one not in plots]
+    with Threads() as pool:  # Pillow releases Python's lock
+        embedded = {
+            "figures": list(pool.map(lambda one: _figure(one, folder), shown)),
+            "methods": list(pool.map(lambda one: _figure(one, folder, 1, QUALITY), pictures)),
+            "samples": list(pool.map(lambda one: _sample(one, data.headings.of(one.benchmark)), samples)),
+        }
     page = {
+        **embedded,
         "study": _only(data.runs["study"]),
         "question": _only(data.runs["question"]) if "question" in data.runs else "",
         "counts": _counts(data),
         "table": Markup(_breakable(table)),  # noqa: S704 - our own, escaped by its writer
         "notes": notes,
-        "figures": [_figure(one, folder) for one in plots if one.name != SHOWN_BY_SLIDERS],
-        "methods": [_figure(one, folder, 1, QUALITY) for one in drawn if one.files and one not in plots],
         "not_drawn": [one for one in drawn if one.reason],
         "shown_run": shown_name(run) if samples else "",
-        "samples": [_sample(sample, data.headings.of(sample.benchmark)) for sample in samples],
         "keys": data.keys,
         "variants": list(_variants(data, commands or {})),
         "anchors": {variant: f"variant-{i}" for i, variant in enumerate(data.names)},

@@ -4,8 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+import matplotlib.backends.backend_pdf  # noqa: F401 - takes long, and would be imported by both processes
+
 from daair.report.figures import style
 from daair.report.figures.before_after import draw_before_after
+from daair.report.figures.beside import beside
 from daair.report.figures.curves import draw_curves
 from daair.report.figures.data import FigureData, figure_data
 from daair.report.figures.methods import draw_methods
@@ -37,10 +40,13 @@ def draw(
     Returns:
         Every figure in the order of the report; one that was not drawn has the reason.
     """
-    everything = which == "all"
-    with style.styled():
-        drawn = list(_drawn(data, Path(folder), metrics if everything else metrics[:1], everything))
-        return drawn if data.images.empty else [*drawn, *draw_methods(data, Path(folder), crops)]
+    everything, folder = which == "all", Path(folder)
+
+    def methods() -> list[Drawn]:
+        return [] if data.images.empty else list(draw_methods(data, folder, crops))
+
+    with style.styled(), beside(methods) as of_methods:  # they take about as long as all others
+        return [*_drawn(data, folder, metrics if everything else metrics[:1], everything), *of_methods()]
 
 
 def _drawn(data: FigureData, folder: Path, metrics: Sequence[str], everything: bool) -> Iterator[Drawn]:
