@@ -5,6 +5,7 @@ pages of docs/ lie at the root, so the links between the two lose this folder.
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from posixpath import dirname, normpath, relpath
 from typing import Any
@@ -17,16 +18,9 @@ def on_files(files: Any, config: Any) -> Any:
     """Add README.md and every file of the repository that is reached by links, also from pages that are added."""
     from mkdocs.structure.files import File
 
-    waiting, seen = ["README.md", "CONTRIBUTING.md", *(f"docs/{file.src_uri}" for file in files)], set()
-    while waiting:
-        path = waiting.pop()
-        if path in seen or not (ROOT / path).is_file():
-            continue
-        seen.add(path)
+    for path in reached(f"docs/{file.src_uri}" for file in files):
         if not path.startswith("docs/"):
             files.append(File.generated(config, place_of(path), abs_src_path=str(ROOT / path)))
-        if path.endswith(".md"):
-            waiting += targets(path)
     return files
 
 
@@ -39,6 +33,17 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return relpath(place_of(target), dirname(place_of(here)) or ".")
 
     return LINK.sub(moved, markdown)
+
+
+def reached(pages: Iterable[str]) -> list[str]:
+    """Return these files, the first page, and those of the repository to which links lead from there."""
+    waiting, found = ["README.md", "CONTRIBUTING.md", *pages], {}
+    while waiting:
+        path = waiting.pop()
+        if path not in found and (ROOT / path).is_file():
+            found[path] = None
+            waiting += targets(path) if path.endswith(".md") else []
+    return list(found)
 
 
 def targets(path: str) -> list[str]:

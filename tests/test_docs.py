@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from posixpath import dirname, normpath
 from types import ModuleType, SimpleNamespace
 from typing import Annotated, Literal
 
@@ -139,3 +140,29 @@ def test_the_site_has_every_page_and_its_links_lead_there() -> None:
     ]:
         shown = SimpleNamespace(file=SimpleNamespace(src_uri=page))
         assert hooks.on_page_markdown(f"[a]({link})", shown) == f"[a]({on_site})"
+
+
+def test_links_of_the_site_lead_somewhere() -> None:
+    """What `mkdocs build --strict` reports (and, set in mkdocs.yml, links to folders and to sections), without it."""
+    hooks = load("site_hooks")
+    files = hooks.reached(f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md"))
+    places = {hooks.place_of(file): file for file in files}
+    assert len(places) == len(files) > 100
+    wrong = []
+    for page, file in places.items():
+        if not page.endswith(".md"):
+            continue
+        shown = SimpleNamespace(file=SimpleNamespace(src_uri=page))
+        text = hooks.on_page_markdown((ROOT / file).read_text(), shown)
+        for link, section in re.findall(r"\]\((?![a-z]+:)([^)#]*)#?([^)]*)\)", text):
+            target = normpath(f"{dirname(page) or '.'}/{link}") if link else page
+            if target not in places or section and section not in _sections(ROOT / places[target]):
+                wrong.append(f"{file}: {link}#{section}")
+    assert not wrong, "\n".join(wrong)
+
+
+def _sections(page: Path) -> set[str]:
+    """Return the names that MkDocs gives to the headings of a page; if two are alike, the second gets a number."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = [re.sub(r"[^\w\s-]", "", line).strip().lower() for line in re.findall(r"^#+ (.*)$", text, re.MULTILINE)]
+    return {re.sub(r"[-\s]+", "-", heading) for heading in headings}

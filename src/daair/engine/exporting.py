@@ -1,13 +1,14 @@
 """Turn a network into one file that runs without this package: ONNX, or a program of `torch.export`.
 
-The file takes batches of any number of images of any height and width. A network decides by the size whether to pad,
-which a graph for all sizes cannot; so the padding is done before it, by operations that hold for every size.
+The file takes batches of any number of images of any height and width. A graph for all sizes cannot decide by the size,
+for instance whether to pad; `torch.compiler.is_exporting` tells our networks to do without decisions.
 """
 
 import contextlib
 import importlib.util
 import io
 import logging
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from torch.export import Dim, ExportedProgram
 
 from daair.engine.inference import size_multiple
 from daair.errors import UserError, first_line
+from daair.models.image_router import SMALLEST
+from daair.models.layers import reflect_to_multiple
 from daair.models.training import needs_labels
 
 FORMATS = {".onnx": "ONNX", ".pt2": "torch.export"}
@@ -37,12 +40,12 @@ TOLERANCE = 1e-4
 
 
 class AnySize(nn.Module):
-    """A network behind a padding that does not branch.
+    """A network for images (B, 3, H, W) of any size.
 
     Args:
-        network: Maps images (B, 3, H, W) to images; takes sides that are multiples of `multiple`.
-        multiple: What the sides are padded to a multiple of, at the right and bottom, by reflection. Sides must be
-            longer than that.
+        network: Maps images to images. One that has a `multiple` pads its input to multiples of it by
+            `layers.pad_to_multiple`; to another one the images come padded.
+        multiple: What the sides must be multiples of.
     """
 
     def __init__(self, network: nn.Module, multiple: int) -> None:
@@ -51,14 +54,9 @@ class AnySize(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (B, 3, H, W) to (B, 3, H, W)."""
-        H, W = image.shape[-2:]
-        restored = self.network(image.index_select(2, self._mirrored(H)).index_select(3, self._mirrored(W)))
-        return restored.index_select(2, torch.arange(H)).index_select(3, torch.arange(W))
-
-    def _mirrored(self, length: int) -> Tensor:
-        """Return the positions that a side is padded with: 0, 1, ..., n - 1, n - 2, ..."""
-        last = length - 1
-        return last - (last - torch.arange((last + self.multiple) // self.multiple * self.multiple)).abs()
+        if hasattr(self.network, "multiple"):
+            return self.network(image)
+        return self.network(reflect_to_multiple(image, self.multiple))[..., : image.shape[2], : image.shape[3]]
 
 
 def check_format(path: Path) -> None:
@@ -81,20 +79,28 @@ def multiple_of(network: nn.Module) -> int:
     return getattr(network, "multiple", None) or size_multiple(network, torch.device("cpu"))
 
 
+def smallest_side(multiple: int) -> int:
+    """Return the smallest H and W of a graph: enough for the padding, and for `image_router`."""
+    return max(multiple + 1, SMALLEST)
+
+
 def trace(network: nn.Module, multiple: int) -> ExportedProgram:
-    """Return the graph of a network's forward pass, for batches (B, 3, H, W) with H and W above `multiple`.
+    """Return the graph of a network's forward pass, for batches (B, 3, H, W) of at least `smallest_side`.
 
     Raises:
         UserError: The network has no graph that holds for all images.
     """
     name = type(network).__name__
     if needs_labels(network):
-        raise UserError(f"checkpoint: {name} cannot be exported, since it needs the degradation (router=oracle)")
+        why = "it needs the degradation of each image"
+        raise UserError(f"checkpoint: {name} cannot be exported: {why}; train it without router=oracle")
     # Neither side is a multiple, and no size is like another: equal ones would be taken for one and the same.
-    example = torch.rand(2, 3, 5 * multiple + 1, 7 * multiple + 2, generator=torch.Generator().manual_seed(0))
-    sizes = {0: Dim("batch"), 2: Dim("height", min=multiple + 1), 3: Dim("width", min=multiple + 1)}
+    unit, least = max(2, multiple), smallest_side(multiple)
+    example = torch.rand(2, 3, 5 * unit + 1, 7 * unit + 2, generator=torch.Generator().manual_seed(0))
+    sizes = {0: Dim("batch"), 2: Dim("height", min=least), 3: Dim("width", min=least)}
     try:
-        with torch.no_grad(), _quiet():
+        # As `torch.onnx` does: otherwise what holds for the example, such as strides, becomes a condition of the graph.
+        with torch.no_grad(), _quiet(), torch.fx.experimental._config.patch(backed_size_oblivious=True):
             return torch.export.export(
                 AnySize(network, multiple).eval(),
                 (example,),
@@ -102,8 +108,10 @@ def trace(network: nn.Module, multiple: int) -> ExportedProgram:
                 prefer_deferred_runtime_asserts_over_guards=True,
             )
     except Exception as error:  # of many kinds, also from a network of somebody else
-        known = (why for part, why in REASONS.items() if part in str(error))
-        raise UserError(f"checkpoint: {name} cannot be exported: {next(known, first_line(error))}") from error
+        why = next((why for part, why in REASONS.items() if part in str(error)), first_line(error))
+        raise UserError(
+            f"checkpoint: {name} cannot be exported: {why}; use it by daair.load or task=restore"
+        ) from error
 
 
 def write(program: ExportedProgram, path: Path) -> None:
@@ -128,7 +136,9 @@ def write(program: ExportedProgram, path: Path) -> None:
             )
             made.save(path)
     except Exception as error:
-        raise UserError(f"output: cannot be written as ONNX ({first_line(error)}); a .pt2 file can") from error
+        lacking = re.search(r"target=torch\.ops\.([\w.]+)", str(error.__cause__))
+        why = f"it has no {lacking[1]} for images of any size" if lacking else first_line(error)
+        raise UserError(f"output: cannot be written as ONNX: {why}; write a .pt2 file") from error
 
 
 @contextlib.contextmanager
@@ -163,7 +173,8 @@ def largest_difference(network: nn.Module, run: Callable[[Tensor], Tensor], mult
         UserError: It is larger than `TOLERANCE`.
     """
     generator = torch.Generator().manual_seed(0)
-    shapes = [(8 * multiple, 6 * multiple), (multiple + 65, multiple + 51), (4 * multiple + 3, 9 * multiple)]
+    unit = max(2, multiple)
+    shapes = [(8 * unit, 6 * unit), (multiple + 129, multiple + 51), (4 * unit + 3, 9 * unit)]
     batches = [
         torch.rand(count, 3, *sides, generator=generator) for count, sides in zip((1, 1, 3), shapes, strict=True)
     ]

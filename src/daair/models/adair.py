@@ -132,8 +132,9 @@ class FrequencyBlock(nn.Module):
         inside = []
         for axis, size in enumerate(x.shape[-2:]):
             reach = (size // GRID * share[:, axis, 0, 0]).floor()[:, None]
-            shifted = torch.arange(size, device=x.device) - size // 2
-            inside.append(torch.fft.ifftshift((shifted >= -reach) & (shifted < reach), dim=1))
+            place = torch.arange(size, device=x.device)
+            frequency = torch.where(place < (size + 1) // 2, place, place - size)  # 0, 1, ..., -2, -1
+            inside.append((frequency >= -reach) & (frequency < reach))
         return (inside[0][:, :, None] & inside[1][:, None, :])[:, None]
 
 

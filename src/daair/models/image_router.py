@@ -8,6 +8,7 @@ what the statistics miss.
 Shape legend: B images, N degradations (one expert each), H x W pixels, F statistics.
 """
 
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -110,14 +111,10 @@ class ImageRouter(nn.Module):
         """Return the logits (B, N) or (B, N + 1) that the tiles of `image` (B, 3, H, W) agree on."""
         if min(image.shape[-2:]) < SMALLEST:
             image = pad_to_multiple(image, SMALLEST)
-        height, width = (min(self.tile, side) for side in image.shape[-2:])
-        image = image[..., : image.shape[-2] // height * height, : image.shape[-1] // width * width]
-        tiles = image.unfold(2, height, height).unfold(3, width, width).permute(0, 2, 3, 1, 4, 5)
-        B, rows, columns = tiles.shape[:3]
         shares = (self.seen + 1) / (self.seen + 1).sum()
-        logits = self.logits(tiles.reshape(-1, 3, height, width)) - self.adjustment * shares.log()
-        votes = logits.log_softmax(1)
-        return self.sharpness * votes.view(B, rows * columns, -1).mean(1)
+        logits = self.logits(cut(image, self.tile)) - self.adjustment * shares.log()
+        votes = logits.log_softmax(1).unflatten(0, (image.shape[0], -1))
+        return self.sharpness * votes.mean(1)
 
     def logits(self, image: Tensor) -> Tensor:
         """Return the logits of `image` (B, 3, H, W) as a whole, in float32 whatever the autocast precision."""
@@ -143,6 +140,23 @@ class ImageRouter(nn.Module):
             found += [_log(_mean((sign * vertical).clamp_min(0) ** 3), 3) for sign in (1, -1)]
             image = F.avg_pool2d(image, 2)
         return torch.cat(found, dim=1)
+
+
+def cut(image: Tensor, tile: int) -> Tensor:
+    """Cut images (B, C, H, W) into tiles (B * tiles, C, h, w); what is left over at the right and bottom is left out.
+
+    Places are computed, since an exported graph for images of any size cannot decide whether views are possible.
+
+    Args:
+        image: Images.
+        tile: h and w; where a side of the images is shorter, that side.
+    """
+    B, C, H, W = image.shape
+    height, width = torch.sym_min(tile, H), torch.sym_min(tile, W)
+    places = partial(torch.arange, device=image.device)
+    y = height * places(H // height)[:, None, None, None, None] + places(height)[:, None]
+    x = width * places(W // width)[:, None, None, None] + places(width)
+    return image[places(B)[:, None, None, None, None, None], places(C)[:, None, None], y, x].flatten(0, 2)
 
 
 def one_hot(labels: Tensor, count: int) -> Tensor:

@@ -219,7 +219,7 @@ def local_means(x: Tensor, side: int | None, dims: tuple[int, int] = (2, 3)) -> 
         side: Side of the windows in its pixels; None = all of it.
         dims: The dimensions of height and width. One that is no longer than `side` has length 1 in the result.
     """
-    if side is None or side >= max(x.shape[dim] for dim in dims):
+    if side is None or not torch.compiler.is_exporting() and side >= max(x.shape[dim] for dim in dims):
         return x.mean(dims, keepdim=True)
     for dim in dims:
         x = _moving_mean(x, side, dim)
@@ -228,7 +228,9 @@ def local_means(x: Tensor, side: int | None, dims: tuple[int, int] = (2, 3)) -> 
 
 def _moving_mean(x: Tensor, side: int, dim: int) -> Tensor:
     length = x.shape[dim]
-    if side >= length:
+    if torch.compiler.is_exporting():
+        side = torch.sym_min(side, length)
+    elif side >= length:
         return x.mean(dim, keepdim=True)
     sums = x.float().cumsum(dim)
     sums = torch.cat([torch.zeros_like(sums.narrow(dim, 0, 1)), sums], dim)
@@ -253,10 +255,21 @@ def upsample(channels: int, kind: SamplingKind) -> nn.Sequential:
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Pad (B, C, H, W) at the right and bottom to multiples, by reflection, or by the edge pixel if it is too small."""
+    if torch.compiler.is_exporting():
+        return reflect_to_multiple(x, multiple)
     H, W = x.shape[-2:]
     bottom, right = -H % multiple, -W % multiple
     mode = "reflect" if bottom < H and right < W else "replicate"
     return F.pad(x, (0, right, 0, bottom), mode=mode) if bottom or right else x
+
+
+def reflect_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Do the same for sides above `multiple`, by operations that one graph for all these sizes can have."""
+    for dim in (2, 3):
+        last = x.shape[dim] - 1
+        place = torch.arange((last + multiple) // multiple * multiple, device=x.device)
+        x = x.index_select(dim, last - (last - place).abs())  # 0, 1, ..., n - 1, n - 2, ...
+    return x
 
 
 def level_widths(channels: int, encoder_blocks: Sequence[int], decoder_blocks: Sequence[int]) -> list[int]:

@@ -45,7 +45,8 @@ def export(job: Job) -> int:
             card = describe(network, run, cfg.profile.size, cfg.profile.repeats)
     except OSError as error:
         raise UserError(f"output: {path}: cannot be written ({error.strerror})") from None
-    card |= {"checkpoint": cfg.checkpoint, "smallest_side": multiple + 1, "largest_difference": difference}
+    card |= {"checkpoint": cfg.checkpoint, "smallest_side": exporting.smallest_side(multiple)}
+    card |= {"largest_difference": difference}
     write_text(path.with_name(f"{path.name}.json"), json.dumps(card, indent=2) + "\n")
     write_text(path.with_name(f"{path.name}.md"), to_text(path, card))
     print(f"largest difference to PyTorch, on batches of three sizes: {difference:.1g}")
