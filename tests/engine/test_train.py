@@ -260,7 +260,7 @@ def test_finished_run_is_not_trained_again(photographs: Path, tmp_path: Path) ->
     rows = record.results()
     assert run([*again[:-1], "benchmarks.mine.degrade=sigma50"])[0] == 0
     assert record.results()["input_psnr"].mean() < rows["input_psnr"].mean() - 4, "mine is another benchmark now"
-    record.results_file.write_text(record.results_file.read_text().replace(",2\n", ",1\n"))  # of an earlier update
+    record.results_file.write_text(record.results_file.read_text().replace(",2,float32\n", ",1,float32\n"))  # earlier
     assert set(record.results()["step"]) == {1}
     assert run([*again[:-1], "benchmarks.mine.degrade=sigma50"])[0] == 0
     assert set(record.results()["step"]) == {2}, "rows of other weights are measured again"
