@@ -120,7 +120,6 @@ def test_an_update_reads_nothing_from_the_device(
     ("more", "most"),
     [
         (["model=daair_tiny", "router=top1"], {"allreduce_": 3}),  # two parts of the gradients, the router's shares
-        (["model=daair_naf_tiny"], {"allreduce_": 2, "broadcast_": 2, "allgather_": 1}),  # and buffers, labels
         (["model=airnet_tiny"], {"allreduce_": 2, "broadcast_": 2, "allgather_": 1}),  # and buffers, keys
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
