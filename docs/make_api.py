@@ -8,6 +8,7 @@ import sys
 import textwrap
 import types
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
@@ -119,7 +120,10 @@ def _typed(hint: Any) -> str:
 def _default(value: Any) -> str:
     if inspect.isclass(value) or inspect.isfunction(value):
         return value.__name__
-    return f"{type(value).__name__}()" if hasattr(value, "__dataclass_fields__") else repr(value)
+    if not is_dataclass(value):
+        return repr(value)
+    given = [field.name for field in fields(value) if getattr(value, field.name) != field.default]
+    return f"{type(value).__name__}({', '.join(f'{name}={getattr(value, name)!r}' for name in given)})"
 
 
 def _paragraphs(text: str) -> str:

@@ -1,8 +1,10 @@
 """What makes two configs the same run, and what the run's folder is called."""
 
+import inspect
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 from helpers import ROOT
@@ -10,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from daair.config.identity import config_id, identity, run_folder, run_name
+from daair import components
+from daair.config.identity import ADDED, config_id, identity, run_folder, run_name
 from daair.config.jobs import Composer
 from daair.config.validate import Config, validate
 
@@ -91,6 +94,28 @@ def test_id_ignores_what_cannot_change_the_network(composer, override):
 )  # fmt: skip
 def test_id_changes_with_what_can(composer, override):
     assert config_id(validate(composer.compose_job([override]))) != config_id(validate(composer.compose_job([])))
+
+
+@pytest.mark.parametrize(
+    ("key", "override"),
+    [("window", "model.window=96"), ("control", "control=ema"), ("where", "experts.where=spatial"),
+     ("teacher_forcing", "router.teacher_forcing=0.5")],
+)  # fmt: skip
+def test_a_key_that_earlier_versions_lacked_counts_only_where_it_changes_something(composer, key, override):
+    def keys(*overrides: str) -> set[str]:
+        model = identity(compose(composer, "model=daair_naf_tiny", *overrides))["model"]
+        return {*model, *model["experts"], *model["router"]}
+
+    assert key not in keys() and key in keys(override)
+
+
+@pytest.mark.parametrize(("target", "key"), [(target, key) for target, keys in ADDED.items() for key in keys])
+def test_such_a_key_is_left_out_at_its_default(target, key):
+    default, neutral = inspect.signature(components.locate(target)).parameters[key].default, ADDED[target][key]
+    if isinstance(neutral, dict):
+        assert asdict(default).items() >= neutral.items()
+    else:
+        assert default == neutral
 
 
 def test_validations_are_part_of_the_id_where_they_end_the_training(composer):

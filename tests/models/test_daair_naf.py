@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from daair.models.daair_naf import DaAIRNAF, MergedExperts, MergedLinear
+from daair.models.daair_naf import DaAIRNAF, MergedExperts, MergedLinear, convolve, gate
+from daair.models.dale import Control
 from daair.models.nafnet import NAFNet
 from daair.models.router import Oracle, Routing, Soft, Top1, Uniform
 from daair.models.training import Learner
@@ -62,7 +63,7 @@ def test_a_new_network_is_its_body_whatever_the_expert():
     torch.testing.assert_close(first, second)
 
 
-@pytest.mark.parametrize("fusion", ["sum", "product", "film"])
+@pytest.mark.parametrize("fusion", ["sum", "product", "outputs", "film"])
 @given(label=st.integers(0, 2), gate=st.floats(0, 1))
 def test_merged_weights_are_those_of_the_formula(fusion, label, gate):
     layer = shuffled(MergedLinear(4, 6, MergedExperts(3, 2, "constant", fusion), level=0))
@@ -71,12 +72,14 @@ def test_merged_weights_are_those_of_the_formula(fusion, label, gate):
     if fusion == "film":
         scale, shift = 1 + gate * layer.up[label, :, 0], gate * layer.up[label, :, 1]
         weight, bias = scale[:, None] * weight, scale * bias + shift
-    else:
+    elif fusion != "outputs":
         change = gate * layer.up[label] @ layer.down[label]
         weight = weight + change if fusion == "sum" else weight * (1 + change)
     gates = torch.zeros(1, 3)
     gates[0, label] = gate
     expected = x @ weight.T + bias
+    if fusion == "outputs":
+        expected = expected * (1 + gate * x @ layer.down[label].T @ layer.up[label].T)
     for index in (None, torch.tensor([label])):  # all experts by their gates, or the one that was chosen
         torch.testing.assert_close(layer(x, Routing(index, gates, torch.zeros(()))), expected)
 
@@ -99,6 +102,69 @@ def test_every_router_trains_every_parameter(router):
     (learned.image.square().mean() + learned.terms["router"]).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     model.after_update()
+
+
+@pytest.mark.parametrize(
+    ("where", "names"),
+    [
+        ("spatial", {".expand", ".spatial"}),
+        ("channel", {".widen", ".channel"}),
+        ("encoder", {"encoder", "middle"}),
+        ("decoder", {"decoder"}),
+        ("all", {"encoder", "middle", "decoder"}),
+    ],
+)
+def test_experts_are_where_they_are_asked_for(where, names):
+    model = network(where=where)
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, MergedLinear)}
+    found = {name for name, layer in layers.items() if layer.up is not None}
+    assert found == {name for name in layers if any(part in name for part in names)} != set()
+
+
+@pytest.mark.parametrize("update", ["ema", "tied", "gradient"])
+def test_the_control_weighs_the_channels_of_the_decoder(update):
+    controlled = DaAIRNAF(**SIZES, experts=MergedExperts(count=0), control=Control(update, momentum=0.5))
+    block = shuffled(controlled).decoder[0][0].eval()
+    x, tied = torch.rand(2, 8, 6, 4), controlled.encoder[0][-1].expand.agnostic if update == "tied" else None
+    y = block.norm1(x)
+    z = gate(convolve(block.depthwise, block.expand(y, None)))
+    weights = block.attention(gate((block.control if tied is None else tied)(y)).mean((1, 2), keepdim=True))
+    middle = x + block.beta * block.spatial(z * weights, None)
+    expected = middle + block.gamma * block.channel(gate(block.widen(block.norm2(middle), None)), None)
+    torch.testing.assert_close(block(x, None, tied), expected)
+    image = torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        before = controlled(image)
+        controlled.encoder[0][-1].expand.agnostic.weight.mul_(0.5)
+        (block.expand.agnostic if block.control is None else block.control).weight.mul_(0.5)
+    assert not torch.equal(controlled(image), before), "the decoder does not see its control"
+
+
+@pytest.mark.parametrize("source", ["mean", "last"])
+def test_the_control_expert_follows_the_encoder(source):
+    sizes = SIZES | {"encoder_blocks": (2, 1)}
+    model = DaAIRNAF(**sizes, experts=MergedExperts(count=0), control=Control("ema", momentum=0.75, source=source))
+    own, theirs = model.decoder[0][0].control, [block.expand.agnostic for block in model.encoder[0]]
+    expected = theirs[1].weight if source == "last" else (theirs[0].weight + theirs[1].weight) / 2
+    torch.testing.assert_close(own.weight, expected)
+    assert not own.weight.requires_grad and theirs[0].weight.requires_grad
+    model.train()(torch.rand(1, 3, 16, 16)).square().mean().backward()
+    assert own.weight.grad is None
+    before = own.weight.clone()
+    with torch.no_grad():
+        for expert in theirs:
+            expert.weight.add_(1)
+    model.after_update()
+    torch.testing.assert_close(own.weight, before + 0.25)
+
+
+def test_a_control_without_blocks_to_follow_is_refused():
+    for update in ("ema", "tied"):
+        with pytest.raises(ValueError, match=f"control.update: {update} follows the encoder, but model.encoder_blocks"):
+            DaAIRNAF(channels=4, encoder_blocks=(1, 0), decoder_blocks=(1, 1), control=Control(update))
+    with pytest.raises(ValueError, match="control.query: must be dale with model=daair_naf"):
+        DaAIRNAF(**SIZES, control=Control("ema", query="control"))
+    DaAIRNAF(channels=4, encoder_blocks=(1, 0), decoder_blocks=(1, 0), control=Control("tied"))(torch.rand(1, 3, 8, 8))
 
 
 def test_ranks_double_with_each_level_up_to_the_channels():

@@ -48,6 +48,20 @@ def test_in_training_the_label_decides():
     assert not torch.equal(used, torch.eye(3)[labels]), "labels must not help in use"
 
 
+def test_without_teacher_forcing_crops_are_routed_as_in_use():
+    model, image, labels = router(teacher_forcing=0.5), torch.rand(64, 3, 16, 16), torch.arange(64) % 3
+    model.norm.running_mean.normal_()
+    used = model.eval()(torch.zeros(()), image).gates
+    kept = model.norm.running_mean.clone()
+    gates = model.train()(torch.zeros(()), image, labels).gates
+    told = (gates == torch.eye(3)[labels]).all(1)
+    assert 16 < told.sum() < 48
+    torch.testing.assert_close(gates[~told], used[~told])
+    assert torch.equal(model.norm.running_mean, kept), "a crop that is only routed must not be learned from"
+    model.teacher_forcing = 0.0
+    torch.testing.assert_close(model(torch.zeros(()), image, labels).gates, used)
+
+
 @settings(max_examples=10)
 @given(height=st.integers(1, 40), width=st.integers(1, 40))
 def test_gates_of_every_size_sum_to_one(height, width):

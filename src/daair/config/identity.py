@@ -11,6 +11,14 @@ from daair.config.schema import NOT_IDENTITY, VALIDATION, Config
 from daair.files import file_digest, safe_name
 from daair.runs.store import find_variant
 
+ADDED = {
+    "daair.models.nafnet.NAFNet": {"window": None},
+    "daair.models.daair_naf.DaAIRNAF": {"window": None, "control": {"update": "none"}},
+    "daair.models.daair_naf.MergedExperts": {"where": "all"},
+    "daair.models.image_router.ImageRouter": {"teacher_forcing": 1.0},
+}
+"""Arguments that parts did not always have, by class, with the value that leaves the part as it was."""
+
 
 def identity(cfg: Config) -> dict[str, Any]:
     """Return the values of a config that determine the trained network, apart from the seed.
@@ -29,8 +37,7 @@ def identity(cfg: Config) -> dict[str, Any]:
             del kept["train"][name]
     if not cfg.train.progressive:
         kept["train"].pop("progressive")
-    if kept["model"].get("window", 0) is None:  # a key that earlier versions did not have
-        kept["model"] = {key: value for key, value in kept["model"].items() if key != "window"}
+    kept["model"] = _without_added(kept["model"])
     if kept["mix"].get("data") is None:
         kept["mix"].pop("data", None)
     if cfg.train.stop_after is None:
@@ -85,6 +92,21 @@ def _identity(section: BaseModel) -> dict[str, Any]:
                 value = [_identity(item) if isinstance(item, BaseModel) else item for item in value]
             kept[name] = _identity(value) if isinstance(value, BaseModel) else value
     return kept
+
+
+def _without_added(value: Any) -> Any:
+    """Return `value` without the keys of `ADDED` that change nothing: runs of earlier versions keep their id."""
+    if not isinstance(value, dict):
+        return value
+    added = ADDED.get(str(value.get("_target_")), {})
+    return {key: _without_added(item) for key, item in value.items() if key not in added or not _has(item, added[key])}
+
+
+def _has(value: Any, part: Any) -> bool:
+    """Return whether `value` equals `part`, or has all its items."""
+    if isinstance(value, dict) and isinstance(part, dict):
+        return all(key in value and value[key] == item for key, item in part.items())
+    return value == part
 
 
 def _with_order(value: Any) -> Any:

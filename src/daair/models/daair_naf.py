@@ -7,11 +7,15 @@ product of two small matrices, as low-rank adaptation does (Hu et al., ICLR 2022
 
     W_n = W + U_n V_n   (fusion: sum)        W_n = W * (1 + U_n V_n), element-wise   (fusion: product)
 
-As a control, `fusion: film` has no expert, but tells the body which degradation it is: expert n only scales and shifts
-each output channel of a convolution (Perez et al., "FiLM", AAAI 2018).
-
 One decision holds for the whole network, so the weights of an image's expert are made once and cost no pass over its
 pixels: the rank, the number of experts and their parameters do not change what a pixel costs.
+
+Two parts of DaAIR's figure are options (experiments/components_naf measures them). `fusion: outputs` multiplies what
+the two experts make of the pixels, W x * (1 + U_n V_n x), which cannot be merged. With a `control` the channels of a
+decoder block are weighed by what a control expert sees, which follows the agnostic expert of the encoder.
+
+As a comparison, `fusion: film` has no expert, but tells the body which degradation it is: expert n only scales and
+shifts each output channel of a convolution (Perez et al., "FiLM", AAAI 2018).
 
 Shape legend: B images, C channels of level 0, N experts, R rank, H x W pixels of the image, h x w of a level. Level l
 has C * 2^l channels at 1 / 2^l of the resolution. Feature maps are channels last, (B, h, w, C).
@@ -21,12 +25,14 @@ has C * 2^l channels at 1 / 2^l of the resolution. Feature maps are channels las
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 
+from daair.models.dale import Control, follow
 from daair.models.image_router import ImageRouter
 from daair.models.layers import Window, level_widths, local_means, pad_to_multiple
 from daair.models.router import Routing
@@ -34,7 +40,8 @@ from daair.models.training import Learned, Stage
 
 Positive = Annotated[int, Ge(1)]
 Count = Annotated[int, Ge(0)]
-Fusion = Literal["sum", "product", "film"]
+Fusion = Literal["sum", "product", "outputs", "film"]
+Where = Literal["all", "spatial", "channel", "encoder", "decoder"]
 
 
 @dataclass(frozen=True)
@@ -45,13 +52,21 @@ class MergedExperts:
         count: N; 0 leaves the body alone.
         rank: R at the first level; above the channels of a level it is cut to them. `film` does not use it.
         layout: `constant`: `rank` everywhere; `pyramid`: it doubles with each level, as the channels do.
-        fusion: whether an expert is added to the agnostic weight, multiplies it, or only scales and shifts its outputs.
+        fusion: whether an expert is added to the agnostic weight, multiplies it, multiplies its outputs by outputs of
+            its own, or only scales and shifts its outputs.
+        where: the 1x1 convolutions that have experts: `all`; those of a block's `spatial` or `channel` part; those of
+            the `encoder` with the middle, or of the `decoder`.
     """
 
     count: Count = 5
     rank: Positive = 4
     layout: Literal["constant", "pyramid"] = "pyramid"
     fusion: Fusion = "sum"
+    where: Where = "all"
+
+    def within(self, *places: Where) -> "MergedExperts":
+        """Return the experts of a convolution that belongs to `places`: these, or none."""
+        return self if self.where in ("all", *places) else replace(self, count=0)
 
     def rank_at(self, level: int) -> int:
         """Return R at `level`; 0 is full resolution."""
@@ -84,6 +99,10 @@ class MergedLinear(nn.Module):
         if routing is None or self.up is None:
             return self.agnostic(x)
         B, h, w, _ = x.shape
+        if self.fusion == "outputs":
+            y = self.agnostic(x)
+            own = torch.bmm(x.reshape(B, h * w, -1), self.change(routing).transpose(1, 2)).view(B, h, w, -1)
+            return torch.addcmul(y, y, own)
         weight, bias = self.merged(routing)
         return torch.baddbmm(bias, x.reshape(B, h * w, -1), weight.transpose(1, 2)).view(B, h, w, -1)
 
@@ -110,26 +129,46 @@ class Block(nn.Module):
     """NAFNet's block: x + beta * spatial part, then + gamma * channel part; both begin at zero.
 
     Both parts expand to 2C channels, of which the simple gate leaves C. The four 1x1 convolutions have experts.
+
+    Args:
+        channels: C.
+        experts: number, ranks, fusion and place of the experts.
+        level: of the features.
+        side: of the network, where the block is.
+        window: see `DaAIRNAF`.
+        controlled: whether it has a control expert of its own.
     """
 
-    def __init__(self, channels: int, experts: MergedExperts, level: int, window: int | None = None) -> None:
+    def __init__(
+        self,
+        channels: int,
+        experts: MergedExperts,
+        level: int,
+        side: Literal["encoder", "decoder"],
+        window: int | None = None,
+        controlled: bool = False,
+    ) -> None:
         super().__init__()
         self.window = None if window is None else max(1, window // 2**level)
 
-        def point(outputs: int) -> MergedLinear:
-            return MergedLinear(channels, outputs, experts, level)
+        def point(outputs: int, part: Where) -> MergedLinear:
+            return MergedLinear(channels, outputs, experts.within(side, part), level)
 
         self.norm1, self.norm2 = nn.LayerNorm(channels, eps=1e-6), nn.LayerNorm(channels, eps=1e-6)
-        self.expand, self.spatial = point(2 * channels), point(channels)
-        self.widen, self.channel = point(2 * channels), point(channels)
+        self.expand, self.spatial = point(2 * channels, "spatial"), point(channels, "spatial")
+        self.widen, self.channel = point(2 * channels, "channel"), point(channels, "channel")
+        self.control = nn.Linear(channels, 2 * channels) if controlled else None
         self.depthwise = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
         self.attention = nn.Linear(channels, channels)  # of channels, on their means
         self.beta, self.gamma = nn.Parameter(torch.zeros(channels)), nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x: Tensor, routing: Routing | None) -> Tensor:
-        """(B, h, w, C) -> (B, h, w, C)."""
-        y = gate(convolve(self.depthwise, self.expand(self.norm1(x), routing)))
-        y = y * self.attention(local_means(y, None if self.training else self.window, (1, 2)))
+    def forward(self, x: Tensor, routing: Routing | None, tied: nn.Linear | None = None) -> Tensor:
+        """(B, h, w, C) -> (B, h, w, C); `tied` is the control expert under `control.update=tied`."""
+        embedded = self.norm1(x)
+        y = gate(convolve(self.depthwise, self.expand(embedded, routing)))
+        control = self.control if tied is None else tied
+        context = y if control is None else gate(control(embedded))
+        y = y * self.attention(local_means(context, None if self.training else self.window, (1, 2)))
         x = torch.addcmul(x, self.beta, self.spatial(y, routing))
         return torch.addcmul(x, self.gamma, self.channel(gate(self.widen(self.norm2(x), routing)), routing))
 
@@ -145,11 +184,14 @@ class DaAIRNAF(nn.Module):
         experts: number and ranks of the experts.
         router: factory of the one router, called with `channels` and `count`; it sees the features of the first
             convolution and the image. One with a `pretraining` stage, such as `image`, learns apart, before the rest.
+        control: the decoder's control expert [C]: a 1x1 convolution and its gate, as the first of a block, whose means
+            weigh the block's channels in place of the block's own.
         window: side of the windows, in pixels of the image, whose means weigh the channels after training; None = means
             over the whole image. See `daair.models.layers.local_means`.
 
     Raises:
-        ValueError: unequal numbers of encoder and decoder levels; the text begins with the config key.
+        ValueError: unequal numbers of encoder and decoder levels, or a control that nothing feeds; the text begins with
+            the config key.
     """
 
     def __init__(
@@ -160,14 +202,18 @@ class DaAIRNAF(nn.Module):
         decoder_blocks: Annotated[tuple[Count, ...], MinLen(1)] = (1, 1, 1, 1),
         experts: MergedExperts = MergedExperts(),  # noqa: B008 - frozen
         router: Callable[..., nn.Module] = ImageRouter,
+        control: Control = Control("none"),  # noqa: B008 - frozen
         window: Window = None,
     ) -> None:
         super().__init__()
         widths = level_widths(channels, encoder_blocks, decoder_blocks)
-        self.multiple = 2 ** len(encoder_blocks)
+        _check(control, encoder_blocks, decoder_blocks)
+        self.multiple, self.control = 2 ** len(encoder_blocks), control
 
-        def blocks(level: int, depth: int) -> nn.ModuleList:
-            return nn.ModuleList(Block(widths[level], experts, level, window) for _ in range(depth))
+        def blocks(level: int, depth: int, side: Literal["encoder", "decoder"] = "encoder") -> nn.ModuleList:
+            controlled = side == "decoder" and control.update in ("ema", "gradient")
+            make = partial(Block, widths[level], experts, level, side, window, controlled)
+            return nn.ModuleList(make() for _ in range(depth))
 
         self.router = router(channels=channels, count=experts.count) if experts.count else None
         self.embed = nn.Conv2d(3, channels, 3, padding=1)
@@ -175,8 +221,12 @@ class DaAIRNAF(nn.Module):
         self.down = nn.ModuleList(nn.Conv2d(width, 2 * width, 2, stride=2) for width in widths[:-1])
         self.middle = blocks(len(encoder_blocks), middle_blocks)
         self.up = nn.ModuleList(nn.Linear(width, 2 * width, bias=False) for width in widths[1:])
-        self.decoder = nn.ModuleList(blocks(level, depth) for level, depth in enumerate(decoder_blocks))
+        self.decoder = nn.ModuleList(blocks(level, depth, "decoder") for level, depth in enumerate(decoder_blocks))
         self.out = nn.Conv2d(channels, 3, 3, padding=1)
+        if control.update == "ema":
+            for block in (block for blocks in self.decoder for block in blocks):
+                block.control.requires_grad_(False)
+        self._update_control(momentum=0.0)
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -232,10 +282,11 @@ class DaAIRNAF(nn.Module):
             feature = convolve(down, feature)
         for block in self.middle:
             feature = block(feature, routing)
-        for blocks, up, skip in reversed(list(zip(self.decoder, self.up, skips, strict=True))):
+        for blocks, up, skip, before in reversed(list(zip(self.decoder, self.up, skips, self.encoder, strict=True))):
             feature = double(up(feature)) + skip
+            tied = before[-1].expand.agnostic if self.control.update == "tied" and len(before) else None
             for block in blocks:
-                feature = block(feature, routing)
+                feature = block(feature, routing, tied)
         change = self.out(feature.permute(0, 3, 1, 2))[..., :H, :W].to(x.dtype)
         if routing is None:
             return Learned(x + change)
@@ -248,10 +299,30 @@ class DaAIRNAF(nn.Module):
         balance = getattr(self.router, "balance", None)
         return aux.mean() if balance is None else balance(aux)
 
+    @torch.no_grad()
+    def _update_control(self, momentum: float) -> None:
+        if self.control.update != "ema":
+            return
+        for blocks, before in zip(self.decoder, self.encoder, strict=True):
+            agnostic = [block.expand.agnostic for block in before]
+            for block in blocks:
+                follow(block.control, agnostic if self.control.source == "mean" else agnostic[-1:], momentum)
+
     def after_update(self) -> None:
-        """Begin a new balance of the experts."""
+        """Make the parameter update of the control experts, and begin a new balance of the experts."""
+        self._update_control(self.control.momentum)
         if hasattr(balance := getattr(self.router, "balance", None), "after_update"):
             balance.after_update()
+
+
+def _check(control: Control, encoder_blocks: Sequence[int], decoder_blocks: Sequence[int]) -> None:
+    if control.query != "dale":
+        raise ValueError("control.query: must be dale with model=daair_naf, whose decoder has no cross-attention")
+    if control.update in ("ema", "tied"):
+        for level, (encoder, decoder) in enumerate(zip(encoder_blocks, decoder_blocks, strict=True)):
+            if decoder and not encoder:
+                text = f"follows the encoder, but model.encoder_blocks has no block at level {level}"
+                raise ValueError(f"control.update: {control.update} {text}")
 
 
 def gate(x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ Shape legend: B images, C channels, R rank, N specialised experts, H x W pixels.
 Source: overview figure of DaAIR (arXiv 2405.15475); see the marks [F] drawn, [S] successor, [C] our choice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -119,6 +119,17 @@ class Controller(nn.Module):
 
     @torch.no_grad()
     def follow(self, agnostic: list[Expert], momentum: float) -> None:
-        """Update theta_C <- m theta_C + (1 - m) mean(theta_A) in place; with `momentum` 0 it is copied."""
-        for own, *theirs in zip(self.expert.parameters(), *(expert.parameters() for expert in agnostic), strict=True):
-            own.lerp_(torch.stack(theirs).mean(dim=0), 1 - momentum)
+        """Make the parameter update of E_C, see `follow`."""
+        follow(self.expert, agnostic, momentum)
+
+
+def follow(control: nn.Module, agnostic: Sequence[nn.Module], momentum: float) -> None:
+    """Update theta_C <- m theta_C + (1 - m) mean(theta_A) in place; with `momentum` 0 it is copied [C].
+
+    Args:
+        control: E_C.
+        agnostic: The modules E_A, with parameters like those of E_C.
+        momentum: m.
+    """
+    for own, *theirs in zip(control.parameters(), *(expert.parameters() for expert in agnostic), strict=True):
+        own.lerp_(torch.stack(theirs).mean(dim=0), 1 - momentum)

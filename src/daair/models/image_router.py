@@ -13,12 +13,12 @@ from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
 from daair.models.layers import pad_to_multiple
 from daair.models.precision import full_precision
-from daair.models.processes import gathered
+from daair.models.processes import gathered, own_part
 from daair.models.router import Routing
 from daair.models.training import Stage
 
@@ -31,8 +31,9 @@ class ImageRouter(nn.Module):
     """Softmax over the degradations, decided by the votes of the image's tiles (option `image` of the group `router`).
 
     In training the true label is the decision, and the router is not asked: its own mistakes would blur what the
-    experts learn. In use each tile gives log-probabilities; their mean, sharpened, is the image's decision. A crop may
-    be ambiguous where the image is not, and a whole image differs from the crops that were learnt from.
+    experts learn (`teacher_forcing` below 1 lets it decide for a part of the crops). In use each tile gives
+    log-probabilities; their mean, sharpened, is the image's decision. A crop may be ambiguous where the image is not,
+    and a whole image differs from the crops that were learnt from.
 
     A mix shows some degradations more often than others, and a classifier that has seen a degradation seldom doubts it.
     So a part of the logarithms of the shares that were seen is subtracted from the logits ("Long-tail learning via
@@ -50,6 +51,8 @@ class ImageRouter(nn.Module):
         hidden: width of the layer before the logits.
         tile: side of the tiles that vote, in pixels; best that of the training crops.
         sharpness: factor on the mean log-probability before the softmax.
+        teacher_forcing: share of the training crops whose expert is that of the true label; those of the others are
+            weighed as in use.
         adjustment: how much of the logarithmic shares is subtracted in use; 0 expects the shares of the training.
         clean_every: for one of so many crops the router also sees the clean crop; 0 = no class of clean images.
         pretraining: the stage that trains the router alone.
@@ -63,13 +66,14 @@ class ImageRouter(nn.Module):
         hidden: Annotated[int, Ge(1)] = 48,
         tile: Annotated[int, Ge(8)] = 64,
         sharpness: Annotated[float, Gt(0)] = 10.0,
+        teacher_forcing: Annotated[float, Interval(ge=0, le=1)] = 1.0,
         adjustment: Annotated[float, Ge(0)] = 0.25,
         clean_every: Annotated[int, Ge(0)] = 16,
         pretraining: Stage = Stage("router", 0.2, ("router.*",), 5.0, 32),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
         self.count, self.tile, self.sharpness, self.pretraining = count, tile, sharpness, pretraining
-        self.adjustment, self.clean_every = adjustment, clean_every
+        self.adjustment, self.clean_every, self.teacher_forcing = adjustment, clean_every, teacher_forcing
         classes = count + bool(clean_every)  # the last one is that of clean images
         self.register_buffer("seen", torch.zeros(classes))  # images of each class that it learned from
         laplacian = torch.tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]]) / 6  # unit response to unit noise
@@ -84,7 +88,13 @@ class ImageRouter(nn.Module):
         """Route by the labels (B,) in training, else by `image` (B, 3, H, W), values in [0, 1]; see `Routing`."""
         aux = image.new_zeros((), dtype=torch.float32)
         if self.training and labels is not None:
-            return Routing(labels, one_hot(labels, self.count).float(), aux)
+            told = one_hot(labels, self.count).float()
+            if self.teacher_forcing == 1:
+                return Routing(labels, told, aux)
+            with torch.no_grad():
+                own = self.vote(image)[:, : self.count].softmax(1)
+            forced = own_part(len(labels), lambda images: torch.rand(images, device=image.device))
+            return Routing(None, torch.where((forced < self.teacher_forcing)[:, None], told, own), aux)
         votes = self.vote(image)
         kept = 1 - votes.softmax(1)[:, self.count] if self.clean_every else None
         return Routing(None, votes[:, : self.count].softmax(1), aux, kept)
@@ -112,18 +122,27 @@ class ImageRouter(nn.Module):
         if min(image.shape[-2:]) < SMALLEST:
             image = pad_to_multiple(image, SMALLEST)
         shares = (self.seen + 1) / (self.seen + 1).sum()
-        logits = self.logits(cut(image, self.tile)) - self.adjustment * shares.log()
+        logits = self.logits(cut(image, self.tile), learning=False) - self.adjustment * shares.log()
         votes = logits.log_softmax(1).unflatten(0, (image.shape[0], -1))
         return self.sharpness * votes.mean(1)
 
-    def logits(self, image: Tensor) -> Tensor:
-        """Return the logits of `image` (B, 3, H, W) as a whole, in float32 whatever the autocast precision."""
+    def logits(self, image: Tensor, learning: bool = True) -> Tensor:
+        """Return the logits of `image` (B, 3, H, W) as a whole, in float32 whatever the autocast precision.
+
+        Args:
+            image: Images.
+            learning: Whether the norm takes the batch's statistics in training; else it takes those that it has kept.
+        """
         with full_precision(image):
             image = image.float()
             y = F.relu(self.conv2(F.relu(self.conv1(4 * (image - image.mean((2, 3), keepdim=True))))))
             z = F.relu(self.conv3(y))
             seen = [z.mean((2, 3)), z.amax((2, 3)), y.mean((2, 3)), y.std((2, 3))]
-            return self.decide(self.norm(torch.cat([self.statistics(image), *seen], dim=1)))
+            features, norm = torch.cat([self.statistics(image), *seen], dim=1), self.norm
+            if self.training and not learning:
+                kept = norm.running_mean, norm.running_var
+                return self.decide(F.batch_norm(features, *kept, norm.weight, norm.bias, eps=norm.eps))
+            return self.decide(norm(features))
 
     @torch.no_grad()
     def statistics(self, image: Tensor) -> Tensor:
