@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from daair.engine.devices import arithmetic, tf32
+from daair.engine.devices import tf32
 from daair.engine.setup import (
     NUMBERS,
     Stop,
@@ -70,11 +70,11 @@ def test_measuring_is_without_tf32_and_leaves_the_setting() -> None:
     torch.backends.cudnn.allow_tf32 = True
 
     @tf32(False)
-    def measure() -> tuple[bool, bool, str]:
-        return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, arithmetic()
+    def measure() -> tuple[bool, bool]:
+        return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
 
-    assert measure() == (False, False, "float32")
-    assert torch.backends.cudnn.allow_tf32 and arithmetic() == "tf32"
+    assert measure() == (False, False)
+    assert torch.backends.cudnn.allow_tf32
 
 
 def faults_of_buffers(keep: bool, answer) -> None:

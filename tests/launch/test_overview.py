@@ -1,5 +1,6 @@
 """The page over all studies that a sweep keeps up to date."""
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,8 @@ def jobs(*folders: str) -> list[SimpleNamespace]:
 def test_a_page_is_written_in_each_folder_at_intervals_that_cost_little(monkeypatch: pytest.MonkeyPatch) -> None:
     now, took, written = [100.0], [0.0], []
 
-    def write(folder: str, every: float) -> None:
+    def write(folder: str, every: float | None) -> None:
+        assert every == EVERY
         written.append(folder)
         now[0] += took[0]
 
@@ -41,7 +43,8 @@ def test_a_page_that_cannot_be_written_does_not_end_the_sweep(tmp_path: Path, mo
     good = tmp_path / "runs"
     good.mkdir()
 
-    def write(folder: str, every: float) -> None:
+    def write(folder: str, every: float | None) -> None:
+        assert every is None, "a browser would load the page again for ever"
         if folder != str(good):
             raise OSError(28, "No space left on device")
         (good / "index.html").write_text("")
@@ -49,3 +52,6 @@ def test_a_page_that_cannot_be_written_does_not_end_the_sweep(tmp_path: Path, mo
     monkeypatch.setattr(index, "write", write)
     Overview(jobs(str(tmp_path / "full"), str(good))).write()
     assert (good / "index.html").is_file()
+    monkeypatch.setitem(sys.modules, "daair.report.index", None)  # its import fails
+    monkeypatch.delattr("daair.report.index", raising=False)
+    Overview(jobs(str(good))).look()

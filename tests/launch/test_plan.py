@@ -125,6 +125,7 @@ def test_listed_values_come_first_and_the_others_as_they_were(base):
     assert order() == [(2, 0), (2, 1), (4, 0), (4, 1), (8, 0), (8, 1)]
     check_order(jobs, {"experts.rank": (8,), "model": ("daair_tiny",), "label": (jobs[0].label,)})
     check_order(jobs, {"seed": (1, 2, 3)})  # part of a grid
+    check_order(jobs, {"seed": (5, 6)})  # a study's own order, and seeds that are added to it
     for wanted, text in (
         ({"experts.rnk": (8,)}, "launch.order: experts.rnk is neither a config key nor a group of this sweep's runs"),
         ({"experts.rank": (16,)}, "launch.order: no run has experts.rank=16; they have 2, 4, 8"),

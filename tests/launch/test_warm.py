@@ -37,6 +37,13 @@ def report_start_method() -> None:
     print(multiprocessing.get_start_method(), flush=True)
 
 
+def report_threads() -> None:
+    """Print how many threads PyTorch uses."""
+    import torch
+
+    print(torch.get_num_threads(), flush=True)
+
+
 @pytest.fixture
 def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -77,6 +84,14 @@ def test_children_are_started_as_in_any_process(output: Path) -> None:
     assert WarmProcess(report_start_method, [], variables(), output).wait(60) == 0
     anew = [sys.executable, "-c", "import multiprocessing; print(multiprocessing.get_start_method())"]
     assert output.read_text() == subprocess.run(anew, capture_output=True, text=True, check=True).stdout
+
+
+def test_threads_are_those_of_a_new_process(output: Path) -> None:
+    """The server has one, which must not become the number of a run that is told none, as on a GPU."""
+    assert WarmProcess(report_threads, [], variables(OMP_NUM_THREADS="3"), output).wait(60) == 0
+    untold = {name: value for name, value in variables().items() if name != "OMP_NUM_THREADS"}
+    assert WarmProcess(report_threads, [], untold, output).wait(60) == 0
+    assert output.read_text().split() == ["3", str(len(os.sched_getaffinity(0)))]
 
 
 def test_a_server_that_has_died_is_an_error_of_the_system(tmp_path: Path) -> None:

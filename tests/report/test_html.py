@@ -37,7 +37,7 @@ def wide_table() -> str:
     benchmarks = (f"CBSD68 σ={level}" for level in range(15, 24))
     names = [*benchmarks, "average", "Δ average", "params, M", "MACs, G", "updates"]
     cells = [writers.Cell("DaAIR-NAF-no-clean"), *(writers.Cell("32.81 ± 0.08", value=32.81) for _ in names)]
-    rows = writers.Block("SSIM ↑", ["method", *names], [cells] * 3)
+    rows = writers.Block("SSIM ↑", ["optimizer.weight_decay", *names], [cells] * 3)
     return writers.to_html([rows]) + writers.folded_html(replace(rows, title="Differences", rows=[cells] * 13))
 
 
@@ -74,6 +74,11 @@ def test_a_report_of_large_pictures_stays_small_and_points_lead_to_variants(tmp_
     text = page.read_text()
     assert text.count('class="spot') == 2 and 'href="#variant-0"' in text and 'id="variant-0"' in text
     assert " (seed 0): " in text and "demo_<wbr>rain" in text
+
+
+def test_headings_may_break_after_an_underscore(tmp_path: Path, page: Path) -> None:
+    headings = re.findall(r'<th scope="col"[^>]*>([^<]*(?:<wbr>[^<]*)*)</th>', page.read_text())
+    assert "optimizer.weight_<wbr>decay" in headings and "demo_<wbr>rain ↑" in headings
 
 
 class Links(HTMLParser):

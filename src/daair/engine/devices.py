@@ -1,4 +1,4 @@
-"""Choose and describe the device of a task, and its arithmetic."""
+"""Choose and describe the device of a task."""
 
 import contextlib
 import os
@@ -37,11 +37,6 @@ def tf32(allowed: bool) -> Iterator[None]:
     finally:
         for place, value in zip(places, before, strict=True):
             place.allow_tf32 = value
-
-
-def arithmetic() -> str:
-    """Return how float32 products are computed at this moment: `float32`, or `tf32` if GPUs may round their factors."""
-    return "tf32" if torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32 else "float32"
 
 
 def describe(device: torch.device, processes: int) -> str:

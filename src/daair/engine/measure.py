@@ -23,7 +23,7 @@ from torch import nn
 from daair.config.schema import Evaluate
 from daair.data.benchmarks import Item
 from daair.data.mix import label_in
-from daair.engine.devices import arithmetic, tf32
+from daair.engine.devices import tf32
 from daair.engine.inference import Restorer, local_processes
 from daair.engine.memory import free_bytes
 from daair.engine.progress import Reporter
@@ -32,6 +32,7 @@ from daair.errors import UserError, one_line, reason
 from daair.metrics import METRICS, PROTOCOLS, Score, required_columns
 from daair.models.training import needs_labels
 from daair.pixels import to_float
+from daair.runs.results import ARITHMETIC
 from daair.runs.samples import Sample
 
 Pictures = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]  # benchmark -> input, restored, clean
@@ -104,7 +105,7 @@ def measure(
     restorer = restorer or make_restorer(model, accelerator, options, reporter)
     keys = _places(items, protocols)
     share = range(accelerator.process_index, len(items), accelerator.num_processes)
-    rows_of = partial(_rows, scores=scores, facts={"step": getattr(model, "step", None), "arithmetic": arithmetic()})
+    rows_of = partial(_rows, scores=scores, facts={"step": getattr(model, "step", None), ARITHMETIC: "float32"})
     part = _measure_share(items, keys, share, restorer, rows_of, options, reporter, measured)
     gone = _agree(part, items)
     if lost is None and gone:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -85,10 +85,7 @@ def make_accelerator(cfg: Config, training: bool = False) -> Accelerator:
         mixed_precision=cfg.train.precision if training else "no",
         gradient_accumulation_steps=cfg.train.accumulation if training else 1,
         step_scheduler_with_optimizer=False,
-        kwargs_handlers=[
-            InitProcessGroupKwargs(timeout=timedelta(seconds=cfg.launch.group_timeout)),
-            DistributedDataParallelKwargs(broadcast_buffers=False),  # the training does it, once for each update
-        ],
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=cfg.launch.group_timeout))],
     )
     world, started = accelerator.num_processes, int(os.environ.get("WORLD_SIZE", 1))
     if started != world:

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from daair import checkpoint, components
@@ -273,6 +274,8 @@ class Trainer:
         self.schedule = make_schedule(self.cfg.schedule, optimizer, span.end - span.begin)
         self.schedule.step_update(0)
         self.learner, self.optimizer = self.accelerator.prepare(learner, optimizer)
+        if isinstance(self.learner, DistributedDataParallel):
+            self.learner.broadcast_buffers = False  # before each forward pass; `after_update` does it once
         self.learner.train()
 
     def loader(self, step: int) -> DataLoader:

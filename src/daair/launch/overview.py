@@ -25,16 +25,17 @@ class Overview:
 
     def look(self) -> None:
         """Write the pages if it is time to."""
-        if time.monotonic() >= self._next:
-            self.write()
-
-    def write(self) -> None:
-        """Write the pages."""
-        from daair.report import index  # pandas takes a moment to import, in which the first runs have started
-
+        if time.monotonic() < self._next:
+            return
         begun = time.monotonic()
-        for folder in self.folders:
-            with contextlib.suppress(Exception):  # a full disk or a bug in the page must not end the sweep
-                index.write(folder, EVERY)
+        self.write(EVERY)
         now = time.monotonic()
         self._next = now + max(EVERY, (now - begun) / SHARE)
+
+    def write(self, every: float | None = None) -> None:
+        """Write the pages; `every`: seconds after which a browser loads them again, None at the end of the sweep."""
+        for folder in self.folders:
+            with contextlib.suppress(Exception):  # a full disk or a bug in the page must not end the sweep
+                from daair.report import index  # pandas takes a moment to import, in which the first runs have started
+
+                index.write(folder, every)

@@ -137,16 +137,16 @@ def in_order(jobs: Sequence[Job], order: Mapping[str, Sequence[Any]]) -> list[Jo
 def check_order(jobs: Sequence[Job], order: Mapping[str, Sequence[Any]]) -> None:
     """Check that the jobs of a sweep have the keys of `launch.order`, and at least one of each key's values.
 
-    Other values may lack, since part of a grid may be asked for (`seed=1,2`).
+    Other values may be missing, since part of a grid may be asked for, and seeds are added to a study (`seed=3,4`).
 
     Raises:
-        UserError: No job has a key, or any of its values.
+        UserError: No job has a key, or any of its values; all values of `seed` are allowed.
     """
     for key, values in order.items():
         known = list(dict.fromkeys(found for job in jobs if (found := _value(job, key)) is not None))
         if not known:
             raise UserError(f"launch.order: {key} is neither a config key nor a group of this sweep's runs")
-        if values and not set(known) & set(map(str, values)):
+        if key != "seed" and values and not set(known) & set(map(str, values)):
             value = str(values[0])
             hint = suggestion(value, known, f"; they have {', '.join(known)}")
             raise UserError(f"launch.order: no run has {key}={value}{hint}")

@@ -134,8 +134,9 @@ def _become(environment: dict[str, str]) -> None:
     _write_token(environment.get(TOKEN, ""))
     os.environ.clear()
     os.environ.update(environment)
-    if (threads := environment.get("OMP_NUM_THREADS", "")).isdigit() and "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(int(threads))
+    threads = environment.get("OMP_NUM_THREADS", "")
+    if "torch" in sys.modules:  # without the variable a new process has a thread for each core that it may use
+        sys.modules["torch"].set_num_threads(int(threads) if threads.isdigit() else len(os.sched_getaffinity(0)))
 
 
 def _write_token(token: str) -> None:

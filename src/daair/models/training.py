@@ -11,7 +11,7 @@ the image loss alone. A network that needs more has some of these members, which
 | `stages() -> Sequence[Stage]` | the parts of the training, in order | one stage for all parameters |
 | `after_update()` | called in every process after each update of the parameters | nothing happens |
 | `needs_labels` | whether `forward` and `routed` need the labels as second argument, also after training | false |
-| `multiple` | to what multiple it pads the sides (right, bottom, by reflection); for `task=export` | found by trial |
+| `multiple` | to what multiple it pads the sides, by `layers.pad_to_multiple`; for `task=export` | found by trial |
 | `routed(x, labels) -> Learned` | the images with the routers' gates, which validation counts | no gates |
 
 A batch holds `input` and `target`, (B, 3, H, W) in [0, 1], and `label`, (B,) int64, the number of the degradation; with

@@ -82,7 +82,8 @@ def write(
 
 def _breakable(table: str) -> str:
     """Return the table with headings that may break after an underscore, so that many columns fit the page."""
-    return re.sub(r'(?<=<th scope="col">)[^<]*', lambda found: found[0].replace("_", "_<wbr>"), table)
+    heading = r'(<th scope="col"[^>]*>)([^<]*)'
+    return re.sub(heading, lambda found: found[1] + found[2].replace("_", "_<wbr>"), table)
 
 
 def _only(column: pd.Series) -> str:

@@ -34,15 +34,23 @@ def beside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     copy = context.Process(target=_send, args=(work, sender, os.getpid()))
-    copy.start()
+    try:
+        copy.start()
+    except OSError:  # there are too many processes, or too little memory
+        receiver.close()
+        sender.close()
+        yield work
+        return
     sender.close()  # so that the end of the copy is the end of what it sends
 
     def result() -> Result:
         answer: list[Result | Exception] = []
-        with suppress(EOFError):  # it was killed
+        with suppress(EOFError, OSError):  # it was killed, perhaps while it was sending
             if receiver.poll(PATIENCE):
                 answer.append(receiver.recv())
         if not answer:
+            copy.kill()  # both would write the same files
+            copy.join()
             return work()
         (found,) = answer
         if isinstance(found, Exception):
@@ -58,7 +66,7 @@ def beside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
 
 
 def _may_copy() -> bool:
-    """Return whether there is a second core, and no other thread, whose locks a copy would find held for ever."""
+    """Return whether there is a second core, and no other thread of Python's, whose locks would be held in a copy."""
     return sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1 and threading.active_count() == 1
 
 
