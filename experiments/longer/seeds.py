@@ -1,0 +1,69 @@
+"""Compare two networks over seeds that were collated one by one.
+
+    python experiments/longer/seeds.py DaAIR-NAF-kinds NAFNet forty.csv forty1.csv forty2.csv
+
+Each file is a `table.csv` of one seed, as the README beside tells; those that lack one of the networks are left out.
+The result is a Markdown table: mean and standard deviation of both networks over the seeds, the mean difference, its
+value for each seed, and the 95 % interval of a t test over the differences. The interval is one for other seeds on the
+same images, not corrected for the number of columns; two seeds have a very wide one.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+from scipy import stats
+
+FOLDER = Path(__file__).parent
+
+
+def read(names: Sequence[str], networks: Sequence[str], metric: str = "psnr") -> list[pd.DataFrame]:
+    """Return the means of both networks (rows) for each column of the table, one frame for each seed.
+
+    Raises:
+        SystemExit: A file does not hold a single seed, or no file has both networks.
+    """
+    frames = []
+    for name in names:
+        table = pd.read_csv(FOLDER / name)
+        table = table[(table["metric"] == metric) & table["label"].isin(networks)]
+        if (table["seeds"] != 1).any():
+            raise SystemExit(f"{name}: must be of one seed")
+        means = table.pivot(index="label", columns="column", values="mean")[table["column"].unique()]
+        if set(networks) <= set(means.index):
+            frames.append(means)
+    if not frames:
+        raise SystemExit(f"no file has both {networks[0]} and {networks[1]}")
+    return frames
+
+
+def lines(first: str, second: str, frames: Sequence[pd.DataFrame]) -> Iterator[str]:
+    """Yield the lines of the Markdown table."""
+    seeds = pd.concat(frames, keys=range(len(frames)), names=["seed"])
+    values = {name: seeds.xs(name, level="label") for name in (first, second)}
+    difference = values[first] - values[second]
+    count = len(difference)
+    yield "| PSNR, dB | " + " | ".join(difference.columns) + " |"
+    yield "| --- |" + " ---: |" * len(difference.columns)
+    for name, found in values.items():
+        spread = found.std() if count > 1 else found.iloc[0] * float("nan")
+        cells = (f"{mean:.2f} ± {sd:.2f}" for mean, sd in zip(found.mean(), spread, strict=True))
+        yield f"| {name} | {' | '.join(cells)} |"
+    yield _signed("difference", difference.mean())
+    for seed, found in difference.iterrows():
+        yield _signed(f"... of file {seed + 1}", found)
+    if count > 1:
+        half = stats.t.ppf(0.975, count - 1) * difference.std() / count**0.5
+        yield _signed("95 % interval, low", difference.mean() - half)
+        yield _signed("95 % interval, high", difference.mean() + half)
+
+
+def _signed(name: str, values: pd.Series) -> str:
+    return f"| {name} | {' | '.join(f'{value:+.2f}' for value in values)} |"
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 4:
+        raise SystemExit(__doc__)
+    print(*lines(sys.argv[1], sys.argv[2], read(sys.argv[3:], sys.argv[1:3])), sep="\n")
