@@ -11,8 +11,8 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from daair import checkpoint, components
-from daair.config.combinations import TAKES
 from daair.config.schema import Config
+from daair.config.tasks import TASKS
 from daair.config.validate import validate
 from daair.losses import total_loss
 from daair.models import training
@@ -62,7 +62,7 @@ def config(group: str, option: str, root: Path) -> Config:
         kept.remove("logger.mode=disabled")  # that of Weights & Biases, which is absent
     if group == "task":
         values = {"runs": "[x,y]", "action": "list"}
-        kept += [f"{key}={values.get(key, 'x')}" for key in TAKES[option]]
+        kept += [f"{key}={values.get(key, 'x')}" for key in TASKS[option].takes]
     if (group, option) == ("control", "none"):
         kept += ["experts.agnostic=false"]  # together: the decoder needs no agnostic expert
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

@@ -17,6 +17,7 @@ from daair.components import build, is_foreign, locate, nodes
 from daair.config.problems import ConfigError, Problem
 from daair.config.schema import Config
 from daair.config.signatures import takes
+from daair.config.tasks import task_of
 from daair.data.listing import check_folder
 from daair.errors import UserError, one_line, reason, with_full_keys
 from daair.files import check_writable
@@ -203,11 +204,11 @@ def check_places(cfg: Config) -> None:
     Raises:
         UserError: It cannot; the message begins with the key.
     """
-    task = cfg.task.get("name")
+    task, record = cfg.task.get("name"), task_of(cfg.task.get("name"))
     places = {"output": cfg.output, f"{task}.output": getattr(getattr(cfg, str(task), None), "output", None)}
-    if task not in ("status", "doctor", "restore"):
+    if record.writes_runs:
         places["paths.runs"] = cfg.paths.runs
-    folders = {"paths.runs", "collate.output", *(["output"] if task in ("evaluate", "compare") else [])}
+    folders = {"paths.runs", "collate.output", *(["output"] if record.output_is_folder else [])}
     for key, place in places.items():
         if place is not None:
             check_writable(Path(place), key, folder=key in folders)

@@ -8,33 +8,8 @@ from collections.abc import Iterator
 from daair.components import is_node
 from daair.config.problems import UNKNOWN, Problem, did_you_mean
 from daair.config.schema import Config
+from daair.config.tasks import TASKS, readers, task_of
 from daair.metrics import PROTOCOLS
-
-NEEDS = {"restore": ("input", "output"), "export": ("checkpoint", "output"), "compare": ("runs",)}
-"""Root keys that a task requires; for task=evaluate see `buildable.check_checkpoint`."""
-
-
-TAKES = {
-    "train": (),
-    "evaluate": ("checkpoint", "output"),
-    "restore": ("checkpoint", "input", "output"),
-    "export": ("checkpoint", "output"),
-    "preview": ("input", "output"),
-    "verify": ("output",),
-    "profile": (),
-    "collate": (),
-    "status": (),
-    "report": (),
-    "doctor": (),
-    "compare": ("runs", "output"),
-    "runs": ("where", "action"),
-}
-"""Which of these root keys each task reads; the others are refused, not ignored."""
-
-
-TAKES_STUDIES = ("collate", "runs")
-"""Tasks for which `study` may be a list."""
-
 
 LEAST_WORKERS, WORKERS_PER_CORE = 64, 4
 """Workers or threads that any machine can hold, and those that it can hold for each of its cores."""
@@ -43,10 +18,10 @@ LEAST_WORKERS, WORKERS_PER_CORE = 64, 4
 def combinations(cfg: Config) -> Iterator[Problem]:
     """Yield problems of values that are valid alone but not in combination."""
     task = cfg.task.get("name")
-    if cfg.study is None and task not in ("status", "report", "evaluate", "doctor", "runs"):
+    if cfg.study is None and not task_of(task).study_optional:
         yield Problem("study", f"missing; task={task} needs study=...")
-    if isinstance(cfg.study, tuple) and task not in TAKES_STUDIES:
-        several = ", ".join(f"task={name}" for name in TAKES_STUDIES)
+    if isinstance(cfg.study, tuple) and not task_of(task).several_studies:
+        several = ", ".join(f"task={name}" for name, known in TASKS.items() if known.several_studies)
         text = f"task={task} takes one, got [{', '.join(cfg.study)}]; several: {several}"
         yield Problem("study", text)
     for key in cfg.task.keys() - {"_target_", "name", "study"}:
@@ -113,16 +88,15 @@ def _inputs(cfg: Config, task: str | None) -> Iterator[Problem]:
     """Yield problems of the root keys that single tasks read: missing, or set but not read by the task."""
     if task == "evaluate" and cfg.study is not None and cfg.output is not None:
         yield Problem("output", "unused with study=..., whose folder holds the rows; leave out one of them")
-    for key in NEEDS.get(task, ()):
+    for key in task_of(task).needs:
         if getattr(cfg, key) is None:
             yield Problem(key, f"missing; task={task} needs {key}=...")
     if task == "runs":
         yield from _managing(cfg)
-    for key in dict.fromkeys(key for keys in TAKES.values() for key in keys) if task in TAKES else ():
-        if getattr(cfg, key) is not None and key not in TAKES[task]:
+    for key in dict.fromkeys(key for known in TASKS.values() for key in known.takes) if task in TASKS else ():
+        if getattr(cfg, key) is not None and key not in TASKS[task].takes:
             own = hasattr(getattr(cfg, task, None), key)
-            readers = ", ".join(other for other, keys in TAKES.items() if key in keys)
-            hint = f"did you mean {task}.{key}?" if own else f"it is for task={readers}"
+            hint = f"did you mean {task}.{key}?" if own else f"it is for task={', '.join(readers(key))}"
             yield Problem(key, f"unused by task={task}; {hint}")
 
 

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from daair.config.compose import Composer, parse_arguments, searches
 from daair.config.problems import ConfigError, Problem, did_you_mean
+from daair.config.tasks import task_of
 from daair.errors import UserError, one_line, suggestion, with_full_keys
 
 if TYPE_CHECKING:
@@ -202,7 +203,6 @@ class Command:
     def _job(self, point: Point) -> Job:
         """Compose, check and name one job; its errors name the overrides that distinguish it from other jobs."""
         from daair.config.unused import unused
-        from daair.config.validate import READS_RUNS
 
         try:
             config = check(self._compose(point), self.composer.options, self._found_right)
@@ -211,10 +211,10 @@ class Command:
         task = config.task.get("name")
         if task == "train":
             self._check_rate(config, point)
-        if self.sweep and task in READS_RUNS:
+        if self.sweep and task_of(task).reads_runs:
             how = f"study={config.study} instead of experiment=..., without -m" if config.study else "it without -m"
             raise UserError(f"task={task} is done once for a study, not swept: write {how}")
-        if task in ("evaluate", "restore", "export"):
+        if task_of(task).network_in_checkpoint:
             _refuse_network(config, point.overrides)
         typed = [override.lstrip("+~").partition("=")[0] for override in self.master.hydra.overrides.task]
         if problems := unused(config, typed):
@@ -294,7 +294,7 @@ def check(cfg: DictConfig, options: Callable[[str], Sequence[str]], seen: set[st
             _check_names("preview.degradations", config.preview.degradations, list(known))
         if config.input is None:
             check_mix(config)
-    if task in ("train", "evaluate"):
+    if task_of(task).measures:
         _check_test_images(config, seen)
     check_places(config)
     if task == "evaluate":

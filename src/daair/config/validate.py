@@ -20,20 +20,13 @@ from daair.config.combinations import combinations
 from daair.config.overrides import PATHS
 from daair.config.problems import UNKNOWN, ConfigError, Problem, did_you_mean, explain_unknown
 from daair.config.schema import BenchmarkDefinition, Config, known_keys, parse
+from daair.config.tasks import task_of
 from daair.errors import UserError, first_line, one_line, with_full_keys
 
 if TYPE_CHECKING:
     from daair.data.benchmarks import Benchmark
 
 __all__ = ["Config", "ConfigError", "benchmarks_of", "choices_of", "validate"]
-
-
-READS_RUNS = ("status", "report", "collate", "compare", "runs")
-"""Tasks that deal with recorded runs and make none."""
-
-
-BUILDS_NOTHING = (*READS_RUNS, "doctor")
-"""Tasks for which the config's components are neither imported nor checked."""
 
 
 _ALIAS = re.compile(r"\$\{([\w.]+)\}")
@@ -67,7 +60,7 @@ def validate(cfg: DictConfig | Mapping[str, Any], choices: Mapping[str, str] | N
         config = None
         problems += error.problems
     components = {}
-    if config is None or config.task.get("name") not in BUILDS_NOTHING:
+    if config is None or task_of(config.task.get("name")).builds:
         components = {name: node for name, node in data.items() if name not in ("task", *parts) and is_node(node)}
     signed = set(aliases)
     for key, node in (components | _degradations(data.get("benchmarks"))).items():
