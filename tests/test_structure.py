@@ -24,7 +24,7 @@ ALLOWED = {
     "report": LEAVES | {"config", "runs"},
     "engine": LEAVES | NETWORKS | {"config", "data", "models", "runs"},
     "tasks": LEAVES | NETWORKS | {"config", "data", "models", "runs", "report", "engine"},
-    "launch": LEAVES | NETWORKS | {"config", "runs", "report", "tasks"},
+    "launch": LEAVES | NETWORKS | {"config", "runs", "report", "tasks", "engine"},
 }
 """Rooms, and what each may import beside itself."""
 

@@ -7,11 +7,11 @@ import secrets
 from accelerate.utils import gather_object
 
 from daair.config.jobs import Job
-from daair.config.unmeasured import lacks_measurements
 from daair.data.mix import Mix
 from daair.engine.data import data_lines, warn_of_leaks
 from daair.engine.devices import describe
 from daair.engine.setup import Session
+from daair.engine.unmeasured import lacks_measurements
 from daair.runs.environment import environment, git_diff
 from daair.runs.own_code import changed, joined, noted
 

@@ -36,7 +36,6 @@ from torch import nn
 from daair import checkpoint
 from daair.config import overrides
 from daair.config.schema import Evaluate
-from daair.config.unmeasured import note, rows_of, unmeasured, unreadable
 from daair.config.validate import benchmarks_of, define_benchmarks
 from daair.data.benchmarks import Benchmark, Item, load_benchmark, why_missing
 from daair.data.listing import describe_foreign, foreign_beside
@@ -44,6 +43,7 @@ from daair.engine.inference import Restorer
 from daair.engine.measure import make_restorer, measure
 from daair.engine.progress import Evaluation, Reporter
 from daair.engine.setup import Session
+from daair.engine.unmeasured import note, rows_of, unmeasured, unreadable
 from daair.errors import UserError, unknown_name, with_full_keys
 from daair.files import replacing
 from daair.metrics import METRICS, PROTOCOLS, optional_columns, required_columns

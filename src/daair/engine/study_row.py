@@ -31,7 +31,6 @@ from torch import nn
 from daair import checkpoint, components
 from daair.config.jobs import Job
 from daair.config.schema import Config
-from daair.config.unmeasured import unmeasured
 from daair.config.validate import benchmarks_of
 from daair.data.benchmarks import Item, load_benchmark
 from daair.engine.costs import costs
@@ -39,6 +38,7 @@ from daair.engine.devices import describe
 from daair.engine.evaluate import measure_and_keep, not_measured, note_lost_before
 from daair.engine.progress import Reporter
 from daair.engine.setup import Session
+from daair.engine.unmeasured import unmeasured
 from daair.errors import UserError, reason
 from daair.files import file_digest, replacing, safe_name
 from daair.runs import store

@@ -59,7 +59,7 @@ def sweep(jobs: Sequence[Job]) -> int:
 
 def lacks(job: Job) -> bool:
     """Return whether a finished run has not measured all that its job asks for now."""
-    from daair.config.unmeasured import lacks_measurements  # imports pandas, which a first sweep does not need
+    from daair.engine.unmeasured import lacks_measurements  # imports pandas, which a first sweep does not need
 
     try:
         return lacks_measurements(job.config, Record(job.folder))

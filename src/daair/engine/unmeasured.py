@@ -1,4 +1,7 @@
-"""Find what a run has not measured yet of the test images, protocols and metrics that its config asks for."""
+"""Find what a run has not measured yet of the test images, protocols and metrics that its config asks for.
+
+A sweep asks this of its finished runs, so that nothing here imports torch.
+"""
 
 from __future__ import annotations
 

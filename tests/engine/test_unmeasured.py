@@ -1,5 +1,7 @@
 """What a finished run has yet to measure: images, protocols, metrics, redefined benchmarks, the picture to show."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,9 @@ from PIL import Image
 from daair.cli import conf_dir
 from daair.config.jobs import Composer
 from daair.config.schema import Config
-from daair.config.unmeasured import DEFINED, EVALUATED, lacks_measurements, note
 from daair.config.validate import benchmarks_of, validate
 from daair.data.benchmarks import load_benchmark
+from daair.engine.unmeasured import DEFINED, EVALUATED, lacks_measurements, note
 from daair.errors import UserError
 from daair.runs import samples
 from daair.runs.record import Record
@@ -142,3 +144,8 @@ def test_a_damaged_table_is_told(run: Record) -> None:
     run.results_file.write_text("benchmark,torn")
     with pytest.raises(UserError, match="results.csv: ends within a line; remove it to measure again"):
         lacks_measurements(config(), run)
+
+
+def test_a_sweep_can_ask_without_importing_torch() -> None:
+    code = "import sys, daair.engine.unmeasured; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
