@@ -24,7 +24,7 @@ from daair.data.strength import strengths
 from daair.engine.measure import measure
 from daair.engine.progress import Reporter
 from daair.files import replacing
-from daair.models.baselines.identity import Identity
+from daair.models.identity import Identity
 from daair.runs.environment import git_state
 from daair.runs.pictures import comparison
 from daair.tasks.preview import window

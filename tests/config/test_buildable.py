@@ -69,3 +69,16 @@ def test_an_oracle_is_not_asked_for_a_degradation_that_it_has_not_learned(compos
     told = f"^benchmarks: {text}, but this network is told the degradation, and the mix trains noise15"
     with pytest.raises(ConfigError, match=told):
         buildable.check_buildable(cfg)
+
+
+def test_a_checkpoint_is_given_exactly_if_there_are_weights(composer):
+    identity = validate(composer.compose_job(["task=evaluate", "model=identity"]))
+    buildable.check_checkpoint(identity)
+    with pytest.raises(
+        ConfigError, match="^checkpoint: identity has no weights; leave out checkpoint=... or model=..."
+    ):
+        buildable.check_checkpoint(identity.model_copy(update={"checkpoint": "some.safetensors"}))
+    network = validate(composer.compose_job(["task=evaluate", "model=daair_tiny"]))
+    buildable.check_checkpoint(network.model_copy(update={"checkpoint": "some.safetensors"}))
+    with pytest.raises(ConfigError, match="^checkpoint: missing; task=evaluate needs checkpoint=..."):
+        buildable.check_checkpoint(network)

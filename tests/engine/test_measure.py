@@ -24,7 +24,7 @@ from daair.engine.setup import Session
 from daair.errors import UserError
 from daair.metrics import METRICS, PROTOCOLS, Metric
 from daair.metrics.perceptual import PiqNetwork
-from daair.models.baselines.identity import Identity
+from daair.models.identity import Identity
 from daair.runs.record import Record
 
 

@@ -17,7 +17,7 @@ from daair.data.benchmarks import Item
 from daair.engine.measure import measure
 from daair.engine.progress import Reporter
 from daair.metrics import METRICS, PROTOCOLS, Metric
-from daair.models.baselines.identity import Identity
+from daair.models.identity import Identity
 from daair.report import figures, layout
 from daair.report.frame import frame
 from daair.report.table import TableSpec, study_table

@@ -224,10 +224,8 @@ def check_checkpoint(cfg: Config) -> None:
 
     if cfg.checkpoint is None and checkpoint.needs_weights(cfg.model):
         raise ConfigError([Problem("checkpoint", "missing; task=evaluate needs checkpoint=...")])
-    baseline = str(cfg.model["_target_"]).startswith(
-        "daair.models.baselines."
-    )  # other networks may come from the checkpoint
-    if cfg.checkpoint is not None and baseline and not checkpoint.needs_weights(cfg.model):
+    # Only of a class that says so: the network of a checkpoint need not be the one that the config names.
+    if cfg.checkpoint is not None and not getattr(locate(cfg.model["_target_"]), "has_weights", True):
         method = cfg.choices.get("model", "this model")
         raise ConfigError([Problem("checkpoint", f"{method} has no weights; leave out checkpoint=... or model=...")])
 

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 class Identity(nn.Module):
     """Returns what it is given; has no weights."""
 
+    has_weights = False  # so that a `checkpoint` beside it is a mistake
+
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return `x` (B, 3, H, W); `labels` are ignored."""
         return x

@@ -1,1 +1,0 @@
-"""Networks and methods to compare with, one a file."""
