@@ -1,6 +1,6 @@
 """Compare two networks over seeds that were collated one by one.
 
-    python experiments/longer/seeds.py DaAIR-NAF-kinds NAFNet forty.csv forty1.csv forty2.csv
+    python experiments/longer40/seeds.py DaAIR-NAF-kinds NAFNet whole_0.csv whole_1.csv whole_2.csv
 
 Each file is a `table.csv` of one seed, as the README beside tells; those that lack one of the networks are left out.
 The result is a Markdown table: mean and standard deviation of both networks over the seeds, the mean difference, its
@@ -9,7 +9,7 @@ same images, not corrected for the number of columns; two seeds have a very wide
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -18,13 +18,13 @@ from scipy import stats
 FOLDER = Path(__file__).parent
 
 
-def read(names: Sequence[str], networks: Sequence[str], metric: str = "psnr") -> list[pd.DataFrame]:
-    """Return the means of both networks (rows) for each column of the table, one frame for each seed.
+def read(names: Sequence[str], networks: Sequence[str], metric: str = "psnr") -> dict[str, pd.DataFrame]:
+    """Return the means of both networks (rows) for each column of the table, by the name of the file.
 
     Raises:
         SystemExit: A file does not hold a single seed, or no file has both networks.
     """
-    frames = []
+    frames = {}
     for name in names:
         table = pd.read_csv(FOLDER / name)
         table = table[(table["metric"] == metric) & table["label"].isin(networks)]
@@ -32,15 +32,15 @@ def read(names: Sequence[str], networks: Sequence[str], metric: str = "psnr") ->
             raise SystemExit(f"{name}: must be of one seed")
         means = table.pivot(index="label", columns="column", values="mean")[table["column"].unique()]
         if set(networks) <= set(means.index):
-            frames.append(means)
+            frames[name] = means
     if not frames:
         raise SystemExit(f"no file has both {networks[0]} and {networks[1]}")
     return frames
 
 
-def lines(first: str, second: str, frames: Sequence[pd.DataFrame]) -> Iterator[str]:
+def lines(first: str, second: str, frames: Mapping[str, pd.DataFrame]) -> Iterator[str]:
     """Yield the lines of the Markdown table."""
-    seeds = pd.concat(frames, keys=range(len(frames)), names=["seed"])
+    seeds = pd.concat(frames, names=["file"])
     values = {name: seeds.xs(name, level="label") for name in (first, second)}
     difference = values[first] - values[second]
     count = len(difference)
@@ -50,9 +50,9 @@ def lines(first: str, second: str, frames: Sequence[pd.DataFrame]) -> Iterator[s
         spread = found.std() if count > 1 else found.iloc[0] * float("nan")
         cells = (f"{mean:.2f} ± {sd:.2f}" for mean, sd in zip(found.mean(), spread, strict=True))
         yield f"| {name} | {' | '.join(cells)} |"
-    yield _signed("difference", difference.mean())
-    for seed, found in difference.iterrows():
-        yield _signed(f"... of file {seed + 1}", found)
+    yield _signed("difference, mean", difference.mean())
+    for name, found in difference.iterrows():
+        yield _signed(f"difference, {name}", found)
     if count > 1:
         half = stats.t.ppf(0.975, count - 1) * difference.std() / count**0.5
         yield _signed("95 % interval, low", difference.mean() - half)
