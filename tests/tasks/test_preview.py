@@ -97,7 +97,7 @@ def pixelate(image, rng, *, block: tuple[Annotated[int, Ge(1)], Annotated[int, G
 
 
 def test_a_new_degradation_is_a_function_and_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    """As CONTRIBUTING.md says; here both lie outside this package."""
+    """As docs/extend.md says; here both lie outside this package."""
     (tmp_path / "pixels.py").write_text(PIXELS)
     (tmp_path / "more/degradation").mkdir(parents=True)
     file = tmp_path / "more/degradation/pixelate.yaml"
