@@ -15,6 +15,7 @@
     python run.py task=status study=rank               progress of the study's runs; without study=, of all studies
     python run.py task=report                          runs/index.html: all studies with state and headline
     python run.py task=collate study=rank              the study's table in four formats, figures and a report
+    python run.py task=compare runs=[RUN,RUN]          keys that differ, benchmarks with paired intervals, curves
     python run.py task=runs study=rank where="state=='failed'" action=rerun    also list, archive, delete, label
     python run.py task=profile profile.models=[daair,daair_small]    parameters, MACs, latency, peak memory
 
