@@ -163,7 +163,10 @@ def test_links_of_the_site_lead_somewhere() -> None:
 
 
 def _sections(page: Path) -> set[str]:
-    """Return the names that MkDocs gives to the headings of a page; if two are alike, the second gets a number."""
+    """Return the names that MkDocs and GitHub both give to the headings of a page.
+
+    Of headings that are alike only the first is among them, since the two number the others differently.
+    """
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     headings = [re.sub(r"[^\w\s-]", "", line).strip().lower() for line in re.findall(r"^#+ (.*)$", text, re.MULTILINE)]
     return {re.sub(r"[-\s]+", "-", heading) for heading in headings}

@@ -217,7 +217,8 @@ def local_means(x: Tensor, side: int | None, dims: tuple[int, int] = (2, 3)) -> 
     Args:
         x: The feature map.
         side: Side of the windows in its pixels; None = all of it.
-        dims: The dimensions of height and width. One that is no longer than `side` has length 1 in the result.
+        dims: The dimensions of height and width. One that is no longer than `side` has length 1 in the result, but keeps its
+            length with a given `side` while the network is exported.
     """
     if side is None or not torch.compiler.is_exporting() and side >= max(x.shape[dim] for dim in dims):
         return x.mean(dims, keepdim=True)
@@ -264,7 +265,7 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
 
 
 def reflect_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Do the same for sides above `multiple`, by operations that one graph for all these sizes can have."""
+    """Pad as `pad_to_multiple` does, by operations that one graph for images of any size above `multiple` can have."""
     for dim in (2, 3):
         last = x.shape[dim] - 1
         place = torch.arange((last + multiple) // multiple * multiple, device=x.device)
