@@ -217,8 +217,8 @@ def local_means(x: Tensor, side: int | None, dims: tuple[int, int] = (2, 3)) -> 
     Args:
         x: The feature map.
         side: Side of the windows in its pixels; None = all of it.
-        dims: The dimensions of height and width. One that is no longer than `side` has length 1 in the result, but keeps its
-            length with a given `side` while the network is exported.
+        dims: The dimensions of height and width. One that is no longer than `side` has length 1 in the result;
+            while the network is exported with a given `side`, both keep their length.
     """
     if side is None or not torch.compiler.is_exporting() and side >= max(x.shape[dim] for dim in dims):
         return x.mean(dims, keepdim=True)
