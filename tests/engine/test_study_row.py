@@ -50,7 +50,7 @@ def evaluate(lab: SimpleNamespace, *more: str, checkpoint: Path | None = None) -
 
 
 def record_of(lab: SimpleNamespace, study: str) -> Record:
-    (folder,) = lab.runs.glob(f"{study}/*/{store.WEIGHTS}")
+    (folder,) = lab.runs.glob(f"{study}/*/{store.EVALUATED_FOLDER}")
     return Record(folder)
 
 
@@ -121,7 +121,7 @@ def test_a_killed_evaluation_keeps_what_was_finished(lab: SimpleNamespace) -> No
     task = ["task=evaluate", f"checkpoint={lab.file}", f"paths.runs={lab.runs}", "device=cpu", "study=killed"]
     slow = [three, "evaluate.tile=32", "evaluate.overlap=16"]  # some seconds for each benchmark
     victim = start([*task, *NAFNET, *slow])
-    while not (found := [*lab.runs.glob(f"killed/*/{store.WEIGHTS}/results.csv")]):
+    while not (found := [*lab.runs.glob(f"killed/*/{store.EVALUATED_FOLDER}/results.csv")]):
         assert victim.poll() is None, victim.communicate()[0]
         time.sleep(0.02)
     kill_tree(victim.pid)

@@ -100,7 +100,7 @@ class Weights:
         """Return the folder of the record: that which the study has for them already, under whatever label."""
         known = store.find_variant(cfg.paths.runs, cfg.study, self.id)
         name = known or f"{safe_name(cfg.label or self.name)}-{self.id}"
-        return Path(cfg.paths.runs, safe_name(cfg.study), name, store.WEIGHTS)
+        return Path(cfg.paths.runs, safe_name(cfg.study), name, store.EVALUATED_FOLDER)
 
 
 def measure_row(

@@ -16,8 +16,8 @@ import pandas as pd
 from daair.metrics import METRICS
 from daair.metrics.finite import not_finite
 from daair.report.comparable import TIME, check_mixtures, stopped_early
+from daair.report.evaluated import is_trained, trained
 from daair.report.statistics import Comparison, compare, compare_averages, holm, seed_differences
-from daair.report.weights import is_trained, trained
 
 AVERAGE = "average"
 AVERAGE_COLUMN, COSTS_COLUMN = -1, -2

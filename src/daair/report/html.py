@@ -17,7 +17,7 @@ import pandas as pd
 from markupsafe import Markup
 from PIL import Image
 
-from daair.report import weights
+from daair.report import evaluated
 from daair.report.aggregate import text
 from daair.report.figures import Drawn, FigureData, methods
 from daair.report.figures.before_after import shown_name
@@ -93,7 +93,7 @@ def _only(column: pd.Series) -> str:
 
 def _counts(data: FigureData) -> str:
     """Return `9 of 9 runs done, 3 variants, 3 seeds`."""
-    runs = weights.trained(data.runs)
+    runs = evaluated.trained(data.runs)
     done, others = int((runs["state"] == "done").sum()), len(data.runs) - len(runs)
     parts = [f"{done} of {_number(len(runs), 'run')} done", _number(len(data.trained), "variant")]
     parts += [_number(runs["seed"].nunique(), "seed")]

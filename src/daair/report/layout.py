@@ -9,7 +9,7 @@ import pandas as pd
 from daair.config.table_look import TableLook
 from daair.metrics import METRICS
 from daair.metrics.finite import not_finite
-from daair.report import order, weights
+from daair.report import evaluated, order
 from daair.report.columns import Column, Maker, Row, costs_of, lines_of
 from daair.report.comparable import BUDGET, EPOCHS, TIME, stopped_early
 from daair.report.differences import about_averages, about_tests
@@ -149,13 +149,13 @@ def notes(
     if look.best != "none":
         among = {"all": " of all rows", "groups": " of each group"}.get(look.best or "", "")
         yield f"Bold: best, underlined: second{among}, of the rounded means; equal ones share a rank."
-    if look.best in (None, "own") and 0 < len(weights.trained(measured)) < len(measured):
+    if look.best in (None, "own") and 0 < len(evaluated.trained(measured)) < len(measured):
         yield "Rows not trained in this study are not ranked: other data and another budget may have made them."
     if table.reference is not None and not (look.hides("stars") and look.hides("delta")):
         yield from islice(about_tests(table), 1 if look.hides("stars") else None)
         if not (look.hides("average") or look.hides("delta")):
             yield from about_averages(table, names)
-    budget = _budget(weights.trained(measured))
+    budget = _budget(evaluated.trained(measured))
     yield " ".join(filter(None, [budget, f"Hardware: {_listed(measured['hardware'])}.", _origin(measured)]))
     shown = costs_of(table, look)
     about = ["MACs of one 224 × 224 image"] * ("macs" in shown)
@@ -174,7 +174,7 @@ def numbers_csv(table: StudyTable) -> str:
     columns |= {place: heading for place, (heading, _) in table.averages.items()}
     lines["column"] = lines["column"].map(columns).fillna("")
     lines["reference"] = lines["row"] == table.reference if table.reference is not None else False
-    if len(others := table.runs[~weights.is_trained(table.runs)]):
+    if len(others := table.runs[~evaluated.is_trained(table.runs)]):
         facts = others.set_index(table.rows.positions(others).astype(int))[["origin", "weights_file", "weights_digest"]]
         lines = lines.join(facts, on="row")
         lines[["seeds", "expected"]] = lines[["seeds", "expected"]].astype("Int64").mask(lines["row"].isin(facts.index))

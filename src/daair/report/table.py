@@ -15,7 +15,7 @@ from daair.config.schema import names_config
 from daair.errors import UserError, suggestion
 from daair.files import natural_key
 from daair.metrics import finite
-from daair.report import aggregate, comparable, contents, joint, weights
+from daair.report import aggregate, comparable, contents, evaluated, joint
 from daair.report.aggregate import AVERAGE_COLUMN, COSTS_COLUMN, LEFT_OUT, NUMBERS, OF_IMAGES, Axis, names_of, text
 from daair.report.contents import TableSpec
 from daair.report.frame import FACTS, Collated
@@ -79,22 +79,22 @@ def study_table(collated: Collated, spec: TableSpec, name: str = "", question: s
     collated, common = joint.once(everything, [*spec.rows, *spec.columns])
     runs = collated.runs
     if set(spec.columns) - set(OF_IMAGES):  # of a network that was only evaluated, no such key is known
-        runs = weights.trained(runs)
-    row_keys = list(spec.rows) or _naming_keys(weights.trained(runs))
+        runs = evaluated.trained(runs)
+    row_keys = list(spec.rows) or _naming_keys(evaluated.trained(runs))
     images = _chosen_images(collated.images, runs, spec)
     column_keys = _with_protocol(images, list(spec.columns))
     for key in (*row_keys, *column_keys):
         _check_key(key, runs)
     _check_metrics(images, spec.metrics)
     keys = [key for key in (*row_keys, *column_keys) if key not in OF_IMAGES]
-    trained = weights.trained(runs)
+    trained = evaluated.trained(runs)
     _check_distinct(trained, keys)
     comparable.check_budgets(trained[trained["run"].isin(images["run"])], keys)
     comparable.check_columns(images, runs.set_index("run")["steps"])
 
     about = [*common, *filter(None, [joint.seeds_note(everything.runs)])]
-    about += list(weights.notes(runs[runs["run"].isin(images["run"])]))
-    trained, runs = weights.is_trained(runs), weights.named(runs, row_keys)
+    about += list(evaluated.notes(runs[runs["run"].isin(images["run"])]))
+    trained, runs = evaluated.is_trained(runs), evaluated.named(runs, row_keys)
     means = aggregate.run_means(images, runs, row_keys, column_keys, spec.metrics)
     own, others = (_ordered(names_of(part, row_keys)) for part in (runs[trained], runs[~trained]))
     rows = Axis(row_keys, [*own, *others], len(own))
@@ -182,7 +182,7 @@ def _chosen_images(images: pd.DataFrame, runs: pd.DataFrame, spec: TableSpec) ->
     Raises:
         UserError: There are none; the message says what there is instead.
     """
-    done = runs.loc[(runs["state"] == "done") | ~weights.is_trained(runs), "run"]
+    done = runs.loc[(runs["state"] == "done") | ~evaluated.is_trained(runs), "run"]
     chosen = measured = images[images["run"].isin(done)]
     for name, wanted in (("benchmark", spec.benchmarks), ("protocol", spec.protocols)):
         if wanted is not None:
@@ -298,7 +298,7 @@ def _notes(runs: pd.DataFrame, images: pd.DataFrame, numbers: pd.DataFrame) -> I
         first = incomplete.iloc[0]
         count = f"{first['seeds']}/{first['expected']}"
         yield f"Cells with missing seeds show how many there are ({count}) and are not ranked."
-    trained = weights.trained(runs)
+    trained = evaluated.trained(runs)
     measured_on = sorted(set(trained.loc[trained["state"] == "done", "hardware"].dropna()))
     if len(measured_on) > 1:
         yield f"Trained on different hardware ({'; '.join(measured_on)}): no images/s."

@@ -66,7 +66,7 @@ def rerun(run: Run) -> None:
     Raises:
         UserError: It was only evaluated, its config is damaged, or a process works on it.
     """
-    if run.folder.name == store.WEIGHTS:
+    if run.folder.name == store.EVALUATED_FOLDER:
         raise UserError(f"{run.folder} was only evaluated; task=evaluate measures it again")
     with _held(run) as record:
         config, overrides, steps = record.config(), record.overrides(), record.status().steps

@@ -20,8 +20,8 @@ from daair.files import natural_key, safe_name
 from daair.runs.record import Record, State, Status
 
 VARIANT = re.compile(r"(?P<label>.+)-(?P<id>[0-9a-f]{8})")
-WEIGHTS = "weights"
-SEED = re.compile(rf"seed(0|[1-9][0-9]*)|{WEIGHTS}")
+EVALUATED_FOLDER = "weights"  # in the place of `seed<k>`, for a network that was only evaluated
+SEED = re.compile(rf"seed(0|[1-9][0-9]*)|{EVALUATED_FOLDER}")
 CLOCK_TOLERANCE = 60.0  # seconds by which a process may appear younger than its run, because clocks are adjusted
 
 
@@ -91,7 +91,7 @@ def _process_lives(status: Status) -> bool:
 
 def seed_of(name: str) -> int | None:
     """Return the seed that the folder of a run is called after; None of a network that was only evaluated."""
-    return None if name == WEIGHTS else int(name.removeprefix("seed"))
+    return None if name == EVALUATED_FOLDER else int(name.removeprefix("seed"))
 
 
 def is_named_like_a_run(folder: Path) -> bool:

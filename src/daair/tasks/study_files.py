@@ -24,7 +24,7 @@ from daair.config.table_look import NamedTable, TableLook, parse_table, read_tab
 from daair.engine.progress import Reporter
 from daair.errors import Incomparable, UserError
 from daair.files import replacing, safe_name, write_text
-from daair.report import contents, differences, figures, folders, joint, latex, layout, published, weights, writers
+from daair.report import contents, differences, evaluated, figures, folders, joint, latex, layout, published, writers
 from daair.report import html as report
 from daair.report.frame import Collated
 from daair.report.names import Names, read_names
@@ -205,7 +205,7 @@ def started_with(collated: Collated, runs: Path, studies: Sequence[str]) -> dict
     Of several studies these are all questions, rows and benchmarks, and what else they agree on; no reference, which
     names a row of one of them.
     """
-    trained = weights.trained(collated.runs)  # a network that was only evaluated says nothing of its study
+    trained = evaluated.trained(collated.runs)  # a network that was only evaluated says nothing of its study
     telling = (collated.runs if trained.empty else trained).assign(study=lambda table: table["study"].astype(str))
     newest = telling.assign(at=telling["started"].astype("str").fillna("")).sort_values("at", kind="stable")
     last = newest.groupby("study")["run"].last()

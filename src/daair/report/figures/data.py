@@ -11,7 +11,7 @@ import pandas as pd
 
 from daair.metrics import METRICS
 from daair.metrics.finite import not_finite
-from daair.report import contents, weights
+from daair.report import contents, evaluated
 from daair.report.aggregate import Axis, text
 from daair.report.figures.style import SEVERAL
 from daair.report.folders import LeftOut
@@ -56,7 +56,7 @@ class FigureData:
     @cached_property
     def trained(self) -> set[str]:
         """The variants that the study trained; the others were only evaluated."""
-        return set(weights.trained(self.runs)["variant"].astype(str))
+        return set(evaluated.trained(self.runs)["variant"].astype(str))
 
     @cached_property
     def benchmarks(self) -> list[str]:
@@ -194,7 +194,7 @@ class FigureData:
 
     def seeds_note(self) -> str:
         """Return how many seeds were measured: `3 seeds`, `2 to 3 seeds`, or that one seed has no spread."""
-        measured = weights.trained(self.runs[self.runs["run"].isin(self.images["run"].unique())])
+        measured = evaluated.trained(self.runs[self.runs["run"].isin(self.images["run"].unique())])
         if measured.empty:
             return "one network for each row"
         counts = measured.groupby("variant", observed=True)["seed"].nunique()
@@ -223,8 +223,8 @@ def figure_data(
         headings: What benchmarks are called; None = their own names.
     """
     table = collated.runs
-    keys = differing_keys(weights.trained(table), [name for name in table.columns if name not in FACTS])
-    done = table.loc[(table["state"] == "done") | ~weights.is_trained(table), "run"]
+    keys = differing_keys(evaluated.trained(table), [name for name in table.columns if name not in FACTS])
+    done = table.loc[(table["state"] == "done") | ~evaluated.is_trained(table), "run"]
     images = one_protocol(collated.images[collated.images["run"].isin(done)], protocols)
     return FigureData(
         runs=table,
@@ -255,7 +255,7 @@ def variant_names(runs: pd.DataFrame, rows: Sequence[str]) -> dict[str, str]:
         rows: Columns that tell the variants apart. The id is added if they do not suffice; if empty, the label is the
             name.
     """
-    short, names, ids, others = _short(rows), {}, {}, weights.names(runs)
+    short, names, ids, others = _short(rows), {}, {}, evaluated.names(runs)
     for row in runs.drop_duplicates("variant").to_dict("records"):
         parts = [_key_and_value(short[key], row[key]) for key in rows if not pd.isna(row[key])]
         names[row["variant"]] = others.get(row["variant"]) or ", ".join(parts) or str(row["label"])

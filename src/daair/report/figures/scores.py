@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
 from daair.files import safe_name
 from daair.metrics import METRICS
-from daair.report import weights
+from daair.report import evaluated
 from daair.report.aggregate import AVERAGE, text
 from daair.report.figures import style
 from daair.report.figures.data import FigureData
@@ -37,7 +37,7 @@ def axis_label(name: str) -> str:
 
 def swept(data: FigureData) -> list[str]:
     """Return the keys with several numbers in trained variants among those that name a variant, in their order."""
-    runs = weights.trained(data.runs)
+    runs = evaluated.trained(data.runs)
     numbers = {key: pd.to_numeric(runs[key], errors="coerce") for key in data.rows if key in runs}
     return [key for key, values in numbers.items() if values.nunique() > 1 and runs[key].dtype != bool]
 
