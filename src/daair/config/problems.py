@@ -23,7 +23,10 @@ MOVED = {
 }
 """Keys of earlier versions and their new names; NAME is the next part of the old key."""
 
-MOVED_TARGETS = {"daair.engine.optim": "daair.optim"}
+MOVED_TARGETS = {
+    "daair.engine.optim": "daair.optim",
+    "daair.models.baselines.identity": "daair.models.identity",
+}
 """Modules of earlier versions that a `_target_` may name, and the modules that replaced them."""
 
 
