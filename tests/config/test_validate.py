@@ -130,6 +130,7 @@ def test_one_override(composer, override, text):
         (("task=collate", "output=x"), "output: unused by task=collate; did you mean collate.output?"),
         (("task=evaluate", "checkpoint=x", "input=x"), "input: unused by task=evaluate; it is for task=restore, pre"),
         (("router=oracle", "experts.count=1"), "experts.count: must be at least 5 with this router (one expert per"),
+        (("model=daair_naf_tiny", "experts.count=1"), "experts.count: must be at least 5 with this router (one expert"),
         (("task=profile", "profile.models=[daair,smal]"), "profile.models: no smal; did you mean daair_small? ("),
         (("mix=aio3",), "mix.root: "),
         (

@@ -197,6 +197,13 @@ def test_a_coarse_network_is_compared_at_sizes_that_it_takes(tmp_path: Path) -> 
     assert exporting.largest_difference(exporting.AnySize(Coarse(), 64), run, 64) < 1e-6
 
 
+def test_a_graph_begins_at_the_least_side_of_each_module() -> None:
+    network = nn.Sequential(nn.Identity())
+    assert exporting.smallest_side(network, 1) == exporting.LEAST and exporting.smallest_side(network, 16) == 17
+    network[0].least_side = 40
+    assert exporting.smallest_side(network, 16) == 40
+
+
 class Counting(nn.Module):
     """A network that does more where the image is bright."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from daair.components import is_node
+from daair.components import is_node, locate
 from daair.config.problems import UNKNOWN, Problem, did_you_mean
 from daair.config.schema import Config
 from daair.config.tasks import TASKS, readers, task_of
@@ -53,11 +53,21 @@ def combinations(cfg: Config) -> Iterator[Problem]:
     lr = cfg.optimizer.get("lr")
     if isinstance(lr, int | float) and lr <= 0:
         yield Problem("optimizer.lr", f"must be greater than 0, got {lr}")
-    router, experts = cfg.model.get("router"), cfg.model.get("experts")
+    if task_of(task).builds:  # else the router's class, and with it torch, would be imported for this alone
+        yield from _experts(cfg)
+
+
+def _experts(cfg: Config) -> Iterator[Problem]:
+    """Yield what is wrong with the number of experts, should the router have one for each degradation."""
+    router, experts, tasks = cfg.model.get("router"), cfg.model.get("experts"), cfg.mix.get("tasks")
     count = experts.get("count") if isinstance(experts, dict) else None
-    tasks = cfg.mix.get("tasks")
-    labelled = is_node(router) and str(router["_target_"]).endswith((".Oracle", ".ImageRouter"))
-    if labelled and isinstance(count, int) and isinstance(tasks, dict) and 0 < count < len(tasks):
+    if not is_node(router) or not isinstance(count, int) or not isinstance(tasks, dict) or not 0 < count < len(tasks):
+        return
+    try:
+        labelled = getattr(locate(router["_target_"]), "one_expert_per_label", False)
+    except ImportError:  # which the check of the router's node reports
+        return
+    if labelled:
         text = f"must be at least {len(tasks)} with this router (one expert per degradation), got {count}"
         yield Problem("experts.count", text)
 

@@ -18,7 +18,6 @@ from torch.export import Dim, ExportedProgram
 
 from daair.engine.inference import size_multiple
 from daair.errors import UserError, first_line
-from daair.models.image_router import SMALLEST
 from daair.models.layers import reflect_to_multiple
 from daair.models.training import needs_labels
 
@@ -34,6 +33,9 @@ REASONS = {
     "Constraints violated": "its computation depends on the size of the images",
 }
 """What parts of PyTorch's messages say of a network."""
+
+LEAST = 8
+"""Side in pixels of the smallest images that a graph is asked to hold for: none that anybody restores is smaller."""
 
 TOLERANCE = 1e-4
 """Largest allowed difference to PyTorch, for images in [0, 1]."""
@@ -79,9 +81,9 @@ def multiple_of(network: nn.Module) -> int:
     return getattr(network, "multiple", None) or size_multiple(network, torch.device("cpu"))
 
 
-def smallest_side(multiple: int) -> int:
-    """Return the smallest H and W of a graph: enough for the padding, and for `image_router`."""
-    return max(multiple + 1, SMALLEST)
+def smallest_side(network: nn.Module, multiple: int) -> int:
+    """Return the smallest H and W of a network's graph: enough for the padding, and for each of its modules."""
+    return max(multiple + 1, LEAST, *(getattr(module, "least_side", 1) for module in network.modules()))
 
 
 def trace(network: nn.Module, multiple: int) -> ExportedProgram:
@@ -95,7 +97,7 @@ def trace(network: nn.Module, multiple: int) -> ExportedProgram:
         why = "it needs the degradation of each image"
         raise UserError(f"checkpoint: {name} cannot be exported: {why}; train it without router=oracle")
     # Neither side is a multiple, and no size is like another: equal ones would be taken for one and the same.
-    unit, least = max(2, multiple), smallest_side(multiple)
+    unit, least = max(2, multiple), smallest_side(network, multiple)
     example = torch.rand(2, 3, 5 * unit + 1, 7 * unit + 2, generator=torch.Generator().manual_seed(0))
     sizes = {0: Dim("batch"), 2: Dim("height", min=least), 3: Dim("width", min=least)}
     try:

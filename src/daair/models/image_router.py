@@ -23,7 +23,6 @@ from daair.models.router import Routing
 from daair.models.training import Stage
 
 SCALES = 2
-SMALLEST = 8  # side in pixels of the smallest image whose statistics exist on both scales
 STATISTICS = 8 + SCALES * 11
 
 
@@ -57,6 +56,9 @@ class ImageRouter(nn.Module):
         clean_every: for one of so many crops the router also sees the clean crop; 0 = no class of clean images.
         pretraining: the stage that trains the router alone.
     """
+
+    one_expert_per_label = True
+    least_side = 8  # in pixels, of an image whose statistics exist on both scales
 
     def __init__(
         self,
@@ -119,8 +121,8 @@ class ImageRouter(nn.Module):
 
     def vote(self, image: Tensor) -> Tensor:
         """Return the logits (B, N) or (B, N + 1) that the tiles of `image` (B, 3, H, W) agree on."""
-        if min(image.shape[-2:]) < SMALLEST:
-            image = pad_to_multiple(image, SMALLEST)
+        if min(image.shape[-2:]) < self.least_side:
+            image = pad_to_multiple(image, self.least_side)
         shares = (self.seen + 1) / (self.seen + 1).sum()
         logits = self.logits(cut(image, self.tile), learning=False) - self.adjustment * shares.log()
         votes = logits.log_softmax(1).unflatten(0, (image.shape[0], -1))

@@ -10,8 +10,10 @@ with
 - `image` (B, 3, H, W), the network's input, values in [0, 1], for a router that uses the image itself.
 - `labels` (B,) int64, the true degradations, in training; None after it, unless the class has `needs_labels = True`.
 
-It returns a `Routing`. The routers here use the image-level feature, the mean of `features` over the pixels. They run
-in float32 under any autocast precision, because a rounded logit may change the choice of an expert.
+It returns a `Routing`. A class that takes the labels for the numbers of its experts says so by `one_expert_per_label =
+True`, and then a config with fewer experts than degradations is refused. The routers here use the image-level feature,
+the mean of `features` over the pixels. They run in float32 under any autocast precision, because a rounded logit may
+change the choice of an expert.
 A router may have a member `balance`, a module that maps the stacked `aux` (L, ...) of all learners to L_aux; without it
 L_aux is their mean. Its `after_update`, if there is one, is called after each update.
 Provenance: noisy top-1 follows Shazeer et al., "Outrageously Large Neural Networks" (ICLR 2017, arXiv 1701.06538,
@@ -131,6 +133,7 @@ class Oracle(nn.Module):
     """The true degradation label as the expert: an upper bound, because the label is unknown in practice."""
 
     needs_labels = True
+    one_expert_per_label = True
 
     def __init__(self, channels: int, count: int) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ the image loss alone. A network that needs more has some of these members, which
 | `after_update()` | called in every process after each update of the parameters | nothing happens |
 | `needs_labels` | whether `forward` and `routed` need the labels as second argument, also after training | false |
 | `multiple` | to what multiple it pads the sides, by `layers.pad_to_multiple`; for `task=export` | found by trial |
+| `least_side` | smallest side in pixels that it does not pad by itself, also of a module; for `task=export` | 1 |
 | `routed(x, labels) -> Learned` | the images with the routers' gates, which validation counts | no gates |
 
 A batch holds `input` and `target`, (B, 3, H, W) in [0, 1], and `label`, (B,) int64, the number of the degradation; with

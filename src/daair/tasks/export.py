@@ -45,7 +45,7 @@ def export(job: Job) -> int:
             card = describe(network, run, cfg.profile.size, cfg.profile.repeats)
     except OSError as error:
         raise UserError(f"output: {path}: cannot be written ({error.strerror})") from None
-    card |= {"checkpoint": cfg.checkpoint, "smallest_side": exporting.smallest_side(multiple)}
+    card |= {"checkpoint": cfg.checkpoint, "smallest_side": exporting.smallest_side(network, multiple)}
     card |= {"largest_difference": difference}
     write_text(path.with_name(f"{path.name}.json"), json.dumps(card, indent=2) + "\n")
     write_text(path.with_name(f"{path.name}.md"), to_text(path, card))
