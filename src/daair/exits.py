@@ -15,6 +15,7 @@ from typing import NoReturn
 from daair.errors import UserError, one_line
 
 SIGNALLED = 128  # higher exit statuses mean that a signal ended the process
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # by which users, launchers and terminals stop a program
 EXIT_LIMIT = 20.0  # seconds that Python has for its exit, in which it waits for threads, processes and W&B's service
 
 _PR_SET_PDEATHSIG = 1

@@ -39,7 +39,7 @@ from daair.config.schema import Evaluate
 from daair.config.validate import benchmarks_of, define_benchmarks
 from daair.data.benchmarks import Benchmark, Item, load_benchmark, why_missing
 from daair.data.listing import describe_foreign, foreign_beside
-from daair.engine.inference import Restorer
+from daair.engine.inference import OVERLAP, Restorer
 from daair.engine.measure import make_restorer, measure
 from daair.engine.progress import Evaluation, Reporter
 from daair.engine.setup import Session
@@ -52,9 +52,6 @@ from daair.runs.pictures import comparison
 from daair.runs.record import Record
 from daair.runs.samples import Sample
 from daair.trust import named_packages
-
-OVERLAP = 32
-"""Pixels that tiles overlap by in `evaluate`, should the memory not suffice for a whole image."""
 
 
 def evaluate(

@@ -27,6 +27,9 @@ from daair.models.training import apply, needs_labels
 FALLBACK_TILE = 512
 """Largest tile in pixels after memory ran out."""
 
+OVERLAP = 32
+"""Pixels that tiles overlap by where no config says so: in `daair.restore` and `daair.evaluate`."""
+
 MEMORY = 0.5
 """Fraction of the free memory that automatic tiles may use; the cost of a pixel is an estimate."""
 

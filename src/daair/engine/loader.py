@@ -14,9 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from daair.errors import UserError, first_line
-from daair.exits import end_with
+from daair.exits import STOPPING, end_with
 
-STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SHARED_MEMORY = Path("/dev/shm")
 REMEDY = (
     "give it more space (docker run --shm-size=1g, or mount -o remount,size=1g /dev/shm), or set train.workers=0, "

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from daair.engine.inference import Restorer
+from daair.engine.inference import OVERLAP, Restorer
 from daair.errors import UserError
 from daair.models.training import needs_labels
 
@@ -29,7 +29,7 @@ def restore(model: nn.Module, picture: Picture, degradation: str | int | None = 
     label = label_index(model, degradation, "degradation")
     first = next(model.parameters(), None)
     device = torch.device("cpu") if first is None else first.device
-    restorer = Restorer(model, device, "auto", 32, lambda line: warnings.warn(line, stacklevel=2))
+    restorer = Restorer(model, device, "auto", OVERLAP, lambda line: warnings.warn(line, stacklevel=2))
     restored = [restorer(image[None], label, "picture")[0] for image in x]
     return like(picture, torch.cat(restored).clamp(0, 1))
 

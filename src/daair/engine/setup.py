@@ -24,10 +24,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from daair.config.schema import Config
 from daair.engine.devices import resolve_device
-from daair.engine.loader import STOPPING
 from daair.engine.progress import Reporter
 from daair.errors import UserError, reason
-from daair.exits import end_within
+from daair.exits import STOPPING, end_within
 from daair.runs.record import Record
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from daair.config.jobs import Job
 from daair.errors import UserError, reason
+from daair.exits import STOPPING
 from daair.launch.causes import Ending, ending, tail
 from daair.launch.overview import Overview
 from daair.launch.plan import DONE, Selection, first_fit, processes, select
@@ -26,7 +27,6 @@ from daair.runs.record import Busy, Record
 from daair.runs.shelf import set_aside
 
 TICK = 0.05  # seconds between two turns of the loop
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def sweep(jobs: Sequence[Job]) -> int:

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Sequence
 
 from daair.errors import UserError, reason
-from daair.exits import leave, refuse
+from daair.exits import STOPPING, leave, refuse
 from daair.launch.parents import die_with_parent
 from daair.runs.record import Record
 
@@ -30,7 +30,7 @@ class Signalled(KeyboardInterrupt):
 def entry() -> None:
     """Run the command and end the process with its exit status."""
     die_with_parent()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in STOPPING:
         signal.signal(number, _stop)  # explicitly: a shell's background jobs start with SIGINT ignored
     # `python -m` puts the current directory first, where a user's file could hide an installed module.
     here = os.getcwd()

@@ -35,7 +35,7 @@ def write(runs: str | Path, every: float | None = None) -> tuple[Path, int]:
 def _study(folder: Path, name: str) -> dict[str, Any]:
     """Return what the page says of a study."""
     runs = [read(path) for path in run_folders(folder, name)]
-    counts = Counter("unreadable" if run.problem else run.state for run in runs)
+    counts = Counter(run.shown_state for run in runs)
     return {
         "name": name,
         "report": f"{name}/{REPORT}" if (folder / name / REPORT).is_file() else "",

@@ -65,6 +65,11 @@ class Run:
         """The actual state; see `actual_state`."""
         return actual_state(self.status)
 
+    @property
+    def shown_state(self) -> str:
+        """What to tell of the state: `unreadable` if status.json cannot be read."""
+        return "unreadable" if self.problem else self.state
+
 
 def actual_state(status: Status) -> State:
     """Return `interrupted` if the run's process has died, else the state in status.json."""

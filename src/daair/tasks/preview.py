@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from daair.config.schema import Config
 
 FORMATS = (".png", ".jpg", ".jpeg")
-NOT_PARAMETERS = {"_target_", "_partial_", "_convert_", "_recursive_"}
 
 
 def preview(job: "Job") -> int:
@@ -107,7 +106,7 @@ def parameters(node: Mapping[str, Any]) -> str:
     """Return a degradation's parameters as text: `angle -30..30, width 2`; parts are joined by `then` or by `or`."""
     texts = []
     for name, value in node.items():
-        if name in NOT_PARAMETERS:
+        if name in components.SPECIAL:
             continue
         if isinstance(value, Mapping):
             steps = (f"{step} ({parameters(inner)})" for step, inner in value.items() if isinstance(inner, Mapping))

@@ -120,7 +120,7 @@ def facts(run: Run) -> dict[str, Any]:
     status = run.status
     return values | {
         "study": run.study, "label": label or run.label, "id": run.id, "variant": run.variant, "seed": run.seed,
-        "run": run.name, "state": "unreadable" if run.problem else run.state, "attempt": status.attempt,
+        "run": run.name, "state": run.shown_state, "attempt": status.attempt,
         "step": status.step, "steps": status.steps, "host": status.host, "device": status.device,
         "commit": status.commit, "message": run.problem or status.message, "queued": status.queued or None,
         "started": status.started or None, "updated": status.updated or None, "finished": status.finished or None,

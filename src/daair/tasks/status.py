@@ -54,7 +54,7 @@ def overview(folder: str, console: Console) -> None:
     found = studies(folder)
     for study in found:
         runs = [read(path) for path in run_folders(folder, study)]
-        counts = Counter(map(_state, runs))
+        counts = Counter(run.shown_state for run in runs)
         latest = max((run.status.updated for run in runs), default="")
         cells = [_coloured(state, str(counts[state])) if counts[state] else "" for state in (*STATES, "unreadable")]
         table.add_row(study, str(len(runs)), *cells, _ago(latest, now))
@@ -71,10 +71,10 @@ def detail(runs: list[Run], console: Console, rows: int | None) -> None:
     The time left includes the evaluation once a run of the study has finished one.
     """
     now = datetime.now(UTC)
-    counts = Counter(map(_state, runs))
+    counts = Counter(run.shown_state for run in runs)
     shown = runs
     if rows is not None and len(runs) > rows:
-        shown = sorted(runs, key=lambda run: _state(run) == "done")[:rows]
+        shown = sorted(runs, key=lambda run: run.shown_state == "done")[:rows]
     table = Table("run", "seed", "state", box=None, pad_edge=False)
     for heading in ("progress", "val PSNR", "left"):
         table.add_column(heading, justify="right")
@@ -118,17 +118,13 @@ def _cells(run: Run, now: datetime, job: str, evaluation: float | None) -> list[
     return [
         run.variant,
         "" if run.seed is None else str(run.seed),
-        _coloured(_state(run), _state(run)),
+        _coloured(run.shown_state, run.shown_state),
         f"{look.step}/{stored.steps}{share}" if stored.steps else "",
         "" if look.psnr is None else f"{look.psnr:.2f}",
         "" if left is None else duration(left),
         " ".join(filter(None, (stored.host, stored.device))),
         message.replace("[", r"\["),
     ]
-
-
-def _state(run: Run) -> str:
-    return "unreadable" if run.problem else run.state
 
 
 def _coloured(state: str, text: str) -> str:

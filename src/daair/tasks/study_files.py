@@ -212,10 +212,10 @@ def started_with(collated: Collated, runs: Path, studies: Sequence[str]) -> dict
     order = [folders.name(store.study_folder(runs, study), runs) for study in studies]
     latest = {study: last[study] for study in order if study in last}
     found = {study: Record(runs / run).config() if (runs / run).is_dir() else {} for study, run in latest.items()}
-    contents = [one.get("collate") or {} for one in found.values()]
-    own = {key: value for key, value in contents[0].items() if all(one.get(key) == value for one in contents)}
+    tables = [one.get("collate") or {} for one in found.values()]
+    own = {key: value for key, value in tables[0].items() if all(one.get(key) == value for one in tables)}
     if len(found) > 1:
-        rows = [one.get("rows") for one in contents]
+        rows = [one.get("rows") for one in tables]
         own |= {
             "reference": None,
             "rows": list(dict.fromkeys(key for keys in rows for key in keys)) if all(rows) else None,
