@@ -1,11 +1,17 @@
 """Benchmark inputs depend on nothing but the benchmark and the image."""
 
+import inspect
+from functools import partial
+
 import numpy as np
 import pytest
+import yaml
+from helpers import ROOT
 from PIL import Image
 
+from daair import components
 from daair.data import images
-from daair.data.benchmarks import BENCHMARKS, define, load_benchmark, why_missing
+from daair.data.benchmarks import BENCHMARKS, DEGRADED, define, load_benchmark, why_missing
 from daair.errors import UserError
 from daair.metrics import PROTOCOLS
 
@@ -154,3 +160,13 @@ def test_the_pack_is_what_its_readme_says(data_root):
     assert len(pairs) == 50 and np.mean([psnr(*pair) for pair in pairs]) == pytest.approx(25.37, abs=0.03)
     items = load_benchmark("cbsd68_sigma25", data_root)
     assert len(items) == 34 and psnr(*items[0].pair()) == pytest.approx(20 * np.log10(255 / 25), abs=0.8)
+
+
+@pytest.mark.parametrize("name", [name for name, made in DEGRADED.items() if not isinstance(made.degrade, partial)])
+def test_benchmarks_degrade_as_the_mixes_do(name: str) -> None:
+    """A benchmark such as `cbsd68_haze` takes the function's defaults, a mix the values of `conf/degradation`."""
+    trained = components.build(yaml.safe_load((ROOT / "conf" / "degradation" / f"{name}.yaml").read_text()))
+    defaults = inspect.signature(DEGRADED[name].degrade).parameters
+    assert trained.func is DEGRADED[name].degrade and trained.keywords
+    for key, value in trained.keywords.items():
+        assert defaults[key].default == (tuple(value) if isinstance(value, list) else value), key
