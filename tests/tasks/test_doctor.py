@@ -39,7 +39,7 @@ def test_a_machine_that_works(make: Callable[..., Job], tmp_path: Path, capsys: 
 def test_what_raises_is_one_line_and_the_others_go_on(
     make: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(job: Job) -> doctor.Finding:
+    def fail(job: Job) -> doctor.Diagnosis:
         raise ImportError("libcudart.so: cannot open\nmore")
 
     checks = {"python": doctor.python, "GPUs": fail, "data sets": doctor.data}

@@ -65,7 +65,7 @@ def name(folder: Path, runs: str | Path) -> str:
 
 
 @dataclass(frozen=True)
-class Names:
+class RunNames:
     """What a run goes by: the study, label, config id and seed."""
 
     study: str
@@ -84,7 +84,7 @@ class Names:
         return self.study, self.id, self.seed
 
 
-def names_of(folder: Path, run: str, study: str) -> Names:
+def names_of(folder: Path, run: str, study: str) -> RunNames:
     """Return the names of a run by its folder as far as this was not renamed, else by its config.
 
     Args:
@@ -94,11 +94,11 @@ def names_of(folder: Path, run: str, study: str) -> Names:
     *parents, seed = run.removeprefix(f"{study}/").split("/")
     found = store.VARIANT.fullmatch(parents[0]) if parents else None
     if found and store.SEED.fullmatch(seed):
-        return Names(study, found["label"], found["id"], store.seed_of(seed))
+        return RunNames(study, found["label"], found["id"], store.seed_of(seed))
     frozen = Record(folder).config()
     label, config_id = (found["label"], found["id"]) if found else ((*parents, seed)[0], _config_id(frozen))
     number = frozen.get("seed")
-    return Names(study, label, config_id, number if isinstance(number, int) else None)
+    return RunNames(study, label, config_id, number if isinstance(number, int) else None)
 
 
 def _config_id(frozen: Mapping[str, Any]) -> str:

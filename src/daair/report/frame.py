@@ -48,7 +48,7 @@ from daair.errors import UserError, nearest, one_line
 from daair.files import natural_key
 from daair.report import folders
 from daair.report.config_columns import Piece, column, config_columns, read_config
-from daair.report.folders import LeftOut, Names
+from daair.report.folders import LeftOut, RunNames
 from daair.runs import results, store
 from daair.runs.environment import hardware
 from daair.runs.record import Place, Record, Status
@@ -84,7 +84,7 @@ class RunContents:
     """
 
     run: str
-    names: Names
+    names: RunNames
     status: Status
     config: tuple[Piece, ...]
     environment: Mapping[str, Any] = field(default_factory=dict)

@@ -27,7 +27,7 @@ from daair.runs.samples import Sample
 
 SHOWN_BY_SLIDERS = "before_after"  # the page has sliders with the same images in place of this figure
 SIDE = 384  # largest side of an embedded image in pixels; the files in the runs' folders are whole and lossless
-QUALITY, FIGURE_QUALITY = 68, 85  # WebP qualities of the embedded images and figures
+QUALITY, FIGURE_QUALITY = 68, 80  # WebP qualities of the embedded images and figures
 SCREEN = 150  # pixels per inch at which the page shows a figure
 SHARP = 1.5  # embedded pixels of a figure per pixel on the page
 

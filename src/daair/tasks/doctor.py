@@ -36,7 +36,7 @@ CROP = 64
 """Side of the crops in pixels of the training step."""
 
 
-class Finding(NamedTuple):
+class Diagnosis(NamedTuple):
     """What a check found.
 
     Attributes:
@@ -57,7 +57,7 @@ def doctor(job: Job) -> int:
         try:
             finding = check(job)
         except Exception as error:  # whatever is broken, the other checks go on
-            finding = Finding("broken", reason(error), REMEDIES.get(name, "make setup"))
+            finding = Diagnosis("broken", reason(error), REMEDIES.get(name, "make setup"))
         if finding is None:
             continue
         found.append(finding)
@@ -68,21 +68,21 @@ def doctor(job: Job) -> int:
     return 1 if counts["broken"] else 0
 
 
-def python(job: Job) -> Finding:
+def python(job: Job) -> Diagnosis:
     """Check the version of Python."""
     told = f"{platform.python_version()}, {sys.executable}"
     remedy = f"make PYTHON=/path/to/python{'.'.join(map(str, PYTHON))} setup"
-    return Finding("ok", told) if sys.version_info >= PYTHON else Finding("broken", told, remedy)
+    return Diagnosis("ok", told) if sys.version_info >= PYTHON else Diagnosis("broken", told, remedy)
 
 
-def packages(job: Job) -> Finding:
+def packages(job: Job) -> Diagnosis:
     """Check that all required packages are installed in versions that fit."""
     from packaging.requirements import Requirement
 
     try:
         needed = [Requirement(text) for text in requires("daair") or ()]
     except PackageNotFoundError:
-        return Finding("missing", "daair is not installed, so the versions it needs are unknown", "pip install -e .")
+        return Diagnosis("missing", "daair is not installed, so the versions it needs are unknown", "pip install -e .")
     wrong = []
     for one in needed:
         if one.marker is not None and not one.marker.evaluate({"extra": ""}):
@@ -93,30 +93,30 @@ def packages(job: Job) -> Finding:
         except PackageNotFoundError:
             wrong.append(f"{one.name} is not installed")
     if wrong:
-        return Finding("broken", ", ".join(wrong), REMEDIES["packages"])
-    return Finding("ok", ", ".join(f"{name} {version(name)}" for name in SHOWN))
+        return Diagnosis("broken", ", ".join(wrong), REMEDIES["packages"])
+    return Diagnosis("ok", ", ".join(f"{name} {version(name)}" for name in SHOWN))
 
 
-def gpus(job: Job) -> Finding:
+def gpus(job: Job) -> Diagnosis:
     """Check that torch can use the GPUs of this machine, unless `device=cpu` leaves them alone."""
     import torch
 
     cuda = torch.version.cuda
     if job.config.device == "cpu":
-        return Finding("ok", "not looked for, since device=cpu")
+        return Diagnosis("ok", "not looked for, since device=cpu")
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
         shown = ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
-        return Finding("ok", f"{shown}; CUDA {cuda}")
+        return Diagnosis("ok", f"{shown}; CUDA {cuda}")
     if DRIVER.exists():
         built = f"CUDA {cuda}" if cuda else "the CPU alone"
         remedy = "a newer driver, a torch for this one (pytorch.org), or device=cpu"
-        return Finding("broken", f"there is an NVIDIA driver, but torch, built for {built}, finds no GPU", remedy)
+        return Diagnosis("broken", f"there is an NVIDIA driver, but torch, built for {built}, finds no GPU", remedy)
     state = "broken" if job.config.device == "cuda" else "missing"
-    return Finding(state, "none", "trainings use the CPU with device=auto or device=cpu")
+    return Diagnosis(state, "none", "trainings use the CPU with device=auto or device=cpu")
 
 
-def processes(job: Job) -> Finding:
+def processes(job: Job) -> Diagnosis:
     """Let a process group of one process add up a number, with Gloo and on a GPU with NCCL as well."""
     import torch
     from torch import distributed
@@ -129,70 +129,70 @@ def processes(job: Job) -> Finding:
         finally:
             distributed.destroy_process_group()
     if gpu:
-        return Finding("ok", f"Gloo, NCCL {'.'.join(map(str, torch.cuda.nccl.version()))}")
-    return Finding("ok", "Gloo; NCCL is for GPUs")
+        return Diagnosis("ok", f"Gloo, NCCL {'.'.join(map(str, torch.cuda.nccl.version()))}")
+    return Diagnosis("ok", "Gloo; NCCL is for GPUs")
 
 
-def shared_memory(job: Job) -> Finding:
+def shared_memory(job: Job) -> Diagnosis:
     """Check the shared memory, through which the loader's workers pass batches."""
     if not SHARED_MEMORY.is_dir():
-        return Finding("ok", f"no {SHARED_MEMORY} on this system")
+        return Diagnosis("ok", f"no {SHARED_MEMORY} on this system")
     free = shutil.disk_usage(SHARED_MEMORY).free / 1e9
     told = f"{free:.2f} GB free in {SHARED_MEMORY}"
     if free < SHARED_GB and job.config.train.workers:
-        return Finding("broken", told, "start the container with --shm-size=8g, or set train.workers=0")
-    return Finding("ok", told)
+        return Diagnosis("broken", told, "start the container with --shm-size=8g, or set train.workers=0")
+    return Diagnosis("ok", told)
 
 
-def disk(job: Job) -> Finding:
+def disk(job: Job) -> Diagnosis:
     """Check that files can be written where the runs go, and that there is space."""
     runs = Path(job.config.paths.runs).resolve()
     folder = next(one for one in (runs, *runs.parents) if one.exists())
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        return Finding("broken", f"{runs}: cannot write there: {error.strerror}", REMEDIES["disk"])
+        return Diagnosis("broken", f"{runs}: cannot write there: {error.strerror}", REMEDIES["disk"])
     free = shutil.disk_usage(folder).free / 1e9
     told = f"{free:.1f} GB free for {runs}"
-    return Finding("ok", told) if free >= DISK_GB else Finding("broken", told, REMEDIES["disk"])
+    return Diagnosis("ok", told) if free >= DISK_GB else Diagnosis("broken", told, REMEDIES["disk"])
 
 
-def tracking(job: Job) -> Finding:
+def tracking(job: Job) -> Diagnosis:
     """Check that Weights & Biases accepts the user's key, if `logger.mode=online` needs one."""
     from daair.runs.mirror import sign_in
 
     if (mode := job.config.logger.mode) != "online":
-        return Finding("ok", f"logger.mode={mode} needs no login; logger.mode=online checks it")
+        return Diagnosis("ok", f"logger.mode={mode} needs no login; logger.mode=online checks it")
     try:
         sign_in()
     except UserError as error:
-        return Finding("missing", f"{error}; runs are logged offline", "wandb login")
-    return Finding("ok", "logged in")
+        return Diagnosis("missing", f"{error}; runs are logged offline", "wandb login")
+    return Diagnosis("ok", "logged in")
 
 
-def data(job: Job) -> Finding:
+def data(job: Job) -> Diagnosis:
     """Name the data sets under `mix.root`."""
     from daair.data.datasets import locate_all
     from daair.data.listing import check_folder
 
     root = job.config.mix.get("root")
     if root is None:
-        return Finding("missing", "mix.root=DIR is not given; mix=demo needs no data", "see docs/data.md")
+        return Diagnosis("missing", "mix.root=DIR is not given; mix=demo needs no data", "see docs/data.md")
     try:
         names = [one.dataset.name for one in locate_all(check_folder(root)) if one.holds_images()]
     except UserError as error:
-        return Finding("broken", str(error), "mix.root=DIR is the folder with the data sets (docs/data.md)")
+        return Diagnosis("broken", str(error), "mix.root=DIR is the folder with the data sets (docs/data.md)")
     if not names:
-        return Finding("missing", f"{root}: no known data set", "docs/data.md has the names of the folders")
-    return Finding("ok", f"{len(names)} in {root}: {', '.join(names)}")
+        return Diagnosis("missing", f"{root}: no known data set", "docs/data.md has the names of the folders")
+    return Diagnosis("ok", f"{len(names)} in {root}: {', '.join(names)}")
 
 
-def step_on_cpu(job: Job) -> Finding:
+def step_on_cpu(job: Job) -> Diagnosis:
     """Make a training step on the CPU."""
     return step(job, "cpu")
 
 
-def step_on_gpu(job: Job) -> Finding | None:
+def step_on_gpu(job: Job) -> Diagnosis | None:
     """Make a training step on the first GPU; without one there is no finding."""
     import torch
 
@@ -201,7 +201,7 @@ def step_on_gpu(job: Job) -> Finding | None:
     return step(job, "cuda")
 
 
-def step(job: Job, device: str) -> Finding:
+def step(job: Job, device: str) -> Diagnosis:
     """Make an update of `daair_tiny` with random crops.
 
     Raises:
@@ -225,7 +225,7 @@ def step(job: Job, device: str) -> Finding:
         raise ValueError("weights are not finite after it")
     if all(map(torch.equal, before, after)):
         raise ValueError("no weight has changed")
-    return Finding("ok", f"daair_tiny, 2 crops of {CROP} pixels, {time.perf_counter() - start:.1f} s")
+    return Diagnosis("ok", f"daair_tiny, 2 crops of {CROP} pixels, {time.perf_counter() - start:.1f} s")
 
 
 def tiny(job: Job) -> "Config":
@@ -235,7 +235,7 @@ def tiny(job: Job) -> "Config":
     return validate(job.composer.compose(["model=daair_tiny"]))
 
 
-CHECKS: dict[str, Callable[[Job], Finding | None]] = {
+CHECKS: dict[str, Callable[[Job], Diagnosis | None]] = {
     "python": python,
     "packages": packages,
     "GPUs": gpus,
