@@ -6,6 +6,7 @@ The package is in tests/plugin. It is not installed: its folder and a hand-writt
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,7 @@ def test_the_guide_shows_what_the_package_holds():
 
 @pytest.mark.parametrize("line", re.findall(r"^ {4}python run\.py (?!--help)(.*)$", GUIDE.read_text(), re.MULTILINE))
 def test_commands_of_the_guide_compose(plugin, line):
-    command = Command.parse(typed.flags_first([typed.spell_out(word, line.split()) for word in line.split()]))
+    words = shlex.split(line)
+    command = Command.parse(typed.flags_first([typed.spell_out(word, words) for word in words]))
     for point in command.points:
         validate(command.composer.compose_job(point.overrides))

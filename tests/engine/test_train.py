@@ -315,3 +315,22 @@ def test_the_earliest_divergence_counts() -> None:
 
     assert updates_ago([made(1.0), made(2.0)]) == updates_ago([]) == 0
     assert updates_ago([made(1.0), made(math.nan), made(math.inf), made(1.0)]) == 3
+
+
+def test_parts_that_no_gradient_reaches_are_told(photographs: Path, tmp_path: Path) -> None:
+    """As in a router whose choice is an `argmax`: it trains without an error, and stays as it was."""
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\nclass Net(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n"
+        "        self.layer, self.choice = nn.Conv2d(3, 3, 1), nn.Linear(3, 2)\n"
+        "    def forward(self, x):\n"
+        "        return x + self.layer(x) * (1 + self.choice(x.mean((2, 3))).argmax(1)[:, None, None, None])\n"
+    )
+    ours = command(photographs, tmp_path / "ours")
+    own = [one for one in ours if not one.startswith(("model", "experts", "paths"))]
+    own += ["model._target_=mine.Net", f"paths.runs={tmp_path / 'own'}"]
+    code, output = run(own, cwd=tmp_path)
+    assert code == 0, output
+    assert output.count("model: nothing is learned in choice.weight, choice.bias, to which no gradient leads") == 1
+    code, output = run(ours)
+    assert code == 0 and "nothing is learned" not in output, output

@@ -201,6 +201,9 @@ class Trainer:
                 accelerator.backward(loss)
                 if accelerator.sync_gradients:
                     norm = accelerator.clip_grad_norm_(self.model.parameters(), cfg.clip_grad or math.inf)
+                    if step == self.span.begin and (idle := training.idle(self.model)):
+                        text = f"{', '.join(idle[:3])}{' and others' if len(idle) > 3 else ''}"
+                        self.session.reporter.say(f"model: nothing is learned in {text}, to which no gradient leads")
                 self.optimizer.step()
                 self.optimizer.zero_grad()
             labels.append(batch["label"])

@@ -115,7 +115,7 @@ def _seen_to(job: Job) -> str | None:
 def make_tables(jobs: Sequence[Job]) -> None:
     """Collate each study of the sweep that was chosen by `experiment=NAME`, as `task=collate study=NAME` does.
 
-    If that fails, one line says so, and the sweep's exit status stays the same.
+    If that fails, one line says so, and the sweep's exit status stays the same. Of other studies one line tells how.
     """
     studies = {(job.config.paths.runs, job.config.study): job for job in jobs if "experiment" in job.config.choices}
     for (_, study), job in studies.items():
@@ -126,6 +126,8 @@ def make_tables(jobs: Sequence[Job]) -> None:
         except Exception as error:  # a bug in the report must not make the sweep fail
             hint = "" if isinstance(error, UserError) else f"; task=collate study={study} tells more"
             print(f"no table of {study}: {reason(error)}{hint}", file=sys.stderr, flush=True)
+    for study in dict.fromkeys(job.config.study for job in jobs if "experiment" not in job.config.choices):
+        print(f"the table:  python run.py task=collate study={study}", flush=True)
 
 
 @dataclass

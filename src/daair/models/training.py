@@ -145,6 +145,11 @@ def trainable(network: nn.Module, stage: Stage, freeze: Sequence[str] = ()) -> s
     return {name for name in names if matches(name, stage.trainable) and not matches(name, freeze)}
 
 
+def idle(network: nn.Module) -> list[str]:
+    """Return the names of the parameters that should learn, but that the backward pass has given no gradient."""
+    return [name for name, one in network.named_parameters() if one.requires_grad and one.grad is None]
+
+
 def matches(name: str, patterns: Sequence[str]) -> bool:
     """Return whether one of the patterns (`*`, `?`, `[abc]`) matches the whole name."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)

@@ -23,24 +23,25 @@ class Net(nn.Module):
 
 
 class ByBrightness(nn.Module):
-    """A router without parameters: dark images go to the first expert, bright ones to the last.
+    """A router that looks at the brightness of the image: a linear layer turns it into a weight of each expert.
 
     Args:
         channels: Channels of the features, which it does not look at.
         count: Number of experts.
-        gamma: Exponent of the mean brightness; below 1 spreads the dark images over more experts.
+        gamma: Exponent of the mean brightness; below 1 tells dark images apart better.
     """
 
     def __init__(self, channels: int, count: int, gamma: Annotated[float, Interval(ge=0.1, le=10)] = 1.0) -> None:
         super().__init__()
-        self.count, self.gamma = count, gamma
+        self.linear, self.gamma = nn.Linear(1, count), gamma
 
     def forward(self, features: Tensor, image: Tensor, labels: Tensor | None = None) -> Routing:
         """Route by the mean of `image` (B, 3, H, W) in [0, 1]."""
         brightness = image.float().mean(dim=(1, 2, 3)).clamp(0, 1) ** self.gamma
-        index = (brightness * self.count).long().clamp(max=self.count - 1)
-        gates = torch.zeros(len(index), self.count, device=image.device).scatter(1, index[:, None], 1.0)
-        return Routing(index, gates, gates.new_zeros(()))
+        weights = self.linear(brightness[:, None]).softmax(dim=1)
+        gate, index = weights.max(dim=1, keepdim=True)
+        gates = torch.zeros_like(weights).scatter(1, index, gate)  # the layer learns through them alone
+        return Routing(index[:, 0], gates, gates.new_zeros(()))
 
 
 def stripes(

@@ -34,7 +34,8 @@ def draw(
         folder: Folder for the files; it is created if missing, and other files in it are kept.
         metrics: Metrics to draw against the swept keys and the costs.
         which: "answer" draws what answers the study's question, so only the first metric, and the routing of the
-            reference and the best variant; "all" draws every metric and the routing of every variant.
+            reference and the best variant, or of every variant if they have different routers; "all" draws every
+            metric and the routing of every variant.
         crops: Squares that pictures enlarge, by benchmark, see `daair.report.figures.methods.draw_methods`.
 
     Returns:
@@ -59,6 +60,7 @@ def _drawn(data: FigureData, folder: Path, metrics: Sequence[str], everything: b
             yield draw_cost(data, metric, folder)
         yield draw_gain(data, folder)
     yield draw_curves(data, folder)
-    yield from draw_routing(data, folder, data.few() if everything else data.leading())
+    routers = any(key.split(".")[0] == "router" for key in data.keys)
+    yield from draw_routing(data, folder, data.few() if everything or routers else data.leading())
     if not data.images.empty:
         yield draw_before_after(data, folder)
