@@ -45,7 +45,7 @@ def config(group: str, option: str, root: Path) -> Config:
         kept += ["model._target_=torch.nn.Conv2d", "model.args={in_channels:3,out_channels:3,kernel_size:1}"]
     with_part = [name for name, text in MODELS.items() if f"/{group}@" in text]
     with_option = [name for name, text in MODELS.items() if re.search(rf"/{group}@\S+: {option}\b", text)]
-    models = with_option or with_part
+    models = with_part if group == "control" else with_option or with_part  # each control fits every such model
     if models and "daair" not in models:  # a part or an option that only other models have
         kept = [o for o in kept if not o.startswith(("model", "experts"))]
         kept += [f"model={models[0]}", "model.channels=8"]
