@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from daair.config.identity import config_id, run_name
 from daair.config.jobs import Command
-from daair.config.overrides import command, text
+from daair.config.overrides import command, table_command, text
 from daair.config.schema import Config
 from daair.config.typed import flags_first, spell_out
 from daair.config.validate import validate
@@ -63,6 +63,12 @@ def test_the_command_makes_the_same_run(arguments, monkeypatch):
         seeds = configs(shlex.split(command(remembered, [7, 5]))[2:])
         assert [config.seed for config, _ in seeds] == [5, 7]
         assert {config_id(other) for other, _ in seeds} == {config_id(config)}
+
+
+def test_the_command_of_a_table_finds_its_runs():
+    assert table_command("rank", "runs") == "python run.py task=collate study=rank"
+    spaced = table_command("rank", "my runs")
+    assert shlex.split(spaced)[-1] == "paths.runs='my runs'", spaced
 
 
 def test_the_command_is_what_was_typed():

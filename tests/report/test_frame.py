@@ -179,6 +179,21 @@ def test_results_of_different_ages_come_together(tmp_path: Path) -> None:
     assert table["arithmetic"].isna().tolist() == [True, False] and table["arithmetic"][1] == "float32"
 
 
+def test_runs_of_a_version_without_a_key_stand_with_those_that_have_its_default(tmp_path: Path) -> None:
+    """They have the same id, so a table must not tell them apart."""
+    naf = {"_target_": "daair.models.daair_naf.DaAIRNAF", "channels": 8}
+    experts = {"_target_": "daair.models.daair_naf.MergedExperts", "count": 5, "rank": 4}
+    make_run(tmp_path, "a-00000001", 0, model=naf, experts=experts)
+    new = {"experts": experts | {"where": "all"}, "control": {"update": "none", "momentum": 0.5}}
+    make_run(tmp_path, "a-00000001", 1, model=naf, **new)
+    make_run(tmp_path, "b-00000002", 0, model=naf, **new | {"experts": experts | {"where": "encoder"}})
+    make_run(tmp_path, "c-00000003", 0, experts={"count": 5, "rank": 4})
+    runs = frame(tmp_path, "rank").runs
+    assert runs["experts.where"].astype(object).tolist()[:3] == ["all", "all", "encoder"]
+    assert runs["control.update"].astype(object).tolist()[:3] == ["none"] * 3
+    assert runs[["experts.where", "control.update"]].iloc[3].isna().all(), "of another class nothing is known"
+
+
 def test_flat_reading_equals_parsing_and_flattening() -> None:
     config = {
         "model": {"channels": 8, "experts": {"rank": 4}, "heads": [1, 2]},

@@ -37,6 +37,12 @@ def text(value: Any) -> str:
     return QuotedString(word, Quote.single).with_quotes()
 
 
+def table_command(study: str, runs: str) -> str:
+    """Return the shell command that makes a study's table from the runs in the folder `runs`."""
+    place = [] if runs == "runs" else [f"paths.runs={text(runs)}"]
+    return shlex.join(["python", "run.py", "task=collate", f"study={text(study)}", *place])
+
+
 def command(overrides: Sequence[str], seeds: Sequence[int]) -> str:
     """Return the shell command that repeats the runs with these overrides, one per seed.
 

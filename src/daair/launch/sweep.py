@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from daair.config import overrides
 from daair.config.jobs import Job
 from daair.errors import UserError, reason
 from daair.exits import STOPPING
@@ -126,8 +127,9 @@ def make_tables(jobs: Sequence[Job]) -> None:
         except Exception as error:  # a bug in the report must not make the sweep fail
             hint = "" if isinstance(error, UserError) else f"; task=collate study={study} tells more"
             print(f"no table of {study}: {reason(error)}{hint}", file=sys.stderr, flush=True)
-    for study in dict.fromkeys(job.config.study for job in jobs if "experiment" not in job.config.choices):
-        print(f"the table:  python run.py task=collate study={study}", flush=True)
+    others = [job.config for job in jobs if "experiment" not in job.config.choices]
+    for study, runs in dict.fromkeys((config.study, config.paths.runs) for config in others):
+        print(f"the study's table: {overrides.table_command(study, runs)}", flush=True)
 
 
 @dataclass

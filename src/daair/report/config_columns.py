@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from daair.config.identity import ADDED
 from daair.errors import one_line
 from daair.files import natural_key
 from daair.report.flat import AS_TEXT, flatten
@@ -123,6 +124,23 @@ def config_columns(configs: Sequence[tuple[Piece, ...]]) -> dict[str, pd.Series]
             places[key][owners] = len(values[key])
             values[key].append(value)
     return {name: _spread(values[key], places[key]) for name, key in _column_names(values).items()}
+
+
+def with_added(columns: dict[str, pd.Series]) -> dict[str, pd.Series]:
+    """Return the columns of configs with what runs of earlier versions did not say, as `identity.ADDED` knows it.
+
+    Such runs have the id of later ones at this value, and so must not stand in another row of a table.
+    """
+    filled = dict(columns)
+    for part in [name.removesuffix("_target_") for name in columns if name.endswith("_target_")]:
+        classes = columns[f"{part}_target_"].astype(object)
+        for target in ADDED.keys() & set(classes):
+            for key, value in flatten(ADDED[target]):
+                name = key if f"{part}{key}" not in columns else f"{part}{key}"  # parts of a network are root keys
+                if name in columns and value is not None:
+                    known = filled[name].astype(object).where(filled[name].notna(), None)
+                    filled[name] = column(known.mask((classes == target) & filled[name].isna(), value).tolist())
+    return filled
 
 
 def _spread(values: list[Any], places: np.ndarray) -> pd.Series:

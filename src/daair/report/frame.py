@@ -47,7 +47,7 @@ import pandas as pd
 from daair.errors import UserError, nearest, one_line
 from daair.files import natural_key
 from daair.report import folders
-from daair.report.config_columns import Piece, column, config_columns, read_config
+from daair.report.config_columns import Piece, column, config_columns, read_config, with_added
 from daair.report.folders import LeftOut, RunNames
 from daair.runs import results, store
 from daair.runs.environment import hardware
@@ -217,7 +217,7 @@ def assemble(found: Iterable[RunContents], left_out: Iterable[LeftOut] = ()) -> 
     columns |= {name: columns[name].astype("float64") for name in NUMBERS if columns[name].isna().all()}
     if columns["seed"].hasnans:
         columns["seed"] = columns["seed"].astype("Int64")
-    for name, series in config_columns([one.config for one in found]).items():
+    for name, series in with_added(config_columns([one.config for one in found])).items():
         columns.setdefault(name, series)  # `study`, `label` and `seed` are taken from the folder's name
     runs = pd.DataFrame(columns)
     runs["run"] = pd.Categorical(order, categories=order)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from daair import checkpoint
+from daair.config import overrides
 from daair.config.jobs import Job
 from daair.config.schema import Config
 from daair.config.validate import benchmarks_of
@@ -59,7 +60,7 @@ def evaluate(job: Job) -> int:
         scores.show(rows, reporter.console)
         reporter.say(f"one row per image: {record.results_file}\npictures:          {record.samples}")
         if cfg.study is not None:
-            reporter.say(f"the study's table: python run.py task=collate study={cfg.study}")
+            reporter.say(f"the study's table: {overrides.table_command(cfg.study, cfg.paths.runs)}")
         if lost:
             reporter.say(f"images that were not measured, for the reasons above: {len(lost)}")
     return 1 if lost else 0
