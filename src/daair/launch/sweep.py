@@ -127,7 +127,8 @@ def make_tables(jobs: Sequence[Job]) -> None:
         except Exception as error:  # a bug in the report must not make the sweep fail
             hint = "" if isinstance(error, UserError) else f"; task=collate study={study} tells more"
             print(f"no table of {study}: {reason(error)}{hint}", file=sys.stderr, flush=True)
-    others = [job.config for job in jobs if "experiment" not in job.config.choices]
+    others = [job for job in jobs if "experiment" not in job.config.choices]
+    others = [job.config for job in others if Record(job.folder).status().state == "done"]
     for study, runs in dict.fromkeys((config.study, config.paths.runs) for config in others):
         print(f"the study's table: {overrides.table_command(study, runs)}", flush=True)
 

@@ -222,14 +222,13 @@ class DaAIR(nn.Module):
         if hasattr(self._balance, "after_update"):
             self._balance.after_update()
 
-    @torch.no_grad()
     def _update_control(self, momentum: float) -> None:
         if self.control.update != "ema":
             return
         for level, blocks in enumerate(self.decoder):
             agnostic = [block.dale.agnostic for block in self.encoder[level]]
             for block in blocks:
-                block.controller.follow(agnostic if self.control.source == "mean" else agnostic[-1:], momentum)
+                self.control.move(block.controller.expert, agnostic, momentum)
 
     def num_parameters(self) -> int:
         """Return the number of parameters, without the structural zeros of experts of unequal rank."""

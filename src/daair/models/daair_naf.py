@@ -32,7 +32,7 @@ import torch
 from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 
-from daair.models.dale import Control, follow
+from daair.models.dale import Control
 from daair.models.image_router import ImageRouter
 from daair.models.layers import Window, level_widths, local_means, pad_to_multiple
 from daair.models.router import Routing
@@ -299,14 +299,13 @@ class DaAIRNAF(nn.Module):
         balance = getattr(self.router, "balance", None)
         return aux.mean() if balance is None else balance(aux)
 
-    @torch.no_grad()
     def _update_control(self, momentum: float) -> None:
         if self.control.update != "ema":
             return
         for blocks, before in zip(self.decoder, self.encoder, strict=True):
             agnostic = [block.expand.agnostic for block in before]
             for block in blocks:
-                follow(block.control, agnostic if self.control.source == "mean" else agnostic[-1:], momentum)
+                self.control.move(block.control, agnostic, momentum)
 
     def after_update(self) -> None:
         """Make the parameter update of the control experts, and begin a new balance of the experts."""

@@ -95,6 +95,19 @@ class Control:
     source: Literal["mean", "last"] = "mean"
     query: Literal["dale", "control"] = "dale"
 
+    @torch.no_grad()
+    def move(self, expert: nn.Module, agnostic: Sequence[nn.Module], momentum: float) -> None:
+        """Make the parameter update of `ema` in place: theta_C <- m theta_C + (1 - m) theta_A.
+
+        Args:
+            expert: E_C.
+            agnostic: The agnostic experts of the encoder level in order, with parameters like those of E_C.
+            momentum: m; with 0 theta_A is copied.
+        """
+        leading = agnostic if self.source == "mean" else agnostic[-1:]
+        for own, *theirs in zip(expert.parameters(), *(one.parameters() for one in leading), strict=True):
+            own.lerp_(torch.stack(theirs).mean(dim=0), 1 - momentum)
+
 
 class Controller(nn.Module):
     """E_C and its projection: (B, C, H, W) -> (B, C, H, W), the context of the decoder's cross-attention [F].
@@ -116,20 +129,3 @@ class Controller(nn.Module):
         """Apply E_C, or the encoder's expert `tied` instead, to `y` (B, C, H, W)."""
         expert = self.expert if tied is None else tied
         return self.project(expert(y))
-
-    @torch.no_grad()
-    def follow(self, agnostic: list[Expert], momentum: float) -> None:
-        """Make the parameter update of E_C, see `follow`."""
-        follow(self.expert, agnostic, momentum)
-
-
-def follow(control: nn.Module, agnostic: Sequence[nn.Module], momentum: float) -> None:
-    """Update theta_C <- m theta_C + (1 - m) mean(theta_A) in place; with `momentum` 0 it is copied [C].
-
-    Args:
-        control: E_C.
-        agnostic: The modules E_A, with parameters like those of E_C.
-        momentum: m.
-    """
-    for own, *theirs in zip(control.parameters(), *(expert.parameters() for expert in agnostic), strict=True):
-        own.lerp_(torch.stack(theirs).mean(dim=0), 1 - momentum)

@@ -29,10 +29,10 @@ STATISTICS = 8 + SCALES * 11
 class ImageRouter(nn.Module):
     """Softmax over the degradations, decided by the votes of the image's tiles (option `image` of the group `router`).
 
-    In training the true label is the decision, and the router is not asked: its own mistakes would blur what the
-    experts learn (`teacher_forcing` below 1 lets it decide for a part of the crops). In use each tile gives
-    log-probabilities; their mean, sharpened, is the image's decision. A crop may be ambiguous where the image is not,
-    and a whole image differs from the crops that were learnt from.
+    In training the true label is the decision, and the router is not asked. With `teacher_forcing` below 1 it decides
+    for a part of the crops, which changed little where it was measured (experiments/components_naf). In use each tile
+    gives log-probabilities; their mean, sharpened, is the image's decision. A crop may be ambiguous where the image is
+    not, and a whole image differs from the crops that were learnt from.
 
     A mix shows some degradations more often than others, and a classifier that has seen a degradation seldom doubts it.
     So a part of the logarithms of the shares that were seen is subtracted from the logits ("Long-tail learning via
