@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,6 +34,7 @@ from daair.config import explanations
 from daair.config.overrides import text as override_value
 from daair.config.problems import ConfigError, Problem, unknown_option
 from daair.config.schema import Config
+from daair.config.sources import Remembered
 from daair.errors import UserError, first_line, nearest, one_line
 
 VERSION_BASE = "1.3"  # the version of Hydra whose behaviour is used
@@ -111,10 +112,13 @@ class Composer:
                 anchor=SearchPathQuery(provider="schema"),
             )
         self.loader = ConfigLoaderImpl(config_search_path=search_path)
+        *files, schema = self.loader.repository.sources
+        self.loader.repository.sources = [*map(Remembered, files), schema]
         if not self.loader.repository.config_exists(config_name):
             raise UserError(f"--config-name {config_name}: no such file in {self.folder}")
         self._parsed: dict[str, Override] = {}
         self._shared: dict[tuple[str, ...], DictConfig] = {}
+        self._bases: dict[tuple[str, ...], DictConfig] = {}
 
     def options(self, group: str) -> list[str]:
         """Return the options of a config group; a name with a dot is no option, as that of a study's tables."""
@@ -210,6 +214,13 @@ class Composer:
             self.config_name, list(overrides), mode, validate_sweep_overrides=mode == RunMode.RUN
         )
 
+    def _base(self, groups: Iterable[Override]) -> DictConfig:
+        """Return the config of these options alone, to compare keys with; composed once, so it must not be changed."""
+        texts = tuple(override.input_line for override in groups)
+        if texts not in self._bases:
+            self._bases[texts] = self._load(texts, RunMode.MULTIRUN)
+        return self._bases[texts]
+
     def parse(self, overrides: Sequence[str]) -> list[Override]:
         """Return parsed overrides; texts that were parsed before are taken from a cache."""
         new = list(dict.fromkeys(text for text in overrides if text not in self._parsed))
@@ -256,17 +267,17 @@ class Composer:
         if not options:
             near = nearest(group, [g for g in self._groups(group) if g != group])
             dotted = group.replace("/", ".")
-            near = dotted if explanations.exists(self._load([], RunMode.MULTIRUN), dotted) else near
+            near = dotted if explanations.exists(self._base([]), dotted) else near
             return [Problem(group, "unknown config group" + (f"; did you mean {near}?" if near else ""))]
         return [unknown_option(group, value, options) for value in values if value not in options]
 
     def _wrong_packages(self, groups: list[Override]) -> list[Problem]:
         """Return problems of options for places that do not exist, such as `degradation@mix.tasks.rian.degrade`."""
         placed = [o for o in groups if o.package is not None and not o.is_add()]
+        if not placed:
+            return []
         try:
-            choices = self._load(
-                [o.input_line for o in groups if o not in placed], RunMode.MULTIRUN
-            ).hydra.runtime.choices
+            choices = self._base(o for o in groups if o not in placed).hydra.runtime.choices
         except REFUSALS:
             return []
         wrong = [key for o in placed if (key := f"{o.key_or_group}@{o.package}") not in choices]
@@ -275,8 +286,10 @@ class Composer:
     def _added_again(self, groups: list[Override]) -> list[Problem]:
         """Return problems of options that are added, such as `+model=daair`, where the config has one already."""
         added = [o for o in groups if o.is_add()]
+        if not added:
+            return []
         try:
-            others = self._load([o.input_line for o in groups if o not in added], RunMode.MULTIRUN)
+            others = self._base(o for o in groups if o not in added)
         except REFUSALS:
             return []
         keys = [o.get_key_element().lstrip("+") for o in added]
@@ -290,9 +303,12 @@ class Composer:
         names = {o.key_or_group.partition(".")[0] for o in overrides} - Config.model_fields.keys()
         names = {name for name in names if name != "hydra" and "/" not in name}
         names = {name for name in names if self.loader.repository.group_exists(name)}
-        others = [o for o in overrides if self._is_group(o) and o.key_or_group not in names]
+        if not names:
+            return []
         try:
-            choices = self._load([o.input_line for o in others], RunMode.MULTIRUN).hydra.runtime.choices
+            choices = self._base(
+                o for o in overrides if self._is_group(o) and o.key_or_group not in names
+            ).hydra.runtime.choices
         except REFUSALS:
             return []
         unused = [o for o in overrides if o.key_or_group.partition(".")[0] in names - choices.keys()]
@@ -312,7 +328,7 @@ class Composer:
 
         plain = [o for o in values if not o.is_delete() and not o.is_sweep_override()]
         try:
-            base = self._load([o.input_line for o in groups], RunMode.MULTIRUN)
+            base = self._base(groups)
         except REFUSALS:
             return []
         behind = [explanations.behind_alias(base, o.key_or_group) for o in plain]
