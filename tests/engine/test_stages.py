@@ -84,15 +84,16 @@ def test_the_first_stage_leaves_the_rest_alone(place: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(("processes", "reached"), [(1, 4), (1, 10), (2, 7)])
 def test_a_killed_run_goes_on_in_its_stage(place, whole, tmp_path, processes: int, reached: int) -> None:
     """Killed within the first stage, within the second, and behind the checkpoint that ends the first."""
+    start_all = run_ranks if processes == 2 else run
     if processes == 2:
-        code, output = run(command(place, tmp_path / "whole"), processes, cwd=place)
+        code, output = start_all(command(place, tmp_path / "whole"), cwd=place)
         assert code == 0, output
         whole = only_run(tmp_path / "whole")
     victim = start(command(place, tmp_path / "killed"), processes, cwd=place)
     wait_for_step(victim, tmp_path / "killed", reached)
     kill_tree(victim.pid)
     victim.communicate()
-    code, output = run(command(place, tmp_path / "killed"), processes, cwd=place)
+    code, output = start_all(command(place, tmp_path / "killed"), cwd=place)
     assert code == 0 and "resuming at step" in output, output
     killed = only_run(tmp_path / "killed")
     assert killed.weights_file.read_bytes() == whole.weights_file.read_bytes()

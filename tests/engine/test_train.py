@@ -40,10 +40,12 @@ def only_run(runs: Path) -> Record:
     return Record(status.parent)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_killed_and_resumed_run_ends_byte_identical(photographs: Path, tmp_path: Path, processes: int) -> None:
+@pytest.mark.parametrize(("start_all", "processes"), [(run, 1), (run_ranks, 2)])
+def test_killed_and_resumed_run_ends_byte_identical(
+    photographs: Path, tmp_path: Path, start_all, processes: int
+) -> None:
     slow = ["train.accumulation=2"]
-    code, output = run(command(photographs, tmp_path / "whole", *slow), processes)
+    code, output = start_all(command(photographs, tmp_path / "whole", *slow))
     assert code == 0, output
     whole = only_run(tmp_path / "whole")
 
@@ -53,7 +55,7 @@ def test_killed_and_resumed_run_ends_byte_identical(photographs: Path, tmp_path:
     victim.communicate()
     killed = only_run(tmp_path / "killed")
     assert killed.status().state == "running"
-    code, output = run(command(photographs, tmp_path / "killed", *slow), processes)
+    code, output = start_all(command(photographs, tmp_path / "killed", *slow))
     assert code == 0, output
     assert "resuming at step" in output
 
