@@ -4,10 +4,12 @@ import os
 import socket
 import time
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import psutil
+from omegaconf import DictConfig, open_dict
 from PIL import Image
 from warm import Warm
 
@@ -43,6 +45,20 @@ TWO_PROCESSES = [
 
 CLOCK = ("time", "train/images_per_second", "train/waiting")
 """Metrics that differ from one run to the next."""
+
+
+@cache
+def composer() -> Composer:
+    """Return the composer of the checkout's conf/, which reads each file once."""
+    return Composer(str(ROOT / "conf"))
+
+
+def composed(*overrides: str) -> DictConfig:
+    """Return the config of a command, without its `hydra` node."""
+    config = composer().compose(overrides)
+    with open_dict(config):
+        del config["hydra"]
+    return config
 
 
 def job(config, composer: Composer | None = None) -> Job:

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from helpers import ROOT, SMALL, make_photographs
-from hydra import compose, initialize_config_dir
+from helpers import ROOT, SMALL, composed, make_photographs
 from PIL import Image
 
 from daair import checkpoint, components
@@ -65,9 +64,7 @@ def config(group: str, option: str, root: Path) -> Config:
         kept += [f"{key}={values.get(key, 'x')}" for key in TASKS[option].takes]
     if (group, option) == ("control", "none"):
         kept += ["experts.agnostic=false"]  # together: the decoder needs no agnostic expert
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("config", [f"{group}={option}", *kept, f"mix.root={root}", "mix.cache=null"])
-    return validate(cfg, {})
+    return validate(composed(f"{group}={option}", *kept, f"mix.root={root}", "mix.cache=null"), {})
 
 
 @pytest.mark.parametrize(("group", "option"), TRAINABLE, ids=lambda value: value)
@@ -112,8 +109,7 @@ def test_option_says_what_it_is(group: str, option: str) -> None:
 def test_published_class_of_sizes(name: str, parameters: tuple[float, float], gmacs: float) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = validate(compose("config", [f"model={name}"]), {})
+    cfg = validate(composed(f"model={name}"), {})
     model = checkpoint.build(cfg.model).eval()
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         model(torch.rand(1, 3, 224, 224))

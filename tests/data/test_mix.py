@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from helpers import composed
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
@@ -257,8 +257,7 @@ def test_patch_larger_than_the_images(tmp_path):
 
 
 def conf(name):
-    with initialize_config_dir(str(Path(__file__).parents[2] / "conf"), version_base="1.3"):
-        return OmegaConf.to_container(compose("config", [f"mix={name}", "mix.cache=null"]).mix)
+    return OmegaConf.to_container(composed(f"mix={name}", "mix.cache=null").mix)
 
 
 MIXES = sorted(file.stem for file in (Path(__file__).parents[2] / "conf" / "mix").glob("*.yaml"))

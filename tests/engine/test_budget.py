@@ -4,8 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from helpers import ROOT, SMALL, environment, make_photographs, run, run_ranks
-from hydra import compose, initialize_config_dir
+from helpers import ROOT, SMALL, composed, environment, make_photographs, run, run_ranks
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -103,10 +102,9 @@ def test_the_first_updates_are_not_measured() -> None:
 
 
 def test_epochs_come_to_updates_by_the_images_of_each() -> None:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        phases = "train.progressive=[{share:0.5,patch:8,batch_size:8},{share:0.5}]"
-        asked = (["train.epochs=2.5", *more] for more in ([], [phases], ["train.accumulation=3"]))
-        configs = [validate(compose("config", [*SMALL, "mix.root=x", *keys]), {}) for keys in asked]
+    phases = "train.progressive=[{share:0.5,patch:8,batch_size:8},{share:0.5}]"
+    asked = (["train.epochs=2.5", *more] for more in ([], [phases], ["train.accumulation=3"]))
+    configs = [validate(composed(*SMALL, "mix.root=x", *keys), {}) for keys in asked]
     assert [cfg.train.steps for cfg in configs] == [None] * 3
     steps = [budget.settled(cfg, Record(Path("none")), samples=96).train.steps for cfg in configs]
     assert steps == [2.5 * 96 / 4, 2.5 * 96 / 6, 2.5 * 96 / 12]

@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from filled import fill, images
-from hydra import compose, initialize_config_dir
+from helpers import composed
 from torch import Tensor, nn
 
 from daair import checkpoint
 from daair.config.validate import validate
 from daair.models.training import Learned, Learner, Stage
 
-ROOT = Path(__file__).resolve().parents[2]
 TOLERANCE = 2e-5
 """Relative error in float32; the networks themselves answer to rounding with 3e-6, other networks are beyond 1e-4."""
 
@@ -33,8 +32,7 @@ def stored() -> dict[str, np.ndarray]:
 
 def build(option: str, *overrides: str) -> nn.Module:
     """The network of `model=option`, always with the same initial weights."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = validate(compose("config", [f"model={option}", *overrides]), {})
+    cfg = validate(composed(f"model={option}", *overrides), {})
     torch.manual_seed(0)
     return checkpoint.build(cfg.model)
 

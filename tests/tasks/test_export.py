@@ -9,8 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import ROOT, job
-from hydra import compose, initialize_config_dir
+from helpers import composed, job
 from omegaconf import OmegaConf
 from torch import nn
 from torch.onnx._internal.exporter._registration import ONNXRegistry
@@ -79,8 +78,7 @@ def save(folder: Path, config: dict) -> Path:
 
 def small(options: str, without: str = "") -> nn.Module:
     """Return the network of options, with random weights and without the parts that are named."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("config", f"model={options}".split()).model
+    cfg = composed(*f"model={options}".split()).model
     torch.manual_seed(0)
     network = checkpoint.build(OmegaConf.to_container(cfg, resolve=True)).eval()
     for part in without.split():

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import ROOT, job, make_photographs
-from hydra import compose, initialize_config_dir
+from helpers import ROOT, composed, composer, job, make_photographs
 from PIL import Image
 
 from daair import components
@@ -19,9 +18,8 @@ QUICK = ["task=preview", "preview.draws=3", "preview.size=32"]
 
 def sheet(tmp_path: Path, *overrides: str, name: str = "sheet.png") -> np.ndarray:
     """What the command with these overrides draws."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = validate(compose("config", [*QUICK, *overrides, f"output={tmp_path / name}"]))
-    assert preview(job(cfg, Composer())) == 0
+    cfg = validate(composed(*QUICK, *overrides, f"output={tmp_path / name}"))
+    assert preview(job(cfg, composer())) == 0
     return np.asarray(Image.open(tmp_path / name).convert("RGB"))
 
 
