@@ -4,12 +4,12 @@ This module imports pandas, Arrow and Matplotlib; `tasks/collate.py` does so onl
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor as Threads
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -21,10 +21,12 @@ from daair.config.compose import conf_dir
 from daair.config.overrides import command
 from daair.config.table_look import NamedTable, TableLook, read_tables
 from daair.engine.progress import Reporter
-from daair.errors import Incomparable, UserError
+from daair.errors import Incomparable, UserError, suggestion
 from daair.files import replacing, safe_name, write_text
+from daair.metrics import METRICS
 from daair.report import contents, differences, figures, joint, latex, layout, published, writers
 from daair.report import html as report
+from daair.report.aggregate import COSTS
 from daair.report.frame import Collated
 from daair.report.names import Names, read_names
 from daair.report.table import StudyTable, study_table
@@ -129,6 +131,8 @@ def write_all(
     if not again or not all(line.startswith(str(folder)) for line in before[len(said) + 1 :].splitlines()):
         for one in made:
             show(one, reporter)
+        for line in unknown_names(made, collated):
+            reporter.say(line)
     if "html" not in cfg.collate.format:
         pass
     elif collated.runs["variant"].nunique() <= MANY:
@@ -230,6 +234,23 @@ def plain(made: Made) -> str:
     for block in made.blocks:
         writers.show(block, console)
     return "\n".join([made.title, console.export_text().rstrip(), *made.notes])
+
+
+def unknown_names(made: Sequence[Made], collated: Collated) -> list[str]:
+    """Return a warning for each name in `collate.table.names` that neither the runs nor the tables have."""
+    known = {*collated.runs.columns, *collated.images["benchmark"].unique(), *METRICS, *COSTS}
+    shown: set[str] = set()
+    for one in made:
+        known |= {part for axis in (one.table.rows, one.table.columns) for parts in axis.names for part in parts}
+        for block in one.blocks:
+            shown |= {*block.header, *(text for text, _ in block.over), *(row[0].text for row in block.rows)}
+    own = {name: heading for one in made for name, heading in (one.look.names or {}).items()}
+    headings = {name: one.get("text", name) if isinstance(one, Mapping) else one for name, one in own.items()}
+    return [
+        f"warning: collate.table.names: nothing is called {name}{suggestion(name, known)}"
+        for name, heading in headings.items()
+        if name not in known and heading not in shown
+    ]
 
 
 def illustrate(
