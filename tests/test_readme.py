@@ -23,7 +23,7 @@ from daair.runs import scores
 README = (ROOT / "README.md").read_text()
 GUIDE = ROOT / "docs" / "extend.md"  # its commands need the plugin: tests/test_plugin.py
 GUIDES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
-STUDIES_PAGES = sorted(ROOT.glob("experiments/*/README.md"))
+STUDIES_PAGES = sorted(page for page in ROOT.glob("experiments/*/*.md") if page.name != "table.md")
 PAGES = [*GUIDES, ROOT / "CONTRIBUTING.md", *STUDIES_PAGES]
 COMMANDS = [
     re.sub(r"\s*\\\n\s*", " ", line).strip()
