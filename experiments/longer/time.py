@@ -2,8 +2,8 @@
 
     python experiments/longer/time.py
 
-The numbers are those of the committed tables: two minutes of ../peers_equal_time, ten of table.csv (Restormer, PromptIR,
-AirNet and MoCE-IR with seed 1 of peers_1.csv besides), forty of ../longer40. Bars are standard deviations over seeds.
+The numbers are those of the committed tables: two minutes of ../peers_equal_time, ten of table.csv and (Restormer,
+PromptIR, AirNet and MoCE-IR) of peers_1.csv, forty of ../longer40. Bars are standard deviations over seeds.
 """
 
 from collections import defaultdict
