@@ -126,12 +126,13 @@ def write_all(
     files = write_frame(collated, folder)
     for one in made:
         files += write_table(one, folder, cfg.collate.format)
-    said = "\n".join(map(plain, made))
+    warnings = unknown_names(made, collated)
+    said = "\n".join([*map(plain, made), *warnings])
     again = before is not None and before.startswith(f"{said}\n")
     if not again or not all(line.startswith(str(folder)) for line in before[len(said) + 1 :].splitlines()):
         for one in made:
             show(one, reporter)
-        for line in unknown_names(made, collated):
+        for line in warnings:
             reporter.say(line)
     if "html" not in cfg.collate.format:
         pass
