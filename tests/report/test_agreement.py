@@ -168,6 +168,25 @@ def test_hidden_rows_and_columns_count_among_the_tests(tmp_path: Path) -> None:
     assert any("over all 12 tests" in note for note in layout.notes(part, TableLook(), Names()))
 
 
+def test_gain_beside_psnr_is_no_further_test(tmp_path: Path) -> None:
+    """Their differences are the same, so counting both would only make every mark harder to get."""
+    rng = np.random.default_rng(0)
+    for rank in (2, 4, 8):
+        for seed in range(3):
+            make_run(
+                tmp_path, f"a-0000000{rank}", seed, rows(list(30.0 + rank + rng.random(12))), experts={"rank": rank}
+            )
+    for plan in ({}, {"only": {"experts.rank": [2, 8]}}):
+        of_one, of_both = (
+            table_of(tmp_path, reference={"experts.rank": 2}, metrics=metrics, **plan)
+            for metrics in (("psnr",), ("gain", "psnr"))
+        )
+        assert of_one.tests == of_both.tests == 2
+        expected = of_one.numbers.set_index(["row", "column"])["p_holm"].dropna()
+        for metric, lines in of_both.numbers.dropna(subset="p_holm").groupby("metric"):
+            assert lines.set_index(["row", "column"])["p_holm"].to_dict() == pytest.approx(expected.to_dict()), metric
+
+
 def test_what_only_shows_may_be_tested_otherwise_than_in_the_whole_study(tmp_path: Path) -> None:
     """One protocol of two has columns of other names, one benchmark of a degradation is tested, one seed otherwise."""
     rng = np.random.default_rng(0)

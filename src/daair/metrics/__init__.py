@@ -44,6 +44,8 @@ class Metric:
         derive: Function that computes the metric's column from those of the metrics that are always measured. It must
             be linear, so that it also applies to means.
         always: Whether every evaluation measures the metric.
+        repeats: Name of the metric whose differences between variants are the same, because the two differ by a number
+            of the degraded image alone; a table that shows both tests them once.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Metric:
     network: PiqNetwork | None = None
     derive: Callable[[Any], Any] | None = None
     always: bool = False
+    repeats: str | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -80,12 +83,17 @@ def mean_absolute_error(protocol: Protocol, image: NDArray, reference: NDArray) 
     return float(np.mean(np.abs(image - reference)))
 
 
+def gain(rows: Any) -> Any:
+    """Return the PSNR over that of the degraded images, in dB, of rows with the columns `psnr` and `input_psnr`."""
+    return rows["psnr"] - rows["input_psnr"]
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric("psnr", "PSNR", "dB", 2, higher_is_better=True, compute=Protocol.psnr, always=True),
         Metric("ssim", "SSIM", "", 4, higher_is_better=True, compute=Protocol.ssim, always=True),
-        Metric("gain", "gain", "dB", 2, higher_is_better=True, derive=lambda rows: rows["psnr"] - rows["input_psnr"]),
+        Metric("gain", "gain", "dB", 2, higher_is_better=True, derive=gain, repeats="psnr"),
         Metric("mae", "MAE", "", 4, higher_is_better=False, compute=mean_absolute_error),
         Metric("lpips", "LPIPS", "", 4, higher_is_better=False, network=PiqNetwork("lpips", "LPIPS")),
         Metric("dists", "DISTS", "", 4, higher_is_better=False, network=PiqNetwork("dists", "DISTS")),

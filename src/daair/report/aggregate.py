@@ -225,7 +225,7 @@ def add_comparisons(
 ) -> pd.DataFrame:
     """Return the numbers with comparisons to the reference row.
 
-    `p_holm` is Holm's correction over the whole table of `p`, or of `p_images` where there are too few seeds for `p`.
+    `p_holm` is the correction of `corrected` over the whole table.
     Rows of networks that were only evaluated have differences, which are not tested. Nor are averages and columns of
     several benchmarks, because one photograph may occur in several; their intervals are for other seeds alone, and
     benchmarks weigh the same, as in the cells.
@@ -251,12 +251,35 @@ def add_comparisons(
             found[i] = vars(compare(*pair, alpha=alpha, resamples=resamples))
     comparisons = pd.DataFrame.from_dict(found, orient="index", columns=[field.name for field in fields(Comparison)])
     numbers = numbers.join(comparisons)
-    numbers["p_holm"] = holm(numbers["p"].fillna(numbers["p_images"]))
+    numbers["p_holm"] = corrected(numbers)
     finite = numbers.assign(finite=numbers["mean"].where(numbers["not_finite"] == 0))
     of_reference = finite[numbers["row"] == reference].set_index(["metric", "column"])["finite"].rename("reference")
     to_reference = finite["finite"] - numbers.join(of_reference, on=["metric", "column"])["reference"]
     untested = (numbers["row"] != reference) & (numbers["row"].clip(lower=reference) >= rows.trained)
     return numbers.assign(delta=numbers["delta"].mask(untested, to_reference))
+
+
+def corrected(numbers: pd.DataFrame, further: Sequence[float] = ()) -> pd.Series:
+    """Return Holm's correction of `p`, or of `p_images` where there are too few seeds for `p`; nan where neither is.
+
+    Args:
+        numbers: The lines of a table. One whose metric repeats another of the table has the value of that one's line.
+        further: Other p that count as tests, too.
+    """
+    p = numbers["p"].fillna(numbers["p_images"]).where(single(numbers))
+    once = pd.Series(holm([*p, *further])[: len(p)], index=numbers.index, dtype=float)
+    return once.groupby([numbers["row"], numbers["column"], _tested_as(numbers)]).transform("first")
+
+
+def single(numbers: pd.DataFrame) -> pd.Series:
+    """Return which lines of a table are tests of their own: they do not repeat another metric of the table."""
+    return _tested_as(numbers) == numbers["metric"]
+
+
+def _tested_as(numbers: pd.DataFrame) -> pd.Series:
+    """Return the metric whose test is that of each line."""
+    shown = set(numbers["metric"])
+    return numbers["metric"].replace({name: each.repeats for name, each in METRICS.items() if each.repeats in shown})
 
 
 def _average(

@@ -19,7 +19,6 @@ from daair.report import aggregate, comparable, contents, evaluated, joint
 from daair.report.aggregate import AVERAGE_COLUMN, COSTS_COLUMN, LEFT_OUT, NUMBERS, OF_IMAGES, Axis, names_of, text
 from daair.report.contents import TableSpec
 from daair.report.frame import FACTS, Collated
-from daair.report.statistics import holm
 from daair.runs.record import STATES
 
 
@@ -109,7 +108,7 @@ def study_table(collated: Collated, spec: TableSpec, name: str = "", question: s
         numbers = aggregate.add_comparisons(
             numbers, images, runs, rows, columns, reference, over, spec.alpha, spec.resamples
         )
-    tests = int(numbers["p_holm"].notna().sum()) if reference is not None else 0
+    tests = int(numbers.loc[aggregate.single(numbers), "p_holm"].count()) if reference is not None else 0
     if spec.only and tests:
         numbers, tests = _corrected_over_study(numbers, tests, study, spec, rows, columns)
     numbers = pd.concat([numbers, aggregate.costs(runs, rows, seeds)], ignore_index=True).reindex(columns=list(NUMBERS))
@@ -132,13 +131,11 @@ def _corrected_over_study(
         whole = study_table(study, replace(spec, rows=rows.keys, columns=columns.keys, only={}, averages={}))
     except UserError:
         return numbers, tests
-    shown, hidden = (part[part["p_holm"].notna()] for part in (numbers, whole.numbers))
+    shown, hidden = (part[part["p_holm"].notna() & aggregate.single(part)] for part in (numbers, whole.numbers))
     named = set(_test_names(shown, rows, columns))
     hidden = hidden[[name not in named for name in _test_names(hidden, whole.rows, whole.columns)]]
-    p = [one for part in (shown, hidden) for one in part["p"].fillna(part["p_images"])]
-    numbers = numbers.assign(p_holm=numbers["p_holm"].astype(float))
-    numbers.loc[shown.index, "p_holm"] = holm(p)[: len(shown)]
-    return numbers, len(p)
+    numbers = numbers.assign(p_holm=aggregate.corrected(numbers, hidden["p"].fillna(hidden["p_images"])))
+    return numbers, tests + len(hidden)
 
 
 def _test_names(numbers: pd.DataFrame, rows: Axis, columns: Axis) -> list[tuple]:
