@@ -1,7 +1,8 @@
 """The command line of `run.py`, `python -m daair` and `daair`.
 
-`main` composes, checks and names all jobs of a command before `daair.launch.start` runs them. Hydra answers `--help`,
-`--cfg`, `--info` and shell completion. This module does not import torch, so these answers are fast.
+`main` composes, checks and names all jobs of a command before `daair.launch.start` runs them. `--help`, `--cfg`,
+`--info` and shell completion are answered here, most of them by Hydra. This module does not import torch, so these
+answers are fast.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from argparse import Namespace
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from daair.config import typed
 from daair.config.compose import VERSION_BASE, Composer, conf_dir, parse_arguments
@@ -53,7 +54,7 @@ def main() -> int:
 
 
 def answer(args: Namespace) -> int:
-    """Let Hydra answer `--help`, `--cfg`, `--info` or shell completion, and return the exit status.
+    """Answer `--help`, `--cfg`, `--info` or shell completion, and return the exit status.
 
     Raises:
         UserError: The configs do not compose, or the flag is not supported.
@@ -63,7 +64,15 @@ def answer(args: Namespace) -> int:
     if args.multirun and (args.cfg or args.info):
         raise UserError("-m: --cfg and --info show one configuration; leave out -m, and give each key one value")
     if args.help or args.cfg or args.info:
-        Composer(None, args.config_name or "config", args.config_dir).compose(args.overrides)
+        composer = Composer(None, args.config_name or "config", args.config_dir)
+        cfg = composer.compose(args.overrides)
+        # Two answers need no second composition by Hydra.
+        if args.help:
+            print(composer.help(cfg))
+            return 0
+        if args.cfg == "job" and not args.package and not args.resolve:
+            print(OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])), end="")
+            return 0
     hydra.main(version_base=VERSION_BASE, config_path=conf_dir(), config_name="config")(_nothing)()
     return 0
 
