@@ -58,6 +58,23 @@ def test_no_folder_and_no_study_have_no_runs(runs: Path) -> None:
     assert studies(runs / "nix") == [] == list(run_folders(runs, "nix"))
 
 
+def test_a_folder_of_others_has_no_runs(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as the `lost+found` of a disk; root, who runs these tests in a container, may read any."""
+    (runs / "lost+found").mkdir()
+    scandir = os.scandir
+
+    def refuse(folder):
+        if Path(folder).name == "lost+found":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert studies(runs) == ["rank", "study10"]
+    assert [str(folder.relative_to(runs)) for folder in run_folders(runs)] == NAMES
+    with pytest.raises(PermissionError):
+        list(run_folders(runs, "lost+found"))
+
+
 def test_a_study_is_found_by_the_name_that_the_config_gives_it(runs: Path) -> None:
     (runs / safe_name("a study!") / "x-00000001" / "seed0").mkdir(parents=True)
     assert len(list(run_folders(runs, "a study!"))) == 1 and not list(run_folders(runs, "a study"))
@@ -130,6 +147,8 @@ def test_a_run_whose_process_is_gone_was_interrupted(tmp_path: Path) -> None:
     status(folder, state="running", host=here, pid=process.pid, started=begun)
     assert (read(folder).state, read(folder).died) == ("running", False)
     process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert (read(folder).state, read(folder).died) == ("interrupted", True), "though its parent has not taken note"
     process.wait()
     assert (read(folder).state, read(folder).died) == ("interrupted", True)
     # The number belongs to a process again, which is younger than the run: this one.

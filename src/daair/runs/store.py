@@ -85,7 +85,10 @@ def _process_lives(status: Status) -> bool:
     import psutil
 
     try:
-        born = psutil.Process(status.pid).create_time()
+        process = psutil.Process(status.pid)
+        if process.status() == psutil.STATUS_ZOMBIE:  # it has ended; in a container often nobody asks for its status
+            return False
+        born = process.create_time()
         # A younger process has reused the number.
         return born <= datetime.fromisoformat(status.started).timestamp() + CLOCK_TOLERANCE
     except (psutil.NoSuchProcess, ValueError):
@@ -112,7 +115,8 @@ def identity(run: str) -> tuple[str, ...]:
 
 def studies(runs: str | Path) -> list[str]:
     """Return the names of the studies with at least one run, in natural order."""
-    return [name for name in _subfolders(Path(runs)) if next(run_folders(runs, name), None) is not None]
+    runs = Path(runs)
+    return [name for name in _subfolders(runs) if next(_runs_in(runs / name, foreign=True), None) is not None]
 
 
 def study_folder(runs: str | Path, study: str) -> Path:
@@ -131,15 +135,30 @@ def study_folder(runs: str | Path, study: str) -> Path:
 def run_folders(runs: str | Path, study: str | None = None) -> Iterator[Path]:
     """Yield the folders of all runs or of one study's runs, in natural order (rank4 before rank16).
 
-    No file is opened. A study that does not exist has no runs.
+    No file is opened. A study that does not exist has no runs. Without `study`, nor has a folder that must not be read,
+    such as the `lost+found` of a disk.
+
+    Raises:
+        PermissionError: The study must not be read.
     """
-    runs = Path(runs)
-    for top in [runs / name for name in _subfolders(runs)] if study is None else [study_folder(runs, study)]:
-        for variant in _subfolders(top):
-            if VARIANT.fullmatch(variant):
-                for seed in _subfolders(top / variant):
-                    if SEED.fullmatch(seed):
-                        yield Path(top, variant, seed)
+    if study is not None:
+        yield from _runs_in(study_folder(runs, study), foreign=False)
+        return
+    for name in _subfolders(Path(runs)):
+        yield from _runs_in(Path(runs, name), foreign=True)
+
+
+def _runs_in(top: Path, foreign: bool) -> Iterator[Path]:
+    """Yield the folders of the runs of one study; `foreign` says whether it may be none of ours."""
+    try:
+        variants = _subfolders(top)
+    except PermissionError:
+        if not foreign:
+            raise
+        return
+    for variant in filter(VARIANT.fullmatch, variants):
+        for seed in filter(SEED.fullmatch, _subfolders(top / variant)):
+            yield Path(top, variant, seed)
 
 
 def read(folder: str | Path) -> Run:
