@@ -63,6 +63,51 @@ def test_only_images_of_all_runs_count(tmp_path: Path) -> None:
     assert line.split(" | ")[3] == "2" and "+1.00" in line
 
 
+def made(root: Path, *gains: float) -> list[Record]:
+    """Runs of the study `rank` that restore so much better than their input."""
+    names = (f"{chr(ord('a') + i)}-0000000{i:x}" for i in range(len(gains)))
+    return [studies.make_run(root, name, 0, {}, gain, pictures=False) for name, gain in zip(names, gains, strict=True)]
+
+
+def compared(records: list[Record]) -> str:
+    """Compare the runs, and return compare.md."""
+    runs = records[0].folder.parents[1]
+    assert run(runs, f"runs=[{','.join(str(record.folder) for record in records)}]") == 0
+    (found,) = (runs.parent / "compare").iterdir()
+    return (found / "compare.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "why"),
+    [
+        ("input_psnr", 35.0, "demo_rain, promptir: 0.png has another degraded input in B than in A"),
+        ("width", 64, "demo_rain, promptir: 0.png has another size in B than in A"),
+        ("tile", 128, "demo_rain, promptir: tiles: whole in A, tiles: 128 in B"),
+    ],
+)
+def test_what_was_measured_otherwise_gets_no_difference(tmp_path: Path, column: str, value: float, why: str) -> None:
+    records = made(tmp_path, 3.0, 4.0)
+    rows = pd.read_csv(records[1].results_file)
+    rows.loc[rows["benchmark"] == "demo_rain", column] = value
+    rows.to_csv(records[1].results_file, index=False)
+    text = compared(records)
+    lines = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if " | PSNR | " in line}
+    assert f"no difference: {why}" in text and lines.pop("demo_rain").endswith("| – |")
+    assert lines and all("+1.00" in line for line in lines.values())
+
+
+def test_a_run_without_results_is_told_and_the_others_are_compared(tmp_path: Path) -> None:
+    records = made(tmp_path, 3.0, 4.0, 5.0)
+    records[1].results_file.unlink()
+    text = compared(records)
+    assert "B  has no results" in text and "C − A" in text and "+2.00" in text
+
+
+def test_more_runs_than_lines_can_be_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert "| J |" in compared(made(tmp_path, *range(10)))
+    assert "curves: more than 9 lines" in capsys.readouterr().out.replace("not drawn: ", "")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -259,7 +259,7 @@ class Config(Section):
     checkpoint: Text | None = not_identity()
     input: Text | Annotated[tuple[Text, ...], MinLen(1)] | None = not_identity()
     output: Text | None = not_identity()
-    runs: Annotated[tuple[Text, ...], MinLen(2)] | None = not_identity()
+    runs: Annotated[tuple[Text, ...], MinLen(2), MaxLen(26)] | None = not_identity()
     where: Text | None = not_identity()
     action: Literal["list", "archive", "delete", "rerun", "label"] | None = not_identity()
     ask: bool = not_identity()

@@ -82,20 +82,34 @@ def check_columns(images: pd.DataFrame, steps: pd.Series) -> None:
     """
     for (benchmark, protocol), rows in images.groupby(["benchmark", "protocol"], observed=True, sort=False):
         where = f"{benchmark}, {protocol}"
-        ranges = rows.groupby("run", observed=True)[["tile", "step"]].agg(["min", "max"])
-        pairs = list(zip(ranges["tile"]["min"], ranges["tile"]["max"], strict=True))
-        words = {pair: " and ".join(str(side or "whole") for side in sorted(set(pair))) for pair in set(pairs)}
-        sides = pd.Series([words[pair] for pair in pairs], index=ranges.index)
-        _refuse(sides, where, "tiles: {}", "measure one of them again with the same evaluate.tile")
+        ranges = rows.groupby("run", observed=True)["step"].agg(["min", "max"])
         budget = steps.reindex(ranges.index)
-        early = (ranges["step"]["min"] < budget) | (ranges["step"]["max"] > budget)
+        early = (ranges["min"] < budget) | (ranges["max"] > budget)
         if early.any():
             run = early.idxmax()
             raise Incomparable(
-                f"{where}: {run} was measured after {ranges['step']['min'][run]:.0f} updates, its budget is "
+                f"{where}: {run} was measured after {ranges['min'][run]:.0f} updates, its budget is "
                 f"{budget[run]}; measure it again with task=evaluate"
             )
-        _check_images(rows, where)
+        check_measurement(rows, where)
+
+
+def check_measurement(rows: pd.DataFrame, where: str) -> None:
+    """Check that runs were measured in the same tiles, on the same images with the same degraded inputs.
+
+    Args:
+        rows: Lines of one benchmark by one protocol, with `run`.
+        where: Names the two in messages.
+
+    Raises:
+        Incomparable: They were not.
+    """
+    ranges = rows.groupby("run", observed=True)["tile"].agg(["min", "max"])
+    pairs = list(zip(ranges["min"], ranges["max"], strict=True))
+    words = {pair: " and ".join(str(side or "whole") for side in sorted(set(pair))) for pair in set(pairs)}
+    sides = pd.Series([words[pair] for pair in pairs], index=ranges.index)
+    _refuse(sides, where, "tiles: {}", "measure one of them again with the same evaluate.tile")
+    _check_images(rows, where)
 
 
 def check_mixtures(parts: pd.DataFrame) -> None:

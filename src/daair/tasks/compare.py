@@ -18,10 +18,10 @@ from rich.console import Console
 from daair.config.jobs import Job
 from daair.config.schema import Collate
 from daair.engine.progress import Reporter
-from daair.errors import UserError, suggestion
+from daair.errors import Incomparable, UserError, suggestion
 from daair.files import safe_name, write_text
 from daair.metrics import METRICS, finite
-from daair.report import statistics, writers
+from daair.report import comparable, statistics, writers
 from daair.report.aggregate import text
 from daair.report.config_columns import read_config
 from daair.report.differences import signed
@@ -54,10 +54,17 @@ def compare(job: Job) -> int:
     differ = [key for key in dict.fromkeys(key for one in configs.values() for key in one) if _differs(key, configs)]
     shown = curves.panels(differ)
     lines = {name: record.metrics() for name, record in found.items()}
-    blocks = [configs_block(configs, differ), *benchmarks_block(found, cfg.collate), *curves_block(lines, shown)]
+    tables = {name: table for name, record in found.items() if (table := record.results()) is not None}
+    unlike = measured_otherwise(tables)
+    blocks = [
+        configs_block(configs, differ),
+        *benchmarks_block(tables, unlike, cfg.collate),
+        *curves_block(lines, shown),
+    ]
     labels = {name: f"{name}: {'/'.join(record.folder.resolve().parts[-2:])}" for name, record in found.items()}
     notes = [f"{name}  {record.folder}  ({_state(record)})" for name, record in found.items()]
-    notes += strange_values(found)
+    notes += [f"{name}  has no results" for name in found if name not in tables]
+    notes += [*(f"no difference: {why}" for why in unlike.values()), *strange_values(tables)]
     together = safe_name("-".join(label.partition(": ")[2] for label in labels.values()))
     folder = Path(cfg.output or Path(cfg.paths.runs, "compare", together))
     for note in notes:
@@ -104,12 +111,33 @@ def configs_block(configs: Mapping[str, Mapping[str, Any]], keys: list[str]) -> 
     return Block(title, ["key", *configs], rows)
 
 
-def benchmarks_block(found: Mapping[str, Record], how: Collate) -> Iterator[Block]:
-    """Yield a table of the means over the images that all runs have, and of the differences to the first run."""
-    tables = {name: record.results() for name, record in found.items()}
-    if any(table is None for table in tables.values()):
+def measured_otherwise(tables: Mapping[str, pd.DataFrame]) -> dict[tuple[str, str], str]:
+    """Return by benchmark and protocol why differences on the images that all runs have would mean nothing."""
+    keys, found = ["benchmark", "protocol", "image"], {}
+    rows = pd.concat([table.assign(run=name) for name, table in tables.items()]) if len(tables) > 1 else pd.DataFrame()
+    if not rows.empty:
+        rows = rows[rows.groupby(keys)["run"].transform("size") == len(tables)]
+        for (benchmark, protocol), part in rows.groupby(keys[:2], sort=False):
+            try:
+                comparable.check_measurement(part, f"{benchmark}, {protocol}")
+            except Incomparable as error:
+                found[benchmark, protocol] = str(error)
+    return found
+
+
+def benchmarks_block(
+    tables: Mapping[str, pd.DataFrame], unlike: Mapping[tuple[str, str], str], how: Collate
+) -> Iterator[Block]:
+    """Yield a table of the means over the images that all runs have, and of the differences to the first run.
+
+    Args:
+        tables: The results of the runs that have some.
+        unlike: Benchmarks and protocols that get no difference; see `measured_otherwise`.
+        how: Metrics, level of the intervals and resamples.
+    """
+    if len(tables) < 2:
         return
-    first, *others = found
+    first, *others = tables
     header, rows = ["benchmark", "protocol", "metric", "images", first], []
     for name in others:
         header += [name, f"{name} − {first}"]
@@ -119,21 +147,24 @@ def benchmarks_block(found: Mapping[str, Record], how: Collate) -> Iterator[Bloc
         cells.append(Cell(f"{values[first].mean():.{digits}f}"))
         values = values.set_index(pd.MultiIndex.from_product([values.index, [0]]))
         for name in others:
+            cells.append(Cell(f"{values[name].mean():.{digits}f}"))
+            if (benchmark, protocol) in unlike:
+                cells.append(Cell("–"))
+                continue
             it = statistics.compare(values[name], values[first], alpha=how.alpha, resamples=how.resamples)
             span = f"({signed(it.images_low, digits)} to {signed(it.images_high, digits)})"
-            cells += [Cell(f"{values[name].mean():.{digits}f}"), Cell(f"{signed(it.delta, digits)} {span}")]
+            cells.append(Cell(f"{signed(it.delta, digits)} {span}"))
         rows.append(cells)
     about = f"{100 * (1 - how.alpha):g} % interval over images, of these networks: other seeds would give other ones"
     yield Block(f"Benchmarks ({about})" if rows else "No image was measured of all runs", header, rows, 3)
 
 
-def strange_values(found: Mapping[str, Record]) -> Iterator[str]:
+def strange_values(tables: Mapping[str, pd.DataFrame]) -> Iterator[str]:
     """Yield sentences on each run's values that are in no mean."""
-    for name, record in found.items():
-        if (rows := record.results()) is not None:
-            measured = [metric for metric in METRICS if metric in rows]
-            for sentence in finite.sentences(rows, measured, "in no mean and no difference of this metric"):
-                yield f"{name}  {sentence}"
+    for name, rows in tables.items():
+        measured = [metric for metric in METRICS if metric in rows]
+        for sentence in finite.sentences(rows, measured, "in no mean and no difference of this metric"):
+            yield f"{name}  {sentence}"
 
 
 def curves_block(lines: Mapping[str, list[dict[str, Any]]], shown: Mapping[str, str]) -> Iterator[Block]:

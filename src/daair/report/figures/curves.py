@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from daair.report.figures import style
 from daair.report.figures.data import FigureData
-from daair.report.figures.style import COLOURS, LINES, Drawn
+from daair.report.figures.style import COLOURS, LINES, SEVERAL, Drawn
 
 POINTS = 60
 """Most points of a curve; a longer one is averaged over this many intervals."""
@@ -49,6 +49,8 @@ def draw_lines(
     drawn = {value: bands for value, bands in drawn.items() if bands}
     if not drawn:
         return Drawn(name, reason="no run has logged two steps of the same quantity")
+    if len(lines) > SEVERAL:
+        return Drawn(name, reason=f"more than {SEVERAL} lines")
     width = style.PAGE if len(drawn) > 1 else None
     figure, axes = style.panels(len(drawn), per_row=2, height=2.3, width=width)
     for axis, (value, bands) in zip(axes, drawn.items(), strict=True):
