@@ -169,6 +169,35 @@ def test_rows_default_to_what_differs(tmp_path: Path) -> None:
     assert study.rows.names == [("soft", "1"), ("soft", "2"), ("top1", "1")]
 
 
+def test_rows_of_numbers_are_in_the_order_of_their_values(tmp_path: Path) -> None:
+    for i, rate in enumerate((1e-4, 2e-4, 5e-5, 0.5, 0.25)):
+        make_run(tmp_path, f"a-{i:08x}", 0, rows([30.0]), optimizer={"lr": rate})
+    names = table_of(tmp_path, rows=("optimizer.lr",)).rows.names
+    assert names == [("5e-05",), ("0.0001",), ("0.0002",), ("0.25",), ("0.5",)]
+
+
+def test_integers_are_written_out_though_a_run_has_none(tmp_path: Path) -> None:
+    for i, steps in enumerate((500_000, 1_000_000, 2_345_678, None)):
+        make_run(tmp_path, f"a-{i:08x}", 0, rows([30.0]), optimizer={"warmup": steps})
+    study = table_of(tmp_path, rows=("optimizer.warmup",), reference={"optimizer.warmup": 1_000_000})
+    assert study.rows.names == [("500000",), ("1000000",), ("2345678",), ("none",)] and study.reference == 1
+
+
+@pytest.mark.parametrize("plan", [{"rows": ("experts.rank", "seed")}, {"columns": ("benchmark", "seed")}])
+def test_nothing_is_missing_where_each_seed_has_a_cell(tmp_path: Path, plan: dict) -> None:
+    ranked(tmp_path, {2: [0.0, 0.1], 4: [0.2, 0.3]})
+    study = table_of(tmp_path, **plan)
+    assert (study.numbers["seeds"] == study.numbers["expected"]).all() and "missing" not in " ".join(study.notes)
+    assert set(study.numbers["rank"].dropna()) >= {1, 2}
+
+
+def test_a_study_that_diverged_is_shown(tmp_path: Path) -> None:
+    for rank in (2, 4):
+        make_run(tmp_path, f"a-{rank:08x}", 0, rows([math.nan, math.nan]), experts={"rank": rank})
+    study = table_of(tmp_path, metrics=("psnr",))
+    assert cell(study, 0, 0)["not_finite"] == 2 and "PSNR: 4 values not finite" in " ".join(study.notes)
+
+
 def test_values_that_a_table_would_show_alike_are_refused(tmp_path: Path) -> None:
     for i, lr in enumerate((1e-4, 1.00000001e-4)):
         make_run(tmp_path, f"a-{i:08x}", 0, rows([30.0 + i]), optimizer={"lr": lr})

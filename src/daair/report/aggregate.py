@@ -6,6 +6,7 @@ and never averaged over. Values that are not finite (`daair.metrics.finite`) are
 and such a cell is not ranked. A run without any finite value is left out of the cell's mean, but it is not missing.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from daair.files import natural_key
 from daair.metrics import METRICS
 from daair.metrics.finite import not_finite
 from daair.report.comparable import TIME, check_mixtures, stopped_early
@@ -25,6 +27,12 @@ AVERAGE_COLUMN, COSTS_COLUMN = -1, -2
 
 OF_IMAGES = ("benchmark", "protocol", "degradation")
 """Columns that belong to an image's line, not to a run."""
+
+NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
+"""A number as `text` gives it."""
+
+EXACT = 2.0**53
+"""Below it a float holds every integer."""
 
 LEFT_OUT = "‡"
 """Mark of means from which values are left out because they are not finite."""
@@ -94,7 +102,14 @@ def text(value: Any) -> str:
         return "none"
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):  # a column of integers is one of floats where a cell is empty
+        return str(int(value)) if value.is_integer() and abs(value) < EXACT else f"{value:g}"
+    return str(value)
+
+
+def order_key(name: str) -> tuple:
+    """Return a sort key for texts of `text`: numbers by their value, then the others in natural order."""
+    return (0, float(name), ()) if NUMBER.fullmatch(name) else (1, 0.0, natural_key(name))
 
 
 def run_means(
@@ -115,7 +130,7 @@ def run_means(
         means = means.mask(images[keys].join(lacking).groupby(keys, observed=True, sort=False).any())
     means["images"] = groups.size()
     means = means.reset_index()
-    facts = _facts(means, runs)
+    facts = facts_of(means, runs)
     means["row"], means["column"] = names_of(facts, rows), names_of(facts, columns)
     means["seed"] = facts["seed"].fillna(0)  # of a network that was only evaluated, whose row has no other run
     check_mixtures(means)
@@ -129,7 +144,7 @@ def run_means(
     return table.reset_index()
 
 
-def _facts(lines: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+def facts_of(lines: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Return the row of `runs` that each line belongs to, with its benchmark, protocol and degradation."""
     facts = runs.set_index("run").loc[lines["run"]].reset_index()
     for name in OF_IMAGES:
@@ -188,7 +203,7 @@ def add_ranks(
     metrics = list(numbers["metric"].unique())
     strange = not_finite(images, metrics)
     bad = strange.any(axis=1)
-    facts = _facts(images[bad], runs)
+    facts = facts_of(images[bad], runs)
     strange = strange[bad].set_axis(facts.index).assign(row=rows.positions(facts), column=columns.positions(facts))
     of_averages = [strange[strange["column"].isin(over)].assign(column=place) for place, over in averages.items()]
     counts = pd.concat([strange, *of_averages]).melt(["row", "column"], metrics, "metric", "not_finite")
@@ -230,7 +245,7 @@ def add_comparisons(
     several benchmarks, because one photograph may occur in several; their intervals are for other seeds alone, and
     benchmarks weigh the same, as in the cells.
     """
-    facts = _facts(images, runs)
+    facts = facts_of(images, runs)
     index = [facts["benchmark"], images["image"].astype(str).to_numpy(), facts["seed"]]
     figures = images[numbers["metric"].unique()].set_index(pd.MultiIndex.from_arrays(index))
     places = [axis.positions(facts) for axis in (rows, columns)]

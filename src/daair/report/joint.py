@@ -48,13 +48,15 @@ def once(collated: Collated, keys: Sequence[str]) -> tuple[Collated, list[str]]:
 def expected_seeds(everything: pd.DataFrame, runs: pd.DataFrame, rows: Axis) -> list[int]:
     """Return the number of seeds that each row would have if nothing were missing: all seeds of its studies.
 
-    A row of a network that was only evaluated has no seeds, so its number is 1.
+    A row of a network that was only evaluated has no seeds, so its number is 1, as where seeds name the rows.
 
     Args:
         everything: All runs of the studies.
         runs: The training runs that the table shows.
         rows: The table's rows.
     """
+    if "seed" in rows.keys:
+        return [1] * len(rows.names)
     seeds = {study: set(own["seed"].dropna()) for study, own in everything.groupby(STUDY, observed=True)}
     studies = runs[STUDY].groupby(rows.positions(runs)).unique()
     return [max(1, len(set().union(*(seeds[name] for name in studies.get(row, ()))))) for row in range(len(rows.names))]

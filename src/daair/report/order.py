@@ -6,9 +6,8 @@ import pandas as pd
 
 from daair.config.table_look import TableLook
 from daair.errors import UserError, suggestion
-from daair.files import natural_key
 from daair.metrics import METRICS
-from daair.report.aggregate import Axis, names_of, text
+from daair.report.aggregate import Axis, names_of, order_key, text
 from daair.report.columns import Ranks, Row
 from daair.report.contents import check_values
 from daair.report.names import Names
@@ -54,7 +53,7 @@ def grouped(
         return [("", list(rows)), (AS_PUBLISHED, list(published))]
     if isinstance(look.groups, str):
         titles = _values(table, look.groups)
-        values = sorted({titles[row] for row in rows}, key=natural_key)
+        values = sorted({titles[row] for row in rows}, key=order_key)
         wanted = [text(value) for value in (look.order or {}).get(look.groups, ())]
         values.sort(key=lambda value: wanted.index(value) if value in wanted else len(wanted))
         own = [(names.of(value), [row for row in rows if titles[row] == value]) for value in values]

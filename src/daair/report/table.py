@@ -13,10 +13,19 @@ import pandas as pd
 
 from daair.config.schema import names_config
 from daair.errors import UserError, suggestion
-from daair.files import natural_key
 from daair.metrics import finite
 from daair.report import aggregate, comparable, contents, evaluated, joint
-from daair.report.aggregate import AVERAGE_COLUMN, COSTS_COLUMN, LEFT_OUT, NUMBERS, OF_IMAGES, Axis, names_of, text
+from daair.report.aggregate import (
+    AVERAGE_COLUMN,
+    COSTS_COLUMN,
+    LEFT_OUT,
+    NUMBERS,
+    OF_IMAGES,
+    Axis,
+    names_of,
+    order_key,
+    text,
+)
 from daair.report.contents import TableSpec
 from daair.report.frame import FACTS, Collated
 from daair.runs.record import STATES
@@ -102,7 +111,8 @@ def study_table(collated: Collated, spec: TableSpec, name: str = "", question: s
     seeds = joint.expected_seeds(everything.runs, runs[trained], rows)
     averages = contents.averages(spec.averages, columns, images)
     over = {place: columns_of for place, (_, columns_of) in averages.items()}
-    numbers = aggregate.seed_statistics(means, rows, columns, spec.metrics, seeds, over)
+    of_cells = [1] * len(seeds) if "seed" in column_keys else seeds
+    numbers = aggregate.seed_statistics(means, rows, columns, spec.metrics, of_cells, over)
     numbers = aggregate.add_ranks(numbers, images, runs, rows, columns, over)
     if reference is not None:
         numbers = aggregate.add_comparisons(
@@ -110,7 +120,8 @@ def study_table(collated: Collated, spec: TableSpec, name: str = "", question: s
         )
     tests = int(numbers.loc[aggregate.single(numbers), "p_holm"].count()) if reference is not None else 0
     if spec.only and tests:
-        numbers, tests = _corrected_over_study(numbers, tests, study, spec, rows, columns)
+        names = _test_names(numbers, rows, columns, aggregate.facts_of(images, runs))
+        numbers, tests = _corrected_over_study(numbers, names, tests, study, spec, rows, columns)
     numbers = pd.concat([numbers, aggregate.costs(runs, rows, seeds)], ignore_index=True).reindex(columns=list(NUMBERS))
     strange = finite.sentences(images, spec.metrics, "left out of the mean and not ranked")
     notes = [*about, *_notes(runs, images, numbers), *(f"{LEFT_OUT} {text}" for text in strange)]
@@ -120,7 +131,7 @@ def study_table(collated: Collated, spec: TableSpec, name: str = "", question: s
 
 
 def _corrected_over_study(
-    numbers: pd.DataFrame, tests: int, study: Collated, spec: TableSpec, rows: Axis, columns: Axis
+    numbers: pd.DataFrame, names: pd.Series, tests: int, study: Collated, spec: TableSpec, rows: Axis, columns: Axis
 ) -> tuple[pd.DataFrame, int]:
     """Return the numbers with p corrected over all tests of the study, and how many these are.
 
@@ -131,17 +142,27 @@ def _corrected_over_study(
         whole = study_table(study, replace(spec, rows=rows.keys, columns=columns.keys, only={}, averages={}))
     except UserError:
         return numbers, tests
-    shown, hidden = (part[part["p_holm"].notna() & aggregate.single(part)] for part in (numbers, whole.numbers))
-    named = set(_test_names(shown, rows, columns))
-    hidden = hidden[[name not in named for name in _test_names(hidden, whole.rows, whole.columns)]]
+    shown, hidden = (part["p_holm"].notna() & aggregate.single(part) for part in (numbers, whole.numbers))
+    others = _test_names(whole.numbers, whole.rows, whole.columns, aggregate.facts_of(whole.images, whole.runs))
+    hidden = whole.numbers[hidden & ~others.isin(set(names[shown]))]
     numbers = numbers.assign(p_holm=aggregate.corrected(numbers, hidden["p"].fillna(hidden["p_images"])))
     return numbers, tests + len(hidden)
 
 
-def _test_names(numbers: pd.DataFrame, rows: Axis, columns: Axis) -> list[tuple]:
-    """Return what tells a test from others: the names of its row and column, and its metric."""
-    places = zip(numbers["row"], numbers["column"], numbers["metric"], strict=True)
-    return [(rows.names[row], columns.names[column], metric) for row, column, metric in places]
+def _test_names(numbers: pd.DataFrame, rows: Axis, columns: Axis, facts: pd.DataFrame) -> pd.Series:
+    """Return what tells the test of each line from others: its row, the values of its column's keys, and its metric.
+
+    The protocol is always among the values, though it is a key only in tables that have several.
+    """
+    protocols = facts["protocol"].groupby(columns.positions(facts)).first()
+
+    def name(line) -> tuple:
+        if line.column not in protocols.index:  # an average or a cost, which is not tested
+            return ()
+        values = dict(zip(columns.keys, columns.names[line.column], strict=True))
+        return rows.names[line.row], line.metric, frozenset({"protocol": protocols[line.column], **values}.items())
+
+    return pd.Series(map(name, numbers.itertuples()), index=numbers.index, dtype=object)
 
 
 def differing_keys(runs: pd.DataFrame, keys: Iterable[str]) -> list[str]:
@@ -158,8 +179,8 @@ def differing_keys(runs: pd.DataFrame, keys: Iterable[str]) -> list[str]:
 
 
 def _ordered(names: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return the names of rows, each once, in natural order."""
-    return sorted(set(names), key=lambda name: [natural_key(part) for part in name])
+    """Return the names of rows, each once: numbers by value, other parts in natural order."""
+    return sorted(set(names), key=lambda name: [order_key(part) for part in name])
 
 
 def _naming_keys(runs: pd.DataFrame) -> list[str]:
@@ -230,10 +251,9 @@ def _check_key(key: str, runs: pd.DataFrame) -> None:
 
 def _check_metrics(images: pd.DataFrame, metrics: Sequence[str]) -> None:
     for name in metrics:
-        if name not in images or images[name].isna().all():
-            raise UserError(
-                f"collate.metrics: no run has {name}; measure it with task=evaluate metrics=[psnr,ssim,{name}]"
-            )
+        if name not in images or (images[name].isna() & ~finite.not_finite(images, [name])[name]).all():
+            asked = ",".join(dict.fromkeys(["psnr", "ssim", name]))
+            raise UserError(f"collate.metrics: no run has {name}; measure it with task=evaluate metrics=[{asked}]")
 
 
 def _check_distinct(runs: pd.DataFrame, keys: Sequence[str]) -> None:
@@ -251,12 +271,12 @@ def _check_distinct(runs: pd.DataFrame, keys: Sequence[str]) -> None:
 
 
 def _column_order(means: pd.DataFrame, columns: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the columns: benchmarks in the order of the results, other keys in natural order."""
+    """Return the columns: benchmarks in the order of the results, other keys as rows."""
     names = list(dict.fromkeys(means["column"]))
     ranks = [{text: i for i, text in enumerate(dict.fromkeys(name[k] for name in names))} for k in range(len(columns))]
 
     def key(name: tuple[str, ...]) -> list:
-        return [(ranks[k][part],) if columns[k] in OF_IMAGES else natural_key(part) for k, part in enumerate(name)]
+        return [(ranks[k][part],) if columns[k] in OF_IMAGES else order_key(part) for k, part in enumerate(name)]
 
     return sorted(names, key=key)
 
