@@ -172,8 +172,7 @@ def test_a_network_in_the_current_directory(lab: Path) -> None:
     (lab / "mypkg.py").write_text(f"{NET}# edited")
     output, name = done(again, lab), f"own/{record.folder.parent.name}/seed0"
     assert (
-        f"skipped 1 (done already): {name}\nwarning: the code of mypkg has changed since 1 of them began: {name}"
-        in output
+        f"skipped 1 (done already): {name}\nwarning: 1 of them began before the code of mypkg changed: {name}" in output
     )
     assert "warning: the code of mypkg has changed since this run was started" in done(command, lab)
 

@@ -64,7 +64,7 @@ def restore(model: nn.Module, picture: Picture, degradation: str | int | None = 
 
     Returns:
         The restored picture, of the same kind, mode or dtype, shape and device, clipped to black and white. Grey is
-        restored as three channels, which are averaged; alpha is kept.
+        restored as three channels, which are averaged; alpha is kept. A photograph that its EXIF data turn is turned.
 
     Raises:
         UserError: The picture is of another kind or beyond [0, 1], or the network fails. `model(x)` itself takes

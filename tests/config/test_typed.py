@@ -69,6 +69,10 @@ def test_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     words = ["task=restore", "checkpoint=~/net", "input=[~/a.png,~/b.png]", "output=~/out", "mix.root=~/data"]
     (job,) = jobs(*words, "paths.runs=~/runs")
     config = job.config
+    pairs = "mix.tasks.paired.pairs"
+    (own,) = jobs("task=verify", "mix=paired", f"{pairs}.input=~/My Pictures (2)/rain", f"{pairs}.target=~/clean")
+    folders = own.config.mix["tasks"]["paired"]["pairs"]
+    assert (folders["input"], folders["target"]) == (f"{tmp_path}/My Pictures (2)/rain", f"{tmp_path}/clean")
     assert config.input == (f"{tmp_path}/a.png", f"{tmp_path}/b.png")
     assert {Path(p).parent for p in (config.checkpoint, config.output, config.mix["root"], config.paths.runs)} == {
         tmp_path
@@ -129,6 +133,9 @@ def test_grammar_that_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
         (["collate.crops={a:x}"], 'collate.crops.a: must be a list, got "x"'),
         (["evaluate.shown={demo_noise:a}"], "evaluate.shown: no demo_noise; did you mean demo_noise"),
         (["evaluate.shown={demo_rain:a}"], "evaluate.shown.demo_rain: no image a"),
+        (["benchmarks.007.target=c"], "benchmarks.007.target=c: not valid as an override; 007 is no name; "),
+        (["scale=tiny", "mix=demo", "optimizer._target_=torch.optim.NAdam"],
+         "optimizer.lr: scale=tiny sets 0.002, for adamw; give that of NAdam, as in optimizer.lr=0.002"),
         (["experts.count=1000000000"], "experts.count: must be at most 4096, got 1000000000"),
         (["experts.rank=1e7", "model.channels=1e7"], "model: has at least "),
     ],

@@ -12,12 +12,21 @@ from daair.data.degradations import haze, noise
 from daair.data.mix import Mix
 from daair.data.sources import DeadLeaves, Folder
 from daair.data.tasks import MixTask
-from daair.engine.data import check_same_data, data_lines, prepared_mix
+from daair.engine.data import check_finished, check_same_data, data_lines, prepared_mix
 from daair.engine.progress import Reporter
 from daair.errors import UserError
 from daair.runs.record import Record
 
 NOISE = MixTask(lambda image, rng: noise(image, rng, sigma=25))
+
+
+NODE = {
+    "_target_": "daair.data.mix.Mix",
+    "tasks": {"noise": {"degrade": {"_target_": "daair.data.degradations.noise", "_partial_": True, "sigma": 5}}},
+    "train": [{"_target_": "daair.data.sources.Folder", "path": "clean"}],
+    "val": [{"_target_": "daair.data.sources.DeadLeaves", "count": 1, "size": 32}],
+    "val_patch": 32,
+}
 
 
 def make(root, **changes):
@@ -57,14 +66,7 @@ def test_lines(root):
 
 
 def test_what_cannot_be_trained_on_is_told_with_its_config_key(root):
-    node = {
-        "_target_": "daair.data.mix.Mix",
-        "tasks": {"noise": {"degrade": {"_target_": "daair.data.degradations.noise", "_partial_": True, "sigma": 5}}},
-        "train": [{"_target_": "daair.data.sources.Folder", "path": "clean"}],
-        "val": [{"_target_": "daair.data.sources.DeadLeaves", "count": 1, "size": 32}],
-        "root": str(root / "here"),
-        "val_patch": 32,
-    }
+    node = {**NODE, "root": str(root / "here")}
 
     def prepare(sizes: Sequence[int] = (), **changes) -> Mix:
         train = SimpleNamespace(progressive=[SimpleNamespace(patch=size) for size in sizes])
@@ -78,6 +80,29 @@ def test_what_cannot_be_trained_on_is_told_with_its_config_key(root):
         with pytest.raises(UserError, match=f"^{message}"):
             prepare(**{"patch": 32, **changes})
     assert prepare(patch=32).samples() == prepare([16, 40], patch=128).samples() == {"noise": 5}
+
+
+def test_a_finished_run_is_not_taken_for_one_of_other_data(root, tmp_path):
+    """The place of data is no part of a run's identity, so that data may be moved."""
+
+    def command(place: str) -> SimpleNamespace:
+        return SimpleNamespace(
+            mix={**NODE, "root": str(root / place), "patch": 32}, train=SimpleNamespace(progressive=[])
+        )
+
+    record, quiet = Record(tmp_path / "run"), Reporter(False)
+    record.folder.mkdir()
+    record.freeze({"mix": command("here").mix}, [])
+    record.note_data(prepared_mix(command("here"), quiet).summary())
+    record.update(state="done", step=3)
+    check_finished(record, command("here"), quiet)
+    with pytest.raises(
+        UserError, match="was begun on other data: noise was synthetic .5 images .* now it is .*4 images"
+    ):
+        check_finished(record, command("there"), quiet)
+    (root / "here").rename(root / "moved")
+    check_finished(record, command("moved"), quiet)
+    check_finished(record, command("gone"), quiet)  # it is only measured, for which it needs no training data
 
 
 def test_a_run_goes_on_with_the_data_that_it_began_with(root, tmp_path):

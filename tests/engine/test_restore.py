@@ -1,13 +1,14 @@
 """`daair.restore`: every kind of picture comes back as what it was, and everything else is refused in one line."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import nn
 
 import daair
@@ -53,6 +54,17 @@ def test_pil_images_keep_mode_size_and_alpha(height: int, width: int, mode: str)
     restored = daair.restore(Even(), picture)
     assert (restored.mode, restored.size) == (mode, picture.size)
     assert np.array_equal(np.asarray(restored), np.asarray(picture))
+
+
+def test_a_photograph_is_turned_upright_and_keeps_its_profile(tmp_path: Path) -> None:
+    """As it comes from a camera that was held upright; written again without the tag, it would lie on its side."""
+    pixels, exif = (values((40, 60, 3)) * 255).astype(np.uint8), Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif, icc_profile=b"profile")
+    daair.restore(Even(), Image.open(tmp_path / "a.png")).save(tmp_path / "b.png")
+    with Image.open(tmp_path / "b.png") as written:
+        assert np.array_equal(np.asarray(written), np.rot90(pixels, -1)) and written.info["icc_profile"] == b"profile"
+        assert ExifTags.Base.Orientation not in written.getexif()
 
 
 @settings(max_examples=15)

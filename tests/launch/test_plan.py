@@ -160,6 +160,17 @@ def test_what_is_run_again(base, rerun, run):
     assert [job.id[2:] for job in everything.jobs] == states
 
 
+def test_one_run_is_not_trained_for_two_sets_of_data(base):
+    """They have the same id, since only the last part of a path belongs to it."""
+    pairs = {"source": "paired", "degrade": None, "pairs": {"input": "/a/rainy", "target": "/a/clean"}}
+    mix = {**base["mix"], "tasks": {"rain": pairs}}
+    other = {**mix, "tasks": {"rain": {**pairs, "pairs": {"input": "/b/rainy", "target": "/a/clean"}}}}
+    jobs = [job_in("s/v-0000000a/seed0", variation(base, {"mix": each})) for each in (mix, mix, other)]
+    assert len(missing(jobs[:2], "failed", nothing_done)[0]) == 1
+    with pytest.raises(UserError, match="^mix.tasks.rain.pairs.input: /a/rainy and /b/rainy would be one run, s/v-"):
+        missing(jobs, "failed", nothing_done)
+
+
 def test_only_trainings_are_launched(base):
     with pytest.raises(UserError, match="task=evaluate is not a training; add hydra/launcher=basic"):
         missing([Job.of(variation(base, {"task.name": "evaluate"}))], "failed", nothing_done)

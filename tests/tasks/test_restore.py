@@ -321,6 +321,37 @@ def test_several_inputs_and_patterns(tmp_path, model):
         restore(cfg)
 
 
+def test_folders_that_a_pattern_finds_keep_their_names(tmp_path, model, capsys):
+    for name in ("a.png", "day1/1.jpg", "day2/1.jpg"):
+        save(tmp_path / "in" / name)
+    (tmp_path / "in" / "notes.txt").touch()
+    for _ in range(2):  # the second time the output is among what the pattern finds
+        assert restore(config(tmp_path / "in" / "*", tmp_path / "in" / "out")) == 0
+        said = capsys.readouterr().out
+        assert "restored 3 of 3 pictures" in said and "skipped 1 file that is not a picture: notes.txt" in said
+    written = sorted(str(p.relative_to(tmp_path / "in" / "out")) for p in (tmp_path / "in" / "out").rglob("*.*"))
+    assert written == ["a.png", "day1/1.jpg", "day2/1.jpg"]
+
+
+def test_a_folder_that_cannot_be_listed_is_told(tmp_path, model, capsys, monkeypatch):
+    for name in ("a.png", "closed/b.png"):
+        save(tmp_path / "in" / name)
+    scandir, closed = os.scandir, str(tmp_path / "in" / "closed")
+
+    def refuse(folder):  # root, who runs these tests in a container, may list any
+        if str(folder) == closed:
+            raise PermissionError(13, "Permission denied", closed)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert restore(config(tmp_path / "in", tmp_path / "out")) == 1
+    said = capsys.readouterr().out
+    assert f"not restored: {closed}: cannot be listed (Permission denied)" in said
+    assert f"not restored (1, reasons above):\n  {closed}\nrestored 1 of 1 picture: " in said
+    with pytest.raises(UserError, match=f"^input: {closed}: cannot be listed"):
+        restore(config(closed, tmp_path / "out"))
+
+
 def test_linked_folders_are_followed_once(tmp_path, model):
     """A link back to the folder itself, one that leads out and in again, and two links to one folder."""
     save(tmp_path / "in" / "a.png")

@@ -253,7 +253,8 @@ class Composer:
         ):
             return [Problem(key, f"is a list here, and cannot have keys too ({key}.NAME=...); name all in one way")]
         if isinstance(error, OverrideParseException):
-            return [Problem(error.override, f"not valid as an override; {explanations.unreadable(error.override)}")]
+            typed = error.override.removeprefix("++")  # which `typed.spell_out` adds
+            return [Problem(typed, f"not valid as an override; {explanations.unreadable(typed)}")]
         parsed = OverridesParser.create().parse_overrides(overrides)
         if earlier := [problem for override in parsed if (problem := explanations.of_earlier_version(override))]:
             return earlier

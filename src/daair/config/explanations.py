@@ -26,6 +26,10 @@ FUNCTIONS = {
 """Functions of Hydra's grammar that give the values of a sweep, with an example of each."""
 
 
+NAME = r"[A-Za-z_][\w-]*([/@:][\w.@/:-]*)?|0|[1-9][0-9]*"
+"""A part of a key in Hydra's grammar, or one with the name of a group in it."""
+
+
 def unreadable(override: str) -> str:
     """Return what is wrong with an override that Hydra's grammar does not have, or how it is to be written."""
     key, _, value = override.partition("=")
@@ -39,6 +43,8 @@ def unreadable(override: str) -> str:
         return f"a dot too many; write {re.sub(r'[.]+', '.', key).strip('.')}={value}"
     if not re.fullmatch(r"[\w.@/+~-]+", key, re.ASCII):
         return "write KEY=VALUE, as in seed=1"
+    if strange := [part for part in key.lstrip("+~").split(".") if not re.fullmatch(NAME, part)]:
+        return f"{strange[0]} is no name; one begins with a letter, or is a whole number"
     if value.startswith("="):
         return f"write {key}={value.lstrip('=')}"
     if more := re.fullmatch(r"([^;&\s]*)\s*[;&]\s*([\w.@/+~-]+=.*)", value):

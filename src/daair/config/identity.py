@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,10 @@ ADDED = {
     "daair.models.image_router.ImageRouter": {"teacher_forcing": 1.0},
 }
 """Arguments that parts did not always have, by class, with the value that leaves the part as it was."""
+
+
+PLACED = ("train", "tasks", "val")
+"""Keys of `mix` below which paths of data stand."""
 
 
 def identity(cfg: Config) -> dict[str, Any]:
@@ -52,12 +58,34 @@ def identity(cfg: Config) -> dict[str, Any]:
         judges = VALIDATION if name == "mix" and cfg.train.stop_after is not None else ()
         kept[name] = {key: value for key, value in kept[name].items() if key in judges or key not in keys}
     # Of the place of data only the folder's name counts: /data/mine/rainy -> rainy.
-    for part in ("train", "tasks", "val"):
+    for part in PLACED:
         if part in kept["mix"]:
             kept["mix"][part] = _without_places(kept["mix"][part])
     if isinstance(tasks := kept["mix"].get("tasks"), dict):  # a list keeps their order, which numbers the labels
         kept["mix"]["tasks"] = [[name, _with_order(task)] for name, task in tasks.items()]
     return kept
+
+
+def moved(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Return the places of data in which two values of `mix` of one identity differ, both of them by the full key."""
+    old, new = _places(before), _places(now)
+    return {key: (old[key], new[key]) for key in old if key in new and old[key] != new[key]}
+
+
+def _places(mix: Mapping[str, Any]) -> dict[str, str]:
+    """Return the folder of the data and the absolute paths of training data by their full keys."""
+    found: dict[str, str] = {}
+
+    def visit(key: str, value: Any) -> None:
+        if isinstance(value, Mapping | list | tuple):
+            for name, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+                visit(f"{key}.{name}", item)
+        elif isinstance(value, str) and (key == "mix.root" or Path(value).is_absolute()):
+            found[key] = os.path.realpath(value)
+
+    for part in ("root", *PLACED):
+        visit(f"mix.{part}", mix.get(part))
+    return found
 
 
 def config_id(cfg: Config) -> str:

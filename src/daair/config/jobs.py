@@ -238,9 +238,12 @@ class Command:
         typed = {override.lstrip("+").partition("=")[0] for override in point.overrides}
         if scale in (None, "null") or option in (None, ADAMW) or "optimizer.lr" in typed:
             return
-        rates = {ADAMW: (f"optimizer={ADAMW}",), option: (f"optimizer={option}",), scale: (f"scale={scale}",)}
-        found = {name: self.composer.compose_job(over).optimizer.get("lr") for name, over in rates.items()}
-        usual, own, scaled = found.values()
+        known = option in self.composer.options("optimizer")
+        rates = [f"optimizer={ADAMW}", f"optimizer={option if known else ADAMW}", f"scale={scale}"]
+        usual, own, scaled = (self.composer.compose_job([over]).optimizer.get("lr") for over in rates)
+        if not known and usual != scaled and config.optimizer.get("lr") == scaled:
+            text = f"scale={scale} sets {scaled:g}, for {ADAMW}; give that of {option}, as in optimizer.lr={scaled:g}"
+            raise ConfigError([Problem("optimizer.lr", text)])
         if None not in (usual, own, scaled) and own != usual and config.optimizer.get("lr") == scaled:
             text = (
                 f"scale={scale} sets {scaled:g}, for {ADAMW} with {usual:g} of its own; {option}'s own is {own:g}, so "

@@ -7,7 +7,7 @@ from typing import Any
 
 PATHS = re.compile(
     r"((input|runs)(\[\d+\])?|(profile\.|collate\.)?output|checkpoint|mix\.(root|cache)|paths\.runs|train\.init"
-    r"|collate\.tables|benchmarks\.[^.]+\.(input|target))"
+    r"|collate\.tables|benchmarks\.[^.]+\.(input|target)|mix\.tasks\.[^.]+\.pairs\.(input|target))"
 )
 """Keys whose values are paths; `~` in them is the home folder."""
 

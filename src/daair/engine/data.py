@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daair import components
+from daair.config.identity import moved
 from daair.config.signatures import takes
 from daair.data.audit import leaks
 from daair.data.audit.findings import relative_to_root
@@ -70,6 +71,21 @@ def check_same_data(record: Record, mix: Mix) -> None:
                 f"{record.folder} was begun on other data: {label} was {_words(old)}, now it is {_words(new)}; "
                 "set mix.root to the former folder, or begin a new run with another study=NAME"
             )
+
+
+def check_finished(record: Record, cfg: "Config", reporter: Reporter) -> None:
+    """Check that a finished run was trained on the data of this config, if these lie elsewhere now and are there.
+
+    Raises:
+        UserError: The data differ.
+    """
+    try:
+        if not moved(record.config().get("mix") or {}, cfg.mix):
+            return
+        mix = prepared_mix(cfg, reporter)
+    except UserError:  # a damaged config; or data that are gone, which a finished run does not need
+        return
+    check_same_data(record, mix)
 
 
 def _words(data: dict | None) -> str:

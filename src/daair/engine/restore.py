@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from daair.engine.inference import OVERLAP, Restorer
@@ -25,6 +25,8 @@ def restore(model: nn.Module, picture: Picture, degradation: str | int | None = 
     """Restore a picture or a batch with a network, on the network's device; see `daair.restore`."""
     if not isinstance(model, nn.Module):
         raise UserError(f"model: {_kind(model)} is not a network; daair.load(path) returns one")
+    if isinstance(picture, Image.Image):
+        picture = ImageOps.exif_transpose(picture)
     x = to_batch(picture)
     label = label_index(model, degradation, "degradation")
     first = next(model.parameters(), None)
@@ -99,6 +101,8 @@ def like(picture: Picture, x: Tensor) -> Picture:
     restored = Image.fromarray(np.rint(array * np.float32(255)).astype(np.uint8))
     if picture.mode == "RGBA":
         restored.putalpha(picture.getchannel("A"))
+    if "icc_profile" in picture.info:  # without which its colours would be those of sRGB
+        restored.info["icc_profile"] = picture.info["icc_profile"]
     return restored
 
 

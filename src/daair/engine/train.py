@@ -27,7 +27,7 @@ from daair.engine.averaging import Averaged
 from daair.engine.beginning import begin
 from daair.engine.best import Best, check_figure
 from daair.engine.costs import costs
-from daair.engine.data import check_same_data, prepared_mix
+from daair.engine.data import check_finished, check_same_data, prepared_mix
 from daair.engine.devices import tf32
 from daair.engine.divergence import Update, diverged, updates_ago
 from daair.engine.evaluate import finish
@@ -70,7 +70,9 @@ def train(job: Job) -> int:
         if trained != (record.status().state == "done"):
             raise UserError(f"{record.folder}: another process began or ended it meanwhile; give the command again")
         session = Session(cfg, record, accelerator, reporter)
-        if not trained:
+        if trained:
+            check_finished(record, cfg, reporter)
+        else:
             check_same_data(record, mix)
             session = replace(session, cfg=budget.settled(cfg, record, sum(mix.samples().values())))
         if not begin(session, mix, job):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from daair.config.accepted import seconds
+from daair.config.identity import moved
 from daair.config.jobs import Job
 from daair.config.schema import Phase
 from daair.errors import UserError, suggestion
@@ -100,7 +101,7 @@ def missing(
         One job per run, in the given order, and the names of the other jobs with the reasons to skip them.
 
     Raises:
-        UserError: A job is not a training, so that it has no run.
+        UserError: A job is not a training, so that it has no run; or two jobs are one run with different data.
     """
     runs: dict[tuple, Job] = {}
     skipped = []
@@ -111,6 +112,9 @@ def missing(
             )
         state = status(job).state
         if job.run in runs:
+            for key, places in moved(runs[job.run].config.mix, job.config.mix).items():
+                why = "a run is known by the name of its data's folder and not by its place"
+                raise UserError(f"{key}: {' and '.join(places)} would be one run, {job.name}, since {why}")
             skipped.append((job.name, f"the same run as {runs[job.run].name}"))
         elif state == "done" and rerun != "all" and not lacks(job):
             skipped.append((job.name, DONE))

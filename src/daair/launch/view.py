@@ -17,7 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from daair import stdout
+from daair.config.identity import moved
 from daair.config.jobs import Job
+from daair.errors import UserError
 from daair.launch.causes import Ending, last_lines, tail
 from daair.launch.pace import Pace
 from daair.launch.plan import DONE, Selection, duration, processes, schedule
@@ -30,6 +32,16 @@ from daair.runs.record import Record
 LINE_EVERY = 30.0  # seconds between plain lines about the running runs
 LOOK_EVERY = 1.0  # seconds between two readings of the folders
 NAMED = 8  # the number of skipped runs that are named; further ones are counted
+
+
+def trained_otherwise(job: Job) -> Iterator[str]:
+    """Yield how a finished run began that is otherwise now: before the user's code changed, with data elsewhere."""
+    record = Record(job.folder)
+    if now := own_code(job.config.to_dict()):
+        yield from (f"before the code of {package} changed" for package in changed(noted(record.environment), now))
+    with contextlib.suppress(UserError):  # a damaged config, which the task that reads it reports
+        for key, (old, new) in moved(record.config().get("mix") or {}, job.config.mix).items():
+            yield f"with {key}={old}, which is {new} now"
 
 
 class View:
@@ -58,20 +70,19 @@ class View:
         self.console.print(line, markup=False, soft_wrap=True)
 
     def skipped(self, skipped: Sequence[tuple[str, str]]) -> None:
-        """Print the skipped runs, a line for each reason, and those that older code of the user trained."""
+        """Print the skipped runs, a line for each reason, and those that older code or perhaps other data trained."""
         reasons: dict[str, list[str]] = {}
         for name, why in skipped:
             reasons.setdefault(why, []).append(name)
         for why, names in reasons.items():
             self.say(f"skipped {len(names)} ({why}): {_first(names)}")
-        edited: dict[str, list[str]] = {}
-        for name, why in skipped:
-            if why == DONE and (now := own_code((job := self._given[name]).config.to_dict())):
-                for package in changed(noted(Record(job.folder).environment), now):
-                    edited.setdefault(package, []).append(name)
-        for package, names in edited.items():
-            what = f"the code of {package} has changed since {len(names)} of them began"
-            self.say(f"warning: {what}: {_first(names)}; launch.rerun=all trains every run of this command again")
+        warnings: dict[str, list[str]] = {}
+        for name in [name for name, why in skipped if why == DONE]:
+            for how in trained_otherwise(self._given[name]):
+                warnings.setdefault(how, []).append(name)
+        for how, names in warnings.items():
+            began = f"warning: {len(names)} of them began {how}: {_first(names)}"
+            self.say(f"{began}; launch.rerun=all trains every run of this command again")
 
     def dry_run(self, selection: Selection) -> None:
         """Print the planned order and devices of the runs, and when they begin and end.

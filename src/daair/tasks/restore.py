@@ -1,9 +1,10 @@
 """`task=restore`: read image files and write restored images of the same size and kind.
 
 `daair.data.images` defines "the same kind". A folder is searched with its sub-folders, and the output has the same
-structure. Linked folders are followed, but no folder is searched twice. Hidden files, files without the suffix of an
-image, and pictures of formats that cannot be read here are skipped and named. A file that cannot be restored is named,
-and the others are still restored.
+structure; a folder that a pattern such as `DIR/*` finds has its own below the output. Linked folders are followed, but
+no folder is searched twice. Hidden files, files without the suffix of an image, and pictures of formats that cannot be
+read here are skipped and named. A file that cannot be restored and a folder that cannot be listed are named, and the
+others are still restored.
 """
 
 import dataclasses
@@ -60,7 +61,7 @@ def restore(job: Job) -> int:
     """
     cfg = job.config
     output, reporter = Path(cfg.output), Reporter()
-    pictures, skipped = find_pictures(cfg.input, output)
+    pictures, skipped, closed = find_pictures(cfg.input, output)
     if cfg.checkpoint is None:
         network = checkpoint.load(checkpoint.DEFAULT)
         known = ", ".join(network.labels)
@@ -70,6 +71,8 @@ def restore(job: Job) -> int:
     label = label_index(network, cfg.restore.degradation, "restore.degradation")
     restorer = Restorer(network, resolve_device(cfg.device), cfg.restore.tile, cfg.restore.overlap, reporter.say)
     failed, unchanged, left_out = [], [], Counter()
+    for folder, why in closed.items():
+        reporter.say(f"not restored: {folder}: cannot be listed ({why})")
     with images.any_size(), reporter.progress("restoring", len(pictures)) as bar:
         for picture in pictures:
             try:
@@ -90,11 +93,11 @@ def restore(job: Job) -> int:
         print(f"metadata left out: {', '.join(counts)}")
     if unchanged:
         print(f"unchanged by the network ({len(unchanged)} of {len(pictures)}): {first_names(unchanged)}")
-    if failed:
-        print(f"not restored ({len(failed)}, reasons above):", *failed, sep="\n  ")
+    if failed or closed:
+        print(f"not restored ({len(failed) + len(closed)}, reasons above):", *failed, *closed, sep="\n  ")
     where, count = pictures[0].target if pictures[0].by_suffix else output, len(pictures)
     print(f"restored {count - len(failed)} of {count} {'picture' if count == 1 else 'pictures'}: {where}")
-    return 1 if failed else 0
+    return 1 if failed or closed else 0
 
 
 def tell_skipped(skipped: Sequence[Path]) -> None:
@@ -153,7 +156,7 @@ def restore_file(picture: Picture, output: Path, restorer: Restorer, label: int 
     return images.write(picture.target, written, None if picture.by_suffix else read.format), changed
 
 
-def find_pictures(source: str | Sequence[str], output: Path) -> tuple[list[Picture], list[Path]]:
+def find_pictures(source: str | Sequence[str], output: Path) -> tuple[list[Picture], list[Path], dict[str, str]]:
     """Return the image files to restore, with the files to write.
 
     Args:
@@ -161,18 +164,22 @@ def find_pictures(source: str | Sequence[str], output: Path) -> tuple[list[Pictu
         output: A folder; or, for a single file, a file name with an image suffix.
 
     Returns:
-        The image files, folder by folder in the order of their names, and the files that are not images.
+        The image files, folder by folder in the order of their names; the files that are not images; and the folders
+        that cannot be listed, with the reasons.
 
     Raises:
         UserError: There is nothing to restore, or a result would overwrite an input or another result.
     """
-    places = [place for one in ([source] if isinstance(source, str) else source) for place in _places(one)]
+    places = [place for one in ([source] if isinstance(source, str) else source) for place in _places(one, output)]
     pictures: list[Picture] = []
     skipped: list[Path] = []
-    for place in places:
+    closed: dict[str, str] = {}
+    for place, named in places:
         if place.is_dir():
-            found, others = _search(place, output)
+            found, others = _search(place, output, output if named else output / place.name, closed)
             pictures, skipped = pictures + found, skipped + others
+        elif not named and not images.is_image_name(place.name):
+            skipped.append(place)
         elif len(places) > 1:
             pictures.append(Picture(place, output / _written(place.name)))
         else:
@@ -181,7 +188,10 @@ def find_pictures(source: str | Sequence[str], output: Path) -> tuple[list[Pictu
             if not (to_file or output.is_dir()) and images.names_format(output):
                 raise UserError(f"output: {output}: cannot write this format, but only {' '.join(images.WRITTEN)}")
     if not pictures:
-        raise UserError(f"input: {', '.join(map(str, places))}: holds no pictures ({' '.join(images.SUFFIXES)})")
+        for folder, why in closed.items():
+            raise UserError(f"input: {folder}: cannot be listed ({why})")
+        names = ", ".join(str(place) for place, _ in places)
+        raise UserError(f"input: {names}: holds no pictures ({' '.join(images.SUFFIXES)})")
     if not (output.exists() or pictures[0].by_suffix) and output.suffix.lower() in images.WRITTEN:
         raise UserError(
             f"output: {output}: is named like one picture, but the input is a folder or several; name a folder"
@@ -189,16 +199,19 @@ def find_pictures(source: str | Sequence[str], output: Path) -> tuple[list[Pictu
     if output.exists() and not output.is_dir() and not pictures[0].by_suffix:
         raise UserError(f"output: {output}: is a file, but a folder is needed")
     _refuse_overwriting(pictures)
-    return pictures, skipped
+    return pictures, skipped, closed
 
 
-def _places(source: str) -> list[Path]:
-    """Return the file or folder of this name, or else those that a pattern such as `DIR/*.png` names."""
+def _places(source: str, output: Path) -> list[tuple[Path, bool]]:
+    """Return the file or folder of this name, or else those that a pattern such as `DIR/*.png` finds beside the output.
+
+    The second value is whether it was named.
+    """
     if os.path.exists(source):
-        return [Path(source)]
+        return [(Path(source), True)]
     if not (found := sorted(map(Path, glob.glob(source, recursive=True)))):
         raise UserError(f"input: {source}: no such file or folder")
-    return found
+    return [(place, False) for place in found if place.resolve() != output.resolve()]
 
 
 def _refuse_overwriting(pictures: Sequence[Picture]) -> None:
@@ -212,12 +225,17 @@ def _refuse_overwriting(pictures: Sequence[Picture]) -> None:
             raise UserError(f"input: {first} and {picture.source} would both be written to {picture.target}")
 
 
-def _search(source: Path, output: Path) -> tuple[list[Picture], list[Path]]:
+def _search(source: Path, output: Path, into: Path, closed: dict[str, str]) -> tuple[list[Picture], list[Path]]:
+    """Return the pictures below `source` with files below `into`, and the other files; add what cannot be listed."""
     pictures, skipped = [], []
+
+    def note(error: OSError) -> None:
+        closed[str(error.filename)] = error.strerror
+
     entered = {source.resolve()}
     if output.resolve() not in entered:
         entered.add(output.resolve())  # earlier results in a folder below the input are skipped
-    for folder, subfolders, names in os.walk(source, followlinks=True):
+    for folder, subfolders, names in os.walk(source, onerror=note, followlinks=True):
         here = Path(folder)
         found, subfolders[:] = sorted(subfolders), []
         for name in found:
@@ -226,7 +244,7 @@ def _search(source: Path, output: Path) -> tuple[list[Picture], list[Path]]:
                 subfolders.append(name)
         for name in sorted(names):
             if images.is_image_name(name) and not name.startswith("."):
-                pictures.append(Picture(here / name, output / here.relative_to(source) / _written(name)))
+                pictures.append(Picture(here / name, into / here.relative_to(source) / _written(name)))
             else:
                 skipped.append(here / name)
     return pictures, skipped
