@@ -25,7 +25,9 @@ TABLES = (
     (40, "../longer40/whole_0.csv", "trained"),
     (40, "../longer40/whole_1.csv", "trained"),
     (40, "../longer40/whole_2.csv", "trained"),
+    (40, "../longer40/restormer_0.csv", "trained"),
     (40, "../longer40/restormer_1.csv", "trained"),
+    (40, "../longer40/restormer_2.csv", "trained"),
 )
 """Minutes, file, and the column of the average."""
 

@@ -2,7 +2,8 @@
 
     python experiments/longer40/seeds.py DaAIR-NAF-kinds NAFNet whole_0.csv whole_1.csv whole_2.csv
 
-Each file is a `table.csv` of one seed, as the README beside tells; those that lack one of the networks are left out.
+Each file is a `table.csv` of one seed, as the README beside tells, or several of one seed with `+` between their names;
+those that lack one of the networks are left out.
 The result is a Markdown table: mean and standard deviation of both networks over the seeds, the mean difference, its
 value for each seed, and the 95 % interval of a t test over the differences. The interval is one for other seeds on the
 same images, not corrected for the number of columns; two seeds have a very wide one.
@@ -26,7 +27,7 @@ def read(names: Sequence[str], networks: Sequence[str], metric: str = "psnr") ->
     """
     frames = {}
     for name in names:
-        table = pd.read_csv(FOLDER / name)
+        table = pd.concat([pd.read_csv(FOLDER / part) for part in name.split("+")])
         table = table[(table["metric"] == metric) & table["label"].isin(networks)]
         if (table["seeds"] != 1).any():
             raise SystemExit(f"{name}: must be of one seed")
