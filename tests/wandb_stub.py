@@ -35,6 +35,7 @@ class StoredRun:
     summary: dict = field(default_factory=dict)
     history: list[str] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
+    updated: dict[str, str] = field(default_factory=dict)  # times of files; of the others it is the heartbeat's
     state: str = "running"
     exit_code: int | None = None
     created: str = ""
@@ -279,7 +280,7 @@ def _list_files(stub: WandbStub, given: dict) -> dict:
 def _file(stub: WandbStub, run: StoredRun, name: str) -> dict:
     url = f"{stub.url}/storage/{run.id}/{quote(name)}"
     size = str(len(run.files[name]))
-    more = {"mimetype": "", "updatedAt": run.heartbeat, "md5": None}
+    more = {"mimetype": "", "updatedAt": run.updated.get(name, run.heartbeat), "md5": None}
     return {"id": f"{run.id}/{name}", "name": name, "url": url, "directUrl": url, "sizeBytes": size, **more}
 
 

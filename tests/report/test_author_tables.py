@@ -190,6 +190,13 @@ def test_groups_by_a_key_with_rules_between(study: Collated) -> None:
     assert table.tex.count(r"\midrule") == 3
 
 
+def test_groups_by_a_key_have_an_order(study: Collated) -> None:
+    names = {"aio3": "All in one", "denoise": "Single task"}
+    for order in (["aio3", "denoise"], ["denoise", "aio3"]):
+        tex = Table(study, {**PLAIN, "groups": "mix", "order": {"mix": order}, "names": names}).tex
+        assert [tex.index(names[one]) for one in order] == sorted(tex.index(title) for title in names.values())
+
+
 def test_groups_of_named_rows_and_papers(study: Collated) -> None:
     groups = {"Single task": ["BRDNet", "plain"], "All in one": ["PromptIR"]}
     table = Table(study, {**PLAIN, "groups": groups}, ["aio3/PromptIR", "aio3/BRDNet"])
@@ -279,7 +286,7 @@ WRONG = {  # the look, the contents, and a part of the message
     "decimals of": ({"decimals": {"psrn": 1}}, {}, "psrn"),
     "unknown": ({"captoin": "x"}, {}, "collate.table.captoin: unknown; did you mean caption?"),
     "hide": ({"hide": ["image_per_second"]}, {}, "did you mean images_per_second?"),
-    "order key": ({"order": {"benchmrk": ["x"]}}, {}, "benchmrk names neither rows nor columns; did you mean bench"),
+    "order key": ({"order": {"benchmrk": ["x"]}}, {}, "benchmrk names neither rows, columns nor groups; did you m"),
     "order value": ({"order": {"benchmark": ["rain100"]}}, {}, "benchmark is never rain100; did you mean rain100l?"),
     "only key": ({"only": {"experts.rnk": [1]}}, {}, "no run has experts.rnk; did you mean experts.rank?"),
     "only value": ({"only": {"experts.rank": [3]}}, {}, "collate.table.only: experts.rank is never 3; it is 1, 2, 4"),

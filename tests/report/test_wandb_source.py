@@ -149,6 +149,21 @@ def test_a_run_counts_once_whatever_it_is_called(server: WandbStub, elsewhere: P
     assert found.frame.query("seed == 1")["psnr"].tolist() == [50.0, 50.0]
 
 
+@pytest.mark.parametrize("other", ["aaa", "zzz"])
+def test_a_run_is_read_from_its_newest_folder(
+    server: WandbStub, elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """Its config got another label in between; files on the server keep their names."""
+    make_run(elsewhere, ID.replace("rank4", other), 5, None, status={"state": "interrupted"})
+    make_run(elsewhere, ID.replace("rank4", "mmm"), 5, rows([50.0]))
+    old = upload(server, elsewhere / "rank" / ID.replace("rank4", other) / "seed5")
+    updated = dict.fromkeys(old.files, "2026-11-01T10:00:00Z")
+    new = upload(server, elsewhere / "rank" / ID.replace("rank4", "mmm") / "seed5", id=old.id, updated=updated)
+    new.files |= old.files
+    found, _ = gather("wandb", PROJECT, tmp_path / "here", "rank")
+    assert found.runs["run"].tolist() == [f"rank/mmm-{ID[-8:]}/seed5"] and found.frame["psnr"].tolist() == [50.0]
+
+
 def test_killed_run_counts_as_interrupted(server: WandbStub, elsewhere: Path, tmp_path: Path) -> None:
     upload_all(server, elsewhere)[2].state = "crashed"
     found, _ = gather("wandb", PROJECT, tmp_path / "here", "rank")

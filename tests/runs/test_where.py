@@ -7,7 +7,8 @@ from daair.runs.where import Where
 
 RUN = {
     "experts.rank": 8, "state": "failed", "label": "rank8", "router": "top1", "train.compile": False, "loss.l1": 0.5,
-    "train.init": None, "message": "CUDA out of memory", "seed": 1,
+    "train.init": None, "message": "CUDA out of memory", "seed": 1, "model.blocks": "[1, 2]",
+    "mix.benchmarks": '["rain100l", "gopro"]',
 }  # fmt: skip
 
 
@@ -25,6 +26,10 @@ RUN = {
         ("train.init is null and train.compile is not true", True),
         ("train.init < 5 or train.init >= 5 or 'x' in train.init", False),
         ("'x' not in train.init and train.init in [null, 'a']", True),
+        ("model.blocks == [1, 2] and model.blocks != [2, 2]", True),
+        ("model.blocks != [1, 2] or [1, 2] != model.blocks or model.blocks == [1]", False),
+        ("2 in model.blocks and 3 not in model.blocks", True),
+        ("'gopro' in mix.benchmarks and 'rain' not in mix.benchmarks", True),
         ("train.compile", False),
         ("(router == 'soft' or router == 'top1') and not train.compile", True),
     ],

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -161,12 +162,13 @@ def test_runs_that_are_running_stay(do, root: Path) -> None:
 
 def test_runs_that_wait_in_slurm_stay(do, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = Record(root / "rank/rank8-00000008/seed0")
-    record.update(state="queued")
     record.hand_over("17_3")
     monkeypatch.setattr(task.squeue, "jobs", lambda: {"17_3": "PENDING"})
-    for action in ("delete", "label"):
-        code, text = do("rank", "experts.rank==8 and seed==0", action=action, ask=False, label="new")
-        assert code == 1 and "waits as Slurm job 17_3; scancel 17_3 first" in text and record.folder.is_dir()
+    for state in ("queued", "interrupted"):  # the latter was preempted, and its job waits again
+        record.update(state=state)
+        for action in ("delete", "label", "rerun", "archive"):
+            code, text = do("rank", "experts.rank==8 and seed==0", action=action, ask=False, label="new")
+            assert code == 1 and "waits as Slurm job 17_3; scancel 17_3 first" in text and record.folder.is_dir()
     monkeypatch.setattr(task.squeue, "jobs", lambda: None)
     monkeypatch.setattr(task.shutil, "which", lambda name: f"/usr/bin/{name}")
     code, text = do("rank", "experts.rank==8 and seed==0", action="delete", ask=False)
@@ -187,6 +189,26 @@ def test_a_rerun_is_queued_anew_with_its_config_and_its_old_folder_is_kept(do, r
     assert json.loads((old / "status.json").read_text())["state"] == "failed"
     assert do("rank", "experts.rank==8", action="rerun")[0] == 0, "twice within a second"
     assert len(list(folder.parent.glob(".seed1-*"))) == 2
+
+
+def test_an_archived_run_is_not_queued_where_no_sweep_looks(do, root: Path) -> None:
+    do("rank", "experts.rank==8", action="archive")
+    code, text = do("archive/rank", None, action="rerun")
+    assert code == 1 and f"seed1 is not trained there but in {root}/rank; move it back first" in text
+    assert frame(root, "archive/rank").runs["state"].ne("queued").all()
+
+
+def test_a_label_stays_that_of_its_config(do, root: Path) -> None:
+    """When a run is trained again, and when another seed is added."""
+    do("rank", "experts.rank==8", action="label", label="Ours (β)")
+    do("rank", "experts.rank==8 and seed==0", action="rerun")
+    (variant,) = {
+        folder.parent for folder in store.run_folders(root, "rank") if folder.parent.name.endswith("00000008")
+    }
+    shutil.copytree(root / "rank/rank4-00000004/seed0", variant / "seed7")
+    table = frame(root, "rank").runs
+    assert set(table.loc[table["id"] == "00000008", "label"]) == {"Ours (β)"}
+    assert Record(variant / "seed0").summary() == {"label": "Ours (β)"}
 
 
 def test_a_label_names_all_seeds_of_a_config(do, root: Path) -> None:

@@ -212,7 +212,8 @@ def assemble(found: Iterable[RunContents], left_out: Iterable[LeftOut] = ()) -> 
     found = [found[i] for i in kept]
     order = [one.run for one in found]
     rows["run"] = pd.Categorical.from_codes(np.searchsorted(kept, rows["run"]), categories=order)
-    facts = [_facts(one) for one in found]
+    labels = {Path(one.run).parent: label for one in found if (label := one.summary.get("label"))}
+    facts = [_facts(one, labels.get(Path(one.run).parent)) for one in found]
     columns = {name: column([row[name] for row in facts]) for name in FACTS}
     columns |= {name: columns[name].astype("float64") for name in NUMBERS if columns[name].isna().all()}
     if columns["seed"].hasnans:
@@ -243,11 +244,12 @@ def _without_copies(found: list[RunContents]) -> tuple[list[RunContents], list[L
     return kept, left_out
 
 
-def _facts(one: RunContents) -> dict[str, Any]:
+def _facts(one: RunContents, label: str | None) -> dict[str, Any]:
+    """Return what the columns `FACTS` say of a run; `label` is that of its config, if its folder's name is not."""
     names, status, environment = one.names, one.status, one.environment
     return {
         "run": one.run, "study": names.study, "variant": names.variant,
-        "label": one.summary.get("label") or names.label, "id": names.id, "seed": names.seed,
+        "label": label or names.label, "id": names.id, "seed": names.seed,
         "state": store.actual_state(status), "attempt": status.attempt, "steps": status.steps or None,
         "started": status.started or None, "finished": status.finished or None,
         "commit": status.commit or None,

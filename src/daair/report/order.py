@@ -33,12 +33,12 @@ def ordered(axis: Axis, order: Mapping[str, Sequence]) -> list[int]:
 
 
 def check_order(table: StudyTable, look: TableLook) -> None:
-    """Raise a UserError if `order` names a key that is neither one of the rows nor of the columns."""
-    keys = [*table.rows.keys, *table.columns.keys]
+    """Raise a UserError if `order` names a key that is neither one of the rows, of the columns nor of the groups."""
+    keys = [*table.rows.keys, *table.columns.keys, *([look.groups] if isinstance(look.groups, str) else [])]
     for key in look.order or ():
         if key not in keys:
             hint = suggestion(key, keys, f"; the table has {', '.join(keys)}")
-            raise UserError(f"collate.table.order: {key} names neither rows nor columns{hint}")
+            raise UserError(f"collate.table.order: {key} names neither rows, columns nor groups{hint}")
 
 
 def grouped(
@@ -55,6 +55,7 @@ def grouped(
         titles = _values(table, look.groups)
         values = sorted({titles[row] for row in rows}, key=order_key)
         wanted = [text(value) for value in (look.order or {}).get(look.groups, ())]
+        check_values("collate.table.order", look.groups, wanted, values)
         values.sort(key=lambda value: wanted.index(value) if value in wanted else len(wanted))
         own = [(names.of(value), [row for row in rows if titles[row] == value]) for value in values]
         for one in published:

@@ -60,24 +60,31 @@ def delete(run: Run) -> None:
     _drop_empty(run.folder.parent)
 
 
-def rerun(run: Run) -> None:
+def rerun(run: Run, runs: Path) -> None:
     """Queue a run anew, so that the sweep that it belongs to trains it from the start; see `set_aside`.
 
     Raises:
-        UserError: It was only evaluated, its config is damaged, or a process works on it.
+        UserError: It was only evaluated, does not lie where its sweep looks for it, its config is damaged, or a process
+            works on it.
     """
     if run.folder.name == store.EVALUATED_FOLDER:
         raise UserError(f"{run.folder} was only evaluated; task=evaluate measures it again")
     with _held(run) as record:
         config, overrides, steps = record.config(), record.overrides(), record.status().steps
+        place = store.study_folder(runs, str(config.get("study")))
+        if place != run.folder.parents[1]:
+            raise UserError(f"{run.folder} is not trained there but in {place}; move it back first")
         set_aside(run.folder)
         record.queue(config, steps, overrides)
 
 
 def set_aside(folder: Path) -> None:
-    """Rename a run's folder to a hidden one, `.seed<k>-<time>`, which is kept, and make an empty one in its place."""
+    """Rename a run's folder to a hidden one, `.seed<k>-<time>`, which is kept; one with its label takes its place."""
+    text = Record(folder).summary().get("label")
     folder.rename(folder.with_name(f".{folder.name}-{_now()}"))
     folder.mkdir()
+    if text:
+        Record(folder).summarise(label=text)
 
 
 def label(runs: Sequence[Run], text: str) -> Path:

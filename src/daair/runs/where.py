@@ -6,6 +6,8 @@ those of a config. It is parsed and interpreted here, so nothing in it is ever e
 """
 
 import ast
+import contextlib
+import json
 import operator
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -132,6 +134,8 @@ def _value(node: ast.expr, values: Mapping[str, Any]) -> Any:
 
 def _compare(op: ast.cmpop, left: ast.expr, right: ast.expr, values: Mapping[str, Any]) -> bool:
     a, b, kind = _value(left, values), _value(right, values), type(op)
+    if kind in (ast.In, ast.NotIn) or isinstance(a, list) or isinstance(b, list):
+        a, b = _list(a), _list(b)
     if kind in ORDERS and (a is None or b is None):
         return False
     if kind in (ast.In, ast.NotIn) and (b is None or a is None and isinstance(b, str)):
@@ -141,6 +145,14 @@ def _compare(op: ast.cmpop, left: ast.expr, right: ast.expr, values: Mapping[str
     except TypeError:
         text = f"{ast.unparse(left)} and {ast.unparse(right)} cannot be compared, as {a!r} and {b!r}"
         raise UserError(f"where: {text}") from None
+
+
+def _list(value: Any) -> Any:
+    """Return the list that a text such as `[1, 2]` stands for, as configs are flattened; other values as they are."""
+    if isinstance(value, str) and value.startswith("["):
+        with contextlib.suppress(ValueError):
+            return json.loads(value)
+    return value
 
 
 def _number(node: ast.expr, value: Any) -> Any:

@@ -62,7 +62,7 @@ def runs(job: Job) -> int:
     work = {
         "archive": lambda own: f"{own[0].folder} is {shelf.archive(own[0], root)} now",
         "delete": lambda own: shelf.delete(own[0]) or f"{own[0].folder} is deleted",
-        "rerun": lambda own: shelf.rerun(own[0]) or f"{own[0].folder} is queued",
+        "rerun": lambda own: shelf.rerun(own[0], root) or f"{own[0].folder} is queued",
         "label": lambda own: f"{own[0].folder.parent} is {shelf.label(own, cfg.label)} now",
     }[action]
     done, problems = each(free, work)
@@ -142,7 +142,8 @@ def configs(chosen: Sequence[Run]) -> list[list[Run]]:
 
 def waiting_in_slurm(chosen: Sequence[Run]) -> Iterator[tuple[Run, str]]:
     """Yield the runs that wait for a Slurm job, or may do so, each with a line that says so."""
-    numbers = {run: number for run in chosen if run.state == "queued" and (number := Record(run.folder).job())}
+    states = ("queued", "interrupted")  # a job that was preempted waits again
+    numbers = {run: number for run in chosen if run.state in states and (number := Record(run.folder).job())}
     jobs = squeue.jobs() if numbers else {}
     if jobs is None and shutil.which("squeue") is None:  # the runs were submitted from another machine
         jobs = {}

@@ -1,4 +1,7 @@
-"""Find out what a study's table shows: the command decides before the table's file, and the file before the runs."""
+"""Find out what a study's table shows: the command decides before the table's file, and the file before the runs.
+
+At the end of a sweep there is no such command: its config holds what its study is started with, like those of its runs.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,22 +27,26 @@ DEFAULTS: dict[str, Any] = {"columns": ["benchmark"], "metrics": ["psnr", "ssim"
 def settings(cfg: "Config", collated: Collated, runs: Path, table: NamedTable) -> dict[str, Any]:
     """Return a table's contents and look: from the command, else as the table is named, else of the newest run's."""
     frozen = started_with(collated, runs, cfg.studies)
-    own = frozen["collate"]
+    own, of_command = frozen["collate"], cfg.task.get("name") == "collate"
+
+    def decided(command: Any, file: Any) -> list[Any]:
+        return [command, file] if of_command else [file, command]
+
     asked = {}
     for name in ("rows", "columns", "metrics", "reference", "published"):
-        given = getattr(cfg.collate, name)
-        asked[name] = first_of(given, getattr(table, name), own.get(name), DEFAULTS.get(name))
+        given = decided(getattr(cfg.collate, name), getattr(table, name))
+        asked[name] = first_of(*given, own.get(name), DEFAULTS.get(name))
     given = (cfg.collate.reference, table.reference)
     rows = [*(asked["rows"] or ()), *asked["columns"]]
     if given == (None, None) and asked["rows"] and not set(asked["reference"] or ()) <= set(rows):
         asked["reference"] = None  # the study's own is of its own rows
     asked["question"] = cfg.question or frozen["question"]
-    benchmarks = first_of(cfg.benchmarks, table.benchmarks, frozen["benchmarks"])
+    benchmarks = first_of(*decided(cfg.benchmarks, table.benchmarks), frozen["benchmarks"])
     asked["benchmarks"] = None if benchmarks is None else list(benchmarks)
-    asked["protocols"] = first_of(cfg.protocols, table.protocols)
+    asked["protocols"] = first_of(*decided(cfg.protocols, table.protocols))
     looks = [
         own.get("table") or {},
-        *(one.model_dump(mode="json", exclude_none=True) for one in (table, cfg.collate.table)),
+        *(one.model_dump(mode="json", exclude_none=True) for one in reversed(decided(cfg.collate.table, table))),
     ]
     look = {
         key: value for one in looks for key, value in one.items() if key in TableLook.model_fields and value is not None

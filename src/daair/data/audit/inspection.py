@@ -106,7 +106,8 @@ def inspect_files(
             for path, facts in zip(new, in_threads(inspect_file, new), strict=True):
                 known[path] = facts
                 advance()
-            store.put([(path, keys[path], known[path]) for path in new])
+            # What could not be read may be readable the next time, though the file is the same.
+            store.put([(path, keys[path], known[path]) for path in new if known[path].digest])
             found |= {path: facts for path, facts in known.items() if facts is not None}
     return found
 
@@ -154,7 +155,7 @@ class _Cache:
                 f"SELECT width, height, grey, digest, error, print FROM facts{VERSION} WHERE path=? AND key=?",
                 (os.path.abspath(path), key),
             ).fetchone()
-            if row is not None:
+            if row is not None and row[3]:  # an earlier version stored what could not be read
                 return FileFacts(row[0], row[1], bool(row[2]), *row[3:])
         return None
 
