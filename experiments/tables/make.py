@@ -47,12 +47,12 @@ PAPER = (
     "collate.table.metrics_in=cells",
     "collate.table.decimals={ssim:3}",
     "collate.table.groups={Single task:[BRDNet,LPNet,FDGAN,MPRNet],"
-    "All in one:[DL,AirNet,PromptIR,Gridformer,Art-PromptIR,DA-CLIP,UniProcessor,MoCE-IR-S,MoCE-IR,daair_tiny]}",
+    "All in one:[DL,AirNet,PromptIR,Gridformer,Art-PromptIR,DA-CLIP,UniProcessor,MoCE-IR-S,MoCE-IR,daair_naf_tiny]}",
     "collate.table.order={benchmark:[sots_outdoor,rain100l,cbsd68_sigma15]}",
     "collate.table.best=none",
     "collate.table.subsets=true",
     "collate.table.hide=[macs,images_per_second]",
-    "collate.table.names={daair_tiny:ours}",
+    "collate.table.names={daair_naf_tiny:ours}",
     "collate.table.caption=Three degradations. PSNR (dB) / SSIM.",
 )
 """How papers of this family print their comparison: PSNR and SSIM in a cell, groups, an average, papers' rows."""
@@ -131,18 +131,18 @@ def paper() -> str:
 
 def make_run(runs: Path) -> None:
     """Make a run's folder of the committed rows and of what experiments/aio3_tiny/README.md says of the run."""
-    folder = runs / "aio3_tiny" / "daair_tiny-00000000" / "seed0"
+    folder = runs / "aio3_tiny" / "daair_naf_tiny-00000000" / "seed0"
     folder.mkdir(parents=True)
     shutil.copy(ROOT / "experiments" / "aio3_tiny" / "results.csv", folder)
     with open(folder / "results.csv", encoding="utf-8") as file:
         steps = int(next(csv.DictReader(file))["step"])
     train = {"steps": steps, "batch_size": 4, "accumulation": 1, "progressive": []}
-    config = {"model": {}, "mix": {"patch": 64}, "train": train, "seed": 0, "choices": {"model": "daair_tiny"}}
-    status = {"state": "done", "step": steps, "steps": steps, "commit": "205b22e", "device": "cpu"}
+    config = {"model": {}, "mix": {"patch": 64}, "train": train, "seed": 0, "choices": {"model": "daair_naf_tiny"}}
+    status = {"state": "done", "step": steps, "steps": steps, "commit": "0a9a69f", "device": "cpu"}
     write(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
     write(folder / "status.json", status)
-    write(folder / "environment.json", {"processor": "Intel Xeon"})
-    write(folder / "summary.json", {"parameters": 500_000})
+    write(folder / "environment.json", {"processor": "AMD EPYC"})
+    write(folder / "summary.json", {"parameters": 885_921})
 
 
 def write(file: Path, content: str | Mapping[str, Any]) -> None:
