@@ -18,7 +18,7 @@ from daair.config.problems import ConfigError
         (["task=runs", "study=a", "train.steps=4"],
          'train.steps: unused by task=runs, which reads runs that are there; where="train.steps==..." chooses'),
         (["task=status", "model=daair_tiny"], "model: unused by task=status, which reads runs that are there"),
-        (["task=restore", "input=a", "output=b", "train.steps=3"], "train.steps: unused by task=restore, which"),
+        (["task=restore", "input=a", "output=b", "optimizer.lr=3"], "optimizer.lr: unused by task=restore, w"),
         (["task=evaluate", "checkpoint=a", "benchmarks=[demo_rain]", "loss=l1"], "loss: unused by task=evaluate, wh"),
         (["preview.size=64"], "preview.size: unused by task=train; it is for task=preview"),
     ],

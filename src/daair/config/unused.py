@@ -31,6 +31,6 @@ def unused(config: Config, typed: Sequence[str]) -> list[Problem]:
         elif record.reads_runs and root in (*TRAINING, *config.parts):
             hint = f"; {record.choose_runs.format(key=key)}" if record.choose_runs else ""
             problems.append(Problem(key, f"unused by task={task}, which reads runs that are there{hint}"))
-        elif record.network_in_checkpoint and root in TRAINING and root not in ("model", "seed"):
+        elif record.network_in_checkpoint and root in ("loss", "optimizer", "schedule"):
             problems.append(Problem(key, f"unused by task={task}, which does not train"))
     return problems
