@@ -1,37 +1,18 @@
 """`task=restore` on odd files, with a model that only brightens."""
 
 import os
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import job
 from PIL import ExifTags, Image
-from torch import nn
+from restoring import RNG, Brighten, config, restore, save
 
 from daair import checkpoint
 from daair.engine import inference
 from daair.errors import UserError
 from daair.tasks import restore as task
-
-RNG = np.random.default_rng(0)
-
-
-class Brighten(nn.Module):
-    """Adds a fifth to every value; remembers what it saw."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.tensor(0.2))
-        self.seen = []
-
-    def forward(self, x, labels=None):
-        assert not self.training and torch.is_inference_mode_enabled() and x.dtype == torch.float32
-        if x.shape != (1, 3, 129, 129):  # an image that tells which sizes a network takes
-            self.seen.append((tuple(x.shape), None if labels is None else labels.tolist()))
-        return x + self.weight
 
 
 @pytest.fixture
@@ -39,30 +20,6 @@ def model(monkeypatch):
     model = Brighten().eval()
     monkeypatch.setattr(checkpoint, "load", lambda path, trust=(): model)
     return model
-
-
-def restore(cfg):
-    return task.restore(job(cfg))
-
-
-def config(source, output, **options):
-    options = {"tile": None, "overlap": 8, "degradation": None, "max_megapixels": 500} | options
-    return SimpleNamespace(
-        checkpoint="runs/some",
-        input=str(source),
-        output=str(output),
-        device="cpu",
-        trust=(),
-        model={"_target_": "daair.models.daair.DaAIR"},
-        restore=SimpleNamespace(**options),
-    )
-
-
-def save(path, shape=(20, 30, 3), **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    values = RNG.integers(0, 200, shape, dtype=np.uint8)
-    Image.fromarray(values).save(path, **options)
-    return values
 
 
 def test_a_folder_of_odd_files(tmp_path, model, capsys):
@@ -304,74 +261,6 @@ def test_any_exception_of_a_picture_is_that_pictures(tmp_path, model, monkeypatc
 
 def _raise(error):
     raise error
-
-
-def test_several_inputs_and_patterns(tmp_path, model):
-    for name in ("a.png", "b.png", "c.jpg", "sub/d.png", "other/a.png"):
-        save(tmp_path / "in" / name)
-    cfg = config(tmp_path / "in" / "*.png", tmp_path / "out")
-    assert restore(cfg) == 0 and sorted(os.listdir(tmp_path / "out")) == ["a.png", "b.png"]
-    cfg.input, cfg.output = (str(tmp_path / "in" / "c.jpg"), str(tmp_path / "in" / "sub")), str(tmp_path / "list")
-    assert restore(cfg) == 0 and sorted(os.listdir(tmp_path / "list")) == ["c.jpg", "d.png"]
-    cfg.input = (str(tmp_path / "in" / "a.png"), str(tmp_path / "in" / "other" / "a.png"))
-    with pytest.raises(UserError, match=r"input: .*a.png and .*other/a.png would both be written to .*list/a.png"):
-        restore(cfg)
-    cfg.input = str(tmp_path / "in" / "*.bmp")
-    with pytest.raises(UserError, match=r"input: .*\*.bmp: no such file or folder"):
-        restore(cfg)
-
-
-def test_folders_that_a_pattern_finds_keep_their_names(tmp_path, model, capsys):
-    for name in ("a.png", "day1/1.jpg", "day2/1.jpg"):
-        save(tmp_path / "in" / name)
-    (tmp_path / "in" / "notes.txt").touch()
-    for _ in range(2):  # the second time the output is among what the pattern finds
-        assert restore(config(tmp_path / "in" / "*", tmp_path / "in" / "out")) == 0
-        said = capsys.readouterr().out
-        assert "restored 3 of 3 pictures" in said and "skipped 1 file that is not a picture: notes.txt" in said
-    written = sorted(str(p.relative_to(tmp_path / "in" / "out")) for p in (tmp_path / "in" / "out").rglob("*.*"))
-    assert written == ["a.png", "day1/1.jpg", "day2/1.jpg"]
-
-
-def test_a_folder_that_cannot_be_listed_is_told(tmp_path, model, capsys, monkeypatch):
-    for name in ("a.png", "closed/b.png"):
-        save(tmp_path / "in" / name)
-    scandir, closed = os.scandir, str(tmp_path / "in" / "closed")
-
-    def refuse(folder):  # root, who runs these tests in a container, may list any
-        if str(folder) == closed:
-            raise PermissionError(13, "Permission denied", closed)
-        return scandir(folder)
-
-    monkeypatch.setattr(os, "scandir", refuse)
-    assert restore(config(tmp_path / "in", tmp_path / "out")) == 1
-    said = capsys.readouterr().out
-    assert f"not restored: {closed}: cannot be listed (Permission denied)" in said
-    assert f"not restored (1, reasons above):\n  {closed}\nrestored 1 of 1 picture: " in said
-    with pytest.raises(UserError, match=f"^input: {closed}: cannot be listed"):
-        restore(config(closed, tmp_path / "out"))
-
-
-def test_linked_folders_are_followed_once(tmp_path, model):
-    """A link back to the folder itself, one that leads out and in again, and two links to one folder."""
-    save(tmp_path / "in" / "a.png")
-    save(tmp_path / "elsewhere" / "b.png")
-    for link, place in (("in/loop", "in"), ("in/b1", "elsewhere"), ("in/b2", "elsewhere"), ("elsewhere/back", "in")):
-        os.symlink(tmp_path / place, tmp_path / link)
-    os.symlink(tmp_path / "gone", tmp_path / "in" / "nowhere")
-    assert restore(config(tmp_path / "in", tmp_path / "out")) == 0
-    written = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.png"))
-    assert written == ["a.png", "b1/b.png"]
-
-
-def test_pictures_of_other_formats_are_counted_and_named(tmp_path, model, capsys, monkeypatch):
-    save(tmp_path / "in" / "a.png")
-    for name in ("b.cr2", "c.jp2", "d.txt"):
-        (tmp_path / "in" / name).touch()
-    assert restore(config(tmp_path / "in", tmp_path / "out")) == 0
-    said = capsys.readouterr().out
-    assert "skipped 2 pictures of formats that cannot be read: b.cr2, c.jp2\n" in said
-    assert "skipped 1 file that is not a picture: d.txt\n" in said
 
 
 def test_a_gif_is_restored_as_png(tmp_path, model):

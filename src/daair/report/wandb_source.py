@@ -226,7 +226,7 @@ def _listed(run: "WandbRun", cache: Path) -> Listed:
     if stored.get("heartbeat") == run.heartbeat_at and stored.get("state") == run.state:
         return Listed(**stored)
     folders = _files(run)  # a run whose config got another label has an older one, too
-    newest = max(folders, key=lambda place: max(file.updated_at for file in folders[place]), default="")
+    newest = max(folders, key=lambda place: max(file.updated_at or "" for file in folders[place]), default="")
     listed = Listed(run.id, run.heartbeat_at, run.state, newest)
     write_text(file, json.dumps(asdict(listed)))
     return listed
